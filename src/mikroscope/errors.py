@@ -37,3 +37,7 @@ class IngestError(MikroScopeError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class StaleBatchError(StoreError):
+    """Another process has written to the index meanwhile: look again, and try again."""

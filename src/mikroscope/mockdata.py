@@ -1,0 +1,399 @@
+"""Writes made-up logs of a small online shop, the same bytes for the same seed and last day."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from mikroscope.errors import ConfigurationError, MikroScopeError
+
+Record = dict[str, Any]
+Choice = TypeVar("Choice")
+
+HOUR_MS = 3_600_000
+
+# Load by UTC hour: a quiet night, a lunch peak and a longer evening peak.
+HOUR_WEIGHTS = (3, 2, 1, 1, 1, 2, 4, 7, 9, 10, 11, 13, 15, 13, 11, 10, 10, 12, 15, 17, 16, 12, 8, 5)
+BACKGROUND_SHARE = 0.12
+OUTCOME_WEIGHTS = {"ok": 77, "slow": 9, "refused": 7, "failed": 7}
+SLOW_STEP_MS = 700
+
+# On one day a quarter of what happens is checkouts that fail within these 45 minutes.
+INCIDENT_SHARE = 0.25
+INCIDENT_START_MS = 14 * HOUR_MS + 300_000
+INCIDENT_SPAN_MS = 2_700_000
+
+
+class Step(NamedTuple):
+    """One line that a service writes: its message is a template, it comes after `wait_ms`."""
+
+    service: str
+    level: str
+    event: str
+    message: str
+    wait_ms: int = 0
+
+
+class Flow(NamedTuple):
+    """One kind of request; `statuses` are those of success, refusal and failure, and `error`
+    is the type of the failure and the frames of its stack.
+    """
+
+    request: str
+    statuses: tuple[int, int, int]
+    steps: tuple[Step, ...]
+    refusal: Step
+    failure: Step
+    error: tuple[str, ...]
+
+
+CHECKOUT = Flow(
+    "POST /api/checkout",
+    (201, 402, 502),
+    (
+        Step("checkout", "INFO", "cart.priced", "Cart of {few} items priced for {orderId}"),
+        Step("billing", "DEBUG", "payment.requested", "Card network asked about {orderId}"),
+        Step("billing", "INFO", "payment.authorized", "Payment for {orderId} authorized"),
+        Step("inventory", "INFO", "stock.reserved", "Reserved {few} items for {orderId}"),
+        Step("notifications", "INFO", "email.queued", "Confirmation of {orderId} queued"),
+    ),
+    Step("billing", "WARN", "payment.declined", "Card of {userId} was declined for {orderId}"),
+    Step("billing", "ERROR", "payment.failed", "no answer from the card network in 5 s", 5000),
+    ("PaymentTimeout", "ask (/app/billing/network.py:88)", "charge (/app/billing/pay.py:141)"),
+)
+REFUND = Flow(
+    "POST /api/orders/:orderId/refund",
+    (202, 409, 500),
+    (
+        Step("billing", "INFO", "refund.started", "Refund of {orderId} started by {userId}"),
+        Step("notifications", "DEBUG", "sms.skipped", "No phone number on file for {userId}"),
+    ),
+    Step("billing", "WARN", "refund.refused", "{orderId} was refunded before"),
+    Step("billing", "ERROR", "refund.failed", "ledger entry of {orderId} has two writers"),
+    ("LedgerConflict", "append (/app/billing/ledger.py:175)", "refund (/app/billing/pay.py:59)"),
+)
+PRODUCT = Flow(
+    "GET /api/catalog/:productId",
+    (200, 404, 500),
+    (
+        Step("catalog", "DEBUG", "cache.hit", "Product {n} served from the cache"),
+        Step("catalog", "INFO", "product.viewed", "Product {n} shown to {userId}"),
+    ),
+    Step("catalog", "WARN", "product.missing", "Product {n} is no longer sold"),
+    Step("catalog", "ERROR", "product.failed", "product {n} has no price in EUR"),
+    ("PriceMissing", "decode (/app/catalog/rows.py:52)", "load (/app/catalog/products.py:97)"),
+)
+SEARCH = Flow(
+    "GET /api/search",
+    (200, 400, 503),
+    (
+        Step("search", "DEBUG", "query.planned", "Query of {few} terms goes to 6 shards"),
+        Step("search", "INFO", "query.executed", "Search found {n} products in {ms} ms"),
+    ),
+    Step("search", "WARN", "query.refused", "Search text has {n} characters too many"),
+    Step("search", "ERROR", "query.failed", "shard {few} gave no answer in 2 s", 2000),
+    ("ShardUnavailable", "gather (/app/search/shards.py:210)", "run (/app/search/query.py:64)"),
+)
+LOGIN = Flow(
+    "POST /api/auth/login",
+    (200, 401, 500),
+    (
+        Step("auth", "DEBUG", "password.verified", "Password of {userId} verified in {ms} ms"),
+        Step("auth", "INFO", "session.opened", "Session opened for {userId}"),
+    ),
+    Step("auth", "WARN", "login.refused", "Wrong password for {userId}, attempt {few}"),
+    Step("auth", "ERROR", "session.failed", "all 20 connections to the session store in use"),
+    ("PoolExhausted", "acquire (/app/auth/pool.py:33)", "open (/app/auth/sessions.py:118)"),
+)
+FLOW_WEIGHTS = {CHECKOUT: 20, REFUND: 5, PRODUCT: 33, SEARCH: 26, LOGIN: 16}
+
+RECEIVED = Step("gateway", "INFO", "request.received", "{method} {route} received")
+SLOW = Step("gateway", "WARN", "request.slow", "{method} {route} takes longer than a second")
+ANSWERED = Step(
+    "gateway", "INFO", "request.completed", "{method} {route} got {statusCode} in {ms} ms"
+)
+
+# What runs without a request: these lines carry no tenant and no ids.
+BACKGROUND = (
+    Step("scheduler", "INFO", "job.completed", "Price import changed {n} rows in {ms} ms"),
+    Step("catalog", "DEBUG", "cache.refreshed", "Refreshed {n} cached products"),
+    Step("search", "INFO", "index.merged", "Merged {few} index segments in {ms} ms"),
+    Step("notifications", "DEBUG", "outbox.drained", "Sent {few} messages from the outbox"),
+    Step("inventory", "WARN", "stock.low", "Product {n} is down to {few} items"),
+)
+
+# Back office actions: what, on which kind of thing, how it reads, and how often it is denied.
+AUDITS = (
+    ("login", "session", "signed in", 0.12),
+    ("role.grant", "user", "gave the role of editor", 0.05),
+    ("role.revoke", "user", "took the role of editor back", 0.05),
+    ("price.change", "product", "changed a price", 0.02),
+    ("refund.approve", "order", "approved a refund", 0.1),
+    ("customers.export", "report", "exported customers", 0.2),
+    ("key.rotate", "key", "rotated a key", 0.0),
+)
+
+
+@dataclass(frozen=True)
+class MockDataOptions:
+    """What to write: how many days that end with `end` (None: today in UTC), and how full."""
+
+    days: int = 21
+    logs_per_day: int = 1200
+    audit_logs_per_day: int = 150
+    tenants: int = 320
+    seed: int = 2602
+    out_dir: Path = Path("./logs")
+    end: date | None = None
+
+
+@dataclass(frozen=True)
+class MockDataSummary:
+    """What was written; `records` counts the audit records too."""
+
+    files: int
+    records: int
+    audit_records: int
+    bytes: int
+
+
+def _number(least: int, most: int) -> Callable[[str, str], int]:
+    def parse(name: str, text: str) -> int:
+        # A limit on the digits, since int() refuses very long texts with an error of its own.
+        if re.fullmatch("[0-9]{1,19}", text) and least <= int(text) <= most:
+            return int(text)
+        expected = f"expected a whole number from {least} to {most}"
+        raise ConfigurationError(f"{name} is {text!r}: {expected}")
+
+    return parse
+
+
+def _directory(name: str, text: str) -> Path:
+    if not text.strip() or os.path.isfile(text):
+        raise ConfigurationError(f"{name} is {text!r}: expected a directory, there or to be made")
+    return Path(text)
+
+
+# (field of MockDataOptions, environment variable, flag, parser)
+SETTINGS: tuple[tuple[str, str, str, Callable[[str, str], Any]], ...] = (
+    ("days", "MOCK_LOG_DAYS", "--days", _number(1, 3650)),
+    ("logs_per_day", "MOCK_LOGS_PER_DAY", "--logs-per-day", _number(0, 10**6)),
+    ("audit_logs_per_day", "MOCK_AUDIT_LOGS_PER_DAY", "--audit-logs-per-day", _number(0, 10**6)),
+    ("tenants", "MOCK_LOG_TENANTS", "--tenants", _number(1, 10**6)),
+    ("seed", "MOCK_LOG_SEED", "--seed", _number(0, 2**63 - 1)),
+    ("out_dir", "MOCK_LOG_OUT_DIR", "--out-dir", _directory),
+)
+
+
+def mock_data_options(
+    env: Mapping[str, str], overrides: Mapping[str, int | str | Path | None]
+) -> MockDataOptions:
+    """Options from `overrides` (by field name), else the environment, else the defaults.
+
+    None in `overrides` and an empty variable both mean "not given". A value that cannot be
+    used raises ConfigurationError.
+    """
+    given = {}
+    for field, variable, flag, parse in SETTINGS:
+        override = overrides.get(field)
+        if override is not None:
+            given[field] = parse(flag, str(override))
+        elif env.get(variable):
+            given[field] = parse(variable, env[variable])
+    return MockDataOptions(**given)
+
+
+def write_mock_data(options: MockDataOptions) -> MockDataSummary:
+    """Write one file a UTC day and kind; a file appears whole or, after an error, not at all.
+
+    A file of the same name from an earlier run is replaced, others are left alone, and a kind
+    with no records a day gets no files. Raises MikroScopeError when a file cannot be written.
+    """
+    end = options.end or datetime.now(UTC).date()
+    days = [end - timedelta(days=ago) for ago in reversed(range(options.days))]
+    incident_day = end - timedelta(days=options.days // 3)
+    sizes = []
+    for day in days if options.logs_per_day else ():
+        records = app_records(options, day, incident=day == incident_day)
+        sizes.append(_write_day(options.out_dir / "generated" / f"app-{day}.ndjson", records))
+    for day in days if options.audit_logs_per_day else ():
+        path = options.out_dir / "audit" / "generated" / f"audit-{day}.ndjson"
+        sizes.append(_write_day(path, audit_records(options, day)))
+    plain, audits = options.days * options.logs_per_day, options.days * options.audit_logs_per_day
+    return MockDataSummary(len(sizes), plain + audits, audits, sum(sizes))
+
+
+def _write_day(path: Path, records: list[Record]) -> int:
+    """Put the records at `path` as NDJSON in one step; their size in bytes."""
+    data = msgspec.json.Encoder().encode_lines(records)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, data)
+    except OSError as error:
+        raise MikroScopeError(f"cannot write {path}: {error.strerror or error}") from error
+    return len(data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    # The name does not end in .ndjson, so that no reader takes half a file for the whole.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def app_records(options: MockDataOptions, day: date, *, incident: bool) -> list[Record]:
+    """The service logs of one day in time order, if asked for with a failing card network."""
+    rng = Random(f"{options.seed}/app/{day}")
+    records: list[Record] = []
+    while len(records) < options.logs_per_day:
+        records += _happening(rng, options.tenants, incident=incident)
+    return _in_time_order(day, records[: options.logs_per_day])
+
+
+def audit_records(options: MockDataOptions, day: date) -> list[Record]:
+    """The audit logs of one day in time order."""
+    rng = Random(f"{options.seed}/audit/{day}")
+    return _in_time_order(
+        day, [_audit_record(rng, options.tenants) for _ in range(options.audit_logs_per_day)]
+    )
+
+
+def _in_time_order(day: date, records: list[Record]) -> list[Record]:
+    """Turn milliseconds since midnight into timestamps; what runs past midnight ends before it."""
+    records.sort(key=lambda record: int(record["timestamp"]))
+    midnight = datetime(day.year, day.month, day.day)
+    for record in records:
+        moment = midnight + timedelta(milliseconds=min(record["timestamp"], 24 * HOUR_MS - 1))
+        record["timestamp"] = moment.isoformat(timespec="milliseconds") + "Z"
+    return records
+
+
+def _happening(rng: Random, tenants: int, *, incident: bool) -> Iterator[Record]:
+    """The lines of one request or of one background job."""
+    if incident and rng.random() < INCIDENT_SHARE:
+        start = INCIDENT_START_MS + _below(rng, INCIDENT_SPAN_MS)
+        return _request(rng, start, tenants, CHECKOUT, "failed")
+    start = _time_of_day(rng)
+    if rng.random() < BACKGROUND_SHARE:
+        step = BACKGROUND[_below(rng, len(BACKGROUND))]
+        return iter([_line(start, step, _duration_ms(rng), {}, _facts(rng))])
+    flow, outcome = _draw(rng, FLOW_WEIGHTS), _draw(rng, OUTCOME_WEIGHTS)
+    return _request(rng, start, tenants, flow, outcome)
+
+
+def _request(rng: Random, start: int, tenants: int, flow: Flow, outcome: str) -> Iterator[Record]:
+    """The lines of one request, which share its ids; the last one tells the answer."""
+    ids, facts, at = _ids(rng, tenants, flow), _facts(rng), start
+    for step in _story(flow, outcome):
+        took = step.wait_ms + _duration_ms(rng)
+        at += took
+        line = _line(at, step, took, ids, facts)
+        yield line | (_error(flow, line["message"]) if step is flow.failure else {})
+    ok, refused, failed = flow.statuses
+    status = {"refused": refused, "failed": failed}.get(outcome, ok)
+    answer = ANSWERED._replace(level="INFO" if status < 400 else "WARN")
+    yield _line(at, answer, at - start, {**ids, "statusCode": status}, facts)
+
+
+def _story(flow: Flow, outcome: str) -> list[Step]:
+    """What is logged between the arrival of a request and its answer."""
+    if outcome == "refused":
+        return [RECEIVED, flow.refusal]
+    if outcome == "failed":
+        before = takewhile(lambda step: step.service != flow.failure.service, flow.steps)
+        return [RECEIVED, *before, flow.failure]
+    if outcome == "slow":
+        return [RECEIVED, *(step._replace(wait_ms=SLOW_STEP_MS) for step in flow.steps), SLOW]
+    return [RECEIVED, *flow.steps]
+
+
+def _line(at: int, step: Step, took: int, fields: Record, facts: dict[str, int]) -> Record:
+    return {
+        "timestamp": at,
+        "level": step.level,
+        "event": step.event,
+        "message": step.message.format(ms=took, **fields, **facts),
+        "service": step.service,
+        **fields,
+        "durationMs": took,
+    }
+
+
+def _error(flow: Flow, message: str) -> Record:
+    kind, *frames = flow.error
+    stack = "".join([f"{kind}: {message}", *(f"\n    at {frame}" for frame in frames)])
+    return {"error": {"type": kind, "message": message, "stack": stack}}
+
+
+def _ids(rng: Random, tenants: int, flow: Flow) -> Record:
+    tenant = _tenant(rng, tenants)
+    ids = {"tenantId": f"tenant-{tenant:03}", "userId": f"user-{tenant * 40 + _below(rng, 40):05}"}
+    ids |= {"correlationId": _hex(rng) + _hex(rng), "requestId": f"req-{_hex(rng)}"}
+    if flow in (CHECKOUT, REFUND):
+        ids["orderId"] = f"ORD-{_below(rng, 1_000_000):06}"
+    method, route = flow.request.split()
+    return {**ids, "method": method, "route": route}
+
+
+def _tenant(rng: Random, tenants: int) -> int:
+    # Squared, so that a few tenants are much busier than the rest.
+    return 1 + int(tenants * rng.random() ** 2)
+
+
+def _audit_record(rng: Random, tenants: int) -> Record:
+    action, target, done, denied_share = AUDITS[_below(rng, len(AUDITS))]
+    denied = rng.random() < denied_share
+    actor = f"staff-{_below(rng, 40) + 1:02}"
+    return {
+        "timestamp": _time_of_day(rng),
+        "level": "WARN" if denied else "INFO",
+        "event": f"audit.{action}",
+        "message": f"{actor} was denied {action}" if denied else f"{actor} {done}",
+        "service": "backoffice",
+        "tenantId": f"tenant-{_tenant(rng, tenants):03}",
+        "correlationId": _hex(rng) + _hex(rng),
+        "requestId": f"req-{_hex(rng)}",
+        "audit": True,
+        "actor": actor,
+        "action": action,
+        "target": f"{target}-{_below(rng, 9000) + 1000}",
+        "outcome": "denied" if denied else "success",
+    }
+
+
+def _time_of_day(rng: Random) -> int:
+    """Milliseconds since midnight, drawn by the day's load."""
+    return rng.choices(range(24), HOUR_WEIGHTS)[0] * HOUR_MS + _below(rng, HOUR_MS)
+
+
+def _facts(rng: Random) -> dict[str, int]:
+    """The numbers that messages mention, the same for all lines of a request."""
+    return {"n": 1 + _below(rng, 900), "few": 1 + _below(rng, 9)}
+
+
+def _duration_ms(rng: Random) -> int:
+    return 1 + int(120 * rng.random() ** 3)
+
+
+def _hex(rng: Random) -> str:
+    return f"{_below(rng, 2**32):08x}"
+
+
+def _draw(rng: Random, weights: Mapping[Choice, int]) -> Choice:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _below(rng: Random, limit: int) -> int:
+    # Only random() and what is made from it give the same numbers in every later Python.
+    return int(limit * rng.random())

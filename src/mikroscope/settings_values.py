@@ -1,0 +1,232 @@
+"""What an option is, and how a value somebody gave for it becomes the value the program uses."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from mikroscope.errors import ConfigurationError
+
+Kind = Literal[
+    "text",
+    "password",
+    "username",
+    "url",
+    "path",
+    "choice",
+    "boolean",
+    "integer",
+    "list",
+    "suffixes",
+    "producers",
+]
+
+HIDDEN = "a value that is kept secret"
+LARGEST_INTEGER = 2**53 - 1  # beyond it JSON readers round
+PRODUCER_ID = "a letter or digit, then up to 127 letters, digits, dots, underscores or hyphens"
+
+_PRODUCER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SUFFIX = re.compile(r"\.[^\s/\\]+")
+# The digits are bounded, so no text is long enough to make int() or float() fail.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True)
+_BOOLEANS |= dict.fromkeys(("false", "0", "no", "off"), False)
+_SHOWN_LENGTH = 80
+
+
+class Pairs(tuple[tuple[str, object], ...]):
+    """A JSON object as its pairs, so that a name that stands twice is seen."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option as the command line, the environment, the config file and the docs know it."""
+
+    name: str
+    key: str | None  # None: it cannot stand in the config file
+    flag: str
+    env: str
+    kind: Kind
+    default: str  # as people read it
+    help: str
+    group: str
+    secret: bool = False
+    choices: tuple[str, ...] = ()
+    floor: int | None = None  # lower values, negative ones too, are raised to it with a warning
+    maximum: int = LARGEST_INTEGER
+
+
+def parse(option: Option, raw: object, spelling: str) -> object:
+    """Turn what was given under the name `spelling` into the option's value.
+
+    A ConfigurationError names the spelling, the value (unless secret) and what was expected.
+    """
+    try:
+        return _PARSERS[option.kind](raw, option)
+    except ValueError as error:
+        got = HIDDEN if option.secret else shown(raw)
+        raise ConfigurationError(f"{spelling}: expected {error}, got {got}") from None
+
+
+def shown(raw: object) -> str:
+    """The value as an error message shows it: short, and never more than one line."""
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, Pairs | Mapping):
+        return "an object"
+    if isinstance(raw, list | tuple):
+        return "a list"
+    text = repr(str(raw)) if isinstance(raw, str | Path) else repr(raw)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+
+
+# The parsers: each raises a ValueError whose text says what was expected, and never what was
+# given, for that may be a secret.
+
+
+def _text(raw: object, option: Option) -> str:
+    if not isinstance(raw, str) or not raw.strip().isprintable():
+        raise ValueError("text on one line")
+    return raw.strip()
+
+
+def _password(raw: object, option: Option) -> str:
+    # Kept to the letter, spaces too; what is no UTF-8 could never be sent by a client.
+    if not isinstance(raw, str) or raw != raw.encode("utf-8", "replace").decode():
+        raise ValueError("text in UTF-8")
+    return raw
+
+
+def _username(raw: object, option: Option) -> str:
+    # Who writes with Basic auth is a producer, named by the username.
+    if not isinstance(raw, str) or not _PRODUCER_ID.fullmatch(raw.strip()):
+        raise ValueError(PRODUCER_ID)
+    return raw.strip()
+
+
+def _url(raw: object, option: Option) -> str:
+    if not isinstance(raw, str) or not is_web_url(raw.strip()):
+        raise ValueError("an http:// or https:// URL with a host")
+    return raw.strip()
+
+
+def is_web_url(url: str) -> bool:
+    """Whether this is an http or https URL with a host and, if any, a possible port."""
+    if not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that cannot be
+        return False
+
+
+def _path(raw: object, option: Option) -> Path:
+    if not isinstance(raw, str | Path) or "\0" in str(raw):
+        raise ValueError("a path")
+    return Path(raw)
+
+
+def _choice(raw: object, option: Option) -> str:
+    if not isinstance(raw, str) or raw.strip().lower() not in option.choices:
+        raise ValueError(" or ".join(option.choices))
+    return raw.strip().lower()
+
+
+def _boolean(raw: object, option: Option) -> bool:
+    value = _BOOLEANS.get(str(raw).strip().lower()) if isinstance(raw, str | int) else None
+    if value is None:
+        raise ValueError("true or false (also 1/0, yes/no, on/off)")
+    return value
+
+
+def _integer(raw: object, option: Option) -> int:
+    number = whole_number(raw)
+    # What is below a floor passes here: it is raised later, if this is the layer that counts.
+    too_low = number is not None and number < 0 and option.floor is None
+    if number is None or too_low or number > option.maximum:
+        raise ValueError(f"a whole number from {option.floor or 0} to {option.maximum}")
+    return number
+
+
+def whole_number(raw: object) -> int | None:
+    """The whole number that an int, an integral float or a numeric text stands for, or None."""
+    if isinstance(raw, str) and _WHOLE.fullmatch(raw.strip()):
+        return int(raw)
+    if isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
+        raw = float(raw)
+    if isinstance(raw, float):
+        return int(raw) if raw.is_integer() else None
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+
+
+def _list(raw: object, option: Option) -> tuple[str, ...]:
+    items = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(items, list | tuple) or isinstance(items, Pairs):
+        raise ValueError("texts separated by commas, or a list of texts")
+    if not all(isinstance(item, str) and item.strip().isprintable() for item in items):
+        raise ValueError("texts separated by commas, or a list of texts")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def _suffixes(raw: object, option: Option) -> tuple[str, ...]:
+    suffixes = _list(raw, option)
+    if not suffixes or not all(_SUFFIX.fullmatch(suffix) for suffix in suffixes):
+        raise ValueError("file name endings such as .ndjson, separated by commas")
+    return suffixes
+
+
+def _producers(raw: object, option: Option) -> tuple[tuple[str, str], ...]:
+    seen: dict[str, str] = {}
+    for number, (token, producer) in enumerate(_producer_pairs(raw), start=1):
+        if not token or not token.isprintable():
+            raise ValueError(f"a printable token before the producer id in pair {number}")
+        if not _PRODUCER_ID.fullmatch(producer):
+            raise ValueError(f"a producer id in pair {number} ({PRODUCER_ID})")
+        if token in seen:
+            raise ValueError(f"each token once (pair {number} has the token of an earlier pair)")
+        seen[token] = producer
+    return tuple(seen.items())
+
+
+def _producer_pairs(raw: object) -> list[tuple[str, str]]:
+    if isinstance(raw, str):
+        return [_producer_pair(text) for text in raw.split(",") if text.strip()]
+    pairs = list(raw.items()) if isinstance(raw, Mapping) else raw
+    if not isinstance(pairs, list | tuple) or not all(_is_pair(pair) for pair in pairs):
+        raise ValueError("token=producer pairs separated by commas, or an object of them")
+    return [(token.strip(), producer.strip()) for token, producer in pairs]
+
+
+def _producer_pair(text: str) -> tuple[str, str]:
+    # The last "=" parts them: a base64 token may end in "=", a producer id holds none.
+    token, _, producer = text.rpartition("=")
+    return token.strip(), producer.strip()
+
+
+def _is_pair(pair: object) -> bool:
+    return (
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(part, str) for part in pair)
+    )
+
+
+_PARSERS: dict[Kind, Callable[[object, Option], object]] = {
+    "text": _text,
+    "password": _password,
+    "username": _username,
+    "url": _url,
+    "path": _path,
+    "choice": _choice,
+    "boolean": _boolean,
+    "integer": _integer,
+    "list": _list,
+    "suffixes": _suffixes,
+    "producers": _producers,
+}

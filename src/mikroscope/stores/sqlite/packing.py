@@ -1,0 +1,86 @@
+"""Raw lines packed with zstd: a trained dictionary makes up for each being packed alone."""
+
+import zstandard
+
+DICTIONARY_BYTES = 16_384
+SAMPLE_LINES = 2_000
+MIN_SAMPLE_LINES = 1_000
+RETRAIN_AFTER_LINES = 50_000
+WORSE_BY = 1.25  # the ratio has to fall off this far before another dictionary is trained
+LEVEL = 3
+_MAGIC = zstandard.FRAME_HEADER  # four bytes that every frame begins with: not stored
+
+
+class Dictionary:
+    """One dictionary, ready for use; number 0 is none."""
+
+    def __init__(self, number: int, content: bytes) -> None:
+        self.number = number
+        self.content = content
+        data = zstandard.ZstdCompressionDict(content) if content else None
+        self._data = data
+        self._compressor: zstandard.ZstdCompressor | None = None
+        self._decompress = zstandard.ZstdDecompressor(dict_data=data).decompress
+
+    def pack(self, raw: bytes) -> bytes:
+        """One frame, without its magic number."""
+        if self._compressor is None:
+            if self._data is not None:
+                self._data.precompute_compress(level=LEVEL)
+            self._compressor = zstandard.ZstdCompressor(
+                level=LEVEL, dict_data=self._data, write_checksum=False, write_dict_id=False
+            )
+        return self._compressor.compress(raw)[4:]
+
+    def unpack(self, packed: bytes) -> bytes:
+        """The line that `pack` was given."""
+        return self._decompress(_MAGIC + packed)
+
+
+class Packer:
+    """Packs with the newest dictionary; trains the first, and another when it no longer fits."""
+
+    def __init__(self, dictionary: Dictionary | None = None, next_number: int = 1) -> None:
+        self.current = dictionary or Dictionary(0, b"")
+        self._next_number = next_number
+        self._sample: list[bytes] = []
+        self._raw = self._packed = self._lines = 0
+        self._first_ratio: float | None = None
+
+    def observe(self, lines: list[bytes]) -> None:
+        """Sample lines that are about to be packed."""
+        wanted = max(SAMPLE_LINES // 4, SAMPLE_LINES - len(self._sample))
+        step = max(1, len(lines) // wanted)
+        self._sample = (self._sample + lines[::step])[-SAMPLE_LINES:]
+
+    def count(self, lines: int, raw: int, packed: int) -> None:
+        """Tell how well it went."""
+        self._lines += lines
+        self._raw += raw
+        self._packed += packed
+
+    def train(self) -> Dictionary | None:
+        """A new dictionary, by then the current one, if one is due."""
+        if not self._due() or len(self._sample) < MIN_SAMPLE_LINES:
+            return None
+        try:
+            data = zstandard.train_dictionary(DICTIONARY_BYTES, list(self._sample))
+        except zstandard.ZstdError:  # lines too short or too alike
+            self._sample.clear()
+            return None
+        self.current = Dictionary(self._next_number, data.as_bytes())
+        self._next_number += 1
+        self._raw = self._packed = self._lines = 0
+        self._first_ratio = None
+        return self.current
+
+    def _due(self) -> bool:
+        if not self.current.number:
+            return True
+        if self._lines < RETRAIN_AFTER_LINES or not self._raw:
+            return False
+        ratio = self._packed / self._raw
+        self._raw = self._packed = self._lines = 0
+        if self._first_ratio is None:
+            self._first_ratio = ratio
+        return ratio > self._first_ratio * WORSE_BY

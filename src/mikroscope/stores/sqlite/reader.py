@@ -1,0 +1,230 @@
+"""Connections that answer questions: a small pool of them, each question under a deadline."""
+
+import heapq
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from math import inf
+from operator import attrgetter
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+import apsw
+import msgspec
+
+from mikroscope.errors import QueryTimeoutError, StoreError
+from mikroscope.query import Entry, Page, Query
+from mikroscope.records import (
+    Fields,
+    NotARecordError,
+    event_of,
+    level_of,
+    message_of,
+    parse_line,
+    time_of,
+)
+from mikroscope.stores.sqlite.packing import Dictionary
+from mikroscope.stores.sqlite.plans import Plan, encode_cursor, make_plans, matches
+from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader
+from mikroscope.timestamps import format_time, parse_iso
+
+_CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
+_ROW = "e.key, e.id, e.source, e.line, e.dictionary, e.data"
+_WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
+_MATCH = (
+    f"SELECT {_ROW} FROM terms t CROSS JOIN entries e ON e.key = t.rowid "  # noqa: S608
+    "WHERE t.terms MATCH ? AND t.rowid BETWEEN ? AND ? ORDER BY t.rowid DESC"
+)
+
+
+Answer = TypeVar("Answer")
+
+
+class Row(NamedTuple):
+    """One row of `entries`, its line unpacked."""
+
+    key: int
+    id: int
+    source: int
+    line: int
+    raw: bytes
+
+    def fields(self) -> Fields:
+        """What the line says; nothing where it can be parsed no more (nested at the limit)."""
+        try:
+            return parse_line(self.raw)[0]
+        except NotARecordError:
+            return {}
+
+
+class Connection:
+    """One reading connection; a question runs inside `snapshot`, in one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.sql = open_reader(path)
+        self._dictionaries: dict[int, Dictionary] = {0: Dictionary(0, b"")}
+        self._deadline = inf
+        self.sql.set_progress_handler(self._is_late, _CHECK_EVERY)
+        for name, kind in (("vocabulary", "row"), ("instances", "instance")):
+            self.sql.execute(
+                f"CREATE VIRTUAL TABLE temp.{name} USING fts5vocab('main', 'terms', '{kind}')"
+            )
+
+    @contextmanager
+    def snapshot(self, timeout_s: float) -> Iterator[None]:
+        """One state of the index for all that is asked inside. Raises QueryTimeoutError."""
+        self._deadline = monotonic() + timeout_s
+        self.sql.execute("BEGIN")
+        try:
+            yield
+        except apsw.InterruptError:
+            raise QueryTimeoutError(
+                f"the query was stopped after {timeout_s:g} s: narrow it by time or by a filter"
+            ) from None
+        finally:
+            if self.sql.in_transaction:
+                self.sql.execute("ROLLBACK")
+
+    def plans(self, query: Query) -> list[Plan]:
+        """How to answer a query from what the index holds now."""
+        needs_levels = query.audit is not None and query.level is None
+        levels = self.levels() if needs_levels else []
+        fields = [name for (name,) in self.sql.execute("SELECT name FROM fields")]
+        return make_plans(query, levels, fields if query.text else [])
+
+    def levels(self) -> list[str]:
+        """Every level that an entry has, or had."""
+        return [level for (level,) in self.sql.execute("SELECT level FROM levels")]
+
+    def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
+        """The rows of a plan, newest first."""
+        suffix = f" LIMIT {limit}" if limit >= 0 and not plan.check else ""
+        if plan.match is None:
+            found = self.sql.execute(_WALK + suffix, (plan.low, plan.high))
+        else:
+            found = self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
+        for key, number, source, line, dictionary, data in found:
+            row = Row(key, number, source, line, self._dictionary(dictionary).unpack(data))
+            if not plan.check or matches(query, row.fields()):
+                yield row
+
+    def merged_rows(self, query: Query, plans: list[Plan], limit: int = -1) -> Iterator[Row]:
+        """The rows of all plans, newest first, each once."""
+        if len(plans) == 1:
+            yield from self.rows(query, plans[0], limit)
+            return
+        parts = [self.rows(query, plan, limit) for plan in plans]
+        last = None
+        for row in heapq.merge(*parts, key=attrgetter("key"), reverse=True):
+            if row.key != last:
+                yield row
+            last = row.key
+
+    def page(self, query: Query) -> Page:
+        """One page of entries."""
+        rows = list(
+            islice(self.merged_rows(query, self.plans(query), query.limit + 1), query.limit + 1)
+        )
+        shown = rows[: query.limit]
+        paths = self._paths({row.source for row in shown})
+        has_more = len(rows) > query.limit
+        return Page(
+            entries=[_entry(row, paths.get(row.source, "")) for row in shown],
+            has_more=has_more,
+            limit=query.limit,
+            next_cursor=encode_cursor(shown[-1].key) if has_more else None,
+        )
+
+    def _paths(self, sources: set[int]) -> dict[int, str]:
+        select = "SELECT path FROM sources WHERE id = ?"
+        found = {number: self.sql.execute(select, (number,)).fetchone() for number in sources}
+        return {number: row[0] for number, row in found.items() if row is not None}
+
+    def _dictionary(self, number: int) -> Dictionary:
+        known = self._dictionaries.get(number)
+        if known is None:
+            select = "SELECT dictionary FROM dictionaries WHERE id = ?"
+            content: Any = self.sql.execute(select, (number,)).get
+            known = self._dictionaries[number] = Dictionary(number, content)
+        return known
+
+    def _is_late(self) -> bool:
+        return monotonic() > self._deadline
+
+
+class Readers:
+    """Up to `size` connections, opened when they are first needed."""
+
+    def __init__(self, path: Path, size: int, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._free = threading.Semaphore(size)
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._busy: list[Connection] = []
+        self._closed = False
+
+    def ask(self, question: Callable[[Connection], Answer]) -> Answer:
+        """Run a question on a connection of its own; waits while all of them are busy."""
+        with self._free:
+            connection = self._take()
+            try:
+                with connection.snapshot(self._timeout_s):
+                    return question(connection)
+            except apsw.Error as error:
+                raise StoreError(f"the index cannot be read: {error}") from error
+            finally:
+                self._give_back(connection)
+
+    def close(self) -> None:
+        """End what still runs and close every connection."""
+        with self._lock:
+            self._closed = True
+            for connection in self._busy:
+                connection.sql.interrupt()
+            for connection in self._idle:
+                connection.sql.close()
+            self._idle.clear()
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the index is closed")
+            connection = self._idle.pop() if self._idle else Connection(self._path)
+            self._busy.append(connection)
+            return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            self._busy.remove(connection)
+            if self._closed:
+                connection.sql.close()
+            else:
+                self._idle.append(connection)
+
+
+def _entry(row: Row, path: str) -> Entry:
+    fields = row.fields()
+    return Entry(
+        id=row.id,
+        timestamp=_timestamp(fields, row.key),
+        level=level_of(fields),
+        event=event_of(fields),
+        message=message_of(fields),
+        data=msgspec.Raw(row.raw),
+        source_file=path,
+        line_number=row.line,
+    )
+
+
+def _timestamp(fields: Fields, key: int) -> str:
+    """The record's own text where that told the time, else the time in ISO 8601."""
+    found = time_of(fields)
+    if found is None:
+        return format_time(key >> KEY_BITS)
+    milliseconds, name = found
+    own = fields[name]
+    is_text = isinstance(own, str) and parse_iso(own) is not None
+    return own if is_text else format_time(milliseconds)

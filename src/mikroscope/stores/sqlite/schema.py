@@ -1,0 +1,107 @@
+"""The tables of an index file, its connections, and the key under which an entry stands."""
+
+from pathlib import Path
+
+import apsw
+
+from mikroscope.errors import StoreError
+
+# Raise it whenever a table or a term changes: an older index is then rebuilt from the files.
+VERSION = 1
+APPLICATION_ID = 0x4D534350  # "MSCP"
+
+# An entry's key is its time: epoch milliseconds, then the low bits of its arrival number.
+KEY_BITS = 21
+KEY_MASK = (1 << KEY_BITS) - 1
+MAX_MS = (1 << (63 - KEY_BITS)) - 2  # in the year 2109; times outside stand at the ends
+
+# Every ASCII character that is no letter, digit or space belongs to a token: the documents are
+# made by `terms`, which leaves spaces only between tokens.
+_PUNCTUATION = r"""!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"""
+_TOKENIZER = "ascii tokenchars '{}'".format(_PUNCTUATION.replace("'", "''"))
+
+_SCHEMA = f"""
+CREATE TABLE entries(
+    key INTEGER PRIMARY KEY, id INTEGER NOT NULL, source INTEGER NOT NULL, line INTEGER NOT NULL,
+    audit INTEGER NOT NULL, dictionary INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE VIRTUAL TABLE terms USING fts5(
+    document, content='', contentless_delete=1, detail=none,
+    tokenize="{_TOKENIZER.replace('"', '""')}");
+CREATE TABLE minutes(
+    minute INTEGER NOT NULL, level TEXT NOT NULL, audit INTEGER NOT NULL, entries INTEGER NOT NULL,
+    PRIMARY KEY(minute, level, audit)) WITHOUT ROWID;
+CREATE TABLE levels(level TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE fields(name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE sources(
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL, state INTEGER NOT NULL,
+    offset INTEGER NOT NULL, line INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL);
+CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+INSERT INTO meta VALUES('next_id', 1), ('next_source', 1);
+INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20}), ('automerge', 8);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+
+
+def key_of(milliseconds: int, arrival: int) -> int:
+    """The key of an entry; times before 1970 or behind MAX_MS stand at the ends."""
+    return clamp(milliseconds) << KEY_BITS | arrival & KEY_MASK
+
+
+def clamp(milliseconds: int) -> int:
+    """The nearest time that a key can hold."""
+    return min(max(milliseconds, 0), MAX_MS)
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """The connection that writes; makes the file and its tables where there are none."""
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    try:
+        if connection.pragma("user_version") == 0 and not connection.pragma("schema_version"):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -32000")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        with connection:
+            if not connection.pragma("schema_version"):
+                connection.execute(_SCHEMA)
+        check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """A connection that only reads. Raises StoreError if there is no index at `path`."""
+    if not path.exists():
+        raise StoreError(
+            f"there is no index at {path}; make one with 'mikroscope index' or 'mikroscope serve'"
+        )
+    connection = _connect(path, apsw.SQLITE_OPEN_READONLY)
+    connection.execute("PRAGMA cache_size = -8000")
+    check_version(connection, path)
+    return connection
+
+
+def check_version(connection: apsw.Connection, path: Path) -> None:
+    """Raise StoreError unless the file is an index of this version."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise StoreError(f"{path} is an SQLite file, but not an index of MikroScope")
+    version = connection.pragma("user_version")
+    if version != VERSION:
+        raise StoreError(
+            f"{path} has index format {version}, expected {VERSION}: "
+            "delete it, it is made anew from the log files"
+        )
+
+
+def _connect(path: Path, flags: int) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=flags)
+    connection.set_busy_timeout(15_000)
+    return connection

@@ -1,0 +1,281 @@
+"""The document of an entry in the inverted index: one token for each field, words of its texts.
+
+A token is `name=value`, exactly as the record has it, under two constraints of FTS5: its tokenizer
+folds A-Z and splits at spaces and control characters. So each of these is written as one byte
+0x80..0xBA that stands alone, which UTF-8 never has: a token is as long as its text, keeps its
+prefixes, and decodes back. What is derived bears a mark (0x1E) that no field's name begins with:
+
+    ^l<audit><own><level>   level and audit; `own`: the field `level` says the same, so it has no
+                            token of its own
+    ^s<source>              the source
+    ^e=<event>              an event that does not come from the field `event`
+    ^c=<id>                 a correlation that comes from `requestId`
+    ^x<name>=<value>        a value of `event` or `correlationId` that is not usable as such
+
+A value of more than 256 characters becomes a mark and its BLAKE2b hash. The field that told the
+entry's time has no token: its key holds that. Words of messages and errors are tokens without `=`.
+"""
+
+import codecs
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from mikroscope.records import (
+    DEFAULT_EVENT,
+    Fields,
+    correlation_text,
+    message_of,
+    scalar_text,
+)
+
+MAX_VALUE = 256  # characters; of longer values the hash is kept
+MAX_DEPTH = 16  # of nested objects
+MAX_TEXT = 32_768  # characters of one text whose words are kept
+MAX_KNOWN_NAMES = 10_000
+
+SEPARATOR, MARK, _EQUALS = "\x1f", "\x1e", "\x1d"
+DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
+
+# Besides the message: the fields, at any depth, whose words can be searched.
+TEXT_FIELDS = frozenset(
+    (
+        *("message", "msg", "reason", "error", "err", "errorMessage", "exception", "exc_info"),
+        *("stack", "stack_trace", "stacktrace", "stack_info", "@x"),
+    )
+)
+
+_ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F]
+_ESCAPES = bytearray(range(256))
+for _number, _character in enumerate(_ESCAPED):
+    _ESCAPES[_character] = 0x80 + _number
+_ESCAPES[ord(SEPARATOR)] = 0x20
+_TABLE = bytes(_ESCAPES)
+_WORD_TABLE = bytes(
+    code if code >= 0x80 or chr(code).isalnum() or code == 0x5F else 0x20 for code in range(256)
+)
+_WORD = re.compile(r"\w+")
+_RESERVED = str.maketrans({SEPARATOR: "\uf71f", MARK: "\uf71e", _EQUALS: "\uf71d", "=": _EQUALS})
+
+
+def _unescape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return chr(_ESCAPED[error.object[error.start] - 0x80]), error.start + 1
+
+
+codecs.register_error("mikroscope-terms", _unescape)
+
+
+class _Prefixes(dict[str, str]):
+    """`name=` for each field's name, with the names that are new since they were last asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.new: set[str] = set()
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= MAX_KNOWN_NAMES:  # records whose keys are data
+            self.clear()
+        prefix = self[name] = field_prefix(name)
+        self.new.add(name)
+        return prefix
+
+
+class Documents:
+    """Makes documents; remembers the names of fields it has seen."""
+
+    def __init__(self) -> None:
+        self._prefixes = _Prefixes()
+
+    def take_new_names(self) -> set[str]:
+        """The names of fields that were not seen before the last call."""
+        names, self._prefixes.new = self._prefixes.new, set()
+        return names
+
+    def make(
+        self, fields: Fields, source: int, level: str, audit: bool, time_field: str | None
+    ) -> bytes:
+        """The document of one record. Takes `fields` apart: it cannot be used afterwards."""
+        message = message_of(fields)
+        own = fields.get("level") == level
+        tokens = [source_token(source), level_token(level, audit, own)]
+        texts = [message] if message else []
+        if not TEXT_FIELDS.isdisjoint(fields):
+            texts += _texts(fields, message)
+        _add_event(tokens, fields, message)
+        _add_correlation(tokens, fields)
+        if own:
+            del fields["level"]
+        if time_field is not None and not isinstance(fields[time_field], dict):
+            del fields[time_field]
+        self._add_fields(tokens, texts, fields)
+        return encode_tokens(tokens) + b"".join(map(_words, texts))
+
+    def _add_fields(self, tokens: list[str], texts: list[str], fields: Fields) -> None:
+        prefixes = self._prefixes
+        for name, value in fields.items():
+            kind = type(value)
+            if kind is str:
+                tokens.append(
+                    prefixes[name] + value
+                    if len(value) <= MAX_VALUE
+                    else prefixes[name] + _hashed(value)
+                )
+            elif kind is int:
+                tokens.append(f"{prefixes[name]}{value}")
+            elif kind is dict:
+                self._add_nested(tokens, texts, name, value, 1)
+            elif kind is not list:
+                tokens.append(prefixes[name] + shorten(scalar_text(value) or ""))
+
+    def _add_nested(
+        self, tokens: list[str], texts: list[str], path: str, fields: Fields, depth: int
+    ) -> None:
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                if depth < MAX_DEPTH:
+                    self._add_nested(tokens, texts, f"{path}.{name}", value, depth + 1)
+                continue
+            text = scalar_text(value)
+            if text is not None:
+                tokens.append(self._prefixes[f"{path}.{name}"] + shorten(text))
+                if name in TEXT_FIELDS and isinstance(value, str):
+                    texts.append(value)
+
+
+def _texts(fields: Fields, message: str) -> list[str]:
+    found = (fields.get(name) for name in TEXT_FIELDS)
+    return [text for text in found if isinstance(text, str) and text is not message]
+
+
+def _add_event(tokens: list[str], fields: Fields, message: str) -> None:
+    event = fields.get("event")
+    if type(event) is str and event:
+        return
+    tokens.append(DERIVED_EVENT + shorten(message or DEFAULT_EVENT))
+    _set_aside(tokens, fields, "event")
+
+
+def _add_correlation(tokens: list[str], fields: Fields) -> None:
+    own = fields.get("correlationId")
+    if (type(own) is str and own) or correlation_text(own) is not None:
+        return
+    request = correlation_text(fields.get("requestId"))
+    if request is not None:
+        tokens.append(REQUEST_CORRELATION + shorten(request))
+    _set_aside(tokens, fields, "correlationId")
+
+
+def _set_aside(tokens: list[str], fields: Fields, name: str) -> None:
+    """Keep a scalar that is no usable event or id findable, without being counted as one."""
+    if name in fields and not isinstance(fields[name], dict):
+        text = scalar_text(fields.pop(name))
+        if text is not None:
+            tokens.append(f"{_UNUSABLE}{field_prefix(name)}{shorten(text)}")
+
+
+# --- tokens ---------------------------------------------------------------------------------
+
+
+def encode_tokens(tokens: Sequence[str]) -> bytes:
+    """Tokens as FTS5 gets them, with spaces between."""
+    joined = SEPARATOR.join(tokens)
+    if joined.count(SEPARATOR) != len(tokens) - 1:  # some value holds that character itself
+        joined = SEPARATOR.join(token.replace(SEPARATOR, "\uf71f") for token in tokens)
+    return joined.encode("utf-8", "replace").translate(_TABLE)
+
+
+def decode_token(token: bytes) -> str:
+    """The text of a token."""
+    return token.decode("utf-8", "mikroscope-terms")
+
+
+def field_prefix(name: str) -> str:
+    """What all tokens of a field begin with."""
+    if len(name) > MAX_VALUE:
+        name = f"{MARK}n{_hashed(name)[1:]}"
+        return f"{name}="
+    return f"{name.translate(_RESERVED)}="
+
+
+def level_token(level: str, audit: bool, own: bool) -> str:
+    """The token of an entry's level."""
+    return f"{MARK}l{audit:d}{own:d}{shorten(level)}"
+
+
+def source_token(source: int) -> str:
+    """The token of an entry's source."""
+    return f"{MARK}s{source:x}"
+
+
+def shorten(text: str) -> str:
+    """The text, or what stands for it if it is too long."""
+    return text if len(text) <= MAX_VALUE else _hashed(text)
+
+
+def is_shortened(text: str) -> bool:
+    """Whether this is what stands for a text that is too long."""
+    return len(text) == 33 and text.startswith(MARK)
+
+
+def _hashed(text: str) -> str:
+    return MARK + hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+# --- what a filter or a grouping looks for --------------------------------------------------
+
+
+def level_tokens(level: str, audit: bool | None) -> list[str]:
+    """Every token that says an entry has this level (and is, or is not, audit)."""
+    audits = (False, True) if audit is None else (audit,)
+    return [level_token(level, one, own) for one in audits for own in (False, True)]
+
+
+def field_tokens(name: str, value: str) -> list[str]:
+    """Every token that says a record has this value in this field."""
+    text = shorten(value)
+    tokens = [prefix + text for prefix in field_prefixes(name)]
+    if name == "level" and value == value.upper():
+        tokens += [level_token(value, audit, True) for audit in (False, True)]
+    return tokens
+
+
+def field_prefixes(name: str) -> list[str]:
+    """What the tokens of a field begin with; those of `level` are not all among them."""
+    prefix = field_prefix(name)
+    return [prefix, f"{_UNUSABLE}{prefix}"] if name in ("event", "correlationId") else [prefix]
+
+
+def event_prefixes() -> list[str]:
+    """What the tokens of an entry's event begin with."""
+    return [field_prefix("event"), DERIVED_EVENT]
+
+
+def correlation_prefixes() -> list[str]:
+    """What the tokens of an entry's correlation begin with."""
+    return [field_prefix("correlationId"), REQUEST_CORRELATION]
+
+
+# --- words ----------------------------------------------------------------------------------
+
+
+def _words(text: str) -> bytes:
+    """A text as words with spaces before and between; FTS5 folds what is ASCII."""
+    text = text[:MAX_TEXT]
+    if text.isascii():
+        return b" " + text.encode().translate(_WORD_TABLE)
+    return b" " + " ".join(_WORD.findall(text.casefold())).encode("utf-8", "replace")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a search, as `_words` makes them, in lower case."""
+    return [word.decode() for word in _words(text).lower().split()]
+
+
+def expression(groups: Iterable[Iterable[bytes]]) -> bytes:
+    """An FTS5 query: of each group one token or another, of all groups."""
+    ors = (
+        b" OR ".join(b'"%b"' % token.replace(b'"', b'""') for token in group) for group in groups
+    )
+    return b" AND ".join(b"(%b)" % alternatives for alternatives in ors)

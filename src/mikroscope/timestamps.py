@@ -1,0 +1,98 @@
+"""Times of the world's logs as epoch milliseconds, and back to ISO 8601 text.
+
+Accepted are the forms of ISO 8601 and RFC 3339 that loggers write, and epoch numbers whose unit
+is told by their size, as `docs/reference.md` lists. A time without a zone is UTC.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00.000Z
+LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+# What datetime.fromisoformat refuses though loggers write it: lower-case t and z, a space or
+# the letters UTC before the zone, a leap second.
+_LOOSE_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)([.,]\d+)?\s*(?:([Zz]|UTC|GMT)|([+-]\d\d:?\d\d))?"
+)
+
+
+def parse_time(value: object) -> int | None:
+    """Epoch milliseconds of a string, a number or `{seconds, nanos}`; None if it is no time."""
+    if isinstance(value, str):
+        found = parse_iso(value)
+        return found if found is not None else _parse_digits(value)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return parse_epoch(value)
+    if isinstance(value, dict):
+        return _parse_parts(value)
+    return None
+
+
+def parse_iso(text: str) -> int | None:
+    """Epoch milliseconds (fractions cut off, not rounded) of an ISO 8601 text."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return _parse_loose(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // MILLISECOND
+
+
+def parse_epoch(number: float) -> int | None:
+    """Epoch milliseconds of a number in s, ms, µs or ns: the unit follows from its size."""
+    size = abs(number)
+    if size < 1e11:
+        milliseconds = round(number * 1_000_000) // 1000  # 0.123 * 1000 is not always 123
+    elif size < 1e14:
+        milliseconds = int(number)
+    elif size < 1e17:
+        milliseconds = int(number // 1000)
+    elif size < 1e20:
+        milliseconds = int(number // 1_000_000)
+    else:
+        return None
+    return milliseconds if FIRST_MS <= milliseconds <= LAST_MS else None
+
+
+def format_time(milliseconds: int) -> str:
+    """ISO 8601 in UTC with milliseconds and Z."""
+    moment = EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _parse_loose(text: str) -> int | None:
+    match = _LOOSE_ISO.fullmatch(text.strip())
+    if match is None:
+        return None
+    date, minute, second, fraction, _utc, offset = match.groups()
+    leap = second == "60"
+    plain = f"{date}T{minute}:{'59' if leap else second}{fraction or ''}{offset or 'Z'}"
+    try:
+        moment = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+    return (moment - EPOCH) // MILLISECOND + (1000 if leap else 0)
+
+
+def _parse_digits(text: str) -> int | None:
+    try:
+        return parse_epoch(int(text) if text.isdecimal() else float(text))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _parse_parts(parts: dict[str, object]) -> int | None:
+    seconds, nanos = parts.get("seconds"), parts.get("nanos", 0)
+    if not isinstance(seconds, int | str) or not isinstance(nanos, int):
+        return None
+    try:
+        milliseconds = int(seconds) * 1000 + nanos // 1_000_000
+    except ValueError:
+        return None
+    return milliseconds if FIRST_MS <= milliseconds <= LAST_MS else None
