@@ -89,6 +89,10 @@ class LogTree:
         except OSError:
             return None
 
+    def concerns(self, path: str) -> bool:
+        """Whether a change of this path may matter: a file that is read, a directory, or gone."""
+        return path.endswith(self._suffixes) or not os.path.isfile(self.root / path)
+
     def relative(self, absolute: str) -> str | None:
         """A path below the root as the tree names it; None for one that is not below it."""
         root = f"{self.root}{os.sep}"
@@ -164,10 +168,7 @@ class LineReader:
         With `final` a last line without its line end is taken too, if it is a record.
         """
         content, too_long = self._read_lines(limit, final)
-        consumed = len(content)
-        if b"\r" in content:
-            content = content.replace(b"\r\n", b"\n")
-        lines = content.split(b"\n")
+        lines = content.replace(b"\r\n", b"\n").split(b"\n")
         if not lines[-1]:
             lines.pop()
         if self._before and not self._before.endswith(b"\n") and lines:
@@ -176,7 +177,7 @@ class LineReader:
             self._line -= 1
         elif self._offset == 0 and lines:
             lines[0] = lines[0].removeprefix(_BOM)
-        self._advance(content, consumed, len(lines))
+        self._advance(content, len(lines))
         return Chunk(lines, self._offset, self._line, self._before, too_long)
 
     def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int]:
@@ -202,15 +203,17 @@ class LineReader:
         """Pass over a line that is too long; returns what was read behind its line end."""
         self._line += 1
         while content and b"\n" not in content:
-            self._advance(content, len(content), 0)
+            self._advance(content, 0)
             content = self._file_read(1 << 20)
         end = content.find(b"\n") + 1
-        self._advance(content[:end], end, 0)
+        self._advance(content[:end], 0)
         return content[end:]
 
-    def _advance(self, content: bytes, consumed: int, lines: int) -> None:
+    def _advance(self, content: bytes, lines: int) -> None:
+        if len(self.first_bytes) < FINGERPRINT_BYTES:
+            self.first_bytes += content[: FINGERPRINT_BYTES - len(self.first_bytes)]
         self._before = (self._before + content[-FINGERPRINT_BYTES:])[-FINGERPRINT_BYTES:]
-        self._offset += consumed
+        self._offset += len(content)
         self._line += lines
 
     def _is_record(self, content: bytes) -> bool:
@@ -224,6 +227,8 @@ class LineReader:
     def _seek(self, offset: int) -> None:
         self._file.seek(max(0, offset - FINGERPRINT_BYTES))
         self._before = self._file.read(min(offset, FINGERPRINT_BYTES))
+        # Of what was read up to now, if that is not more than a fingerprint takes.
+        self.first_bytes = self._before if offset <= FINGERPRINT_BYTES else b""
 
     def _file_read(self, size: int) -> bytes:
         try:
@@ -244,8 +249,11 @@ class LogWriter:
         self._root = root
         self._open: dict[str, int] = {}
 
-    def append(self, path: str, lines: bytes) -> None:
-        """Append complete lines. Raises StorageFullError or StoreError, with nothing written."""
+    def append(self, path: str, lines: bytes) -> int:
+        """Append complete lines; returns the file's size before.
+
+        Raises StorageFullError or StoreError, with nothing written.
+        """
         try:
             descriptor = self._descriptor(path)
             size = os.fstat(descriptor).st_size
@@ -255,6 +263,12 @@ class LogWriter:
         except OSError as error:
             kind = StorageFullError if error.errno in _NO_ROOM else StoreError
             raise kind(f"{path} cannot be written: {error.strerror}") from error
+        return size
+
+    def take_back(self, path: str, size: int) -> None:
+        """Cut a file back to the size it had before an `append`."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor(path), size)
 
     def close(self) -> None:
         """Close every file."""

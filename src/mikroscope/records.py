@@ -47,20 +47,25 @@ class NotARecordError(ValueError):
 
 
 def parse_line(raw: bytes) -> tuple[Fields, bytes]:
-    """The fields of one line, and the line as valid UTF-8 JSON text.
-
-    The text is the line itself, except that bytes which are no UTF-8 become U+FFFD. Of a key
-    that stands twice the last one counts. Raises NotARecordError.
-    """
-    try:
-        fields = _decode(raw)
-    except RecursionError:
-        raise NotARecordError("nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        fields, raw = _parse_unusual(raw)
+    """The fields of one line, and the line as valid UTF-8 JSON text. Raises NotARecordError."""
+    fields, raw = parse_json(raw)
     if type(fields) is not dict:
         raise NotARecordError(f"a JSON {_kind(fields)}, expected an object")
     return fields, raw
+
+
+def parse_json(raw: bytes) -> tuple[Any, bytes]:
+    """A JSON text's value, and the text as valid UTF-8.
+
+    That is the text itself, except that bytes which are no UTF-8 become U+FFFD. Of a key that
+    stands twice the last one counts. Raises NotARecordError.
+    """
+    try:
+        return _decode(raw), raw
+    except RecursionError:
+        raise NotARecordError("nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _parse_unusual(raw)
 
 
 def _parse_unusual(raw: bytes) -> tuple[Any, bytes]:

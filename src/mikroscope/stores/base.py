@@ -1,6 +1,6 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
@@ -47,7 +47,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 class Batch(Protocol):
     """Changes that become visible, and durable, together; made by one thread."""
 
-    def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
+    def add(self, source: Source, lines: Iterator[Line], checkpoint: Checkpoint) -> int:
         """Entries of one source, and how far that brings it; returns how many.
 
         Adding a (source, line) that is there already is a mistake of the caller.
@@ -86,8 +86,8 @@ class Store(Protocol):
         batch stands on may not hold any more.
         """
 
-    def purge(self, limit: int) -> int:
-        """Delete up to `limit` entries of discarded sources; returns how many are gone."""
+    def purge(self, limit: int) -> bool:
+        """Delete up to `limit` entries of discarded sources; False if there was none left."""
 
     def page(self, query: Query) -> Page:
         """Entries, newest first, ties newest arrival first; `query.cursor` goes on behind a page.

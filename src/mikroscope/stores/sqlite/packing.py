@@ -1,9 +1,12 @@
 """Raw lines packed with zstd: a trained dictionary makes up for each being packed alone."""
 
+from collections import deque
+
 import zstandard
 
 DICTIONARY_BYTES = 16_384
 SAMPLE_LINES = 2_000
+SAMPLE_EVERY = 32  # of lines that are packed
 MIN_SAMPLE_LINES = 1_000
 RETRAIN_AFTER_LINES = 50_000
 WORSE_BY = 1.25  # the ratio has to fall off this far before another dictionary is trained
@@ -43,15 +46,18 @@ class Packer:
     def __init__(self, dictionary: Dictionary | None = None, next_number: int = 1) -> None:
         self.current = dictionary or Dictionary(0, b"")
         self._next_number = next_number
-        self._sample: list[bytes] = []
+        self._sample: deque[bytes] = deque(maxlen=SAMPLE_LINES)
         self._raw = self._packed = self._lines = 0
         self._first_ratio: float | None = None
 
+    @property
+    def wants_sample(self) -> bool:
+        """Whether there is no dictionary yet, so that lines had better be shown first."""
+        return not self.current.number
+
     def observe(self, lines: list[bytes]) -> None:
-        """Sample lines that are about to be packed."""
-        wanted = max(SAMPLE_LINES // 4, SAMPLE_LINES - len(self._sample))
-        step = max(1, len(lines) // wanted)
-        self._sample = (self._sample + lines[::step])[-SAMPLE_LINES:]
+        """Keep some lines to train with."""
+        self._sample.extend(lines)
 
     def count(self, lines: int, raw: int, packed: int) -> None:
         """Tell how well it went."""

@@ -65,8 +65,8 @@ class SqliteStore:
         with _translated(self._path):
             self._writing.commit(batch)
 
-    def purge(self, limit: int) -> int:
-        """Delete up to `limit` entries of discarded sources; returns how many are gone."""
+    def purge(self, limit: int) -> bool:
+        """Delete up to `limit` entries of discarded sources; False if there was none left."""
         with _translated(self._path):
             return self._writing.purge(limit)
 

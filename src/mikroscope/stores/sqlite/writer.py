@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from time import time_ns
@@ -14,7 +15,7 @@ from mikroscope.errors import StaleBatchError
 from mikroscope.records import audit_of, is_audit_path, level_of, parse_line, time_of
 from mikroscope.stores.base import Batch, Checkpoint, Line, Source
 from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.packing import Dictionary, Packer
+from mikroscope.stores.sqlite.packing import SAMPLE_EVERY, SAMPLE_LINES, Dictionary, Packer
 from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_MS, open_writer
 
 Row = tuple[int, int, int, int, int, int, bytes]
@@ -39,14 +40,14 @@ class SqliteBatch:
         """How many entries were added so far."""
         return len(self.rows)
 
-    def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
+    def add(self, source: Source, lines: Iterator[Line], checkpoint: Checkpoint) -> int:
         """Entries of one source, and how far that brings it; returns how many."""
-        added = list(lines)
+        before = len(self.rows)
+        waiting = list(islice(lines, SAMPLE_LINES)) if self._writer.packer.wants_sample else []
+        self._choose_dictionary(waiting)
+        self._add_rows(source, chain(waiting, lines))
         self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
-        if added:
-            self._choose_dictionary(added)
-            self._add_rows(source, added)
-        return len(added)
+        return len(self.rows) - before
 
     def open_source(self, path: str) -> Source:
         """A source that has nothing indexed yet."""
@@ -70,13 +71,13 @@ class SqliteBatch:
             self.dictionaries.append(dictionary)
             self._writer.add_dictionary(dictionary)
 
-    def _add_rows(self, source: Source, lines: list[Line]) -> None:
+    def _add_rows(self, source: Source, lines: Iterable[Line]) -> None:
         writer, minutes = self._writer, self.minutes
         packer, make_document = writer.packer, writer.documents.make
         pack, dictionary = packer.current.pack, packer.current.number
         path_is_audit, now_ms = is_audit_path(source.path), writer.now_ms()
-        arrival, first = writer.next_id, len(self.rows)
-        raw_bytes = 0
+        arrival = writer.next_id
+        raw_bytes = packed_bytes = 0
         for line in lines:
             fields, raw = line.fields, line.raw
             milliseconds, time_field = time_of(fields) or (now_ms, None)
@@ -91,10 +92,12 @@ class SqliteBatch:
             minute = milliseconds // _MINUTE_MS, level, audit
             minutes[minute] = minutes.get(minute, 0) + 1
             raw_bytes += len(raw)
+            packed_bytes += len(packed)
+            if not arrival % SAMPLE_EVERY:
+                packer.observe([raw])
             arrival += 1
+        packer.count(arrival - writer.next_id, raw_bytes, packed_bytes)
         writer.next_id = arrival
-        packed_bytes = sum(len(row[6]) for row in self.rows[first:])
-        packer.count(len(lines), raw_bytes, packed_bytes)
 
 
 class Writer:
@@ -135,12 +138,12 @@ class Writer:
             self._load()
             raise
 
-    def purge(self, limit: int) -> int:
-        """Delete up to `limit` entries of discarded sources, and then the sources."""
+    def purge(self, limit: int) -> bool:
+        """Delete up to `limit` entries of a discarded source, and at last the source."""
         discarded = "SELECT id FROM sources WHERE state = ? LIMIT 1"
         found = self._connection.execute(discarded, (_DISCARDED,)).fetchone()
         if found is None:
-            return 0
+            return False
         token = terms.expression([[terms.encode_tokens([terms.source_token(found[0])])]])
         with self._transaction():
             rows: Any = self._connection.execute(
@@ -151,7 +154,7 @@ class Writer:
             self._delete(keys)
             if len(keys) < limit:
                 self._connection.execute("DELETE FROM sources WHERE id = ?", found)
-        return len(keys)
+        return True
 
     def close(self) -> None:
         """Close the connection."""

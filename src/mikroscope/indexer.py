@@ -1,0 +1,259 @@
+"""Files to store: what is new in the tree is read, parsed and committed with its checkpoint."""
+
+import logging
+from collections.abc import Iterator
+
+import msgspec
+
+from mikroscope.errors import StaleBatchError
+from mikroscope.logfiles import FINGERPRINT_BYTES, Chunk, LineReader, LogTree, fingerprint
+from mikroscope.records import NotARecordError, parse_line
+from mikroscope.rotation import is_same_content, is_unchanged, reconcile
+from mikroscope.stores.base import Batch, Checkpoint, Line, Source, Store
+
+logger = logging.getLogger(__name__)
+
+BATCH_BYTES = 8 << 20  # of raw lines in one transaction
+PURGE_ENTRIES = 2_000
+MAX_WARNINGS = 10  # about the lines of one file
+
+
+class Tally(msgspec.Struct, rename="camel"):
+    """What was done so far."""
+
+    files_scanned: int = 0
+    lines_scanned: int = 0
+    records_inserted: int = 0
+    records_skipped: int = 0
+    parse_errors: int = 0
+
+    def since(self, earlier: "Tally") -> "Tally":
+        """What came on top of an earlier tally."""
+        return Tally(
+            *(now - then for now, then in zip(_counts(self), _counts(earlier), strict=True))
+        )
+
+    def copy(self) -> "Tally":
+        """The tally as it is now."""
+        return Tally(*_counts(self))
+
+
+class Indexer:
+    """Reads sources into a store, a bounded step at a time. Belongs to the thread that writes.
+
+    Paths are relative to the tree's root.
+    """
+
+    def __init__(self, store: Store, tree: LogTree, batch_bytes: int = BATCH_BYTES) -> None:
+        self._store = store
+        self._tree = tree
+        self._batch_bytes = batch_bytes
+        self._queue: dict[str, None] = {}
+        self._warnings: dict[str, int] = {}
+        self._purging = True
+        self._rotated = False
+        self.tally = Tally()
+        self._reload()
+
+    @property
+    def backlog(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._queue) or self._purging
+
+    @property
+    def rotated(self) -> bool:
+        """Whether a file turned out to be another one, so that a scan is due."""
+        return self._rotated
+
+    def scan(self) -> None:
+        """Look at the whole tree; what has something to read is put in the queue.
+
+        Files that look as they did when last read are not opened.
+        """
+        self._rotated = False
+        sources = [*self._sources.values(), *self._gone]
+        changes = reconcile(self._tree, self._tree.walk(), sources)
+        if changes.updated or changes.discarded:
+            batch = self._store.batch()
+            for source in changes.updated:
+                batch.update_source(source)
+            for source in changes.discarded:
+                batch.discard_source(source)
+            if not self._commit(batch):
+                return self.scan()
+            self._reload()
+            self._purging = self._purging or bool(changes.discarded)
+        self._queue.update(dict.fromkeys(changes.readable))
+        return None
+
+    def touch(self, paths: set[str]) -> bool:
+        """Files that may have grown are put in the queue; False if only `scan` can tell more."""
+        known = True
+        for path in paths:
+            source, stat = self._sources.get(path), self._tree.stat(path)
+            if source is None or stat is None or stat.inode != source.checkpoint.inode:
+                known = False
+            elif not is_unchanged(source.checkpoint, stat):
+                self._queue[path] = None
+        return known
+
+    def step(self, final: bool = False) -> None:
+        """Read and commit one batch, or delete some entries of discarded sources.
+
+        With `final` a last line without its line end is taken too. Raises StoreError; nothing
+        is lost then, the files are looked at anew.
+        """
+        if self._purging:
+            self._purging = self._store.purge(PURGE_ENTRIES)
+        else:
+            self._index_some(final)
+
+    def index_now(self, paths: set[str]) -> None:
+        """Index what stands in these files before anything else. Raises StoreError."""
+        waiting, self._queue = self._queue, dict.fromkeys(sorted(paths))
+        try:
+            while self._queue:
+                self._index_some()
+                if self._rotated:
+                    self.scan()
+        finally:
+            self._queue |= waiting
+
+    def indexed_bytes(self, path: str) -> int:
+        """How far a file is indexed."""
+        source = self._sources.get(path)
+        return source.checkpoint.offset if source else 0
+
+    def run(self, final: bool = False) -> Iterator[None]:
+        """Scan, then step until nothing is left; yields after each step."""
+        self.scan()
+        while self.backlog:
+            self.step(final)
+            yield
+
+    def pending_bytes(self) -> int:
+        """How many bytes of the files in the queue are not read yet."""
+        total = 0
+        for path in self._queue:
+            source, stat = self._sources.get(path), self._tree.stat(path)
+            if stat is not None:
+                total += stat.size - (source.checkpoint.offset if source else 0)
+        return total
+
+    def _index_some(self, final: bool = False) -> None:
+        before = self.tally.copy()
+        batch = self._store.batch()
+        room = self._batch_bytes
+        try:
+            while self._queue and room > 0:
+                room -= self._read(next(iter(self._queue)), batch, room, final)
+            if self._commit(batch):
+                return
+        except BaseException:
+            self.tally = before
+            raise
+        self.tally = before
+        self.scan()
+
+    # --- one file -----------------------------------------------------------------------------
+
+    def _read(self, path: str, batch: Batch, room: int, final: bool) -> int:
+        """Read up to `room` bytes of a file; it leaves the queue when it is read to its end."""
+        source = self._sources.get(path)
+        checkpoint = source.checkpoint if source else Checkpoint()
+        try:
+            with self._tree.open(path, checkpoint.offset, checkpoint.line) as reader:
+                if checkpoint.offset and not is_same_content(reader, checkpoint):
+                    del self._queue[path]
+                    self._rotated = True  # this very moment: a scan sorts it out
+                    return 0
+                source = source or batch.open_source(path)
+                return self._read_lines(reader, source, batch, room, final)
+        except OSError as error:
+            self._queue.pop(path, None)
+            self._warn(path, f"cannot be read: {error.strerror or error}")
+            return 0
+
+    def _read_lines(
+        self, reader: LineReader, source: Source, batch: Batch, room: int, final: bool
+    ) -> int:
+        read = 0
+        start = source.checkpoint.offset
+        while read < room:
+            chunk = reader.read(room - read, final)
+            source = self._add(source, chunk, reader, batch)
+            read = chunk.offset - start
+            if not chunk.lines and not chunk.too_long:
+                del self._queue[source.path]
+                self.tally.files_scanned += 1
+                break
+        self._sources[source.path] = source
+        return read
+
+    def _add(self, source: Source, chunk: Chunk, reader: LineReader, batch: Batch) -> Source:
+        if chunk.too_long:
+            self.tally.parse_errors += chunk.too_long
+            self._warn(source.path, f"{chunk.too_long} lines before line {chunk.line} are too long")
+        checkpoint = self._checkpoint(source.checkpoint, chunk, reader)
+        first = chunk.line - len(chunk.lines) + 1
+        lines = self._parse(source.path, first, chunk.lines)
+        self.tally.records_inserted += batch.add(source, lines, checkpoint)
+        return msgspec.structs.replace(source, checkpoint=checkpoint)
+
+    def _checkpoint(self, before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
+        head = before.head
+        if before.offset < FINGERPRINT_BYTES and chunk.offset > before.offset:
+            head = fingerprint(reader.first_bytes[: min(chunk.offset, FINGERPRINT_BYTES)])
+        return Checkpoint(
+            offset=chunk.offset,
+            line=chunk.line,
+            head=head,
+            tail=fingerprint(chunk.tail),
+            device=reader.stat.device,
+            inode=reader.stat.inode,
+            size=reader.stat.size,
+            mtime_ns=reader.stat.mtime_ns,
+        )
+
+    def _parse(self, path: str, first: int, lines: list[bytes]) -> Iterator[Line]:
+        for number, raw in enumerate(lines, first):
+            if not raw or raw.isspace():
+                continue
+            self.tally.lines_scanned += 1
+            try:
+                fields, text = parse_line(raw)
+            except NotARecordError as error:
+                self.tally.parse_errors += 1
+                self._warn(f"{path}:{number}", str(error))
+                continue
+            yield Line(number, text, fields)
+
+    def _warn(self, place: str, problem: str) -> None:
+        path = place.partition(":")[0]
+        told = self._warnings[path] = self._warnings.get(path, 0) + 1
+        if told <= MAX_WARNINGS:
+            more = "; further ones of this file are only counted" if told == MAX_WARNINGS else ""
+            logger.warning("%s: %s%s", place, problem, more)
+
+    # --- state --------------------------------------------------------------------------------
+
+    def _commit(self, batch: Batch) -> bool:
+        """Write a batch; False if another process was faster and all must be looked at anew."""
+        try:
+            self._store.commit(batch)
+        except StaleBatchError:
+            self._reload()
+            return False
+        except BaseException:
+            self._reload()
+            raise
+        return True
+
+    def _reload(self) -> None:
+        sources = self._store.sources()
+        self._sources = {source.path: source for source in sources if not source.gone}
+        self._gone = [source for source in sources if source.gone]
+
+
+def _counts(tally: Tally) -> tuple[int, ...]:
+    return msgspec.structs.astuple(tally)

@@ -1,0 +1,83 @@
+"""The payload of an ingest request: from a body to the lines that are appended to a file."""
+
+import zlib
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from mikroscope.errors import IngestError
+from mikroscope.records import NotARecordError, parse_json
+
+_encode = msgspec.json.Encoder().encode
+_GZIP = 31  # zlib's window size for a gzip header and trailer
+
+
+class Lines(NamedTuple):
+    """Records of one request, ready to be appended."""
+
+    path: str
+    """The file, relative to the logs root."""
+    content: bytes
+    """Whole lines."""
+    accepted: int
+    rejected: int
+
+
+def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
+    """Read `[{…}]` or `{"logs": [{…}]}` and set `producerId` and `ingestedAt` in each record.
+
+    Items that are no objects are rejected, the others taken. `received_at` is ISO 8601 in UTC;
+    its day names the file. Raises IngestError.
+    """
+    items = _parse_items(body)
+    lines = []
+    for item in items:
+        if isinstance(item, dict):
+            item["producerId"] = producer
+            item["ingestedAt"] = received_at
+            lines.append(_encode(item))
+    content = b"\n".join([*lines, b""]) if lines else b""
+    path = f"ingest/{producer}/{received_at[:10]}.ndjson"
+    return Lines(path, content, len(lines), len(items) - len(lines))
+
+
+def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body as its `content-encoding` says. Raises IngestError, also for more than `limit`."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise IngestError(f"content-encoding is {encoding!r}, expected gzip or none", 415)
+    unpacker = zlib.decompressobj(_GZIP)
+    try:
+        content = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise IngestError(f"the body is not gzip: {error}") from None
+    if len(content) > limit:
+        raise body_too_large(limit)
+    if not unpacker.eof:
+        raise IngestError("the gzip body ends too early")
+    return content
+
+
+def body_too_large(limit: int) -> IngestError:
+    """The error for a body above the limit."""
+    return IngestError(f"the body is larger than {limit} bytes: send fewer logs at a time", 413)
+
+
+def receipt_time(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and Z."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _parse_items(body: bytes) -> list[object]:
+    if not body.strip():
+        raise IngestError('the body is empty, expected [{…}] or {"logs": [{…}]}')
+    try:
+        payload, _ = parse_json(body)
+    except NotARecordError as error:
+        raise IngestError(f"the body is no valid JSON: {error}") from None
+    items = payload.get("logs") if isinstance(payload, dict) else payload
+    if not isinstance(items, list):
+        raise IngestError('the body has another shape than [{…}] or {"logs": [{…}]}')
+    return items

@@ -1,0 +1,166 @@
+"""The HTTP routes: each reads its request, asks a part, and answers in JSON."""
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from mikroscope.errors import IngestError, MikroScopeError, QueryError
+from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
+from mikroscope.query import parse_grouping, parse_query
+from mikroscope.server.auth import Auth
+from mikroscope.server.cors import Cors
+from mikroscope.service import Service, now_utc
+
+logger = logging.getLogger(__name__)
+
+_LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
+_RETRY_AFTER_S = "1"
+_CONTENT_TYPE = "application/json; charset=utf-8"
+
+
+def make_app(service: Service) -> ASGIApp:
+    """The app of one server."""
+    routes = _Routes(service).routes()
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            HTTPException: _http_error,
+            QueryError: _query_error,
+            IngestError: _ingest_error,
+            MikroScopeError: _unavailable,
+            Exception: _unexpected,
+        },
+    )
+    return Cors(app, service.settings.cors_allow_origin, (route.path for route in routes))
+
+
+class _Routes:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+        self._worker = service.worker
+        self._auth = Auth(service.settings)
+        self._queued = service.settings.ingest_async_queue
+        self._max_body = service.settings.ingest_max_body_bytes
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/health", self.health),
+            Route("/api/ingest", self.ingest, methods=["POST"]),
+            Route("/api/logs", self.logs),
+            Route("/api/logs/aggregate", self.aggregate),
+        ]
+
+    async def health(self, request: Request) -> Response:
+        return _answer(self._service.health())
+
+    async def logs(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        query = parse_query(request.query_params)
+        return await to_thread.run_sync(lambda: _answer(self._store.page(query)))
+
+    async def aggregate(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        query = parse_query(request.query_params)
+        grouping = parse_grouping(request.query_params)
+        return await to_thread.run_sync(lambda: _answer(self._store.aggregate(query, grouping)))
+
+    async def ingest(self, request: Request) -> Response:
+        if not self._auth.takes_ingest:
+            raise HTTPException(
+                404, "ingest is off: set ingest producers, or Basic auth, to switch it on"
+            )
+        producer = self._auth.require_producer(request)
+        body = await _read_body(request, self._max_body)
+        received_at = receipt_time(now_utc())
+        lines = await self._make_lines(request, body, producer, received_at)
+        queued = self._queued and lines.accepted > 0
+        if queued:
+            self._worker.enqueue(lines)
+        elif lines.accepted:
+            # A client that goes away does not take back what it has sent.
+            await asyncio.shield(asyncio.wrap_future(self._worker.submit(lines)))
+        content = {
+            "accepted": lines.accepted,
+            "queued": queued,
+            "producerId": producer,
+            "receivedAt": received_at,
+            "rejected": lines.rejected,
+        }
+        return _answer(content, 202 if queued else 200)
+
+    async def _make_lines(
+        self, request: Request, body: bytes, producer: str, received_at: str
+    ) -> Lines:
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+
+        def make() -> Lines:
+            return make_lines(unpack_body(body, encoding, self._max_body), producer, received_at)
+
+        return await to_thread.run_sync(make) if len(body) > _LARGE_BODY else make()
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise body_too_large(limit)
+    parts, size = [], 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise body_too_large(limit)
+            parts.append(part)
+    except ClientDisconnect:
+        raise IngestError("the body ended too early") from None
+    return b"".join(parts)
+
+
+def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = msgspec.json.encode(content)
+    return Response(body, status, {"content-type": _CONTENT_TYPE, **(headers or {})})
+
+
+def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return _answer({"error": text}, status, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    text = error.detail
+    if error.status_code == 404 and text == "Not Found":
+        text = f"there is no {request.url.path} here"
+    elif error.status_code == 405:
+        allowed = headers.get("Allow", "")
+        text = f"{request.url.path} does not take {request.method}, only {allowed}"
+    return _error(error.status_code, text, headers)
+
+
+async def _query_error(request: Request, error: Exception) -> Response:
+    return _error(400, str(error))
+
+
+async def _ingest_error(request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, IngestError) else 400
+    headers = {"retry-after": _RETRY_AFTER_S} if status == 503 else None
+    return _error(status, str(error), headers)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    return _error(503, str(error), {"retry-after": _RETRY_AFTER_S})
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return _error(500, "something went wrong here; the server's log says what")

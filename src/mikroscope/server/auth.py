@@ -1,0 +1,96 @@
+"""Who may do what: bearer tokens and Basic auth, compared in constant time."""
+
+import base64
+import binascii
+import hmac
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from mikroscope.settings import Settings
+
+
+class BasicUser(NamedTuple):
+    """The one user who may sign in with Basic auth."""
+
+    name: str
+    password: str
+
+
+class Auth:
+    """The rules of one server."""
+
+    def __init__(self, settings: Settings) -> None:
+        name, password = settings.auth_username, settings.auth_password
+        self._user = BasicUser(name, password) if name and password else None
+        self._api_token = settings.api_token
+        self._producers = settings.ingest_producers
+
+    @property
+    def takes_ingest(self) -> bool:
+        """Whether anybody may send logs."""
+        return bool(self._producers) or self._user is not None
+
+    def require_api(self, request: Request) -> None:
+        """Let pass who may use the API: everybody where no credentials are set. Raises 401."""
+        if self._api_token is None and self._user is None:
+            return
+        token, user = _credentials(request)
+        if self._api_token is not None and _same(token, self._api_token):
+            return
+        if self._is_user(user):
+            return
+        raise self._unauthorized(self._api_token is not None, "the API token")
+
+    def require_producer(self, request: Request) -> str:
+        """The id under which the sender's logs are kept. Raises 401."""
+        token, user = _credentials(request)
+        found = None
+        for known, producer in self._producers:  # all of them, so that time tells nothing
+            if _same(token, known):
+                found = producer
+        if found is not None:
+            return found
+        if self._user is not None and self._is_user(user):
+            return self._user.name
+        raise self._unauthorized(bool(self._producers), "a producer's token")
+
+    def _is_user(self, given: BasicUser | None) -> bool:
+        if self._user is None or given is None:
+            return False
+        same_name = _same(given.name, self._user.name)
+        return _same(given.password, self._user.password) and same_name
+
+    def _unauthorized(self, bearer: bool, token: str) -> HTTPException:
+        schemes = ["Bearer"] if bearer else []
+        ways = [f"send 'Authorization: Bearer …' with {token}"] if bearer else []
+        if self._user is not None:
+            schemes.append("Basic")
+            ways.append("use Basic auth with the configured user")
+        challenge = ", ".join(f'{scheme} realm="mikroscope"' for scheme in schemes)
+        return HTTPException(
+            401,
+            f"credentials are missing or wrong: {' or '.join(ways)}",
+            {"www-authenticate": challenge},
+        )
+
+
+def _credentials(request: Request) -> tuple[str | None, BasicUser | None]:
+    """The bearer token or the Basic user that a request presents."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip(), None
+    if scheme.lower() != "basic":
+        return None, None
+    try:
+        name, colon, password = (
+            base64.b64decode(value.strip(), validate=True).decode().partition(":")
+        )
+    except (binascii.Error, ValueError):
+        return None, None
+    return None, BasicUser(name, password) if colon else None
+
+
+def _same(given: str | None, expected: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode(), expected.encode())

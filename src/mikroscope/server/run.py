@@ -1,0 +1,119 @@
+"""A server in the making: sockets, TLS, the thread of the event loop, and a graceful stop."""
+
+import asyncio
+import logging
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from mikroscope.errors import MikroScopeError
+from mikroscope.server.app import make_app
+from mikroscope.service import Service
+from mikroscope.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+_GRACE_S = 10  # for requests that are running when the server is stopped
+
+
+class RunningServer:
+    """A server that answers; `close` it, or use it in a `with` statement."""
+
+    def __init__(self, settings: Settings) -> None:
+        listener = _listen(settings)
+        try:
+            self._service = Service(settings)
+        except BaseException:
+            listener.close()
+            raise
+        self.port: int = listener.getsockname()[1]
+        self.url = f"{settings.protocol}://{_url_host(settings.host)}:{self.port}"
+        self._listener = listener
+        self._uvicorn = uvicorn.Server(_uvicorn_config(settings, self._service))
+        self._thread = threading.Thread(target=self._serve, name="mikroscope-http", daemon=True)
+        self._closed = threading.Lock()
+
+    def start(self) -> Self:
+        """Returns when requests are answered. Raises MikroScopeError."""
+        self._service.start()
+        self._thread.start()
+        while not self._uvicorn.started:
+            self._thread.join(0.005)
+            if not self._thread.is_alive():
+                self._service.close()
+                raise MikroScopeError("the HTTP server could not be started; its log says why")
+        return self
+
+    def close(self) -> None:
+        """Stop accepting, finish running requests, drain the queue, close the index."""
+        if not self._closed.acquire(blocking=False):
+            return
+        self._uvicorn.should_exit = True
+        self._thread.join()
+        self._service.close()
+
+    def is_alive(self) -> bool:
+        """Whether requests are still answered."""
+        return self._thread.is_alive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _serve(self) -> None:
+        with self._listener:
+            loop = self._uvicorn.config.get_loop_factory()
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(self._uvicorn.serve(sockets=[self._listener]))
+
+
+def start_server(settings: Settings) -> RunningServer:
+    """Start a server; it runs in threads of its own until it is closed.
+
+    `url` and `port` say where it listens. Raises MikroScopeError if it cannot start.
+    """
+    return RunningServer(settings).start()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise MikroScopeError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        ) from error
+
+
+def _uvicorn_config(settings: Settings, service: Service) -> uvicorn.Config:
+    https = settings.protocol == "https"
+    return uvicorn.Config(
+        make_app(service),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=settings.tls_cert_path if https else None,
+        ssl_keyfile=settings.tls_key_path if https else None,
+    )
+
+
+def _url_host(host: str) -> str:
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 -- compared, not listened on
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

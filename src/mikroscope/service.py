@@ -1,0 +1,180 @@
+"""Builds the parts of a server from Settings, starts and stops them, and tells how they are."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from mikroscope.indexer import Indexer, Tally
+from mikroscope.logfiles import LogTree, LogWriter
+from mikroscope.preflight import free_bytes, prepare_directory
+from mikroscope.settings import Settings
+from mikroscope.stores.base import Store
+from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.timestamps import format_time
+from mikroscope.watcher import Watcher
+from mikroscope.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+SERVICE_NAME = "mikroscope"
+
+
+def open_tree(settings: Settings) -> LogTree:
+    """The tree of log files; its root is absolute, so that changes are reported by such paths."""
+    return LogTree(settings.logs_path.resolve(), settings.log_file_suffixes)
+
+
+class Service:
+    """A running sidecar without its HTTP side. Raises MikroScopeError if it cannot start."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._db_directory = settings.db_path.resolve().parent
+        prepare_directory(self._db_directory, "database", settings.min_free_bytes)
+        prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
+        _warn_of_what_is_to_come(settings)
+        self._started = time.monotonic()
+        self.store: Store = SqliteStore(settings.db_path, alone=True)
+        tree = open_tree(settings)
+        watched = not settings.disable_auto_ingest
+        self.worker = Worker(
+            Indexer(self.store, tree),
+            LogWriter(tree.root),
+            interval_s=settings.ingest_interval_ms / 1000 if watched else None,
+            flush_s=settings.ingest_queue_flush_ms / 1000,
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
+        self._watcher = Watcher(tree, self.worker.notice) if watched else None
+
+    def start(self) -> None:
+        """Begin to index what is there, and to watch for more."""
+        self.worker.start()
+        if self._watcher is not None:
+            self._watcher.start()
+
+    def close(self) -> None:
+        """Write and index what was accepted, then let go of everything."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        self.worker.stop()
+        self.store.close()
+
+    @property
+    def takes_ingest(self) -> bool:
+        """Whether anybody may send logs."""
+        return bool(self.settings.ingest_producers) or self.settings.auth_username is not None
+
+    def health(self) -> dict[str, object]:
+        """The payload of `/health`: counters and settings; the index itself is not asked."""
+        settings = self.settings
+        return {
+            "ok": True,
+            "service": SERVICE_NAME,
+            "uptimeSec": round(time.monotonic() - self._started, 3),
+            "ingest": self._ingest_health(),
+            "auth": {
+                "apiTokenEnabled": settings.api_token is not None,
+                "basicEnabled": settings.auth_username is not None,
+            },
+            "ingestPolicy": {
+                "enabled": not settings.disable_auto_ingest,
+                "intervalMs": settings.ingest_interval_ms,
+            },
+            "ingestEndpoint": self._endpoint_health(),
+            "alertPolicy": _alert_policy(settings),
+            "retentionDays": {
+                "db": settings.db_retention_days,
+                "dbAudit": settings.db_audit_retention_days,
+                "logs": settings.log_retention_days,
+                "logsAudit": settings.log_audit_retention_days,
+            },
+            "backup": {"auditDirectory": _path_text(settings.audit_backup_directory)},
+            "storage": self._storage_health(),
+        }
+
+    def _ingest_health(self) -> dict[str, object]:
+        run = self.worker.run
+        return {
+            "running": run.running,
+            "runs": run.runs,
+            "lastRunAt": _time_text(run.last_run_at),
+            "lastSuccessAt": _time_text(run.last_success_at),
+            "lastDurationMs": run.last_duration_ms,
+            "lastError": run.last_error,
+            "lastMode": "incremental",
+            **_tally_keys(run.last_run, "LastRun"),
+            **_tally_keys(self.worker.tally, "Total"),
+        }
+
+    def _endpoint_health(self) -> dict[str, object]:
+        settings, queue = self.settings, self.worker.queue
+        batches, records = self.worker.pending()
+        return {
+            "enabled": self.takes_ingest,
+            "maxBodyBytes": settings.ingest_max_body_bytes,
+            "producerCount": len({producer for _, producer in settings.ingest_producers}),
+            "queue": {
+                "enabled": settings.ingest_async_queue,
+                "flushMs": settings.ingest_queue_flush_ms,
+                "draining": self.worker.draining,
+                "pendingBatches": batches,
+                "pendingRecords": records,
+                "recordsFlushed": queue.records_flushed,
+                "recordsQueued": queue.records_queued,
+                "lastError": queue.last_error,
+                "lastFlushAt": _time_text(queue.last_flush_at),
+            },
+        }
+
+    def _storage_health(self) -> dict[str, object]:
+        return {
+            "dbApproximateSizeBytes": self.store.size_bytes(),
+            "dbDirectoryFreeBytes": free_bytes(self._db_directory),
+            "logsDirectoryFreeBytes": free_bytes(self.settings.logs_path),
+            "minFreeBytes": self.settings.min_free_bytes,
+        }
+
+
+def _warn_of_what_is_to_come(settings: Settings) -> None:
+    """Say which configured features this version does not have yet."""
+    if settings.alert_webhook_url is not None:
+        logger.warning("an alert webhook is configured; this version does not send alerts yet")
+
+
+def _alert_policy(settings: Settings) -> dict[str, object]:
+    url = settings.alert_webhook_url
+    return {
+        "enabled": url is not None,
+        "webhookUrl": None if url is None else "[configured]",
+        "intervalMs": settings.alert_interval_ms,
+        "windowMinutes": settings.alert_window_minutes,
+        "errorThreshold": settings.alert_error_threshold,
+        "noLogsThresholdMinutes": settings.alert_no_logs_threshold_minutes,
+        "cooldownMs": settings.alert_cooldown_ms,
+        "webhookTimeoutMs": settings.alert_webhook_timeout_ms,
+        "webhookRetryAttempts": settings.alert_webhook_retry_attempts,
+        "webhookBackoffMs": settings.alert_webhook_backoff_ms,
+    }
+
+
+def _tally_keys(tally: Tally, suffix: str) -> dict[str, int]:
+    """recordsInsertedLastRun and so on."""
+    counts: dict[str, int] = msgspec.to_builtins(tally)
+    return {f"{name}{suffix}": value for name, value in counts.items()}
+
+
+def _time_text(seconds: float | None) -> str | None:
+    return None if seconds is None else format_time(int(seconds * 1000))
+
+
+def _path_text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def now_utc() -> datetime:
+    """The moment a request is received."""
+    return datetime.now(UTC)

@@ -1,0 +1,51 @@
+"""Tells within milliseconds which files below the root have changed, where the system can say so."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from mikroscope.logfiles import LogTree
+
+logger = logging.getLogger(__name__)
+
+_STEP_MS = 20
+_DEBOUNCE_MS = 100  # while changes keep coming, they are told at least this often
+_POLL_MS = 1_000  # how soon a stop is noticed while nothing changes
+
+
+class Watcher:
+    """Watches a tree in a thread of its own; the periodic scan makes up for what it may miss."""
+
+    def __init__(self, tree: LogTree, notice: Callable[[set[str]], None]) -> None:
+        self._tree = tree
+        self._notice = notice
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mikroscope-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; returns when the thread has ended."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        from watchfiles import watch  # only a server needs it
+
+        try:
+            for changes in watch(
+                self._tree.root,
+                watch_filter=None,
+                debounce=_DEBOUNCE_MS,
+                step=_STEP_MS,
+                stop_event=self._stop,
+                rust_timeout=_POLL_MS,
+                raise_interrupt=False,
+            ):
+                paths = {self._tree.relative(path) for _, path in changes}
+                self._notice({path for path in paths if path and self._tree.concerns(path)})
+        except (OSError, RuntimeError) as error:
+            logger.warning("changes are found at the ingest interval only: %s", error)

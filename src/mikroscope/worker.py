@@ -1,0 +1,340 @@
+"""The one thread that writes: it appends what is ingested and keeps the index up with the files.
+
+Requests that wait while it is busy are written, indexed and committed together. A backlog is
+indexed in steps, and between two of them requests have their turn.
+"""
+
+import logging
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from mikroscope.errors import IngestError, MikroScopeError
+from mikroscope.indexer import Indexer, Tally
+from mikroscope.ingest import Lines
+from mikroscope.logfiles import LogWriter
+
+logger = logging.getLogger(__name__)
+
+MAX_PENDING_BYTES = 64 << 20
+MAX_ROUND_BYTES = 4 << 20  # of requests that are committed together
+RETRY_S = 1.0  # after a failure to write or to index
+SCAN_SHARE = 50  # a look at the tree may take a fiftieth of the time at the most
+NOTICE_SHARE = 5
+
+
+class Submission(NamedTuple):
+    """Lines that wait to be written; `done` is None where nobody waits for them."""
+
+    lines: Lines
+    done: "Future[None] | None"
+
+
+class RunState:
+    """What `/health` tells of the runs that keep the index up with the files; times in seconds."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self.runs = 0
+        self.last_run_at: float | None = None
+        self.last_success_at: float | None = None
+        self.last_duration_ms: int | None = None
+        self.last_error: str | None = None
+        self.last_run = Tally()
+
+
+class QueueState:
+    """What `/health` tells of the queue."""
+
+    def __init__(self) -> None:
+        self.records_queued = 0
+        self.records_flushed = 0
+        self.last_error: str | None = None
+        self.last_flush_at: float | None = None
+
+
+class Worker:
+    """Runs an Indexer and a LogWriter in a thread of its own. All methods may be called from any.
+
+    `interval_s` None: the tree is looked at once, at the start, and then only what is ingested.
+    """
+
+    def __init__(
+        self,
+        indexer: Indexer,
+        writer: LogWriter,
+        *,
+        interval_s: float | None,
+        flush_s: float,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._indexer = indexer
+        self._writer = writer
+        self._interval_s = interval_s
+        self._flush_s = flush_s
+        self._clock = clock
+        self._now = monotonic
+        self._wake = threading.Condition()
+        self._pending: deque[Submission] = deque()
+        self._pending_bytes = 0
+        self._waiting = 0
+        self._flush_at: float | None = None
+        self._noticed: set[str] = set()
+        self._stopping = False
+        self._next_scan: float | None = 0.0
+        self._no_scan_before = 0.0
+        self._retry_at = 0.0
+        self._run_began: tuple[float, Tally] | None = None
+        self.run = RunState()
+        self.queue = QueueState()
+        self._thread = threading.Thread(target=self._loop, name="mikroscope-worker", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the tree is looked at right away."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write and index everything that was accepted, then end."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, lines: Lines) -> "Future[None]":
+        """Lines to be written and indexed now; the future is done when a query finds them.
+
+        It fails with a MikroScopeError if they could not be; they are in no file then.
+        """
+        done: Future[None] = Future()
+        with self._wake:
+            self._accept(Submission(lines, done))
+            self._waiting += 1
+            self._wake.notify()
+        return done
+
+    def enqueue(self, lines: Lines) -> None:
+        """Lines to be written soon. Raises IngestError (503) if too much is waiting already."""
+        with self._wake:
+            self._accept(Submission(lines, None))
+            self.queue.records_queued += lines.accepted
+            if self._flush_at is None:
+                self._flush_at = self._now() + self._flush_s
+                self._wake.notify()
+
+    def notice(self, paths: set[str]) -> None:
+        """Files below the root that have changed, as the file system tells."""
+        with self._wake:
+            self._noticed |= paths
+            self._wake.notify()
+
+    def pending(self) -> tuple[int, int]:
+        """How many batches, and records, are accepted and not written yet."""
+        with self._wake:
+            return len(self._pending), sum(one.lines.accepted for one in self._pending)
+
+    @property
+    def tally(self) -> Tally:
+        """What was indexed since the start."""
+        return self._indexer.tally
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is stopping and still writes what was accepted."""
+        return self._stopping and bool(self._pending)
+
+    def _accept(self, submission: Submission) -> None:
+        if self._stopping:
+            raise IngestError("the server is stopping", 503)
+        if self._pending_bytes >= MAX_PENDING_BYTES:
+            raise IngestError("the ingest queue is full: try again in a moment", 503)
+        self._pending.append(submission)
+        self._pending_bytes += len(submission.lines.content)
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while self._wait():
+            try:
+                self._work()
+            except MikroScopeError as error:
+                self._failed(error)
+            except Exception as error:
+                logger.exception("indexing failed")
+                self._failed(error)
+        self._writer.close()
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to do; False when all is done and it is to stop."""
+        with self._wake:
+            while True:
+                if self._stopping and not self._pending:
+                    return False
+                delay = self._delay()
+                if delay is not None and delay <= 0:
+                    return True
+                self._wake.wait(delay)
+
+    def _delay(self) -> float | None:
+        """Seconds until the next thing is due; None if nothing is."""
+        now = self._now()
+        if self._waiting or (self._pending and self._stopping):
+            return 0
+        due = []
+        if self._flush_at is not None:
+            due.append(self._flush_at)
+        if self._indexer.backlog:
+            due.append(self._retry_at)
+        if self._noticed:
+            due.append(max(self._retry_at, self._no_scan_before))
+        if self._next_scan is not None:
+            due.append(max(self._retry_at, self._next_scan))
+        return min(due) - now if due else None
+
+    def _work(self) -> None:
+        """The most urgent thing that is due."""
+        now = self._now()
+        submissions = self._take_submissions(now)
+        if submissions:
+            self._write(submissions)
+        elif now < self._retry_at:
+            return
+        elif self._noticed and now >= self._no_scan_before:
+            self._look_at_noticed()
+        elif self._next_scan is not None and now >= self._next_scan:
+            self._begin_run()
+            self._scan()
+        elif self._indexer.backlog:
+            self._begin_run()
+            self._indexer.step()
+        self._end_run()
+
+    def _look_at_noticed(self) -> None:
+        with self._wake:
+            noticed, self._noticed = self._noticed, set()
+        if not self._indexer.touch(noticed):
+            self._begin_run()
+            self._scan()
+        elif self._indexer.backlog:
+            self._begin_run()
+
+    def _scan(self) -> None:
+        before = self._now()
+        self._indexer.scan()
+        after = self._now()
+        took = after - before
+        self._no_scan_before = after + took * NOTICE_SHARE
+        if self._interval_s is None:
+            self._next_scan = None
+        else:
+            self._next_scan = after + max(self._interval_s, took * SCAN_SHARE)
+
+    def _begin_run(self) -> None:
+        if self._run_began is None:
+            self._run_began = self._now(), self.tally.copy()
+            self.run.running = True
+            self.run.last_run_at = self._clock()
+
+    def _end_run(self) -> None:
+        """A run is over when nothing is left to be indexed."""
+        if self._indexer.rotated and self._interval_s is not None:
+            self._next_scan = self._now()
+        if self._run_began is None or self._indexer.backlog:
+            return
+        began, before = self._run_began
+        self._run_began = None
+        state = self.run
+        state.running = False
+        state.runs += 1
+        state.last_success_at = self._clock()
+        state.last_duration_ms = round((self._now() - began) * 1000)
+        state.last_error = None
+        state.last_run = self.tally.since(before)
+
+    def _failed(self, error: Exception) -> None:
+        if self.run.last_error != str(error):
+            logger.error("indexing failed, trying again: %s", error)
+        self._run_began = None
+        self.run.running = False
+        self.run.last_error = str(error)
+        self._retry_at = self._now() + RETRY_S
+        self._next_scan = self._retry_at
+
+    # --- what is ingested ---------------------------------------------------------------------
+
+    def _take_submissions(self, now: float) -> list[Submission]:
+        """In the order of their arrival, no more than one transaction should hold."""
+        with self._wake:
+            flush_due = self._flush_at is not None and now >= self._flush_at
+            if not (self._waiting or flush_due or self._stopping):
+                return []
+            taken: list[Submission] = []
+            size = 0
+            while self._pending and size < MAX_ROUND_BYTES:
+                taken.append(self._pending.popleft())
+                size += len(taken[-1].lines.content)
+            self._pending_bytes -= size
+            self._waiting -= sum(one.done is not None for one in taken)
+            if not self._pending:
+                self._flush_at = None
+            return taken
+
+    def _write(self, submissions: list[Submission]) -> None:
+        """Append and index; each submission succeeds or fails with the others of its file."""
+        by_path: dict[str, list[Submission]] = defaultdict(list)
+        for submission in submissions:
+            by_path[submission.lines.path].append(submission)
+        written: dict[str, int] = {}
+        for path, group in by_path.items():
+            try:
+                written[path] = self._writer.append(
+                    path, b"".join(one.lines.content for one in group)
+                )
+            except MikroScopeError as error:
+                self._give_back(group, error)
+        try:
+            self._indexer.index_now(set(written))
+        except MikroScopeError as error:
+            for path, size in written.items():
+                self._undo(path, size, by_path[path], error)
+            raise
+        for path in written:
+            self._finish(by_path[path])
+
+    def _undo(self, path: str, size: int, group: list[Submission], error: MikroScopeError) -> None:
+        """Take lines back that could not be indexed, so that nobody sends them twice."""
+        if self._indexer.indexed_bytes(path) > size:
+            self._finish(group)
+        else:
+            self._writer.take_back(path, size)
+            self._give_back(group, error)
+
+    def _finish(self, group: list[Submission]) -> None:
+        for submission in group:
+            if submission.done is not None:
+                submission.done.set_result(None)
+            else:
+                self.queue.records_flushed += submission.lines.accepted
+                self.queue.last_flush_at = self._clock()
+                self.queue.last_error = None
+
+    def _give_back(self, group: list[Submission], error: MikroScopeError) -> None:
+        """Tell those who wait; what was queued stays in the queue for another try."""
+        for submission in group:
+            if submission.done is not None:
+                submission.done.set_exception(error)
+        kept = [one for one in group if one.done is None]
+        if not kept:
+            return
+        self.queue.last_error = str(error)
+        if self._stopping:
+            lost = sum(one.lines.accepted for one in kept)
+            logger.error("%d queued records are lost, they cannot be written: %s", lost, error)
+            return
+        with self._wake:
+            self._pending.extendleft(reversed(kept))
+            self._pending_bytes += sum(len(one.lines.content) for one in kept)
+            self._flush_at = self._now() + RETRY_S
