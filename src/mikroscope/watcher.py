@@ -1,4 +1,4 @@
-"""Tells within milliseconds which files below the root have changed, where the system can say so."""
+"""Tells within milliseconds which files below the root have changed, if the system says so."""
 
 import logging
 import threading

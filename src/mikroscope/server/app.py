@@ -75,7 +75,7 @@ class _Routes:
         return await to_thread.run_sync(lambda: _answer(self._store.aggregate(query, grouping)))
 
     async def ingest(self, request: Request) -> Response:
-        if not self._auth.takes_ingest:
+        if not self._service.takes_ingest:
             raise HTTPException(
                 404, "ingest is off: set ingest producers, or Basic auth, to switch it on"
             )

@@ -27,11 +27,6 @@ class Auth:
         self._api_token = settings.api_token
         self._producers = settings.ingest_producers
 
-    @property
-    def takes_ingest(self) -> bool:
-        """Whether anybody may send logs."""
-        return bool(self._producers) or self._user is not None
-
     def require_api(self, request: Request) -> None:
         """Let pass who may use the API: everybody where no credentials are set. Raises 401."""
         if self._api_token is None and self._user is None:

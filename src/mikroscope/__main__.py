@@ -1,0 +1,5 @@
+"""`python -m mikroscope` is the command `mikroscope`."""
+
+from mikroscope.cli import main
+
+main()

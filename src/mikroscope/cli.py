@@ -1,0 +1,244 @@
+"""The command line: each command reads its options, calls one part, and prints JSON."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from mikroscope import __version__
+from mikroscope.errors import MikroScopeError
+from mikroscope.settings import Option, Settings, options, resolve_settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
+_QUERY_OPTIONS = ("db_path", "config_path")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; every error is one line on stderr: exit code 2 for usage, 1 for failure."""
+    try:
+        code = cli.main(arguments, prog_name="mikroscope", standalone_mode=False)
+    except click.ClickException as error:
+        _fail(_one_line(error), error.exit_code)
+    except click.Abort:
+        _fail("interrupted", 130)
+    except MikroScopeError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # `mikroscope query | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=False,
+)
+@click.version_option(__version__, prog_name="mikroscope")
+def cli() -> None:
+    """A log sidecar: NDJSON files and HTTP in, one SQLite index, answers in milliseconds."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+
+
+def setting_options(names: Iterable[str] | None = None) -> Callable[[_Command], _Command]:
+    """The flags of the named settings, or of all of them, as `settings.options` states them."""
+    wanted = [option for option in options() if names is None or option.name in names]
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(wanted):
+            command = _flag(option)(command)
+        return command
+
+    return decorate
+
+
+def _flag(option: Option) -> Callable[[_Command], _Command]:
+    text = f"{option.help}  [default: {option.default}]"
+    if option.kind == "boolean":  # --https, --https true and --https=true
+        return click.option(
+            option.flag, option.name, is_flag=False, flag_value="true", metavar="[BOOL]", help=text
+        )
+    return click.option(option.flag, option.name, metavar="VALUE", help=text)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    path = given.pop("config_path", None)
+    return resolve_settings(config_file_path=path or None, overrides=given)
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+@cli.command()
+@setting_options()
+def serve(**given: Any) -> int:
+    """Start the server: index the log files, take logs over HTTP, answer queries."""
+    from mikroscope.server.run import start_server
+
+    settings = _settings(given)
+    stop = _stop_on_signals()
+    with start_server(settings) as server:
+        click.echo(
+            f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
+            f"db: {settings.db_path})"
+        )
+        while not stop.wait(1.0):
+            if not server.is_alive():
+                raise MikroScopeError("the HTTP server has ended by itself; the log says why")
+    return 0
+
+
+@cli.command()
+@setting_options(_INDEX_OPTIONS)
+def index(**given: Any) -> None:
+    """Index what is new in the log files, once, and print a report."""
+    from mikroscope.indexing import index_once
+
+    settings = _settings(given)
+    started = datetime.now(UTC)
+    tally = index_once(settings, show_progress=sys.stderr.isatty())
+    _print({"report": _report(tally, started)})
+
+
+def _filters(command: _Command) -> _Command:
+    """The flags that choose entries; they have the names of the HTTP parameters."""
+    flags = [
+        ("--from", "from", "TIME", "Entries of this time and later (ISO 8601)."),
+        ("--to", "to", "TIME", "Entries of this time and earlier (ISO 8601)."),
+        ("--level", "level", "LEVEL", "Entries of this level."),
+        ("--audit", "audit", "[BOOL]", "Audit entries only; with false, all others."),
+        ("--field", "field", "NAME", "With --value: entries with this value in this field."),
+        ("--value", "value", "VALUE", "The value of --field."),
+        ("--text", "text", "WORDS", "Entries with all these words in message or error."),
+    ]
+    for flag, name, metavar, text in reversed(flags):
+        attributes: dict[str, Any] = {"metavar": metavar, "help": text}
+        if name == "audit":
+            attributes |= {"is_flag": False, "flag_value": "true"}
+        command = click.option(flag, f"_{name}", **attributes)(command)
+    return command
+
+
+@cli.command()
+@setting_options(_QUERY_OPTIONS)
+@_filters
+@click.option("--limit", "_limit", metavar="N", help="Entries at the most.  [default: 100]")
+@click.option("--cursor", "_cursor", metavar="CURSOR", help="nextCursor of the page before.")
+def query(**given: Any) -> None:
+    """Print entries, newest first."""
+    from mikroscope.query import parse_query
+
+    parameters = _take_parameters(given)
+    _ask(given, lambda store: store.page(parse_query(parameters)))
+
+
+@cli.command()
+@setting_options(_QUERY_OPTIONS)
+@click.option("--group-by", "_groupBy", metavar="WHAT", help="level, event, field or correlation.")
+@click.option("--group-field", "_groupField", metavar="NAME", help="The field of --group-by field.")
+@_filters
+@click.option("--limit", "_limit", metavar="N", help="Buckets at the most.  [default: 25]")
+def aggregate(**given: Any) -> None:
+    """Print how many entries there are of each value, most first."""
+    from mikroscope.query import parse_grouping, parse_query
+
+    parameters = _take_parameters(given)
+    grouping = parse_grouping(parameters)
+    _ask(given, lambda store: store.aggregate(parse_query(parameters, 25), grouping))
+
+
+@cli.command("mock-data")
+@click.option("--days", metavar="N", help="Days of logs, today last.  [default: 21]")
+@click.option("--logs-per-day", metavar="N", help="Normal records a day.  [default: 1200]")
+@click.option("--audit-logs-per-day", metavar="N", help="Audit records a day.  [default: 150]")
+@click.option("--tenants", metavar="N", help="How many tenants there are.  [default: 320]")
+@click.option("--seed", metavar="N", help="The same seed, the same logs.  [default: 2602]")
+@click.option("--out-dir", metavar="DIR", help="The logs root.  [default: ./logs]")
+def mock_data(**given: Any) -> None:
+    """Write made-up logs to look at: generated/ and audit/generated/ below the logs root."""
+    from mikroscope.mockdata import mock_data_options, write_mock_data
+
+    summary = write_mock_data(mock_data_options(os.environ, given))
+    _print(summary)
+
+
+# --- helpers of the commands ----------------------------------------------------------------
+
+
+def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
+    """Move the parameters of a query out of the options; a flag that is empty is not given."""
+    names = [name for name in given if name.startswith("_")]
+    taken = {name[1:]: given.pop(name) for name in names}
+    return {name: value for name, value in taken.items() if value is not None}
+
+
+def _ask(given: dict[str, Any], question: Callable[[Any], object]) -> None:
+    from mikroscope.stores.sqlite import SqliteStore
+
+    settings = _settings(given)
+    store = SqliteStore(settings.db_path, write=False)
+    try:
+        _print(question(store))
+    finally:
+        store.close()
+
+
+def _report(tally: Any, started: datetime) -> dict[str, object]:
+    from mikroscope.ingest import receipt_time
+
+    return {
+        **msgspec.to_builtins(tally),
+        "startedAt": receipt_time(started),
+        "finishedAt": receipt_time(datetime.now(UTC)),
+        "mode": "full",
+    }
+
+
+def _print(content: object) -> None:
+    """JSON on stdout: one line for programs, indented on a terminal."""
+    text = msgspec.json.encode(content)
+    if sys.stdout.isatty():
+        text = msgspec.json.format(text, indent=2)
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.flush()
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _one_line(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "mikroscope"
+    text = " ".join(error.format_message().split())
+    return f"{text} ('{command} --help' lists what there is)"
+
+
+def _fail(text: str, code: int) -> None:
+    click.echo(f"mikroscope: {text}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
