@@ -1,0 +1,55 @@
+# make serve   start the server with sample logs: all it needs is Python 3.11+ and make
+# make test    everything that must hold: lint, types, tests, docs
+# make bench   measure this machine (minutes; run it on an idle one)
+# make clean   remove the environment; logs and index stay
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types format bench reference clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it with make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "the module venv is needed (Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.runtime: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.development: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+serve: $(VENV)/.runtime
+	@test -e logs || $(BIN)/mikroscope mock-data
+	@exec $(BIN)/mikroscope serve
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.development
+	$(BIN)/mypy
+
+format: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+reference: $(VENV)/.runtime
+	$(BIN)/python scripts/update_reference.py
+
+bench: $(VENV)/.development
+	$(BIN)/python benches/main_job.py
+
+clean:
+	rm -rf $(VENV)
