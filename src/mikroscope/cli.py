@@ -2,9 +2,10 @@
 
 import logging
 import os
+import select
 import signal
 import sys
-import threading
+import traceback
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -35,6 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `mikroscope query | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{place}{error.strerror or error}", 1)
+    except Exception as error:
+        _fail(_defect(error), 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -49,6 +55,8 @@ def cli() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
+    for talkative in ("uvicorn", "watchfiles"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[_Command], _Command]:
@@ -87,13 +95,13 @@ def serve(**given: Any) -> int:
     from mikroscope.server.run import start_server
 
     settings = _settings(given)
-    stop = _stop_on_signals()
+    stop = _Stop()
     with start_server(settings) as server:
         click.echo(
             f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
             f"db: {settings.db_path})"
         )
-        while not stop.wait(1.0):
+        while not stop.wait(timeout_s=1.0):
             if not server.is_alive():
                 raise MikroScopeError("the HTTP server has ended by itself; the log says why")
     return 0
@@ -170,7 +178,14 @@ def mock_data(**given: Any) -> None:
     from mikroscope.mockdata import mock_data_options, write_mock_data
 
     summary = write_mock_data(mock_data_options(os.environ, given))
-    _print(summary)
+    _print(
+        {
+            "files": summary.files,
+            "records": summary.records,
+            "auditRecords": summary.audit_records,
+            "bytes": summary.bytes,
+        }
+    )
 
 
 # --- helpers of the commands ----------------------------------------------------------------
@@ -180,7 +195,12 @@ def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
     """Move the parameters of a query out of the options; a flag that is empty is not given."""
     names = [name for name in given if name.startswith("_")]
     taken = {name[1:]: given.pop(name) for name in names}
-    return {name: value for name, value in taken.items() if value is not None}
+    # What the shell gave may be no UTF-8; HTTP replaces such bytes, too.
+    return {
+        name: value.encode("utf-8", "replace").decode()
+        for name, value in taken.items()
+        if value is not None
+    }
 
 
 def _ask(given: dict[str, Any], question: Callable[[Any], object]) -> None:
@@ -214,18 +234,28 @@ def _print(content: object) -> None:
     sys.stdout.flush()
 
 
-def _stop_on_signals() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
-    stop = threading.Event()
+class _Stop:
+    """Asked for by the first SIGTERM or SIGINT; a second one ends the process at once.
 
-    def handle(number: int, _frame: object) -> None:
-        if stop.is_set():
+    The handler only writes to a pipe: a lock could be held by what it interrupts.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._read, self._write = os.pipe()
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until it is asked for, or the time is over; whether it was."""
+        ready, _, _ = select.select([self._read], [], [], timeout_s)
+        return bool(ready)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self._asked:
             os._exit(128 + number)
-        stop.set()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    return stop
+        self._asked = True
+        os.write(self._write, b"\0")
 
 
 def _one_line(error: click.ClickException) -> str:
@@ -235,8 +265,15 @@ def _one_line(error: click.ClickException) -> str:
     return f"{text} ('{command} --help' lists what there is)"
 
 
+def _defect(error: Exception) -> str:
+    """An error that nobody foresaw, with the place, on one line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+    return f"a defect, please report it: {type(error).__name__}: {error} ({place})"
+
+
 def _fail(text: str, code: int) -> None:
-    click.echo(f"mikroscope: {text}", err=True)
+    click.echo(f"mikroscope: {' '.join(text.split())}", err=True)
     sys.exit(code)
 
 

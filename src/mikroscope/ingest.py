@@ -1,7 +1,9 @@
 """The payload of an ingest request: from a body to the lines that are appended to a file."""
 
+import gzip
 import zlib
 from datetime import datetime
+from io import BytesIO
 from typing import NamedTuple
 
 import msgspec
@@ -10,7 +12,6 @@ from mikroscope.errors import IngestError
 from mikroscope.records import NotARecordError, parse_json
 
 _encode = msgspec.json.Encoder().encode
-_GZIP = 31  # zlib's window size for a gzip header and trailer
 
 
 class Lines(NamedTuple):
@@ -48,15 +49,15 @@ def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     if encoding != "gzip":
         raise IngestError(f"content-encoding is {encoding!r}, expected gzip or none", 415)
-    unpacker = zlib.decompressobj(_GZIP)
     try:
-        content = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=BytesIO(body)) as packed:
+            content = packed.read(limit + 1)
+    except EOFError:
+        raise IngestError("the gzip body ends too early") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise IngestError(f"the body is not gzip: {error}") from None
     if len(content) > limit:
         raise body_too_large(limit)
-    if not unpacker.eof:
-        raise IngestError("the gzip body ends too early")
     return content
 
 
@@ -76,7 +77,7 @@ def _parse_items(body: bytes) -> list[object]:
     try:
         payload, _ = parse_json(body)
     except NotARecordError as error:
-        raise IngestError(f"the body is no valid JSON: {error}") from None
+        raise IngestError(f"the body cannot be read as JSON: {error}") from None
     items = payload.get("logs") if isinstance(payload, dict) else payload
     if not isinstance(items, list):
         raise IngestError('the body has another shape than [{…}] or {"logs": [{…}]}')

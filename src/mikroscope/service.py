@@ -39,15 +39,12 @@ class Service:
         self._started = time.monotonic()
         self.store: Store = SqliteStore(settings.db_path, alone=True)
         tree = open_tree(settings)
+        try:
+            self.worker = _make_worker(settings, self.store, tree)
+        except BaseException:
+            self.store.close()
+            raise
         watched = not settings.disable_auto_ingest
-        self.worker = Worker(
-            Indexer(self.store, tree),
-            LogWriter(tree.root),
-            interval_s=settings.ingest_interval_ms / 1000 if watched else None,
-            flush_s=settings.ingest_queue_flush_ms / 1000,
-            clock=time.time,
-            monotonic=time.monotonic,
-        )
         self._watcher = Watcher(tree, self.worker.notice) if watched else None
 
     def start(self) -> None:
@@ -137,6 +134,18 @@ class Service:
             "logsDirectoryFreeBytes": free_bytes(self.settings.logs_path),
             "minFreeBytes": self.settings.min_free_bytes,
         }
+
+
+def _make_worker(settings: Settings, store: Store, tree: LogTree) -> Worker:
+    interval_s = None if settings.disable_auto_ingest else settings.ingest_interval_ms / 1000
+    return Worker(
+        Indexer(store, tree),
+        LogWriter(tree.root),
+        interval_s=interval_s,
+        flush_s=settings.ingest_queue_flush_ms / 1000,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
 
 
 def _warn_of_what_is_to_come(settings: Settings) -> None:

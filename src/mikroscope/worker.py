@@ -293,20 +293,24 @@ class Worker:
                 written[path] = self._writer.append(
                     path, b"".join(one.lines.content for one in group)
                 )
-            except MikroScopeError as error:
+            except Exception as error:
                 self._give_back(group, error)
         try:
             self._indexer.index_now(set(written))
-        except MikroScopeError as error:
+        except Exception as error:
             for path, size in written.items():
                 self._undo(path, size, by_path[path], error)
             raise
         for path in written:
             self._finish(by_path[path])
 
-    def _undo(self, path: str, size: int, group: list[Submission], error: MikroScopeError) -> None:
-        """Take lines back that could not be indexed, so that nobody sends them twice."""
-        if self._indexer.indexed_bytes(path) > size:
+    def _undo(self, path: str, size: int, group: list[Submission], error: Exception) -> None:
+        """Take lines back that could not be indexed, so that nobody sends them twice.
+
+        Where nobody waits for them they stay in the file, and are indexed as soon as that works.
+        """
+        awaited = any(submission.done is not None for submission in group)
+        if not awaited or self._indexer.indexed_bytes(path) > size:
             self._finish(group)
         else:
             self._writer.take_back(path, size)
@@ -321,7 +325,7 @@ class Worker:
                 self.queue.last_flush_at = self._clock()
                 self.queue.last_error = None
 
-    def _give_back(self, group: list[Submission], error: MikroScopeError) -> None:
+    def _give_back(self, group: list[Submission], error: Exception) -> None:
         """Tell those who wait; what was queued stays in the queue for another try."""
         for submission in group:
             if submission.done is not None:
@@ -329,11 +333,13 @@ class Worker:
         kept = [one for one in group if one.done is None]
         if not kept:
             return
-        self.queue.last_error = str(error)
         if self._stopping:
             lost = sum(one.lines.accepted for one in kept)
             logger.error("%d queued records are lost, they cannot be written: %s", lost, error)
             return
+        if self.queue.last_error != str(error):
+            logger.error("queued records cannot be written, trying again: %s", error)
+        self.queue.last_error = str(error)
         with self._wake:
             self._pending.extendleft(reversed(kept))
             self._pending_bytes += sum(len(one.lines.content) for one in kept)

@@ -40,6 +40,7 @@ def make_app(service: Service) -> ASGIApp:
             Exception: _unexpected,
         },
     )
+    app.router.redirect_slashes = False  # /api/logs/ is no route: it gets its 404
     return Cors(app, service.settings.cors_allow_origin, (route.path for route in routes))
 
 
@@ -138,12 +139,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     headers = dict(error.headers or {})
-    text = error.detail
+    text, path = error.detail, request.scope["path"]
     if error.status_code == 404 and text == "Not Found":
-        text = f"there is no {request.url.path} here"
+        text = f"there is no {path} here"
     elif error.status_code == 405:
-        allowed = headers.get("Allow", "")
-        text = f"{request.url.path} does not take {request.method}, only {allowed}"
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        text = f"{path} does not take {request.method}, only {headers['Allow']}"
     return _error(error.status_code, text, headers)
 
 
@@ -158,7 +159,7 @@ async def _ingest_error(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    logger.error("%s %s: %s", request.method, request.url.path, error)
+    logger.error("%s %s: %s", request.method, request.scope["path"], error)
     return _error(503, str(error), {"retry-after": _RETRY_AFTER_S})
 
 

@@ -73,7 +73,8 @@ class Auth:
 
 def _credentials(request: Request) -> tuple[str | None, BasicUser | None]:
     """The bearer token or the Basic user that a request presents."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    header = request.headers.get("authorization", "").encode("latin-1")  # the bytes as sent
+    scheme, _, value = header.decode("utf-8", "replace").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip(), None
     if scheme.lower() != "basic":

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import os
 import socket
+import ssl
 import threading
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 import uvicorn
 
-from mikroscope.errors import MikroScopeError
+from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.server.app import make_app
 from mikroscope.service import Service
 from mikroscope.settings import Settings
@@ -24,16 +27,15 @@ class RunningServer:
     """A server that answers; `close` it, or use it in a `with` statement."""
 
     def __init__(self, settings: Settings) -> None:
-        listener = _listen(settings)
-        try:
+        _check_tls(settings)
+        with ExitStack() as undo:
+            self._listener = undo.enter_context(_listen(settings))
             self._service = Service(settings)
-        except BaseException:
-            listener.close()
-            raise
-        self.port: int = listener.getsockname()[1]
+            undo.callback(self._service.close)
+            self._uvicorn = uvicorn.Server(_uvicorn_config(settings, self._service))
+            undo.pop_all()
+        self.port: int = self._listener.getsockname()[1]
         self.url = f"{settings.protocol}://{_url_host(settings.host)}:{self.port}"
-        self._listener = listener
-        self._uvicorn = uvicorn.Server(_uvicorn_config(settings, self._service))
         self._thread = threading.Thread(target=self._serve, name="mikroscope-http", daemon=True)
         self._closed = threading.Lock()
 
@@ -87,15 +89,44 @@ def start_server(settings: Settings) -> RunningServer:
 
 
 def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.host, settings.port
     try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            address[:2],
+            family=family,
+            backlog=_BACKLOG,
+            dualstack_ipv6=address[0] == "::" and socket.has_dualstack_ipv6(),
+        )
+    except socket.gaierror as error:
+        raise MikroScopeError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    except OSError as error:  # its own text repeats the address
+        reason = os.strerror(error.errno) if error.errno else error
+        raise MikroScopeError(f"cannot listen on {host}:{port}: {reason}") from error
+    except UnicodeError as error:
+        raise MikroScopeError(f"cannot listen on {host}:{port}: no such host") from error
+
+
+def _check_tls(settings: Settings) -> None:
+    """Raise ConfigurationError unless the certificate and its key can be used."""
+    certificate, key = settings.tls_cert_path, settings.tls_key_path
+    if settings.protocol != "https" or certificate is None or key is None:
+        return
+    for flag, path in (("--tls-cert", certificate), ("--tls-key", key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{flag}: {path} cannot be read: {error.strerror}") from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # An empty password, so that an encrypted key is refused instead of asked a password for.
+        context.load_cert_chain(certificate, key, password="")
     except OSError as error:
-        raise MikroScopeError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        reason = getattr(error, "reason", None) or "they cannot be used"
+        raise ConfigurationError(
+            f"--tls-cert, --tls-key: expected a certificate and its private key without a "
+            f"password, both in PEM format, got {certificate} and {key}: {reason}"
         ) from error
 
 

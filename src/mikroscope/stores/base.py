@@ -1,6 +1,6 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -47,9 +47,10 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 class Batch(Protocol):
     """Changes that become visible, and durable, together; made by one thread."""
 
-    def add(self, source: Source, lines: Iterator[Line], checkpoint: Checkpoint) -> int:
+    def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
         """Entries of one source, and how far that brings it; returns how many.
 
+        The lines' `fields` are taken apart and cannot be used afterwards.
         Adding a (source, line) that is there already is a mistake of the caller.
         """
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 from mikroscope.query import Aggregate, Bucket, Grouping, Query
 from mikroscope.records import (
@@ -17,9 +18,9 @@ from mikroscope.records import (
     level_of,
 )
 from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.plans import MAX_KEY, Plan
+from mikroscope.stores.sqlite.plans import Plan
 from mikroscope.stores.sqlite.reader import Connection
-from mikroscope.stores.sqlite.schema import KEY_BITS
+from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY
 
 _MINUTE = 60_000 << KEY_BITS
 _FEW_ROWS = 5_000  # reading so few takes no longer than to find another way
@@ -31,23 +32,32 @@ Counts = Iterable[tuple[str, int]]
 
 def aggregate(connection: Connection, query: Query, grouping: Grouping) -> Aggregate:
     """The buckets with the most entries, `query.limit` of them."""
-    plans = connection.plans(query)
-    if len(plans) > 1 or plans[0].check:
-        counts = _scan(connection, query, plans, grouping)
-    elif grouping.by == "level":
-        counts = _by_level(connection, query, plans[0]).items()
-    else:
-        counts = _by_value(connection, query, plans[0], grouping)
+    counts = _count_all(connection, query, connection.plans(query), grouping)
     top = heapq.nsmallest(query.limit, counts, key=lambda item: (-item[1], item[0]))
     buckets = [Bucket(_whole(connection, key, grouping), count) for key, count in top]
+    buckets.sort(key=lambda bucket: (-bucket.count, bucket.key))
     return Aggregate(buckets, grouping.by, grouping.field)
 
 
-def count(connection: Connection, query: Query, plan: Plan) -> int:
-    """How many entries a plan has that needs no check."""
-    if plan.match is None:
-        return sum(_by_level(connection, query, plan).values())
-    return _count_matches(connection, plan)
+def _count_all(
+    connection: Connection, query: Query, plans: list[Plan], grouping: Grouping
+) -> Counts:
+    if query.field in TIME_FIELDS:  # these plans overlap
+        return _scan(connection, query, plans, grouping)
+    if len(plans) == 1:
+        return _count_plan(connection, query, plans[0], grouping)
+    counts: Counter[str] = Counter()
+    for plan in plans:
+        counts.update(dict(_count_plan(connection, query, plan, grouping)))
+    return counts.items()
+
+
+def _count_plan(connection: Connection, query: Query, plan: Plan, grouping: Grouping) -> Counts:
+    if plan.check:
+        return _scan(connection, query, [plan], grouping)
+    if grouping.by == "level":
+        return _by_level(connection, query, plan).items()
+    return _by_value(connection, query, plan, grouping)
 
 
 # --- by level, and how many there are at all --------------------------------------------------
@@ -55,6 +65,9 @@ def count(connection: Connection, query: Query, plan: Plan) -> int:
 
 def _by_level(connection: Connection, query: Query, plan: Plan) -> Counter[str]:
     if query.field is not None or query.text is not None:
+        return _count_levels(connection, query, plan)
+    bounded = plan.low > 0 or plan.high < MAX_KEY
+    if bounded and connection.spill_ms():  # minutes go by the time, and so no longer by the key
         return _count_levels(connection, query, plan)
     first = -(-plan.low // _MINUTE)  # the first and the last minute that lie wholly inside
     last = (plan.high + 1) // _MINUTE - 1 if plan.high < MAX_KEY else MAX_KEY
@@ -68,7 +81,7 @@ def _by_level(connection: Connection, query: Query, plan: Plan) -> Counter[str]:
 
 
 def _sum_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
-    rows = connection.sql.execute(
+    rows: Any = connection.sql.execute(
         "SELECT level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ? "
         "AND level = coalesce(?, level) AND audit = coalesce(?, audit) GROUP BY level",
         (first, last, query.level, query.audit),
@@ -78,13 +91,15 @@ def _sum_minutes(connection: Connection, query: Query, first: int, last: int) ->
 
 def _count_levels(connection: Connection, query: Query, plan: Plan) -> Counter[str]:
     levels = connection.levels() if query.level is None else [query.level]
-    counts = Counter(
-        {
-            level: _count_matches(connection, plan.narrowed(terms.level_tokens(level, query.audit)))
-            for level in levels
-        }
-    )
-    return +counts
+    narrowed = {level: plan.narrowed(terms.level_tokens(level, query.audit)) for level in levels}
+    return +Counter({level: _count_matches(connection, one) for level, one in narrowed.items()})
+
+
+def _count(connection: Connection, query: Query, plan: Plan) -> int:
+    """How many entries a plan has that needs no check."""
+    if plan.match is None:
+        return sum(_by_level(connection, query, plan).values())
+    return _count_matches(connection, plan)
 
 
 def _count_matches(connection: Connection, plan: Plan) -> int:
@@ -99,12 +114,11 @@ def _count_matches(connection: Connection, plan: Plan) -> int:
 def _by_value(connection: Connection, query: Query, plan: Plan, grouping: Grouping) -> Counts:
     if grouping.field in TIME_FIELDS:
         return _scan(connection, query, [plan], grouping)
-    total = count(connection, query, plan)
+    total = _count(connection, query, plan)
     if total <= _FEW_ROWS:
         return _scan(connection, query, [plan], grouping)
     prefixes = _prefixes(grouping)
-    whole = plan.match is None and plan.low == 0 and plan.high == MAX_KEY
-    if whole and grouping.field != "level":
+    if plan.is_whole and grouping.field != "level":
         return _with_missing(_vocabulary(connection, prefixes), total)
     most = min(_MAX_VALUES, total * _ROW_US // _VALUE_US)
     values = _values(connection, prefixes, most)

@@ -15,10 +15,9 @@ from mikroscope.records import (
     time_of,
 )
 from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_MS, clamp
+from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_KEY, MAX_MS, clamp
 from mikroscope.timestamps import parse_time
 
-MAX_KEY = MAX_MS << KEY_BITS | KEY_MASK
 MAX_SEARCHED_FIELDS = 200
 
 
@@ -33,24 +32,36 @@ class Plan(msgspec.Struct, frozen=True):
     high: int
     check: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all there is."""
+        return self.match is None and self.low == 0 and self.high == MAX_KEY
+
     def narrowed(self, *tokens: Iterable[str]) -> "Plan":
         """The same, with one token of each given group."""
+        if not tokens:
+            return self
         groups = [[terms.encode_tokens([token]) for token in group] for group in tokens]
         both = [part for part in (self.match, terms.expression(groups)) if part]
         return msgspec.structs.replace(self, match=b" AND ".join(both))
 
 
-def make_plans(query: Query, levels: Sequence[str], fields: Sequence[str]) -> list[Plan]:
-    """One plan, or two whose entries together are the answer (one may be in both).
+def make_plans(
+    query: Query, levels: Sequence[str], fields: Sequence[str], spill_ms: int
+) -> list[Plan]:
+    """Plans whose entries together are the answer.
 
-    `levels` and `fields` are all that the index knows.
+    They lie apart from each other, except where `query.field` is one of TIME_FIELDS. `levels` and
+    `fields` are all that the index knows; `spill_ms` says how far an entry may stand behind its
+    time.
     """
-    base = _range(query)
+    ranges = _ranges(query, spill_ms)
     groups = _groups(query, levels, fields)
-    if query.field is not None and query.value is not None:
-        by_token = base.narrowed(*groups, terms.field_tokens(query.field, query.value))
-        return [by_token, *_by_time(query, base, groups)]
-    return [base.narrowed(*groups) if groups else base]
+    if query.field is None or query.value is None:
+        return [plan.narrowed(*groups) for plan in ranges]
+    by_token = [*groups, terms.field_tokens(query.field, query.value)]
+    plans = [plan.narrowed(*by_token) for plan in ranges]
+    return [*plans, *(plan.narrowed(*groups) for plan in _moment(query, ranges, spill_ms))]
 
 
 def _groups(query: Query, levels: Sequence[str], fields: Sequence[str]) -> list[list[str]]:
@@ -79,42 +90,57 @@ def _search_groups(word: str, fields: Sequence[str]) -> list[list[str]]:
     return [[part, *as_value] for part in parts] or [as_value]
 
 
-def _by_time(query: Query, base: Plan, groups: list[list[str]]) -> list[Plan]:
+def _moment(query: Query, ranges: list[Plan], spill_ms: int) -> list[Plan]:
     """A field that told an entry's time has no token: look at the entries of that moment."""
-    if query.field not in TIME_FIELDS or query.value is None:
+    time_ms = parse_time(query.value) if query.field in TIME_FIELDS else None
+    if time_ms is None or not ranges:
         return []
-    milliseconds = parse_time(query.value)
-    if milliseconds is None:
-        return []
-    moment = clamp(milliseconds) << KEY_BITS
-    low, high = max(base.low, moment), min(base.high, moment | KEY_MASK)
-    plan = Plan(None, low, high, check=True)
-    return [plan.narrowed(*groups) if groups else plan]
+    low = max(ranges[0].low, clamp(time_ms) << KEY_BITS)
+    high = min(ranges[-1].high, _last_key(clamp(time_ms) + spill_ms))
+    return [Plan(None, low, high, check=True)]
 
 
-def _range(query: Query) -> Plan:
-    """The keys between `from` and `to`, and below the cursor."""
-    low, high = 0, MAX_KEY
-    outside = False
+def _ranges(query: Query, spill_ms: int) -> list[Plan]:
+    """The keys between `from` and `to`, and below the cursor, in rising order.
+
+    At the bounds, entries may stand behind their time, and at the ends of what a key can hold
+    the time is not exact: those parts are to be checked.
+    """
+    low = sure_low = 0
+    high = sure_high = MAX_KEY
     if query.from_ms is not None:
         low = clamp(query.from_ms) << KEY_BITS
-        outside = query.from_ms > MAX_MS
+        sure_low = max(1 if query.from_ms <= 0 else 0, clamp(query.from_ms)) + spill_ms << KEY_BITS
+        if query.from_ms > MAX_MS:
+            sure_low = MAX_KEY + 1
     if query.to_ms is not None:
-        high = clamp(query.to_ms) << KEY_BITS | KEY_MASK
-        outside = outside or query.to_ms < 0
+        high = _last_key(clamp(query.to_ms) + spill_ms)
+        sure_high = _last_key(query.to_ms) if query.to_ms >= 0 else -1
+        if query.to_ms >= MAX_MS:
+            high, sure_high = MAX_KEY, _last_key(MAX_MS - 1)
     after = decode_cursor(query.cursor)
     if after is not None:
-        high = min(high, after - 1)
-    return Plan(None, low, high, check=outside)
+        high, sure_high = min(high, after - 1), min(sure_high, after - 1)
+    parts = [
+        Plan(None, low, min(sure_low - 1, high), check=True),
+        Plan(None, sure_low, sure_high),
+        Plan(None, max(sure_high + 1, sure_low), high, check=True),
+    ]
+    return [plan for plan in parts if plan.low <= plan.high]
 
 
-def matches(query: Query, fields: Fields) -> bool:
+def _last_key(milliseconds: int) -> int:
+    return milliseconds << KEY_BITS | KEY_MASK
+
+
+def matches(query: Query, fields: Fields, key: int) -> bool:
     """Whether a record of a plan with `check` is what the query asks for."""
     found = time_of(fields)
-    if found is not None:
-        low, high = query.from_ms, query.to_ms
-        if (low is not None and found[0] < low) or (high is not None and found[0] > high):
-            return False
+    time_ms = key >> KEY_BITS if found is None else found[0]
+    if query.from_ms is not None and time_ms < query.from_ms:
+        return False
+    if query.to_ms is not None and time_ms > query.to_ms:
+        return False
     if query.field is None:
         return True
     return any(scalar_text(value) == query.value for value in field_values(fields, query.field))

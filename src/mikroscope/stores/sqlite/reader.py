@@ -18,20 +18,18 @@ from mikroscope.errors import QueryTimeoutError, StoreError
 from mikroscope.query import Entry, Page, Query
 from mikroscope.records import (
     Fields,
-    NotARecordError,
     event_of,
     level_of,
     message_of,
-    parse_line,
     time_of,
 )
-from mikroscope.stores.sqlite.packing import Dictionary
+from mikroscope.stores.sqlite.packing import Dictionary, parse_again, put_time
 from mikroscope.stores.sqlite.plans import Plan, encode_cursor, make_plans, matches
 from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader
 from mikroscope.timestamps import format_time, parse_iso
 
 _CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
-_ROW = "e.key, e.id, e.source, e.line, e.dictionary, e.data"
+_ROW = "e.key, e.source, e.line, e.dictionary, e.data"
 _WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
 _MATCH = (
     f"SELECT {_ROW} FROM terms t CROSS JOIN entries e ON e.key = t.rowid "  # noqa: S608
@@ -46,17 +44,13 @@ class Row(NamedTuple):
     """One row of `entries`, its line unpacked."""
 
     key: int
-    id: int
     source: int
     line: int
     raw: bytes
 
     def fields(self) -> Fields:
-        """What the line says; nothing where it can be parsed no more (nested at the limit)."""
-        try:
-            return parse_line(self.raw)[0]
-        except NotARecordError:
-            return {}
+        """What the line says."""
+        return parse_again(self.raw)
 
 
 class Connection:
@@ -89,10 +83,14 @@ class Connection:
 
     def plans(self, query: Query) -> list[Plan]:
         """How to answer a query from what the index holds now."""
-        needs_levels = query.audit is not None and query.level is None
-        levels = self.levels() if needs_levels else []
-        fields = [name for (name,) in self.sql.execute("SELECT name FROM fields")]
-        return make_plans(query, levels, fields if query.text else [])
+        levels = self.levels() if query.audit is not None and query.level is None else []
+        fields = self._field_names() if query.text else []
+        return make_plans(query, levels, fields, self.spill_ms())
+
+    def spill_ms(self) -> int:
+        """How many milliseconds behind its time an entry may stand."""
+        found: int = self.sql.execute("SELECT value FROM meta WHERE name = 'spill_ms'").get
+        return found
 
     def levels(self) -> list[str]:
         """Every level that an entry has, or had."""
@@ -105,16 +103,14 @@ class Connection:
             found = self.sql.execute(_WALK + suffix, (plan.low, plan.high))
         else:
             found = self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
-        for key, number, source, line, dictionary, data in found:
-            row = Row(key, number, source, line, self._dictionary(dictionary).unpack(data))
-            if not plan.check or matches(query, row.fields()):
+        for key, source, line, dictionary, data in found:
+            raw = put_time(self._dictionary(dictionary).unpack(data), key >> KEY_BITS)
+            row = Row(key, source, line, raw)
+            if not plan.check or matches(query, row.fields(), key):
                 yield row
 
     def merged_rows(self, query: Query, plans: list[Plan], limit: int = -1) -> Iterator[Row]:
         """The rows of all plans, newest first, each once."""
-        if len(plans) == 1:
-            yield from self.rows(query, plans[0], limit)
-            return
         parts = [self.rows(query, plan, limit) for plan in plans]
         last = None
         for row in heapq.merge(*parts, key=attrgetter("key"), reverse=True):
@@ -136,6 +132,10 @@ class Connection:
             limit=query.limit,
             next_cursor=encode_cursor(shown[-1].key) if has_more else None,
         )
+
+    def _field_names(self) -> list[str]:
+        names: Any = self.sql.execute("SELECT name FROM fields")
+        return [name for (name,) in names]
 
     def _paths(self, sources: set[int]) -> dict[int, str]:
         select = "SELECT path FROM sources WHERE id = ?"
@@ -208,7 +208,7 @@ class Readers:
 def _entry(row: Row, path: str) -> Entry:
     fields = row.fields()
     return Entry(
-        id=row.id,
+        id=row.key,
         timestamp=_timestamp(fields, row.key),
         level=level_of(fields),
         event=event_of(fields),

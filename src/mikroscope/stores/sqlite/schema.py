@@ -10,10 +10,14 @@ from mikroscope.errors import StoreError
 VERSION = 1
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
-# An entry's key is its time: epoch milliseconds, then the low bits of its arrival number.
-KEY_BITS = 21
+# An entry's key is its time: epoch milliseconds, then its place among those of one millisecond,
+# by arrival. It stays below 2**53, so that it serves as the public id. The fewer low bits, the
+# smaller the inverted index: FTS5 writes the differences of neighbouring keys. More than 2048
+# entries of one millisecond spill into the next ones; `meta` holds how far that has gone.
+KEY_BITS = 11
 KEY_MASK = (1 << KEY_BITS) - 1
-MAX_MS = (1 << (63 - KEY_BITS)) - 2  # in the year 2109; times outside stand at the ends
+MAX_KEY = (1 << 53) - 1
+MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 stand at the ends
 
 # Every ASCII character that is no letter, digit or space belongs to a token: the documents are
 # made by `terms`, which leaves spaces only between tokens.
@@ -22,10 +26,10 @@ _TOKENIZER = "ascii tokenchars '{}'".format(_PUNCTUATION.replace("'", "''"))
 
 _SCHEMA = f"""
 CREATE TABLE entries(
-    key INTEGER PRIMARY KEY, id INTEGER NOT NULL, source INTEGER NOT NULL, line INTEGER NOT NULL,
+    key INTEGER PRIMARY KEY, source INTEGER NOT NULL, line INTEGER NOT NULL,
     audit INTEGER NOT NULL, dictionary INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5(
-    document, content='', contentless_delete=1, detail=none,
+    document, content='', columnsize=0, detail=none,
     tokenize="{_TOKENIZER.replace('"', '""')}");
 CREATE TABLE minutes(
     minute INTEGER NOT NULL, level TEXT NOT NULL, audit INTEGER NOT NULL, entries INTEGER NOT NULL,
@@ -36,19 +40,14 @@ CREATE TABLE sources(
     id INTEGER PRIMARY KEY, path TEXT NOT NULL, state INTEGER NOT NULL,
     offset INTEGER NOT NULL, line INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
     device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL);
+    mtime_ns INTEGER NOT NULL, first_key INTEGER NOT NULL, last_key INTEGER NOT NULL);
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES('next_id', 1), ('next_source', 1);
+INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0);
 INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20}), ('automerge', 8);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
-
-
-def key_of(milliseconds: int, arrival: int) -> int:
-    """The key of an entry; times before 1970 or behind MAX_MS stand at the ends."""
-    return clamp(milliseconds) << KEY_BITS | arrival & KEY_MASK
 
 
 def clamp(milliseconds: int) -> int:

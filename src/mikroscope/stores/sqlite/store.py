@@ -12,8 +12,9 @@ from mikroscope.errors import MikroScopeError, StorageFullError, StoreError
 from mikroscope.query import Aggregate, Grouping, Page, Query
 from mikroscope.stores.base import Batch, Source
 from mikroscope.stores.sqlite import aggregates
+from mikroscope.stores.sqlite.batch import SqliteBatch
 from mikroscope.stores.sqlite.reader import Connection, Readers
-from mikroscope.stores.sqlite.writer import SqliteBatch, Writer
+from mikroscope.stores.sqlite.writer import Writer
 
 QUERY_TIMEOUT_S = 30.0
 READERS = 4

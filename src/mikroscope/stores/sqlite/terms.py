@@ -7,18 +7,19 @@ prefixes, and decodes back. What is derived bears a mark (0x1E) that no field's 
 
     ^l<audit><own><level>   level and audit; `own`: the field `level` says the same, so it has no
                             token of its own
-    ^s<source>              the source
     ^e=<event>              an event that does not come from the field `event`
     ^c=<id>                 a correlation that comes from `requestId`
     ^x<name>=<value>        a value of `event` or `correlationId` that is not usable as such
 
-A value of more than 256 characters becomes a mark and its BLAKE2b hash. The field that told the
+A text of more than 24 characters, and any value of more than 128, becomes a mark and its BLAKE2b
+hash (72 bits): unique messages would be the largest part of the index. The field that told the
 entry's time has no token: its key holds that. Words of messages and errors are tokens without `=`.
 """
 
 import codecs
 import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 
 from mikroscope.records import (
@@ -29,21 +30,24 @@ from mikroscope.records import (
     scalar_text,
 )
 
-MAX_VALUE = 256  # characters; of longer values the hash is kept
+MAX_TEXT_VALUE = 24  # characters; of longer values with a space in them the hash is kept
+MAX_VALUE = 128  # and of longer values without a space
 MAX_DEPTH = 16  # of nested objects
-MAX_TEXT = 32_768  # characters of one text whose words are kept
+MAX_SEARCHED = 32_768  # characters of one text whose words are kept
 MAX_KNOWN_NAMES = 10_000
 
 SEPARATOR, MARK, _EQUALS = "\x1f", "\x1e", "\x1d"
 DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
 
-# Besides the message: the fields, at any depth, whose words can be searched.
+# The fields, at any depth, whose words can be searched; what `message_of` finds is, too.
 TEXT_FIELDS = frozenset(
     (
         *("message", "msg", "reason", "error", "err", "errorMessage", "exception", "exc_info"),
         *("stack", "stack_trace", "stacktrace", "stack_info", "@x"),
     )
 )
+
+_ERROR_FIELDS = TEXT_FIELDS - {"message"}
 
 _ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F]
 _ESCAPES = bytearray(range(256))
@@ -82,27 +86,37 @@ class _Prefixes(dict[str, str]):
         return prefix
 
 
+class _LevelTokens(dict[tuple[str, bool, bool], str]):
+    def __missing__(self, key: tuple[str, bool, bool]) -> str:
+        if len(self) >= MAX_KNOWN_NAMES:
+            self.clear()
+        token = self[key] = level_token(*key)
+        return token
+
+
 class Documents:
     """Makes documents; remembers the names of fields it has seen."""
 
     def __init__(self) -> None:
         self._prefixes = _Prefixes()
+        self._level_tokens = _LevelTokens()
 
     def take_new_names(self) -> set[str]:
         """The names of fields that were not seen before the last call."""
         names, self._prefixes.new = self._prefixes.new, set()
         return names
 
-    def make(
-        self, fields: Fields, source: int, level: str, audit: bool, time_field: str | None
-    ) -> bytes:
-        """The document of one record. Takes `fields` apart: it cannot be used afterwards."""
+    def make(self, fields: Fields, level: str, audit: bool, time_field: str | None) -> bytes:
+        """The document of one record. Takes `fields` apart: it cannot be used afterwards.
+
+        The same record always gives the same document: that is how it is deleted.
+        """
         message = message_of(fields)
         own = fields.get("level") == level
-        tokens = [source_token(source), level_token(level, audit, own)]
+        tokens = [self._level_tokens[level, audit, own]]
         texts = [message] if message else []
-        if not TEXT_FIELDS.isdisjoint(fields):
-            texts += _texts(fields, message)
+        if not _ERROR_FIELDS.isdisjoint(fields):
+            texts += _error_texts(fields, message)
         _add_event(tokens, fields, message)
         _add_correlation(tokens, fields)
         if own:
@@ -117,11 +131,8 @@ class Documents:
         for name, value in fields.items():
             kind = type(value)
             if kind is str:
-                tokens.append(
-                    prefixes[name] + value
-                    if len(value) <= MAX_VALUE
-                    else prefixes[name] + _hashed(value)
-                )
+                text = value if len(value) <= MAX_TEXT_VALUE else shorten(value)
+                tokens.append(prefixes[name] + text)
             elif kind is int:
                 tokens.append(f"{prefixes[name]}{value}")
             elif kind is dict:
@@ -144,8 +155,8 @@ class Documents:
                     texts.append(value)
 
 
-def _texts(fields: Fields, message: str) -> list[str]:
-    found = (fields.get(name) for name in TEXT_FIELDS)
+def _error_texts(fields: Fields, message: str) -> list[str]:
+    found = (fields.get(name) for name in _ERROR_FIELDS)
     return [text for text in found if isinstance(text, str) and text is not message]
 
 
@@ -204,23 +215,22 @@ def level_token(level: str, audit: bool, own: bool) -> str:
     return f"{MARK}l{audit:d}{own:d}{shorten(level)}"
 
 
-def source_token(source: int) -> str:
-    """The token of an entry's source."""
-    return f"{MARK}s{source:x}"
-
-
 def shorten(text: str) -> str:
     """The text, or what stands for it if it is too long."""
-    return text if len(text) <= MAX_VALUE else _hashed(text)
+    length = len(text)
+    if length <= MAX_TEXT_VALUE or (length <= MAX_VALUE and " " not in text):
+        return text
+    return _hashed(text)
 
 
 def is_shortened(text: str) -> bool:
     """Whether this is what stands for a text that is too long."""
-    return len(text) == 33 and text.startswith(MARK)
+    return len(text) == 13 and text.startswith(MARK)
 
 
 def _hashed(text: str) -> str:
-    return MARK + hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=9).digest()
+    return MARK + b64encode(digest).decode()
 
 
 # --- what a filter or a grouping looks for --------------------------------------------------
@@ -262,7 +272,7 @@ def correlation_prefixes() -> list[str]:
 
 def _words(text: str) -> bytes:
     """A text as words with spaces before and between; FTS5 folds what is ASCII."""
-    text = text[:MAX_TEXT]
+    text = text[:MAX_SEARCHED]
     if text.isascii():
         return b" " + text.encode().translate(_WORD_TABLE)
     return b" " + " ".join(_WORD.findall(text.casefold())).encode("utf-8", "replace")

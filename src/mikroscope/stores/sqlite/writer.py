@@ -1,103 +1,33 @@
-"""The one connection that writes: batches of entries and checkpoints, and deletion."""
+"""The one connection that writes: commits batches, and deletes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
-from time import time_ns
 from typing import Any
 
-import apsw
-import msgspec
+from msgspec import structs
 
 from mikroscope.errors import StaleBatchError
-from mikroscope.records import audit_of, is_audit_path, level_of, parse_line, time_of
-from mikroscope.stores.base import Batch, Checkpoint, Line, Source
+from mikroscope.records import level_of, time_of
+from mikroscope.stores.base import Checkpoint, Source
 from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.packing import SAMPLE_EVERY, SAMPLE_LINES, Dictionary, Packer
-from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_MS, open_writer
+from mikroscope.stores.sqlite.batch import DISCARDED, GONE, MINUTE_MS, Preparation, Row, SqliteBatch
+from mikroscope.stores.sqlite.keys import assign_keys
+from mikroscope.stores.sqlite.packing import Dictionary, Packer, parse_again, put_time
+from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, open_writer
 
-Row = tuple[int, int, int, int, int, int, bytes]
-_ACTIVE, _GONE, _DISCARDED = range(3)
-_MINUTE_MS = 60_000
+_PURGE_WINDOW = 20_000  # rows looked at in one step of a purge
 _SOURCE_COLUMNS = "id, path, state, offset, line, head, tail, device, inode, size, mtime_ns"
-
-
-class SqliteBatch:
-    """Rows made ready in memory, so that the transaction that writes them is short."""
-
-    def __init__(self, writer: "Writer") -> None:
-        self._writer = writer
-        self.rows: list[Row] = []
-        self.documents: list[tuple[int, bytes]] = []
-        self.minutes: dict[tuple[int, str, bool], int] = {}
-        self.sources: dict[int, tuple[Source, int]] = {}
-        self.dictionaries: list[Dictionary] = []
-
-    @property
-    def records(self) -> int:
-        """How many entries were added so far."""
-        return len(self.rows)
-
-    def add(self, source: Source, lines: Iterator[Line], checkpoint: Checkpoint) -> int:
-        """Entries of one source, and how far that brings it; returns how many."""
-        before = len(self.rows)
-        waiting = list(islice(lines, SAMPLE_LINES)) if self._writer.packer.wants_sample else []
-        self._choose_dictionary(waiting)
-        self._add_rows(source, chain(waiting, lines))
-        self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
-        return len(self.rows) - before
-
-    def open_source(self, path: str) -> Source:
-        """A source that has nothing indexed yet."""
-        source = Source(self._writer.take_source_id(), path, Checkpoint())
-        self.update_source(source)
-        return source
-
-    def update_source(self, source: Source) -> None:
-        """Another path, checkpoint or `gone` for a source."""
-        self.sources[source.id] = source, _GONE if source.gone else _ACTIVE
-
-    def discard_source(self, source: Source) -> None:
-        """Forget a source; its entries leave with `Store.purge`."""
-        self.sources[source.id] = source, _DISCARDED
-
-    def _choose_dictionary(self, lines: list[Line]) -> None:
-        packer = self._writer.packer
-        packer.observe([line.raw for line in lines])
-        dictionary = packer.train()
-        if dictionary is not None:
-            self.dictionaries.append(dictionary)
-            self._writer.add_dictionary(dictionary)
-
-    def _add_rows(self, source: Source, lines: Iterable[Line]) -> None:
-        writer, minutes = self._writer, self.minutes
-        packer, make_document = writer.packer, writer.documents.make
-        pack, dictionary = packer.current.pack, packer.current.number
-        path_is_audit, now_ms = is_audit_path(source.path), writer.now_ms()
-        arrival = writer.next_id
-        raw_bytes = packed_bytes = 0
-        for line in lines:
-            fields, raw = line.fields, line.raw
-            milliseconds, time_field = time_of(fields) or (now_ms, None)
-            level = level_of(fields)
-            audit = audit_of(fields, path_is_audit)
-            if not 0 <= milliseconds <= MAX_MS:
-                milliseconds = 0 if milliseconds < 0 else MAX_MS
-            key = milliseconds << KEY_BITS | arrival & KEY_MASK
-            packed = pack(raw)
-            self.rows.append((key, arrival, source.id, line.number, audit, dictionary, packed))
-            self.documents.append((key, make_document(fields, source.id, level, audit, time_field)))
-            minute = milliseconds // _MINUTE_MS, level, audit
-            minutes[minute] = minutes.get(minute, 0) + 1
-            raw_bytes += len(raw)
-            packed_bytes += len(packed)
-            if not arrival % SAMPLE_EVERY:
-                packer.observe([raw])
-            arrival += 1
-        packer.count(arrival - writer.next_id, raw_bytes, packed_bytes)
-        writer.next_id = arrival
+_PUT_SOURCE = f"""
+INSERT INTO sources({_SOURCE_COLUMNS}, first_key, last_key)
+VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
+    offset = excluded.offset, line = excluded.line, head = excluded.head, tail = excluded.tail,
+    device = excluded.device, inode = excluded.inode, size = excluded.size,
+    mtime_ns = excluded.mtime_ns, first_key = min(first_key, excluded.first_key),
+    last_key = max(last_key, excluded.last_key)
+"""
 
 
 class Writer:
@@ -105,28 +35,21 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._connection = open_writer(path)
+        self._spill_ms = 0
+        self._dictionaries: dict[int, Dictionary] = {}
         self._load()
-
-    def now_ms(self) -> int:
-        """The time of a record that tells none: that of its indexing."""
-        return time_ns() // 1_000_000
-
-    def take_source_id(self) -> int:
-        """A number no other source has, or ever had."""
-        self._next_source += 1
-        return self._next_source - 1
 
     def sources(self) -> list[Source]:
         """Every source that was not discarded."""
         rows = self._connection.execute(
             f"SELECT {_SOURCE_COLUMNS} FROM sources WHERE state != ?",  # noqa: S608
-            (_DISCARDED,),
+            (DISCARDED,),
         )
         return [_source(row) for row in rows]
 
-    def batch(self) -> Batch:
+    def batch(self) -> SqliteBatch:
         """Begin a batch."""
-        return SqliteBatch(self)
+        return SqliteBatch(self._preparation)
 
     def commit(self, batch: SqliteBatch) -> None:
         """Write a batch, all or nothing. After a failure the state is as last committed."""
@@ -137,28 +60,36 @@ class Writer:
         except BaseException:
             self._load()
             raise
+        self._preparation.new_dictionaries.clear()
 
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of a discarded source, and at last the source."""
-        discarded = "SELECT id FROM sources WHERE state = ? LIMIT 1"
-        found = self._connection.execute(discarded, (_DISCARDED,)).fetchone()
+        found: Any = self._connection.execute(
+            "SELECT id, first_key, last_key FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
+        ).fetchone()
         if found is None:
             return False
-        token = terms.expression([[terms.encode_tokens([terms.source_token(found[0])])]])
+        source, first, last = found
         with self._transaction():
-            rows: Any = self._connection.execute(
-                "SELECT rowid FROM terms WHERE terms MATCH ? ORDER BY rowid LIMIT ?",
-                (token, limit),
-            )
-            keys = [key for (key,) in rows]
+            window: Any = self._connection.execute(
+                "SELECT key, source FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
+                (first, last, _PURGE_WINDOW),
+            ).fetchall()
+            keys = [key for key, of_source in window if of_source == source][:limit]
             self._delete(keys)
-            if len(keys) < limit:
-                self._connection.execute("DELETE FROM sources WHERE id = ?", found)
+            if len(keys) == limit:
+                self._set_first_key(source, keys[-1] + 1)
+            elif len(window) == _PURGE_WINDOW:
+                self._set_first_key(source, window[-1][0] + 1)
+            else:
+                self._connection.execute("DELETE FROM sources WHERE id = ?", (source,))
         return True
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    # --- inside a transaction ---------------------------------------------------------------
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -171,91 +102,110 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             raise
 
-    # --- inside a transaction ---------------------------------------------------------------
-
     def _write(self, batch: SqliteBatch) -> None:
-        connection = self._connection
-        batch.rows.sort(key=itemgetter(0))  # FTS5 starts a new segment whenever a key goes back
-        batch.documents.sort(key=itemgetter(0))
-        self._insert(batch.rows, batch.documents)
-        connection.executemany(
+        execute_many = self._connection.executemany
+        # FTS5 starts a new segment whenever a key goes back; the sort keeps the order of arrival.
+        rows = sorted(batch.rows, key=attrgetter("time_ms"))
+        keys, spilled = assign_keys(self._connection, [row.time_ms for row in rows])
+        self._write_names()
+        for position in spilled:
+            rows[position] = self._spill(rows[position], keys[position])
+        execute_many(
+            "INSERT INTO entries VALUES(?, ?, ?, ?, ?, ?)",
+            (
+                (key, row.source, row.line, row.audit, row.dictionary, row.data)
+                for key, row in zip(keys, rows, strict=True)
+            ),
+        )
+        execute_many(
+            "INSERT INTO terms(rowid, document) VALUES(?, ?)",
+            ((key, row.document) for key, row in zip(keys, rows, strict=True)),
+        )
+        execute_many(
             "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET entries = entries + excluded.entries",
             [(*minute, entries) for minute, entries in batch.minutes.items()],
         )
-        connection.executemany(
-            "INSERT OR IGNORE INTO levels VALUES(?)", [(key[1],) for key in batch.minutes]
+        execute_many(
+            "INSERT OR IGNORE INTO levels VALUES(?)", {(level,) for _, level, _ in batch.minutes}
         )
-        connection.executemany(
-            "INSERT OR IGNORE INTO fields VALUES(?)",
-            [(name,) for name in self.documents.take_new_names() if len(name) <= terms.MAX_VALUE],
-        )
-        connection.executemany(
-            "INSERT INTO dictionaries VALUES(?, ?)",
-            [(dictionary.number, dictionary.content) for dictionary in batch.dictionaries],
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO sources VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [_source_row(source, state) for source, state in batch.sources.values()],
-        )
-        connection.executemany(
-            "UPDATE meta SET value = ? WHERE name = ?",
-            [(self.next_id, "next_id"), (self._next_source, "next_source")],
-        )
+        execute_many(_PUT_SOURCE, self._source_rows(batch, keys, rows))
 
-    def _insert(self, rows: Sequence[Row], documents: Sequence[tuple[int, bytes]]) -> None:
-        insert_row = "INSERT INTO entries VALUES(?, ?, ?, ?, ?, ?, ?)"
-        insert_document = "INSERT INTO terms(rowid, document) VALUES(?, ?)"
-        connection = self._connection
-        try:
-            with connection:
-                connection.executemany(insert_row, rows)
-        except apsw.ConstraintError:
-            # More than 2**21 records of one millisecond: look for a free key for each.
-            for row, (_, document) in zip(rows, documents, strict=True):
-                key = self._free_key(row[0])
-                connection.execute(insert_row, (key, *row[1:]))
-                connection.execute(insert_document, (key, document))
-            return
-        connection.executemany(insert_document, documents)
+    def _write_names(self) -> None:
+        """What the preparation of this batch, or of one that was given up, has brought."""
+        preparation = self._preparation
+        new = [one for one in preparation.documents.take_new_names() if len(one) <= terms.MAX_VALUE]
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO fields VALUES(?)", [(name,) for name in new]
+        )
+        for dictionary in preparation.new_dictionaries:
+            self._connection.execute(
+                "INSERT INTO dictionaries VALUES(?, ?)", (dictionary.number, dictionary.content)
+            )
+            self._dictionaries[dictionary.number] = dictionary
+        self._set_meta("next_source", preparation.next_source)
 
-    def _free_key(self, key: int) -> int:
-        """The key itself, or the first behind the last one of its millisecond that is free."""
-        if not self._exists(key):
-            return key
-        last = "SELECT max(key) FROM entries WHERE key BETWEEN ? AND ?"
-        while True:
-            end = key | KEY_MASK
-            key = self._connection.execute(last, (key, end)).get + 1
-            if not self._exists(key):
-                return key
+    def _spill(self, row: Row, key: int) -> Row:
+        """A row whose millisecond is full: its line must keep the text of its time."""
+        behind = (key >> KEY_BITS) - row.time_ms
+        if behind > self._spill_ms:
+            self._spill_ms = behind
+            self._set_meta("spill_ms", behind)
+        packing = self._dictionaries[row.dictionary]
+        raw = put_time(packing.unpack(row.data), row.time_ms)
+        return structs.replace(row, data=packing.pack(raw))
 
-    def _exists(self, key: int) -> bool:
-        found = self._connection.execute("SELECT 1 FROM entries WHERE key = ?", (key,))
-        return found.fetchone() is not None
+    def _source_rows(
+        self, batch: SqliteBatch, keys: Sequence[int], rows: Sequence[Row]
+    ) -> list[tuple[object, ...]]:
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for key, row in zip(keys, rows, strict=True):
+            first.setdefault(row.source, key)
+            last[row.source] = key
+        return [
+            (*_source_row(source, state), first.get(number, MAX_KEY), last.get(number, 0))
+            for number, (source, state) in batch.sources.items()
+        ]
 
     def _delete(self, keys: list[int]) -> None:
-        connection = self._connection
         minutes: dict[tuple[int, str, int], int] = {}
+        documents = []
         for key in keys:
-            row: Any = connection.execute(
-                "SELECT audit, dictionary, data FROM entries WHERE key = ?", (key,)
-            ).fetchone()
-            audit, number, data = row
-            fields, _ = parse_line(self._dictionaries[number].unpack(data))
-            minute = (key >> KEY_BITS) // _MINUTE_MS, level_of(fields), audit
+            minute, document = self._undo(key)
             minutes[minute] = minutes.get(minute, 0) + 1
-        connection.executemany("DELETE FROM terms WHERE rowid = ?", [(key,) for key in keys])
-        connection.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
+            documents.append((key, document))
+        execute_many = self._connection.executemany
+        execute_many("INSERT INTO terms(terms, rowid, document) VALUES('delete', ?, ?)", documents)
+        execute_many("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
         where = "minute = ? AND level = ? AND audit = ?"
-        connection.executemany(
+        execute_many(
             f"UPDATE minutes SET entries = entries - ? WHERE {where}",  # noqa: S608
             [(entries, *minute) for minute, entries in minutes.items()],
         )
-        connection.executemany(
+        execute_many(
             f"DELETE FROM minutes WHERE {where} AND entries <= 0",  # noqa: S608
             list(minutes),
         )
+
+    def _undo(self, key: int) -> tuple[tuple[int, str, int], bytes]:
+        """The minute in which an entry is counted, and its document."""
+        row: Any = self._connection.execute(
+            "SELECT audit, dictionary, data FROM entries WHERE key = ?", (key,)
+        ).fetchone()
+        audit, number, data = row
+        raw = put_time(self._dictionaries[number].unpack(data), key >> KEY_BITS)
+        fields = parse_again(raw)
+        time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
+        level = level_of(fields)
+        document = self._preparation.documents.make(fields, level, bool(audit), time_field)
+        return (clamp(time_ms) // MINUTE_MS, level, audit), document
+
+    def _set_first_key(self, source: int, key: int) -> None:
+        self._connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (key, source))
+
+    def _set_meta(self, name: str, value: int) -> None:
+        self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
 
     # --- state --------------------------------------------------------------------------------
 
@@ -267,16 +217,10 @@ class Writer:
             contents = connection.execute("SELECT id, dictionary FROM dictionaries ORDER BY id")
             dictionaries = [Dictionary(number, content) for number, content in contents]
             self._data_version = connection.pragma("data_version")
-        self.next_id: int = meta["next_id"]
-        self._next_source: int = meta["next_source"]
-        self._dictionaries = {0: Dictionary(0, b"")}
-        self._dictionaries |= {one.number: one for one in dictionaries}
-        self.packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
-        self.documents = terms.Documents()
-
-    def add_dictionary(self, dictionary: Dictionary) -> None:
-        """Make a dictionary known before it is committed."""
-        self._dictionaries[dictionary.number] = dictionary
+        self._spill_ms = meta["spill_ms"]
+        self._dictionaries = {one.number: one for one in [Dictionary(0, b""), *dictionaries]}
+        packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
+        self._preparation = Preparation(packer, meta["next_source"])
 
     def _check_alone(self) -> None:
         """Raise StaleBatchError if another connection has committed since `_load`."""
@@ -284,7 +228,7 @@ class Writer:
             raise StaleBatchError("another process has written to the index meanwhile")
 
 
-def _source(row: tuple[int, str, int, int, int, bytes, bytes, int, int, int, int]) -> Source:
+def _source(row: tuple[Any, ...]) -> Source:
     number, path, state, offset, line, head, tail, device, inode, size, mtime_ns = row
     checkpoint = Checkpoint(
         offset=offset,
@@ -296,7 +240,7 @@ def _source(row: tuple[int, str, int, int, int, bytes, bytes, int, int, int, int
         size=size,
         mtime_ns=mtime_ns,
     )
-    return Source(number, path, checkpoint, state == _GONE)
+    return Source(number, path, checkpoint, state == GONE)
 
 
 def _source_row(source: Source, state: int) -> tuple[object, ...]:

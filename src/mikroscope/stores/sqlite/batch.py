@@ -1,0 +1,124 @@
+"""A batch of changes, made ready in memory so that the transaction that writes it is short."""
+
+from collections.abc import Iterable
+from itertools import chain, islice
+from time import time_ns
+
+import msgspec
+
+from mikroscope.records import audit_of, is_audit_path, level_of, time_of
+from mikroscope.stores.base import Checkpoint, Line, Source
+from mikroscope.stores.sqlite.packing import (
+    SAMPLE_EVERY,
+    SAMPLE_LINES,
+    Dictionary,
+    Packer,
+    take_time,
+)
+from mikroscope.stores.sqlite.schema import MAX_MS, clamp
+from mikroscope.stores.sqlite.terms import Documents
+
+ACTIVE, GONE, DISCARDED = range(3)  # states of a source
+MINUTE_MS = 60_000
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An entry without its key."""
+
+    time_ms: int
+    source: int
+    line: int
+    audit: bool
+    dictionary: int
+    data: bytes
+    document: bytes
+
+
+class Preparation:
+    """What batches of one store share: the dictionary in use, known names, the next source."""
+
+    def __init__(self, packer: Packer, next_source: int) -> None:
+        self.packer = packer
+        self.documents = Documents()
+        self.next_source = next_source
+        self.new_dictionaries: list[Dictionary] = []
+        """Trained and not committed yet; a batch that is given up may have packed with them."""
+
+
+class SqliteBatch:
+    """Rows, counts and sources; written by `Writer.commit`."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._preparation = preparation
+        self.rows: list[Row] = []
+        self.minutes: dict[tuple[int, str, bool], int] = {}
+        self.sources: dict[int, tuple[Source, int]] = {}
+
+    @property
+    def records(self) -> int:
+        """How many entries were added so far."""
+        return len(self.rows)
+
+    def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
+        """Entries of one source, and how far that brings it; returns how many."""
+        before, lines = len(self.rows), iter(lines)
+        wants_sample = self._preparation.packer.wants_sample
+        waiting = list(islice(lines, SAMPLE_LINES)) if wants_sample else []
+        self._train(waiting)
+        self._add_rows(source, chain(waiting, lines))
+        self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
+        return len(self.rows) - before
+
+    def open_source(self, path: str) -> Source:
+        """A source that has nothing indexed yet."""
+        source = Source(self._preparation.next_source, path, Checkpoint())
+        self._preparation.next_source += 1
+        self.update_source(source)
+        return source
+
+    def update_source(self, source: Source) -> None:
+        """Another path, checkpoint or `gone` for a source."""
+        self.sources[source.id] = source, GONE if source.gone else ACTIVE
+
+    def discard_source(self, source: Source) -> None:
+        """Forget a source; its entries leave with `Store.purge`."""
+        self.sources[source.id] = source, DISCARDED
+
+    def _train(self, lines: list[Line]) -> None:
+        packer = self._preparation.packer
+        packer.observe([_without_time(line) for line in lines])
+        dictionary = packer.train()
+        if dictionary is not None:
+            self._preparation.new_dictionaries.append(dictionary)
+
+    def _add_rows(self, source: Source, lines: Iterable[Line]) -> None:
+        """The hot loop: everything a record costs before SQLite happens here."""
+        packer, make_document = self._preparation.packer, self._preparation.documents.make
+        pack, dictionary = packer.current.pack, packer.current.number
+        rows, minutes, number = self.rows, self.minutes, source.id
+        path_is_audit, now_ms = is_audit_path(source.path), time_ns() // 1_000_000
+        first, raw_bytes, packed_bytes = len(rows), 0, 0
+        for line in lines:
+            fields, raw = line.fields, line.raw
+            time_ms, time_field = time_of(fields) or (now_ms, None)
+            level = level_of(fields)
+            audit = audit_of(fields, path_is_audit)
+            if not 0 <= time_ms <= MAX_MS:
+                time_ms = clamp(time_ms)
+            elif time_field is not None:
+                raw = take_time(raw, fields[time_field])
+            data = pack(raw)
+            document = make_document(fields, level, audit, time_field)
+            rows.append(Row(time_ms, number, line.number, audit, dictionary, data, document))
+            minute = time_ms // MINUTE_MS, level, audit
+            minutes[minute] = minutes.get(minute, 0) + 1
+            raw_bytes += len(raw)
+            packed_bytes += len(data)
+            if not len(rows) % SAMPLE_EVERY:
+                packer.observe([raw])
+        packer.count(len(rows) - first, raw_bytes, packed_bytes)
+
+
+def _without_time(line: Line) -> bytes:
+    found = time_of(line.fields)
+    return line.raw if found is None else take_time(line.raw, line.fields[found[1]])
