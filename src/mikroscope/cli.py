@@ -101,6 +101,7 @@ def serve(**given: Any) -> int:
             f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
             f"db: {settings.db_path})"
         )
+        click.echo(f"try: {_first_query(server.url, settings)}", err=True)
         while not stop.wait(timeout_s=1.0):
             if not server.is_alive():
                 raise MikroScopeError("the HTTP server has ended by itself; the log says why")
@@ -232,6 +233,17 @@ def _print(content: object) -> None:
         text = msgspec.json.format(text, indent=2)
     sys.stdout.buffer.write(text + b"\n")
     sys.stdout.flush()
+
+
+def _first_query(url: str, settings: Settings) -> str:
+    """A command that shows something; credentials are named, not shown."""
+    way = ""
+    if settings.api_token is not None:
+        way = ' -H "Authorization: Bearer $MIKROSCOPE_API_TOKEN"'
+    elif settings.auth_username is not None:
+        way = f" -u {settings.auth_username}"
+    insecure = " -k" if settings.protocol == "https" else ""
+    return f"curl -sS{insecure}{way} '{url}/api/logs?limit=3'"
 
 
 class _Stop:

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
-from mikroscope.errors import StaleBatchError
+from mikroscope.errors import StaleBatchError, StoreError
 from mikroscope.logfiles import FINGERPRINT_BYTES, Chunk, LineReader, LogTree, fingerprint
 from mikroscope.records import NotARecordError, parse_line
-from mikroscope.rotation import is_same_content, is_unchanged, reconcile
+from mikroscope.rotation import UNREAD, is_same_content, is_unchanged, reconcile
 from mikroscope.stores.base import Batch, Checkpoint, Line, Source, Store
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Indexer:
         self._purging = True
         self._rotated = False
         self.tally = Tally()
+        self._last_sure = Tally()
+        self._unsure = False  # after a failure: whether all that was read is committed
         self._reload()
 
     @property
@@ -70,25 +73,13 @@ class Indexer:
 
         Files that look as they did when last read are not opened.
         """
-        self._rotated = False
-        sources = [*self._sources.values(), *self._gone]
-        changes = reconcile(self._tree, self._tree.walk(), sources)
-        if changes.updated or changes.discarded:
-            batch = self._store.batch()
-            for source in changes.updated:
-                batch.update_source(source)
-            for source in changes.discarded:
-                batch.discard_source(source)
-            if not self._commit(batch):
-                return self.scan()
-            self._reload()
-            self._purging = self._purging or bool(changes.discarded)
-        self._queue.update(dict.fromkeys(changes.readable))
-        return None
+        with self._taken_back_on_error():
+            while not self._scan():
+                pass
 
     def touch(self, paths: set[str]) -> bool:
         """Files that may have grown are put in the queue; False if only `scan` can tell more."""
-        known = True
+        known = not self._unsure
         for path in paths:
             source, stat = self._sources.get(path), self._tree.stat(path)
             if source is None or stat is None or stat.inode != source.checkpoint.inode:
@@ -103,32 +94,42 @@ class Indexer:
         With `final` a last line without its line end is taken too. Raises StoreError; nothing
         is lost then, the files are looked at anew.
         """
-        if self._purging:
-            self._purging = self._store.purge(PURGE_ENTRIES)
-        else:
-            self._index_some(final)
+        with self._taken_back_on_error():
+            if self._purging:
+                self._purging = self._store.purge(PURGE_ENTRIES)
+            else:
+                self._index_some(final)
 
     def index_now(self, paths: set[str]) -> None:
         """Index what stands in these files before anything else. Raises StoreError."""
         waiting, self._queue = self._queue, dict.fromkeys(sorted(paths))
         try:
-            while self._queue:
-                self._index_some()
-                if self._rotated:
-                    self.scan()
+            with self._taken_back_on_error():
+                while self._queue:
+                    self._index_some()
+                    if self._rotated:
+                        self.scan()
         finally:
             self._queue |= waiting
 
     def indexed_bytes(self, path: str) -> int:
-        """How far a file is indexed."""
+        """How far a file is indexed for sure."""
+        try:
+            self._reload_if_unsure()
+        except StoreError:
+            return 0
         source = self._sources.get(path)
         return source.checkpoint.offset if source else 0
 
     def run(self, final: bool = False) -> Iterator[None]:
         """Scan, then step until nothing is left; yields after each step."""
         self.scan()
+        if final:
+            self._queue.update(dict.fromkeys(self._unfinished()))
         while self.backlog:
             self.step(final)
+            if self._rotated:
+                self.scan()
             yield
 
     def pending_bytes(self) -> int:
@@ -137,21 +138,45 @@ class Indexer:
         for path in self._queue:
             source, stat = self._sources.get(path), self._tree.stat(path)
             if stat is not None:
-                total += stat.size - (source.checkpoint.offset if source else 0)
+                total += max(0, stat.size - (source.checkpoint.offset if source else 0))
         return total
+
+    def _scan(self) -> bool:
+        self._rotated = False
+        sources = [*self._sources.values(), *self._gone]
+        changes = reconcile(self._tree, self._tree.walk(), sources)
+        if changes.updated or changes.discarded:
+            batch = self._store.batch()
+            for source in changes.updated:
+                batch.update_source(source)
+            for source in changes.discarded:
+                batch.discard_source(source)
+            if not self._commit(batch):
+                return False
+            self._last_sure = self.tally.copy()
+            self._reload()
+            self._purging = self._purging or bool(changes.discarded)
+        self._queue.update(dict.fromkeys(changes.readable))
+        return True
+
+    def _unfinished(self) -> list[str]:
+        """Files that end in a line without its line end."""
+        return [
+            path
+            for path, source in self._sources.items()
+            if source.checkpoint.offset < source.checkpoint.size and not path.endswith(".gz")
+        ]
 
     def _index_some(self, final: bool = False) -> None:
         before = self.tally.copy()
         batch = self._store.batch()
         room = self._batch_bytes
-        try:
-            while self._queue and room > 0:
-                room -= self._read(next(iter(self._queue)), batch, room, final)
-            if self._commit(batch):
-                return
-        except BaseException:
-            self.tally = before
-            raise
+        while self._queue and room > 0:
+            room -= self._read(next(iter(self._queue)), batch, room, final)
+        # While there is more, the next batch is made ready during this one's commit.
+        if self._commit(batch, wait=not self._queue):
+            self._last_sure = before if self._queue else self.tally.copy()
+            return
         self.tally = before
         self.scan()
 
@@ -163,16 +188,19 @@ class Indexer:
         checkpoint = source.checkpoint if source else Checkpoint()
         try:
             with self._tree.open(path, checkpoint.offset, checkpoint.line) as reader:
-                if checkpoint.offset and not is_same_content(reader, checkpoint):
+                if not is_same_content(reader, checkpoint):
                     del self._queue[path]
                     self._rotated = True  # this very moment: a scan sorts it out
                     return 0
                 source = source or batch.open_source(path)
                 return self._read_lines(reader, source, batch, room, final)
+        except FileNotFoundError:
+            self._queue.pop(path, None)
+            self._rotated = True
         except OSError as error:
             self._queue.pop(path, None)
             self._warn(path, f"cannot be read: {error.strerror or error}")
-            return 0
+        return 0
 
     def _read_lines(
         self, reader: LineReader, source: Source, batch: Batch, room: int, final: bool
@@ -182,12 +210,12 @@ class Indexer:
         while read < room:
             chunk = reader.read(room - read, final)
             source = self._add(source, chunk, reader, batch)
+            self._sources[source.path] = source
             read = chunk.offset - start
-            if not chunk.lines and not chunk.too_long:
+            if _is_end(chunk):
                 del self._queue[source.path]
                 self.tally.files_scanned += 1
                 break
-        self._sources[source.path] = source
         return read
 
     def _add(self, source: Source, chunk: Chunk, reader: LineReader, batch: Batch) -> Source:
@@ -212,7 +240,7 @@ class Indexer:
             device=reader.stat.device,
             inode=reader.stat.inode,
             size=reader.stat.size,
-            mtime_ns=reader.stat.mtime_ns,
+            mtime_ns=reader.stat.mtime_ns if _is_end(chunk) else UNREAD,
         )
 
     def _parse(self, path: str, first: int, lines: list[bytes]) -> Iterator[Line]:
@@ -237,22 +265,39 @@ class Indexer:
 
     # --- state --------------------------------------------------------------------------------
 
-    def _commit(self, batch: Batch) -> bool:
+    def _commit(self, batch: Batch, wait: bool = True) -> bool:
         """Write a batch; False if another process was faster and all must be looked at anew."""
         try:
-            self._store.commit(batch)
+            self._store.commit(batch, wait)
         except StaleBatchError:
             self._reload()
             return False
-        except BaseException:
-            self._reload()
-            raise
         return True
+
+    @contextmanager
+    def _taken_back_on_error(self) -> Iterator[None]:
+        """Whatever fails, and wherever: what is not committed for sure was not read."""
+        self._reload_if_unsure()
+        try:
+            yield
+        except BaseException:
+            self._unsure = True
+            self.tally = self._last_sure.copy()
+            raise
+
+    def _reload_if_unsure(self) -> None:
+        if self._unsure:
+            self._reload()
 
     def _reload(self) -> None:
         sources = self._store.sources()
         self._sources = {source.path: source for source in sources if not source.gone}
         self._gone = [source for source in sources if source.gone]
+        self._unsure = False
+
+
+def _is_end(chunk: Chunk) -> bool:
+    return not chunk.lines and not chunk.too_long
 
 
 def _counts(tally: Tally) -> tuple[int, ...]:

@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import logging
 import os
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
 
@@ -20,7 +21,7 @@ MAX_LINE_BYTES = 32 << 20  # a longer line is passed over and counted as a parse
 FINGERPRINT_BYTES = 1024
 _BOM = b"\xef\xbb\xbf"
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_UNREADABLE = (OSError, EOFError, zlib.error)
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python writes what is no UTF-8 in a file's name
 
 
 class FileStat(NamedTuple):
@@ -61,21 +62,23 @@ class LogTree:
     def __init__(self, root: Path, suffixes: tuple[str, ...]) -> None:
         self.root = root
         self._suffixes = suffixes
-        self._not_json: dict[str, tuple[int, int]] = {}
+        self._logs: dict[str, tuple[FileStat, bool]] = {}
+        self._told: set[str] = set()
 
     def walk(self) -> Listing:
         """Look at every file. What cannot be read is left out; links in a circle end."""
         files: dict[str, FileStat] = {}
         others: dict[str, int] = {}
         seen: set[tuple[int, int]] = set()
-        for entry, path in sorted(_walk(self.root, "", set()), key=_real_files_first):
+        known_logs, self._logs = self._logs, {}
+        for entry, path in sorted(self._walk(), key=lambda item: (item[0].is_symlink(), item[1])):
             if not path.endswith(self._suffixes):
                 others[path] = entry.inode()
                 continue
-            stat = _stat_entry(entry)
+            stat = _look(entry.stat)
             if stat is None or (stat.device, stat.inode) in seen:
                 continue
-            if path.endswith(".log") and not self._holds_json(path, stat):
+            if path.endswith(".log") and not self._holds_json(path, stat, known_logs.get(path)):
                 others[path] = stat.inode
                 continue
             seen.add((stat.device, stat.inode))
@@ -84,10 +87,7 @@ class LogTree:
 
     def stat(self, path: str) -> FileStat | None:
         """One file's look, or None if there is no such file."""
-        try:
-            return _file_stat(os.stat(self.root / path))
-        except OSError:
-            return None
+        return _look(lambda: os.stat(self.root / path))
 
     def concerns(self, path: str) -> bool:
         """Whether a change of this path may matter: a file that is read, a directory, or gone."""
@@ -107,22 +107,62 @@ class LogTree:
         try:
             with _open(self.root / path) as file:
                 return file.read(FINGERPRINT_BYTES)
-        except _UNREADABLE:
+        except OSError:
             return b""
 
-    def _holds_json(self, path: str, stat: FileStat) -> bool:
-        """Whether the first line of a `.log` file is a JSON object; asked anew when it grew."""
-        look = (stat.inode, min(stat.size, FINGERPRINT_BYTES))
-        if self._not_json.get(path) == look:
-            return False
+    def _walk(self) -> Iterator[tuple["os.DirEntry[str]", str]]:
+        """Every file with its path.
+
+        Each directory is listed once, and by its own path rather than by that of a link to it.
+        """
+        seen: set[tuple[int, int]] = set()
+        directories, links = [""], list[str]()
+        while directories or links:
+            links.sort(reverse=True)
+            prefix = directories.pop() if directories else links.pop()
+            for entry in self._list(prefix, seen):
+                path = f"{prefix}{entry.name}"
+                if _NOT_UTF8.search(path):
+                    self._tell_once(f"{path!a} is left out: its name is not UTF-8")
+                elif _answers(entry.is_file):
+                    yield entry, path
+                elif _answers(entry.is_dir):
+                    (links if entry.is_symlink() else directories).append(f"{path}/")
+
+    def _list(self, prefix: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"]:
+        """What is in a directory; nothing if it was listed before, or cannot be."""
+        directory = self.root / prefix
         try:
-            with self.open(path) as reader:
-                first = next((line for line in reader.read(1).lines if line.strip()), b"")
-            parse_line(first)
-        except (NotARecordError, *_UNREADABLE):
-            self._not_json[path] = look
+            here = os.stat(directory)
+            if (here.st_dev, here.st_ino) in seen:
+                return []
+            seen.add((here.st_dev, here.st_ino))
+            with os.scandir(directory) as entries:
+                return list(entries)
+        except OSError as error:
+            self._tell_once(f"{directory} cannot be listed: {error.strerror}")
+            return []
+
+    def _tell_once(self, problem: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            logger.warning("%s", problem)
+
+    def _holds_json(self, path: str, stat: FileStat, known: tuple[FileStat, bool] | None) -> bool:
+        """Whether the first line of a `.log` file is a JSON object; asked anew when it changed."""
+        if known is None or known[0] != stat:
+            known = stat, self._starts_with_json(path)
+        self._logs[path] = known
+        return known[1]
+
+    def _starts_with_json(self, path: str) -> bool:
+        if not self.head(path).removeprefix(_BOM).lstrip().startswith(b"{"):
             return False
-        return True
+        lines = [b""]
+        with contextlib.suppress(OSError), self.open(path) as reader:
+            while lines and not any(map(bytes.strip, lines)):
+                lines = reader.read(FINGERPRINT_BYTES).lines
+        return _is_record(next(filter(bytes.strip, lines), b""))
 
 
 class LineReader:
@@ -135,14 +175,16 @@ class LineReader:
         self._file = _open(path)
         self._offset = offset
         self._line = line
-        self._before = b""
         self._rest = b""
         try:
             self.stat = _file_stat(os.fstat(self._file.fileno()))
-            self._seek(offset)
+            self._file.seek(max(0, offset - FINGERPRINT_BYTES))
+            self._before = self._file.read(min(offset, FINGERPRINT_BYTES))
         except BaseException:
             self._file.close()
             raise
+        # Of what was read up to now, if that is not more than a fingerprint takes.
+        self.first_bytes = self._before if offset <= FINGERPRINT_BYTES else b""
 
     def __enter__(self) -> Self:
         return self
@@ -171,40 +213,45 @@ class LineReader:
         lines = content.replace(b"\r\n", b"\n").split(b"\n")
         if not lines[-1]:
             lines.pop()
-        if self._before and not self._before.endswith(b"\n") and lines:
+        if lines and not self._is_at_line_start():
             # The line end (and whatever else) behind a line that was taken or skipped before.
             lines[0] = b""
             self._line -= 1
         elif self._offset == 0 and lines:
             lines[0] = lines[0].removeprefix(_BOM)
+        if len(content) > MAX_LINE_BYTES:
+            too_long += _blank_long_lines(lines)
         self._advance(content, len(lines))
         return Chunk(lines, self._offset, self._line, self._before, too_long)
+
+    def _is_at_line_start(self) -> bool:
+        return not self._before or self._before.endswith(b"\n")
 
     def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int]:
         """Content up to a line end, and how many lines in front of it were too long."""
         too_long = 0
-        content = self._rest + self._file_read(limit)
-        end = content.rfind(b"\n") + 1
-        while not end:
-            more = self._file_read(max(limit, len(content)))
+        content = self._rest + self._file.read(limit)
+        while (end := content.rfind(b"\n") + 1) == 0:
+            if len(content) > MAX_LINE_BYTES + len(_BOM + b"\r"):
+                too_long += self._is_at_line_start()
+                content = self._skip_line(content)
+                continue
+            more = self._file.read(max(limit, len(content)))
             if not more:
                 break
             content += more
-            end = content.rfind(b"\n") + 1
-            if not end and len(content) > MAX_LINE_BYTES:
-                content, too_long = self._skip_line(content), too_long + 1
-                end = content.rfind(b"\n") + 1
-        if final and end == 0 and self._is_record(content):
+        line = content if self._offset else content.removeprefix(_BOM)
+        if final and end == 0 and _is_record(line):
             end = len(content)
         self._rest = content[end:]
         return content[:end], too_long
 
     def _skip_line(self, content: bytes) -> bytes:
         """Pass over a line that is too long; returns what was read behind its line end."""
-        self._line += 1
+        self._line += self._is_at_line_start()
         while content and b"\n" not in content:
             self._advance(content, 0)
-            content = self._file_read(1 << 20)
+            content = self._file.read(1 << 20)
         end = content.find(b"\n") + 1
         self._advance(content[:end], 0)
         return content[end:]
@@ -216,25 +263,31 @@ class LineReader:
         self._offset += len(content)
         self._line += lines
 
-    def _is_record(self, content: bytes) -> bool:
-        line = content if self._offset else content.removeprefix(_BOM)
-        try:
-            parse_line(line)
-        except NotARecordError:
-            return False
-        return True
 
-    def _seek(self, offset: int) -> None:
-        self._file.seek(max(0, offset - FINGERPRINT_BYTES))
-        self._before = self._file.read(min(offset, FINGERPRINT_BYTES))
-        # Of what was read up to now, if that is not more than a fingerprint takes.
-        self.first_bytes = self._before if offset <= FINGERPRINT_BYTES else b""
+class _PackedFile(gzip.GzipFile):
+    """A packed file that ends where it cannot be unpacked any further."""
 
-    def _file_read(self, size: int) -> bytes:
+    _ended = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        left, parts = size or 0, []
         try:
-            return self._file.read(size)
-        except (EOFError, zlib.error):  # a .gz that is still being written
-            return b""
+            while left > 0 and not self._ended and (part := self.read1(left)):
+                parts.append(part)
+                left -= len(part)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            self._ended = True
+            if not isinstance(error, EOFError):  # otherwise it may still be being written
+                logger.warning("%s is damaged, its end cannot be unpacked: %s", self.name, error)
+        return b"".join(parts)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._ended = False
+        try:
+            return super().seek(offset, whence)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            self._ended = True
+            return offset
 
 
 class LogWriter:
@@ -266,15 +319,16 @@ class LogWriter:
         return size
 
     def take_back(self, path: str, size: int) -> None:
-        """Cut a file back to the size it had before an `append`."""
+        """Cut a file back to the size it had before an `append`, whatever it is called now."""
+        file = self._open.get(path, self._root / path)
         with contextlib.suppress(OSError):
-            os.ftruncate(self._descriptor(path), size)
+            if os.stat(file).st_size > size:
+                os.truncate(file, size)
 
     def close(self) -> None:
         """Close every file."""
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     @staticmethod
     def _write(descriptor: int, content: bytes, size_before: int) -> None:
@@ -309,49 +363,36 @@ def fingerprint(content: bytes) -> bytes:
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path))
-    return cast(IO[bytes], path.open("rb", buffering=0))
+    is_packed = path.name.endswith(".gz")
+    return cast(IO[bytes], _PackedFile(path) if is_packed else path.open("rb", buffering=0))
 
 
-def _walk(
-    directory: Path, prefix: str, seen: set[tuple[int, int]]
-) -> Iterator[tuple["os.DirEntry[str]", str]]:
-    """Every file below a directory with its relative path; links are followed, once each."""
+def _blank_long_lines(lines: list[bytes]) -> int:
+    """Put blank lines in the place of those that are too long; returns how many they were."""
+    found = [number for number, line in enumerate(lines) if len(line) > MAX_LINE_BYTES]
+    for number in found:
+        lines[number] = b""
+    return len(found)
+
+
+def _is_record(line: bytes) -> bool:
+    with contextlib.suppress(NotARecordError):
+        return bool(parse_line(line))
+    return False
+
+
+def _answers(ask: Callable[[], bool]) -> bool:
     try:
-        here = os.stat(directory)
-        if (here.st_dev, here.st_ino) in seen:
-            return
-        seen.add((here.st_dev, here.st_ino))
-        entries = list(os.scandir(directory))
-    except OSError as error:
-        logger.warning("cannot list %s: %s", directory, error.strerror)
-        return
-    for entry in entries:
-        path = f"{prefix}{entry.name}"
-        if _is_directory(entry):
-            yield from _walk(directory / entry.name, f"{path}/", seen)
-        else:
-            yield entry, path
-
-
-def _is_directory(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
+        return ask()
     except OSError:  # a link to itself
         return False
 
 
-def _real_files_first(item: tuple["os.DirEntry[str]", str]) -> tuple[bool, str]:
-    return item[0].is_symlink(), item[1]
-
-
-def _stat_entry(entry: "os.DirEntry[str]") -> FileStat | None:
+def _look(ask: Callable[[], os.stat_result]) -> FileStat | None:
     try:
-        stat = entry.stat()
+        return _file_stat(ask())
     except OSError:
         return None
-    return _file_stat(stat) if entry.is_file() else None
 
 
 def _file_stat(stat: os.stat_result) -> FileStat:

@@ -1,5 +1,6 @@
 """What can be asked, and the shape of the answers: parsed once, for HTTP and the CLI alike."""
 
+import re
 from collections.abc import Mapping
 from typing import Literal, cast, get_args
 
@@ -13,6 +14,7 @@ DEFAULT_LIMIT = 100
 
 GroupBy = Literal["level", "event", "field", "correlation"]
 GROUPINGS: tuple[str, ...] = get_args(GroupBy)
+_LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -120,8 +122,8 @@ def _time(name: str, given: Mapping[str, str]) -> int | None:
         return None
     # A plus sign that was not percent-encoded arrives as a space: 10:00:00 02:00.
     milliseconds = parse_time(text)
-    if milliseconds is None and text[-6:-5] == " ":
-        milliseconds = parse_time(f"{text[:-6]}+{text[-5:]}")
+    if milliseconds is None:
+        milliseconds = parse_time(_LOST_PLUS.sub("+", text))
     if milliseconds is None:
         raise QueryError(
             f"{name!r} is {text!r}, expected an ISO 8601 time such as 2026-02-18T10:20:00Z"

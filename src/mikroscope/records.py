@@ -82,6 +82,8 @@ def _parse_unusual(raw: bytes) -> tuple[Any, bytes]:
         return _decode(clean), text.encode("utf-8", "replace")
     except RecursionError:
         raise NotARecordError("nested too deeply") from None
+    except NotARecordError:
+        raise
     except ValueError as error:
         raise NotARecordError(f"not JSON: {error}") from None
 
@@ -127,16 +129,16 @@ def scalar_text(value: object) -> str | None:
 
 
 def _float_text(number: float) -> str:
-    if number.is_integer() and abs(number) < 1e21:
-        return str(int(number))
     mantissa, _, exponent = repr(number).partition("e")
     if not exponent:
-        return mantissa
+        return "0" if number == 0 else mantissa.removesuffix(".0")
     power = int(exponent)
-    if power >= 0 or power < -7:
+    if power > 20 or power < -6:
         return f"{mantissa}e{power:+d}"
-    digits = mantissa.lstrip("-").replace(".", "")
-    return f"{'-' if number < 0 else ''}0.{'0' * (-power - 1)}{digits}"
+    sign, digits = "-" if number < 0 else "", mantissa.lstrip("-").replace(".", "")
+    if power > 0:
+        return f"{sign}{digits.ljust(power + 1, '0')}"
+    return f"{sign}0.{'0' * (-power - 1)}{digits}"
 
 
 def field_values(fields: Fields, name: str) -> Iterator[object]:
@@ -288,7 +290,7 @@ def _google_severity(value: object) -> str | None:
 
 def _syslog_priority(value: object) -> str | None:
     if isinstance(value, str):
-        return _syslog_number(int(value)) if value.isdecimal() else None
+        return _syslog_number(float(value)) if value.isdecimal() else None
     return _syslog_number(value)
 
 

@@ -21,6 +21,8 @@ from mikroscope.logfiles import (
 )
 from mikroscope.stores.base import Checkpoint, Source
 
+UNREAD = -1  # in place of a checkpoint's `mtime_ns`: the file was not read to its end
+
 
 class Changes(NamedTuple):
     """What a look at the tree has shown."""
@@ -50,6 +52,8 @@ def is_unchanged(checkpoint: Checkpoint, stat: FileStat) -> bool:
 
 def is_same_content(reader: LineReader, checkpoint: Checkpoint) -> bool:
     """Whether a file, opened at a checkpoint's offset, holds what was read up to there."""
+    if not checkpoint.offset:
+        return True
     length = min(checkpoint.offset, FINGERPRINT_BYTES)
     return (
         len(reader.tail) == length

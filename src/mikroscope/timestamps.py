@@ -17,12 +17,19 @@ LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 _LOOSE_ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)([.,]\d+)?\s*(?:([Zz]|UTC|GMT)|([+-]\d\d:?\d\d))?"
 )
+# And what it takes for a time, since any character may stand before the hour: 1712010112345.
+_EPOCH_TEXT = re.compile(r"\d{9,}\.?\d*")
+
+_MINUTE = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:", re.ASCII)
+_MAX_MINUTES = 10_000
 
 
 def parse_time(value: object) -> int | None:
     """Epoch milliseconds of a string, a number or `{seconds, nanos}`; None if it is no time."""
     if isinstance(value, str):
-        found = parse_iso(value)
+        found = canonical_ms(value)
+        if found is None:
+            found = parse_iso(value)
         return found if found is not None else _parse_digits(value)
     if isinstance(value, bool):
         return None
@@ -33,8 +40,43 @@ def parse_time(value: object) -> int | None:
     return None
 
 
+def possible_times(text: str) -> set[int]:
+    """What a value with this text means, as a string or as a number: 20260218 differs."""
+    return {found for found in (parse_time(text), _parse_digits(text)) if found is not None}
+
+
+def canonical_ms(text: str) -> int | None:
+    """Epoch milliseconds of YYYY-MM-DDTHH:MM:SS.mmmZ, from which the same text can be made again.
+
+    None for any other form. Most logs are of this one, so its minutes are remembered.
+    """
+    if len(text) != 24 or text[19] != "." or text[23] != "Z":
+        return None
+    digits = text[17:19] + text[20:23]
+    if digits > "59999" or not (digits.isascii() and digits.isdecimal()):
+        return None
+    minute = _MINUTES[text[:17]]
+    return None if minute is None else minute + int(digits)
+
+
+class _Minutes(dict[str, int | None]):
+    """The epoch milliseconds of minutes; None for what is no minute."""
+
+    def __missing__(self, text: str) -> int | None:
+        if len(self) >= _MAX_MINUTES:
+            self.clear()
+        is_minute = _MINUTE.fullmatch(text) is not None
+        self[text] = parse_iso(f"{text}00Z") if is_minute else None
+        return self[text]
+
+
+_MINUTES = _Minutes()
+
+
 def parse_iso(text: str) -> int | None:
     """Epoch milliseconds (fractions cut off, not rounded) of an ISO 8601 text."""
+    if text[4:5] != "-" and _EPOCH_TEXT.fullmatch(text):
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

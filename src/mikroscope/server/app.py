@@ -164,4 +164,6 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return _error(500, "something went wrong here; the server's log says what")
+    # The server closes the connection after an error, so the client had better know.
+    text = "something went wrong here; the server's log says what"
+    return _error(500, text, {"connection": "close"})

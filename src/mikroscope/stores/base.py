@@ -80,8 +80,11 @@ class Store(Protocol):
     def batch(self) -> Batch:
         """Begin a batch. Nothing is written, and nobody is kept waiting, before `commit`."""
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, wait: bool = True) -> None:
         """Write a batch, all or nothing; when this returns, the next question sees it.
+
+        Without `wait` that is so only when the next call that writes, or asks for the sources,
+        returns; it raises what has gone wrong with this batch. Meanwhile the next can be made.
 
         Raises StaleBatchError if another process has written since the batch was begun: what the
         batch stands on may not hold any more.

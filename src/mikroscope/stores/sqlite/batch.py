@@ -49,7 +49,7 @@ class SqliteBatch:
     """Rows, counts and sources; written by `Writer.commit`."""
 
     def __init__(self, preparation: Preparation) -> None:
-        self._preparation = preparation
+        self.preparation = preparation
         self.rows: list[Row] = []
         self.minutes: dict[tuple[int, str, bool], int] = {}
         self.sources: dict[int, tuple[Source, int]] = {}
@@ -62,7 +62,7 @@ class SqliteBatch:
     def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
         """Entries of one source, and how far that brings it; returns how many."""
         before, lines = len(self.rows), iter(lines)
-        wants_sample = self._preparation.packer.wants_sample
+        wants_sample = self.preparation.packer.wants_sample
         waiting = list(islice(lines, SAMPLE_LINES)) if wants_sample else []
         self._train(waiting)
         self._add_rows(source, chain(waiting, lines))
@@ -71,8 +71,8 @@ class SqliteBatch:
 
     def open_source(self, path: str) -> Source:
         """A source that has nothing indexed yet."""
-        source = Source(self._preparation.next_source, path, Checkpoint())
-        self._preparation.next_source += 1
+        source = Source(self.preparation.next_source, path, Checkpoint())
+        self.preparation.next_source += 1
         self.update_source(source)
         return source
 
@@ -84,16 +84,23 @@ class SqliteBatch:
         """Forget a source; its entries leave with `Store.purge`."""
         self.sources[source.id] = source, DISCARDED
 
+    def move_count(self, row: Row, time_ms: int, level: str) -> None:
+        """Count an entry in the minute of another time."""
+        before = row.time_ms // MINUTE_MS, level, row.audit
+        after = time_ms // MINUTE_MS, level, row.audit
+        self.minutes[before] -= 1
+        self.minutes[after] = self.minutes.get(after, 0) + 1
+
     def _train(self, lines: list[Line]) -> None:
-        packer = self._preparation.packer
+        packer = self.preparation.packer
         packer.observe([_without_time(line) for line in lines])
         dictionary = packer.train()
         if dictionary is not None:
-            self._preparation.new_dictionaries.append(dictionary)
+            self.preparation.new_dictionaries.append(dictionary)
 
     def _add_rows(self, source: Source, lines: Iterable[Line]) -> None:
         """The hot loop: everything a record costs before SQLite happens here."""
-        packer, make_document = self._preparation.packer, self._preparation.documents.make
+        packer, make_document = self.preparation.packer, self.preparation.documents.make
         pack, dictionary = packer.current.pack, packer.current.number
         rows, minutes, number = self.rows, self.minutes, source.id
         path_is_audit, now_ms = is_audit_path(source.path), time_ns() // 1_000_000

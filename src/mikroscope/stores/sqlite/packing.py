@@ -1,12 +1,11 @@
 """Raw lines packed with zstd: a trained dictionary makes up for each being packed alone."""
 
-import re
 from collections import deque
 
 import zstandard
 
 from mikroscope.records import Fields, NotARecordError, parse_line
-from mikroscope.timestamps import format_time
+from mikroscope.timestamps import canonical_ms, format_time
 
 DICTIONARY_BYTES = 16_384
 SAMPLE_LINES = 2_000
@@ -16,15 +15,12 @@ RETRAIN_AFTER_LINES = 50_000
 WORSE_BY = 1.25  # the ratio has to fall off this far before another dictionary is trained
 LEVEL = 3
 _MAGIC = zstandard.FRAME_HEADER  # four bytes that every frame begins with: not stored
-
-
 _TIME_PLACE = b"\x01"  # a byte that no JSON text has
-_CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
 
 
 def take_time(raw: bytes, text: object) -> bytes:
     """A line without the text of its time, where the time gives that text back exactly."""
-    if type(text) is str and len(text) == 24 and _CANONICAL_TIME.fullmatch(text):
+    if type(text) is str and canonical_ms(text) is not None:
         return raw.replace(text.encode(), _TIME_PLACE, 1)
     return raw
 

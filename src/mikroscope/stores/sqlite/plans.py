@@ -16,7 +16,7 @@ from mikroscope.records import (
 )
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_KEY, MAX_MS, clamp
-from mikroscope.timestamps import parse_time
+from mikroscope.timestamps import possible_times
 
 MAX_SEARCHED_FIELDS = 200
 
@@ -61,7 +61,7 @@ def make_plans(
         return [plan.narrowed(*groups) for plan in ranges]
     by_token = [*groups, terms.field_tokens(query.field, query.value)]
     plans = [plan.narrowed(*by_token) for plan in ranges]
-    return [*plans, *(plan.narrowed(*groups) for plan in _moment(query, ranges, spill_ms))]
+    return [*plans, *(plan.narrowed(*groups) for plan in _moments(query, ranges, spill_ms))]
 
 
 def _groups(query: Query, levels: Sequence[str], fields: Sequence[str]) -> list[list[str]]:
@@ -70,7 +70,7 @@ def _groups(query: Query, levels: Sequence[str], fields: Sequence[str]) -> list[
         groups.append(terms.level_tokens(query.level, query.audit))
     elif query.audit is not None:
         known = [token for level in levels for token in terms.level_tokens(level, query.audit)]
-        groups.append(known or [terms.level_token("", query.audit, True)])
+        groups.append(known or [terms.NOWHERE])
     for word in (query.text or "").split():
         groups += _search_groups(word, fields)
     return groups
@@ -87,17 +87,19 @@ def _search_groups(word: str, fields: Sequence[str]) -> list[list[str]]:
     ]
     if len(parts) == 1:
         return [[*parts, *as_value]]
-    return [[part, *as_value] for part in parts] or [as_value]
+    return [[part, *as_value] for part in parts] or [as_value or [terms.NOWHERE]]
 
 
-def _moment(query: Query, ranges: list[Plan], spill_ms: int) -> list[Plan]:
-    """A field that told an entry's time has no token: look at the entries of that moment."""
-    time_ms = parse_time(query.value) if query.field in TIME_FIELDS else None
-    if time_ms is None or not ranges:
+def _moments(query: Query, ranges: list[Plan], spill_ms: int) -> list[Plan]:
+    """A field that told an entry's time has no token: look at the entries of such moments."""
+    if query.field not in TIME_FIELDS or query.value is None or not ranges:
         return []
-    low = max(ranges[0].low, clamp(time_ms) << KEY_BITS)
-    high = min(ranges[-1].high, _last_key(clamp(time_ms) + spill_ms))
-    return [Plan(None, low, high, check=True)]
+    plans = []
+    for moment in {clamp(time_ms) for time_ms in possible_times(query.value)}:
+        low = max(ranges[0].low, moment << KEY_BITS)
+        high = min(ranges[-1].high, _last_key(moment + spill_ms))
+        plans.append(Plan(None, low, high, check=True))
+    return plans
 
 
 def _ranges(query: Query, spill_ms: int) -> list[Plan]:

@@ -66,9 +66,10 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.execute("PRAGMA cache_size = -32000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        with connection:
-            if not connection.pragma("schema_version"):
-                connection.execute(_SCHEMA)
+        connection.execute("BEGIN IMMEDIATE")  # two processes may be the first at the same time
+        if not connection.pragma("schema_version"):
+            connection.execute(_SCHEMA)
+        connection.execute("COMMIT")
         check_version(connection, path)
     except BaseException:
         connection.close()

@@ -59,12 +59,12 @@ class SqliteStore:
         """Begin a batch."""
         return self._writing.batch()
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, wait: bool = True) -> None:
         """Write a batch, all or nothing."""
         if not isinstance(batch, SqliteBatch):
             raise TypeError(f"{batch!r} was not begun by this store")
         with _translated(self._path):
-            self._writing.commit(batch)
+            self._writing.commit(batch, wait)
 
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of discarded sources; False if there was none left."""

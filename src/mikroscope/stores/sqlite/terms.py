@@ -2,18 +2,21 @@
 
 A token is `name=value`, exactly as the record has it, under two constraints of FTS5: its tokenizer
 folds A-Z and splits at spaces and control characters. So each of these is written as one byte
-0x80..0xBA that stands alone, which UTF-8 never has: a token is as long as its text, keeps its
+0x80..0xBB that stands alone, which UTF-8 never has: a token is as long as its text, keeps its
 prefixes, and decodes back. What is derived bears a mark (0x1E) that no field's name begins with:
 
     ^l<audit><own><level>   level and audit; `own`: the field `level` says the same, so it has no
                             token of its own
     ^e=<event>              an event that does not come from the field `event`
     ^c=<id>                 a correlation that comes from `requestId`
-    ^x<name>=<value>        a value of `event` or `correlationId` that is not usable as such
+    ^x<name>=<value>        a value that is found but not counted: one of `event` or `correlationId`
+                            that is not usable as such, a second one under one dotted path
 
 A text of more than 24 characters, and any value of more than 128, becomes a mark and its BLAKE2b
 hash (72 bits): unique messages would be the largest part of the index. The field that told the
 entry's time has no token: its key holds that. Words of messages and errors are tokens without `=`.
+No two pairs of name and value share a token, save for hashes that collide and for a value that
+looks like what stands for a hash: a mark and twelve characters.
 """
 
 import codecs
@@ -35,9 +38,14 @@ MAX_VALUE = 128  # and of longer values without a space
 MAX_DEPTH = 16  # of nested objects
 MAX_SEARCHED = 32_768  # characters of one text whose words are kept
 MAX_KNOWN_NAMES = 10_000
+_SHORT_INTEGER = 10**MAX_TEXT_VALUE
 
-SEPARATOR, MARK, _EQUALS = "\x1f", "\x1e", "\x1d"
+SEPARATOR, MARK = "\x1f", "\x1e"
 DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
+NOWHERE = f"{MARK}-"  # a token that no document has
+
+# A usable value is the entry's own attribute, so that another one must not count as one.
+_OWN_ATTRIBUTES = frozenset(("event", "correlationId"))
 
 # The fields, at any depth, whose words can be searched; what `message_of` finds is, too.
 TEXT_FIELDS = frozenset(
@@ -49,17 +57,18 @@ TEXT_FIELDS = frozenset(
 
 _ERROR_FIELDS = TEXT_FIELDS - {"message"}
 
-_ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F]
+_ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F, ord(SEPARATOR)]
 _ESCAPES = bytearray(range(256))
 for _number, _character in enumerate(_ESCAPED):
     _ESCAPES[_character] = 0x80 + _number
+_TOKEN_TABLE = bytes(_ESCAPES)
 _ESCAPES[ord(SEPARATOR)] = 0x20
 _TABLE = bytes(_ESCAPES)
 _WORD_TABLE = bytes(
     code if code >= 0x80 or chr(code).isalnum() or code == 0x5F else 0x20 for code in range(256)
 )
 _WORD = re.compile(r"\w+")
-_RESERVED = str.maketrans({SEPARATOR: "\uf71f", MARK: "\uf71e", _EQUALS: "\uf71d", "=": _EQUALS})
+_RESERVED = str.maketrans({"=": "\x1ce", SEPARATOR: "\x1cs", MARK: "\x1cm", "\x1c": "\x1cc"})
 
 
 def _unescape(error: UnicodeError) -> tuple[str, int]:
@@ -128,31 +137,57 @@ class Documents:
 
     def _add_fields(self, tokens: list[str], texts: list[str], fields: Fields) -> None:
         prefixes = self._prefixes
+        compound = []
         for name, value in fields.items():
             kind = type(value)
             if kind is str:
                 text = value if len(value) <= MAX_TEXT_VALUE else shorten(value)
                 tokens.append(prefixes[name] + text)
-            elif kind is int:
+            elif kind is int and -_SHORT_INTEGER < value < _SHORT_INTEGER:
                 tokens.append(f"{prefixes[name]}{value}")
-            elif kind is dict:
-                self._add_nested(tokens, texts, name, value, 1)
-            elif kind is not list:
+            elif kind is dict or kind is list:
+                compound.append(name)
+            else:
                 tokens.append(prefixes[name] + shorten(scalar_text(value) or ""))
+        if compound:
+            self._add_objects(tokens, texts, fields, compound)
+
+    def _add_objects(
+        self, tokens: list[str], texts: list[str], fields: Fields, compound: list[str]
+    ) -> None:
+        seen = set(fields).difference(compound)
+        for name in sorted(compound, key=len):
+            if type(fields[name]) is dict:
+                self._add_nested(tokens, texts, name, fields[name], 1, seen)
 
     def _add_nested(
-        self, tokens: list[str], texts: list[str], path: str, fields: Fields, depth: int
+        self,
+        tokens: list[str],
+        texts: list[str],
+        path: str,
+        fields: Fields,
+        depth: int,
+        seen: set[str],
     ) -> None:
+        """An object's scalars, in the order of `field_values`: the first of a path counts."""
+        inner = []
         for name, value in fields.items():
-            if isinstance(value, dict):
-                if depth < MAX_DEPTH:
-                    self._add_nested(tokens, texts, f"{path}.{name}", value, depth + 1)
+            kind = type(value)
+            if kind is dict:
+                inner.append(name)
                 continue
-            text = scalar_text(value)
-            if text is not None:
-                tokens.append(self._prefixes[f"{path}.{name}"] + shorten(text))
-                if name in TEXT_FIELDS and isinstance(value, str):
-                    texts.append(value)
+            text = value if kind is str else scalar_text(value)
+            if text is None:
+                continue
+            full = f"{path}.{name}"
+            token = self._prefixes[full] + shorten(text)
+            tokens.append(_UNUSABLE + token if full in seen else token)
+            seen.add(full)
+            if kind is str and name in TEXT_FIELDS:
+                texts.append(value)
+        if inner and depth < MAX_DEPTH:
+            for name in sorted(inner, key=len):
+                self._add_nested(tokens, texts, f"{path}.{name}", fields[name], depth + 1, seen)
 
 
 def _error_texts(fields: Fields, message: str) -> list[str]:
@@ -193,7 +228,8 @@ def encode_tokens(tokens: Sequence[str]) -> bytes:
     """Tokens as FTS5 gets them, with spaces between."""
     joined = SEPARATOR.join(tokens)
     if joined.count(SEPARATOR) != len(tokens) - 1:  # some value holds that character itself
-        joined = SEPARATOR.join(token.replace(SEPARATOR, "\uf71f") for token in tokens)
+        encoded = [token.encode("utf-8", "replace") for token in tokens]
+        return b" ".join(token.translate(_TOKEN_TABLE) for token in encoded)
     return joined.encode("utf-8", "replace").translate(_TABLE)
 
 
@@ -245,16 +281,19 @@ def level_tokens(level: str, audit: bool | None) -> list[str]:
 def field_tokens(name: str, value: str) -> list[str]:
     """Every token that says a record has this value in this field."""
     text = shorten(value)
-    tokens = [prefix + text for prefix in field_prefixes(name)]
+    prefix = field_prefix(name)
+    tokens = [prefix + text]
+    if name in _OWN_ATTRIBUTES or "." in name:
+        tokens.append(f"{_UNUSABLE}{prefix}{text}")
     if name == "level" and value == value.upper():
         tokens += [level_token(value, audit, True) for audit in (False, True)]
     return tokens
 
 
 def field_prefixes(name: str) -> list[str]:
-    """What the tokens of a field begin with; those of `level` are not all among them."""
+    """What the tokens that count for a field begin with; not all of `level` are among them."""
     prefix = field_prefix(name)
-    return [prefix, f"{_UNUSABLE}{prefix}"] if name in ("event", "correlationId") else [prefix]
+    return [prefix, f"{_UNUSABLE}{prefix}"] if name in _OWN_ATTRIBUTES else [prefix]
 
 
 def event_prefixes() -> list[str]:

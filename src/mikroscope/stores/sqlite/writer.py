@@ -1,6 +1,7 @@
 """The one connection that writes: commits batches, and deletes."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -35,12 +36,15 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._connection = open_writer(path)
+        self._committer = ThreadPoolExecutor(1, "mikroscope-commit")
+        self._committing: Future[object] | None = None
         self._spill_ms = 0
         self._dictionaries: dict[int, Dictionary] = {}
         self._load()
 
     def sources(self) -> list[Source]:
         """Every source that was not discarded."""
+        self.settle()
         rows = self._connection.execute(
             f"SELECT {_SOURCE_COLUMNS} FROM sources WHERE state != ?",  # noqa: S608
             (DISCARDED,),
@@ -51,19 +55,41 @@ class Writer:
         """Begin a batch."""
         return SqliteBatch(self._preparation)
 
-    def commit(self, batch: SqliteBatch) -> None:
-        """Write a batch, all or nothing. After a failure the state is as last committed."""
+    def commit(self, batch: SqliteBatch, wait: bool = True) -> None:
+        """Write a batch, all or nothing. After a failure the state is as last committed.
+
+        Most of the time goes into the last step, where FTS5 writes its segments. It needs nothing
+        of Python, so without `wait` the caller can make the next batch ready meanwhile.
+        """
+        self.settle()
         try:
-            with self._transaction():
-                self._check_alone()
+            with self._rollback_on_error():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._check_alone(batch)
                 self._write(batch)
+            self._committing = self._committer.submit(self._connection.execute, "COMMIT")
+            if wait:
+                self.settle()
         except BaseException:
             self._load()
             raise
         self._preparation.new_dictionaries.clear()
 
+    def settle(self) -> None:
+        """Return when the batch before is durable and visible. Raises if that has failed."""
+        committing, self._committing = self._committing, None
+        if committing is None:
+            return
+        try:
+            with self._rollback_on_error():
+                committing.result()
+        except BaseException:
+            self._load()
+            raise
+
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of a discarded source, and at last the source."""
+        self.settle()
         found: Any = self._connection.execute(
             "SELECT id, first_key, last_key FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
         ).fetchone()
@@ -87,16 +113,25 @@ class Writer:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        try:
+            self.settle()
+        finally:
+            self._committer.shutdown()
+            self._connection.close()
 
     # --- inside a transaction ---------------------------------------------------------------
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._rollback_on_error():
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _rollback_on_error(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -109,7 +144,7 @@ class Writer:
         keys, spilled = assign_keys(self._connection, [row.time_ms for row in rows])
         self._write_names()
         for position in spilled:
-            rows[position] = self._spill(rows[position], keys[position])
+            rows[position] = self._spill(rows[position], keys[position], batch)
         execute_many(
             "INSERT INTO entries VALUES(?, ?, ?, ?, ?, ?)",
             (
@@ -124,7 +159,7 @@ class Writer:
         execute_many(
             "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET entries = entries + excluded.entries",
-            [(*minute, entries) for minute, entries in batch.minutes.items()],
+            [(*minute, entries) for minute, entries in batch.minutes.items() if entries],
         )
         execute_many(
             "INSERT OR IGNORE INTO levels VALUES(?)", {(level,) for _, level, _ in batch.minutes}
@@ -145,7 +180,7 @@ class Writer:
             self._dictionaries[dictionary.number] = dictionary
         self._set_meta("next_source", preparation.next_source)
 
-    def _spill(self, row: Row, key: int) -> Row:
+    def _spill(self, row: Row, key: int, batch: SqliteBatch) -> Row:
         """A row whose millisecond is full: its line must keep the text of its time."""
         behind = (key >> KEY_BITS) - row.time_ms
         if behind > self._spill_ms:
@@ -153,6 +188,9 @@ class Writer:
             self._set_meta("spill_ms", behind)
         packing = self._dictionaries[row.dictionary]
         raw = put_time(packing.unpack(row.data), row.time_ms)
+        fields = parse_again(raw)
+        if time_of(fields) is None:  # the key is all that tells its time, so it counts there
+            batch.move_count(row, key >> KEY_BITS, level_of(fields))
         return structs.replace(row, data=packing.pack(raw))
 
     def _source_rows(
@@ -194,12 +232,20 @@ class Writer:
             "SELECT audit, dictionary, data FROM entries WHERE key = ?", (key,)
         ).fetchone()
         audit, number, data = row
-        raw = put_time(self._dictionaries[number].unpack(data), key >> KEY_BITS)
+        raw = put_time(self._dictionary(number).unpack(data), key >> KEY_BITS)
         fields = parse_again(raw)
         time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
         level = level_of(fields)
         document = self._preparation.documents.make(fields, level, bool(audit), time_field)
         return (clamp(time_ms) // MINUTE_MS, level, audit), document
+
+    def _dictionary(self, number: int) -> Dictionary:
+        """Also one that another process has trained meanwhile."""
+        if number not in self._dictionaries:
+            select = "SELECT dictionary FROM dictionaries WHERE id = ?"
+            content: Any = self._connection.execute(select, (number,)).get
+            self._dictionaries[number] = Dictionary(number, content)
+        return self._dictionaries[number]
 
     def _set_first_key(self, source: int, key: int) -> None:
         self._connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (key, source))
@@ -222,9 +268,10 @@ class Writer:
         packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
         self._preparation = Preparation(packer, meta["next_source"])
 
-    def _check_alone(self) -> None:
-        """Raise StaleBatchError if another connection has committed since `_load`."""
-        if self._connection.pragma("data_version") != self._data_version:
+    def _check_alone(self, batch: SqliteBatch) -> None:
+        """Raise StaleBatchError if another connection has committed since the batch was begun."""
+        loaded = batch.preparation is self._preparation
+        if not loaded or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
 
 
