@@ -24,6 +24,7 @@ from typing import Any
 
 import apsw
 import httpx
+
 from corpus import write_corpus
 
 RESULTS = Path(__file__).parent / "results"

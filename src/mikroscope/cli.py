@@ -19,6 +19,8 @@ from mikroscope.settings import Option, Settings, options, resolve_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_version = click.version_option(__version__, prog_name="mikroscope")
+
 _INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
 _QUERY_OPTIONS = ("db_path", "config_path")
 
@@ -34,9 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
     except MikroScopeError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:  # `mikroscope query | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
     except OSError as error:
+        _drop_output()
         place = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{place}{error.strerror or error}", 1)
     except Exception as error:
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=False,
 )
-@click.version_option(__version__, prog_name="mikroscope")
+@_version
 def cli() -> None:
     """A log sidecar: NDJSON files and HTTP in, one SQLite index, answers in milliseconds."""
     logging.basicConfig(
@@ -90,6 +93,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 @cli.command()
 @setting_options()
+@_version
 def serve(**given: Any) -> int:
     """Start the server: index the log files, take logs over HTTP, answer queries."""
     from mikroscope.server.run import start_server
@@ -110,6 +114,7 @@ def serve(**given: Any) -> int:
 
 @cli.command()
 @setting_options(_INDEX_OPTIONS)
+@_version
 def index(**given: Any) -> None:
     """Index what is new in the log files, once, and print a report."""
     from mikroscope.indexing import index_once
@@ -144,6 +149,7 @@ def _filters(command: _Command) -> _Command:
 @_filters
 @click.option("--limit", "_limit", metavar="N", help="Entries at the most.  [default: 100]")
 @click.option("--cursor", "_cursor", metavar="CURSOR", help="nextCursor of the page before.")
+@_version
 def query(**given: Any) -> None:
     """Print entries, newest first."""
     from mikroscope.query import parse_query
@@ -158,6 +164,7 @@ def query(**given: Any) -> None:
 @click.option("--group-field", "_groupField", metavar="NAME", help="The field of --group-by field.")
 @_filters
 @click.option("--limit", "_limit", metavar="N", help="Buckets at the most.  [default: 25]")
+@_version
 def aggregate(**given: Any) -> None:
     """Print how many entries there are of each value, most first."""
     from mikroscope.query import parse_grouping, parse_query
@@ -174,6 +181,7 @@ def aggregate(**given: Any) -> None:
 @click.option("--tenants", metavar="N", help="How many tenants there are.  [default: 320]")
 @click.option("--seed", metavar="N", help="The same seed, the same logs.  [default: 2602]")
 @click.option("--out-dir", metavar="DIR", help="The logs root.  [default: ./logs]")
+@_version
 def mock_data(**given: Any) -> None:
     """Write made-up logs to look at: generated/ and audit/generated/ below the logs root."""
     from mikroscope.mockdata import mock_data_options, write_mock_data
@@ -231,7 +239,9 @@ def _print(content: object) -> None:
     text = msgspec.json.encode(content)
     if sys.stdout.isatty():
         text = msgspec.json.format(text, indent=2)
-    sys.stdout.buffer.write(text + b"\n")
+    left = memoryview(text + b"\n")
+    while left:  # without buffering (PYTHONUNBUFFERED) a write may take a part
+        left = left[sys.stdout.buffer.write(left) :]
     sys.stdout.flush()
 
 
@@ -275,6 +285,11 @@ def _one_line(error: click.ClickException) -> str:
     command = context.command_path if context else "mikroscope"
     text = " ".join(error.format_message().split())
     return f"{text} ('{command} --help' lists what there is)"
+
+
+def _drop_output() -> None:
+    """Forget what could not be printed: Python would try again at the end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _defect(error: Exception) -> str:

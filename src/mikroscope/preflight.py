@@ -18,6 +18,10 @@ def prepare_directory(directory: Path, purpose: str, min_free_bytes: int) -> Non
         with tempfile.NamedTemporaryFile(dir=directory, prefix=".mikroscope-probe-") as probe:
             probe.write(b"probe")
             probe.flush()
+    except FileExistsError as error:
+        raise MikroScopeError(
+            f"the {purpose} directory {directory} is a file, expected a directory"
+        ) from error
     except OSError as error:
         raise MikroScopeError(
             f"the {purpose} directory {directory} cannot be written: {error.strerror}"

@@ -70,6 +70,8 @@ class _Reconciliation:
         self._sources = sources
         self._changes = Changes([], [], [])
         self._standing: dict[str, Source] = {}
+        self._known = _Lookup([])  # those that stand, once sources are given up
+        self._placed: set[int] = set()
         self._heads: dict[str, bytes] = {}
         self._leave_out_half_packed()
 
@@ -81,9 +83,7 @@ class _Reconciliation:
         gone = [one for one in self._sources if one.gone]
         open_paths = self._find_homes(open_paths, homeless, gone)
         self._changes.readable.extend(open_paths)
-        for source in homeless:
-            if source.id not in self._placed:
-                self._give_up(source)
+        self._decide_on([one for one in homeless if one.id not in self._placed], gone)
         return self._changes
 
     def _leave_out_half_packed(self) -> None:
@@ -109,7 +109,7 @@ class _Reconciliation:
                 open_paths.append(path)
             elif is_unchanged(source.checkpoint, stat):
                 self._standing[path] = source
-            elif self._holds(path, source):
+            elif _may_stand(source.checkpoint, stat) and self._holds(path, source):
                 self._standing[path] = source
                 self._changes.readable.append(path)
             else:
@@ -120,8 +120,7 @@ class _Reconciliation:
         self, open_paths: list[str], homeless: list[Source], gone: list[Source]
     ) -> list[str]:
         """Move sources to the paths where their content is now; returns the paths left open."""
-        self._placed: set[int] = set()
-        wanted = _Wanted([one for one in [*homeless, *gone] if one.checkpoint.offset])
+        wanted = _Lookup([one for one in [*homeless, *gone] if one.checkpoint.offset])
         left = []
         for path in open_paths:
             source = self._owner(path, wanted)
@@ -131,9 +130,9 @@ class _Reconciliation:
                 self._move(source, path)
         return left
 
-    def _owner(self, path: str, wanted: "_Wanted") -> Source | None:
+    def _owner(self, path: str, wanted: "_Lookup") -> Source | None:
         stat = self._files[path]
-        for source in wanted.by_inode(stat):
+        for source in wanted.by_inode(stat.device, stat.inode):
             if source.id not in self._placed and self._holds(path, source):
                 return source
         for source in wanted.by_head(self._head(path)):
@@ -143,29 +142,74 @@ class _Reconciliation:
                 return source
         return None
 
+    def _decide_on(self, homeless: list[Source], gone: list[Source]) -> None:
+        """What becomes of sources whose content was found at no path that is read."""
+        if homeless or gone:
+            self._known = _Lookup(self._standing.values())
+        for source in homeless:
+            self._give_up(source)
+        for source in gone:
+            if source.id not in self._placed and self._has_returned(source):
+                self._changes.discarded.append(source)
+
     def _give_up(self, source: Source) -> None:
-        """Decide on a source whose content was found at no path that is read."""
-        if not source.checkpoint.offset or self._stands_elsewhere(source):
-            self._changes.discarded.append(source)
+        if (twin := self._twin(source)) is not None:
+            self._unite(source, twin)
         elif (kept := self._kept_aside(source)) is not None:
             if kept and kept not in self._standing:
                 self._move(source, kept)
             else:
                 self._changes.updated.append(msgspec.structs.replace(source, gone=True))
-        elif source.path in self._files:  # rewritten, and the old content is nowhere
+        elif self._was_rewritten(source):
             self._changes.discarded.append(source)
         else:
             self._changes.updated.append(msgspec.structs.replace(source, gone=True))
 
-    def _stands_elsewhere(self, source: Source) -> bool:
-        """Whether another source, indexed by itself, holds the same content."""
-        return any(
-            other.checkpoint.offset >= source.checkpoint.offset
-            and other.checkpoint.head == source.checkpoint.head
-            and _is_telling(source, path)
-            and self._holds(path, source)
-            for path, other in self._standing.items()
+    def _twin(self, source: Source) -> Source | None:
+        """Another source, indexed by itself, whose file holds what was read of this one."""
+        checkpoint = source.checkpoint
+        if not checkpoint.offset:
+            return None
+        alike = self._known.by_fingerprint(checkpoint.head)
+        begun = (self._standing.get(path) for path in self._changes.readable)
+        candidates = [
+            *self._known.by_inode(checkpoint.device, checkpoint.inode),
+            *(one for one in alike if _is_telling(source, one.path)),
+            *(one for one in begun if one and _is_shorter(one, source)),
+        ]
+        for other in candidates:
+            if self._standing.get(other.path) is other and self._holds(other.path, source):
+                return other
+        return None
+
+    def _unite(self, source: Source, twin: Source) -> None:
+        """Of two sources with the same content keep the one of which more was read."""
+        if twin.checkpoint.offset >= source.checkpoint.offset:
+            self._changes.discarded.append(source)
+        else:
+            self._changes.discarded.append(twin)
+            self._move(source, twin.path)
+
+    def _has_returned(self, source: Source) -> bool:
+        """Whether a deleted file was read anew, because it came back little by little."""
+        checkpoint = source.checkpoint
+        return checkpoint.offset >= FINGERPRINT_BYTES and any(
+            other.checkpoint.offset >= checkpoint.offset and self._holds(other.path, source)
+            for other in self._known.by_fingerprint(checkpoint.head)
         )
+
+    def _was_rewritten(self, source: Source) -> bool:
+        """Whether its old content is gone for good: its file, or an edited copy, stands there.
+
+        Otherwise that file was deleted, or moved out of sight, and its entries are kept.
+        """
+        checkpoint, stat = source.checkpoint, self._files.get(source.path)
+        if not checkpoint.offset:
+            return True
+        if stat is None or not self._is_readable(source.path):
+            return False
+        is_same_file = (stat.device, stat.inode) == (checkpoint.device, checkpoint.inode)
+        return is_same_file or self._begins_alike(source.path, source)
 
     def _kept_aside(self, source: Source) -> str | None:
         """The path of a rotated copy that is not read otherwise.
@@ -174,20 +218,24 @@ class _Reconciliation:
         """
         found = None
         for path, inode in self._others.items():
-            same_inode = inode == source.checkpoint.inode
-            if not same_inode and not _is_related(source.path, path):
+            clues = (inode == source.checkpoint.inode) + _is_related(source.path, path)
+            if clues < (1 if source.checkpoint.offset else 2):
                 continue
             if self._holds(path, source):
                 return path
-            length = min(source.checkpoint.offset, FINGERPRINT_BYTES)
-            if fingerprint(self._head(path)[:length]) == source.checkpoint.head:
+            if self._begins_alike(path, source):
                 found = ""
         return found
+
+    def _begins_alike(self, path: str, source: Source) -> bool:
+        length = min(source.checkpoint.offset, FINGERPRINT_BYTES)
+        return fingerprint(self._head(path)[:length]) == source.checkpoint.head
 
     def _move(self, source: Source, path: str) -> None:
         moved = msgspec.structs.replace(source, path=path, gone=False)
         self._placed.add(source.id)
         self._standing[path] = moved
+        self._known.add(moved)
         self._changes.updated.append(moved)
         self._changes.readable.append(path)
 
@@ -199,36 +247,60 @@ class _Reconciliation:
         except OSError:
             return False
 
+    def _is_readable(self, path: str) -> bool:
+        try:
+            with self._tree.open(path):
+                return True
+        except OSError:
+            return False
+
     def _head(self, path: str) -> bytes:
         if path not in self._heads:
             self._heads[path] = self._tree.head(path)
         return self._heads[path]
 
 
-class _Wanted:
-    """Sources to be found again, by inode and by the fingerprint of their first bytes."""
+class _Lookup:
+    """Sources to be found by inode, and by the fingerprint of their first bytes."""
 
-    def __init__(self, sources: list[Source]) -> None:
+    def __init__(self, sources: Iterable[Source]) -> None:
         self._inodes: dict[tuple[int, int], list[Source]] = defaultdict(list)
         self._heads: dict[bytes, list[Source]] = defaultdict(list)
         self._lengths: set[int] = set()
         for source in sources:
-            checkpoint = source.checkpoint
-            self._inodes[checkpoint.device, checkpoint.inode].append(source)
-            self._heads[checkpoint.head].append(source)
-            self._lengths.add(min(checkpoint.offset, FINGERPRINT_BYTES))
+            self.add(source)
 
-    def by_inode(self, stat: FileStat) -> list[Source]:
-        return self._inodes.get((stat.device, stat.inode), [])
+    def add(self, source: Source) -> None:
+        checkpoint = source.checkpoint
+        self._inodes[checkpoint.device, checkpoint.inode].append(source)
+        self._heads[checkpoint.head].append(source)
+        self._lengths.add(min(checkpoint.offset, FINGERPRINT_BYTES))
+
+    def by_inode(self, device: int, inode: int) -> list[Source]:
+        return self._inodes.get((device, inode), [])
+
+    def by_fingerprint(self, head: bytes) -> list[Source]:
+        return self._heads.get(head, [])
 
     def by_head(self, head: bytes) -> Iterator[Source]:
         for length in sorted(self._lengths, reverse=True):
             if length <= len(head):
-                yield from self._heads.get(fingerprint(head[:length]), [])
+                yield from self.by_fingerprint(fingerprint(head[:length]))
+
+
+def _may_stand(checkpoint: Checkpoint, stat: FileStat) -> bool:
+    """Where nothing was read, content tells nothing, so the inode must."""
+    return checkpoint.offset > 0 or stat.inode == checkpoint.inode
 
 
 def _is_telling(source: Source, path: str) -> bool:
     return source.checkpoint.offset >= FINGERPRINT_BYTES or _is_related(source.path, path)
+
+
+def _is_shorter(begun: Source, source: Source) -> bool:
+    """Whether so little was read of one that its fingerprint says nothing about the other's."""
+    offset, whole = begun.checkpoint.offset, source.checkpoint.offset
+    return offset < min(whole, FINGERPRINT_BYTES) and _is_telling(source, begun.path)
 
 
 def _is_related(path: str, other: str) -> bool:

@@ -195,14 +195,17 @@ class Worker:
         return min(due) - now if due else None
 
     def _work(self) -> None:
-        """The most urgent thing that is due."""
+        """What was ingested, then the most urgent other thing that is due: neither starves."""
         now = self._now()
         submissions = self._take_submissions(now)
         if submissions:
             self._write(submissions)
-        elif now < self._retry_at:
-            return
-        elif self._noticed and now >= self._no_scan_before:
+        if now >= self._retry_at and not self._stopping:
+            self._keep_up(now)
+        self._end_run()
+
+    def _keep_up(self, now: float) -> None:
+        if self._noticed and now >= self._no_scan_before:
             self._look_at_noticed()
         elif self._next_scan is not None and now >= self._next_scan:
             self._begin_run()
@@ -210,7 +213,6 @@ class Worker:
         elif self._indexer.backlog:
             self._begin_run()
             self._indexer.step()
-        self._end_run()
 
     def _look_at_noticed(self) -> None:
         with self._wake:

@@ -107,7 +107,8 @@ class _Routes:
         def make() -> Lines:
             return make_lines(unpack_body(body, encoding, self._max_body), producer, received_at)
 
-        return await to_thread.run_sync(make) if len(body) > _LARGE_BODY else make()
+        is_large = len(body) > _LARGE_BODY or encoding == "gzip"
+        return await to_thread.run_sync(make) if is_large else make()
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

@@ -138,6 +138,8 @@ def _uvicorn_config(settings: Settings, service: Service) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        workers=1,  # or uvicorn reads WEB_CONCURRENCY
         timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=settings.tls_cert_path if https else None,
         ssl_keyfile=settings.tls_key_path if https else None,

@@ -4,7 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from mikroscope.query import Aggregate, Bucket, Grouping, Query
@@ -47,8 +47,10 @@ def _count_all(
     if len(plans) == 1:
         return _count_plan(connection, query, plans[0], grouping)
     counts: Counter[str] = Counter()
-    for plan in plans:
-        counts.update(dict(_count_plan(connection, query, plan, grouping)))
+    for plan in sorted(plans, key=attrgetter("check")):
+        for key, entries in _count_plan(connection, query, plan, grouping):
+            hashed = terms.shorten(key)  # which the index gives instead of what rows say
+            counts[hashed if hashed in counts and key not in counts else key] += entries
     return counts.items()
 
 
