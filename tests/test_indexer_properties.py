@@ -203,7 +203,7 @@ def index_all(store: SqliteStore, root: Path) -> None:
 
 
 ChangingTree.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=100,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

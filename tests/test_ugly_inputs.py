@@ -1,261 +1,310 @@
-"""Ugly inputs, each between good neighbours: they cost nothing but themselves."""
+"""Twenty ugly inputs, each beside good records, which are kept; what becomes of each is stated."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import pytest
 
-from mikroscope.indexer import Indexer, Tally
-from mikroscope.logfiles import LogTree
+from mikroscope.indexer import Tally
 from mikroscope.query import Entry, Query
-from mikroscope.stores.sqlite import SqliteStore
-from mikroscope.timestamps import parse_iso
-from tests.support import SUFFIXES, all_entries, run_python
+from tests.support import Place, lines, place_in, run_python
 
-BEFORE, AFTER = b'{"timestamp":"2026-01-01T00:00:00Z","n":"before"}\n', b'{"n":"after"}\n'
-
-
-class Outcome:
-    """What a tree with an ugly file in it has become."""
-
-    def __init__(self, root: Path, query: Query | None = None) -> None:
-        store = SqliteStore(root.parent / "index.db")
-        try:
-            indexer = Indexer(store, LogTree(root, SUFFIXES))
-            for _ in indexer.run():
-                pass
-            self.tally: Tally = indexer.tally
-            self.entries: list[Entry] = all_entries(store)
-            self.page = store.page(query or Query()).entries
-        finally:
-            store.close()
-
-    @property
-    def neighbours(self) -> int:
-        """How many of the good lines around are there."""
-        return sum(bytes(e.data) in (BEFORE.strip(), AFTER.strip()) for e in self.entries)
-
-    @property
-    def ugly(self) -> list[Entry]:
-        """The entries that are not the neighbours."""
-        good = (BEFORE.strip(), AFTER.strip())
-        return sorted(
-            (e for e in self.entries if bytes(e.data) not in good), key=lambda e: e.line_number
-        )
-
-
-Index = Callable[..., Outcome]
+BEFORE, AFTER = lines(1001), lines(1002)
 
 
 @pytest.fixture
-def between(tmp_path: Path) -> Index:
-    """Index a file with the given content between its two neighbours."""
-    root = tmp_path / "logs"
-    root.mkdir()
-
-    def index(content: bytes, query: Query | None = None) -> Outcome:
-        (root / "ugly.ndjson").write_bytes(BEFORE + content + AFTER)
-        return Outcome(root, query)
-
-    return index
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Logs with an index beside them."""
+    yield from place_in(tmp_path)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A logs root with a good file in it."""
-    root = tmp_path / "logs"
-    root.mkdir()
-    (root / "good.ndjson").write_bytes(BEFORE + AFTER)
-    return root
+class Outcome(NamedTuple):
+    """What a run has made of a file: the good neighbours are not among the entries."""
+
+    entries: list[Entry]
+    tally: Tally
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"half": "a li\n',
-        b'{"a": "\x00"}\n',
-        b"\x00\x00\x00\n",
-        b'{"a": NaN}\n',
-        b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"\n",
-        b"42\n",
-        b"[]\n",
-        b"null\n",
-        b'"text"\n',
-        b"plain words\n",
-    ],
-    ids=["half", "NUL", "NULs", "NaN", "deep", "42", "array", "null", "string", "words"],
-)
-def test_line_that_is_no_record(between: Index, line: bytes) -> None:
-    """A line that is not a JSON object counts as one parse error; its neighbours are kept."""
-    outcome = between(line)
-    assert (outcome.tally.parse_errors, outcome.neighbours, outcome.ugly) == (1, 2, [])
+def index_between_good_records(place: Place, ugly: bytes) -> Outcome:
+    """Index ugly lines between two good records, which must be there afterwards."""
+    place.write("a.ndjson", BEFORE + ugly + AFTER)
+    place.write("b.ndjson", lines(1003))
+    tally = place.index()
+    entries = place.entries()
+    good = [one for one in entries if b'"n":100' in bytes(one.data)]
+    ends = [("a.ndjson", 1), ("a.ndjson", (BEFORE + ugly + AFTER).count(b"\n")), ("b.ndjson", 1)]
+    assert sorted((one.source_file, one.line_number) for one in good) == ends
+    return Outcome([one for one in entries if one not in good], tally)
 
 
-def test_parse_error_is_told_with_its_place(
-    between: Index, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A parse error is logged with file and line number."""
-    between(b"\n42\n")
-    assert any("ugly.ndjson:3:" in record.getMessage() for record in caplog.records)
+def found(place: Place, field: str, value: str) -> int:
+    """How many entries have this value in this field."""
+    return len(place.store.page(Query(field=field, value=value)).entries)
 
 
-def test_unfinished_last_line(root: Path) -> None:
-    """Half a line at the end waits for its newline, and then is one entry."""
-    path = root / "half.ndjson"
-    path.write_bytes(BEFORE + b'{"n": "ha')
-    assert Outcome(root).tally.parse_errors == 0
-    with path.open("ab") as file:
-        file.write(b'lf"}\n')
-    assert [bytes(entry.data) for entry in Outcome(root).ugly] == [b'{"n": "half"}']
+# --- bytes --------------------------------------------------------------------------------
 
 
-def test_crlf(between: Index) -> None:
-    """Windows line ends do not belong to the record, and blank lines between are nothing."""
-    outcome = between(b'{"n":1}\r\n\r\n  \r\n{"n":2}\r\n')
-    assert [bytes(entry.data) for entry in outcome.ugly] == [b'{"n":1}', b'{"n":2}']
-    assert [entry.line_number for entry in outcome.ugly] == [2, 5]
+def test_half_a_line_waits(place: Place) -> None:
+    """It is neither an entry nor an error until its end comes."""
+    place.write("a.ndjson", BEFORE + b'{"n":7,"text":"hal')
+    assert place.index().parse_errors == 0
+    assert place.numbers() == [1001]
+    place.append("a.ndjson", b'f"}\n' + AFTER)
+    assert place.index().parse_errors == 0
+    assert place.numbers() == [7, 1001, 1002]
+
+
+def test_half_a_line_with_another_behind_it_is_one_parse_error(place: Place) -> None:
+    """A crash left it, and the next record began on a line of its own."""
+    outcome = index_between_good_records(place, b'{"n":7,"text":"hal\n')
+    assert (outcome.entries, outcome.tally.parse_errors) == ([], 1)
+
+
+def test_crlf_ends_a_line(place: Place) -> None:
+    """And is no part of the record."""
+    outcome = index_between_good_records(place, b'{"ugly":1}\r\n\r\n{"ugly":2}\r\n')
+    assert sorted(bytes(one.data) for one in outcome.entries) == [b'{"ugly":1}', b'{"ugly":2}']
     assert outcome.tally.parse_errors == 0
 
 
-def test_byte_order_mark(root: Path) -> None:
-    """A BOM at the start of a file is not part of its first record."""
-    (root / "bom.ndjson").write_bytes(b'\xef\xbb\xbf{"n":1}\n')
-    assert [bytes(entry.data) for entry in Outcome(root).ugly] == [b'{"n":1}']
+def test_a_byte_order_mark_is_passed_over(place: Place) -> None:
+    """At the start of a file; the record behind it is one as any other."""
+    place.write("a.ndjson", b"\xef\xbb\xbf" + BEFORE + AFTER)
+    assert place.index().parse_errors == 0
+    assert place.numbers() == [1001, 1002]
 
 
-def test_invalid_utf8(between: Index) -> None:
-    """Bytes that are no UTF-8 become U+FFFD, and the record stays."""
-    outcome = between(b'{"message":"caf\xe9"}\n')
-    assert [entry.message for entry in outcome.ugly] == ["caf\ufffd"]
-    assert outcome.neighbours == 2
+def test_bytes_that_are_no_utf8_are_replaced(place: Place) -> None:
+    """The record is kept and found, as valid UTF-8."""
+    outcome = index_between_good_records(place, b'{"message":"caf\xe9 \xf0\x9f","k\xff":"v"}\n')
+    (entry,) = outcome.entries
+    assert entry.message == "caf\ufffd \ufffd"
+    assert bytes(entry.data).decode() == '{"message":"caf\ufffd \ufffd","k\ufffd":"v"}'
+    assert found(place, "k\ufffd", "v") == 1
 
 
-def test_very_long_line(between: Index) -> None:
-    """A line of 10 MB is an entry like any other."""
-    line = b'{"message":"' + b"x" * 10_000_000 + b'"}'
-    outcome = between(line + b"\n")
-    assert [bytes(entry.data) == line for entry in outcome.ugly] == [True]
-    assert outcome.neighbours == 2
+def test_nul_bytes_are_a_parse_error(place: Place) -> None:
+    """As a crash of the machine leaves them: one line, whatever its length."""
+    outcome = index_between_good_records(place, b"\0" * 10_000 + b"\n")
+    assert (outcome.entries, outcome.tally.parse_errors) == ([], 1)
 
 
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        ("123456789012345678901234567890", "123456789012345678901234567890"),
-        ("9" * 5000, "9" * 5000),
-        ("1e400", "1e400"),
-        ("-9223372036854775809", "-9223372036854775809"),
-    ],
-    ids=["30 digits", "5000 digits", "1e400", "below 64 bits"],
-)
-def test_huge_number(between: Index, number: str, text: str) -> None:
-    """A number beyond what machines hold is kept and found with every digit it has."""
-    outcome = between(f'{{"big":{number}}}\n'.encode(), Query(field="big", value=text))
-    assert [bytes(entry.data) for entry in outcome.page] == [f'{{"big":{number}}}'.encode()]
-    assert outcome.neighbours == 2
+def test_an_escaped_nul_is_a_character(place: Place) -> None:
+    """The record is kept, and its fields are found."""
+    outcome = index_between_good_records(place, b'{"message":"a\\u0000b","k":"x\\u0000y"}\n')
+    assert [one.message for one in outcome.entries] == ["a\0b"]
+    assert found(place, "k", "x\0y") == 1
 
 
-def test_duplicate_keys(between: Index) -> None:
-    """Of a key that stands twice the last one counts; the line stays as it was."""
-    line = b'{"level":"info","level":"error","a":1,"a":2}'
-    outcome = between(line + b"\n", Query(field="a", value="2"))
-    assert [(entry.level, bytes(entry.data)) for entry in outcome.page] == [("ERROR", line)]
+def test_a_line_of_10_mb_is_a_record(place: Place) -> None:
+    """Every byte of it."""
+    text = "x" * 10_000_000
+    outcome = index_between_good_records(place, b'{"message":"%s"}\n' % text.encode())
+    (entry,) = outcome.entries
+    assert entry.message == text
+    assert outcome.tally.parse_errors == 0
 
 
-def test_empty_file(root: Path) -> None:
-    """An empty file is no trouble, and its first lines are found later."""
-    path = root / "empty.ndjson"
-    path.touch()
-    assert Outcome(root).neighbours == 2
-    path.write_bytes(b'{"n":1}\n')
-    assert len(Outcome(root).ugly) == 1
+# --- JSON ---------------------------------------------------------------------------------
 
 
-def test_no_read_permission(tmp_path: Path) -> None:
-    """A file that may not be read is passed over with a warning; its neighbours are kept."""
-    root = tmp_path / "logs"
-    root.mkdir()
-    (root / "good.ndjson").write_bytes(BEFORE + AFTER)
-    (root / "secret.ndjson").write_bytes(BEFORE)
-    (root / "secret.ndjson").chmod(0)
-    for directory in (root, *list(root.parents)[:3]):
-        directory.chmod(directory.stat().st_mode | 0o777)
-    program = """
-import sys
-from pathlib import Path
-from mikroscope.indexer import Indexer
-from mikroscope.logfiles import LogTree
-from mikroscope.stores.sqlite import SqliteStore
-from mikroscope.timestamps import parse_iso
-become_nobody()
-root = Path(sys.argv[1])
-store = SqliteStore(root.parent / "index.db")
-indexer = Indexer(store, LogTree(root, (".ndjson",)))
-for _ in indexer.run():
-    pass
-print(store.count())
-store.close()
-"""
-    assert run_python(program, root) == "2"
+@pytest.mark.parametrize("brackets", [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
+def test_10000_levels_of_nesting_are_a_parse_error(
+    place: Place, brackets: tuple[bytes, bytes]
+) -> None:
+    """The parser's limit is not that of the program."""
+    opened, closed = brackets
+    nested = opened * 10_000 + b"1" + closed * 10_000
+    outcome = index_between_good_records(place, b'{"message":%s}\n' % nested)
+    assert (outcome.entries, outcome.tally.parse_errors) == ([], 1)
 
 
-def test_directory_named_like_a_file(root: Path) -> None:
-    """A directory named x.ndjson is a directory: what is in it is read."""
-    (root / "x.ndjson").mkdir()
-    (root / "x.ndjson" / "inner.ndjson").write_bytes(b'{"n":1}\n')
-    outcome = Outcome(root)
-    assert [entry.source_file for entry in outcome.ugly] == ["x.ndjson/inner.ndjson"]
-    assert outcome.neighbours == 2
+@pytest.mark.parametrize("field", ["message", "event", "level", "k", "timestamp", "audit"])
+def test_nesting_up_to_the_limit_stops_nothing(place: Place, field: str) -> None:
+    """What can be parsed is an entry, in whichever field; the rest is a parse error."""
+    depths = range(900, 1_000, 3)
+    deep = [b'{"%s":%s}\n' % (field.encode(), b"[" * n + b"]" * n) for n in depths]
+    outcome = index_between_good_records(place, b"".join(deep))
+    assert len(outcome.entries) + outcome.tally.parse_errors == len(depths)
+    assert outcome.entries
 
 
-def test_symlink_loop(root: Path) -> None:
-    """Links in a circle, to a directory above or to themselves, are followed once at most."""
-    (root / "up").symlink_to(root)
-    (root / "self.ndjson").symlink_to(root / "self.ndjson")
-    os.symlink("b", root / "a")
-    os.symlink("a", root / "b")
-    outcome = Outcome(root)
-    assert (len(outcome.entries), outcome.neighbours) == (2, 2)
-
-
-@pytest.mark.parametrize("year", ["0001", "9999"])
-def test_time_far_away(between: Index, year: str) -> None:
-    """A time in the year 1 or 9999 is kept as it is, and found by a range around it."""
-    text = f"{year}-06-01T12:00:00.000Z"
-    day = Query(
-        from_ms=parse_iso(f"{year}-06-01T00:00:00Z"), to_ms=parse_iso(f"{year}-06-02T00:00:00Z")
+def test_a_huge_integer_keeps_every_digit(place: Place) -> None:
+    """And is found by them."""
+    digits = "9" * 400
+    outcome = index_between_good_records(
+        place, b'{"k":%s,"message":%s}\n' % ((digits.encode(),) * 2)
     )
-    outcome = between(f'{{"timestamp":"{text}"}}\n'.encode(), day)
-    assert [entry.timestamp for entry in outcome.page] == [text]
-    assert outcome.neighbours == 2
+    (entry,) = outcome.entries
+    assert entry.message == digits
+    assert bytes(entry.data).count(digits.encode()) == 2
+    assert found(place, "k", digits) == 1
 
 
-def test_equal_times(between: Index) -> None:
-    """Two records of the same moment are two entries, the later arrival first."""
-    line = b'{"timestamp":"2026-01-02T00:00:00Z","event":"same"}\n'
-    outcome = between(line * 2, Query(field="event", value="same"))
-    assert [entry.line_number for entry in outcome.page] == [3, 2]
+def test_an_integer_of_10000_digits_stops_nothing(place: Place) -> None:
+    """In any field that something is derived from."""
+    digits = b"7" * 10_000
+    names = ("k", "time", "level", "severity", "PRIORITY", "message", "event", "requestId", "audit")
+    ugly = [b'{"%s":%s}\n' % (name.encode(), digits) for name in names]
+    ugly += [b'{"%s":"%s"}\n' % (name.encode(), digits) for name in names]
+    outcome = index_between_good_records(place, b"".join(ugly))
+    assert (len(outcome.entries), outcome.tally.parse_errors) == (len(ugly), 0)
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity"])
+def test_nan_is_a_parse_error(place: Place, word: bytes) -> None:
+    """It is no JSON."""
+    outcome = index_between_good_records(place, b'{"k":%s}\n' % word)
+    assert (outcome.entries, outcome.tally.parse_errors) == ([], 1)
+
+
+def test_of_duplicate_keys_the_last_one_counts(place: Place) -> None:
+    """The record is kept as it was."""
+    outcome = index_between_good_records(place, b'{"k":"one","k":"two"}\n')
+    assert [bytes(one.data) for one in outcome.entries] == [b'{"k":"one","k":"two"}']
+    assert [found(place, "k", value) for value in ("one", "two")] == [0, 1]
+
+
+@pytest.mark.parametrize("line", [b"42", b"[]", b"null", b'"text"', b"true", b"plain text"])
+def test_what_is_no_object_is_a_parse_error(place: Place, line: bytes) -> None:
+    """Also if it is JSON."""
+    outcome = index_between_good_records(place, line + b"\n")
+    assert (outcome.entries, outcome.tally.parse_errors) == ([], 1)
+
+
+def test_an_empty_object_is_a_record(place: Place) -> None:
+    """With all that is taken where nothing is said."""
+    (entry,) = index_between_good_records(place, b"{}\n").entries
+    assert (entry.level, entry.event, entry.message) == ("INFO", "log.event", "")
+
+
+def test_an_empty_key_is_a_name(place: Place) -> None:
+    """Its value is kept, and found."""
+    outcome = index_between_good_records(place, b'{"":"nothing","a":{"":"deeper"}}\n')
+    assert len(outcome.entries) == 1
+    assert found(place, "", "nothing") == 1
+    assert found(place, "a.", "deeper") == 1
+
+
+@pytest.mark.parametrize("key", ["a.b", "a=b", "=", ".", "a b", "A", "ä\u2028", "k" * 5_000, '"'])
+def test_any_key_is_a_name(place: Place, key: str) -> None:
+    """Dots and equals signs in it lead to no other field's values."""
+    ugly = msgspec.json.encode({key: "here"}) + b"\n" + b'{"other":"here"}\n'
+    assert len(index_between_good_records(place, ugly).entries) == 2
+    assert found(place, key, "here") == 1
+    assert found(place, "other", "here") == 1
 
 
 @pytest.mark.parametrize(
-    ("line", "field", "value"),
-    [
-        (b'{"":"empty"}', "", "empty"),
-        (b'{"a.b":"dot"}', "a.b", "dot"),
-        (b'{"a=b":"equals"}', "a=b", "equals"),
-        (b'{"a":"b=c"}', "a", "b=c"),
-        (b'{"a":{"":{"b":"inner"}}}', "a..b", "inner"),
-    ],
+    ("record", "field", "value"),
+    [({"a=b": "c"}, "a", "b=c"), ({"a": "b=c"}, "a=b", "c"), ({"a.b": "c"}, "a", "c")],
 )
-def test_odd_keys(between: Index, line: bytes, field: str, value: str) -> None:
-    """Empty keys and keys with dots and equals signs are fields like any other."""
-    outcome = between(line + b"\n", Query(field=field, value=value))
-    assert [bytes(entry.data) for entry in outcome.page] == [line]
-    assert outcome.neighbours == 2
+def test_a_key_and_its_value_are_two_things(
+    place: Place, record: dict[str, str], field: str, value: str
+) -> None:
+    """Where the one ends and the other begins is not a matter of signs."""
+    index_between_good_records(place, msgspec.json.encode(record) + b"\n")
+    assert found(place, field, value) == 0
 
 
-def test_keys_that_look_alike(between: Index) -> None:
-    """`a=b` with value c is not `a` with value b=c."""
-    outcome = between(b'{"a=b":"c"}\n{"a":"b=c"}\n', Query(field="a", value="b=c"))
-    assert [entry.line_number for entry in outcome.page] == [3]
+# --- times --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00+23:59"]
+)
+def test_a_time_at_the_end_of_the_calendar_is_kept(place: Place, time: str) -> None:
+    """The entry shows it, and stands at the end where it belongs."""
+    ugly = b'{"timestamp":"%s"}\n{"timestamp":"2026-01-01T00:00:00Z"}\n' % time.encode()
+    entries = index_between_good_records(place, ugly).entries
+    first, last = ("2026-01-01T00:00:00Z", time)
+    assert [one.timestamp for one in entries] == sorted([first, last], reverse=True)
+
+
+@pytest.mark.parametrize("time", [-62_135_596_800, 253_402_300_799, -1, 1e18, -1e18, 1e300])
+def test_a_number_of_any_size_may_stand_for_a_time(place: Place, time: float) -> None:
+    """What lies outside the calendar is no time; the record is kept."""
+    outcome = index_between_good_records(place, b'{"time":%s}\n' % msgspec.json.encode(time))
+    (entry,) = outcome.entries
+    assert msgspec.json.decode(entry.data) == {"time": time}
+
+
+def test_of_two_records_with_equal_times_the_later_one_comes_first(place: Place) -> None:
+    """Newest first means newest arrival first among equals; both are kept."""
+    ugly = b'{"time":1,"ugly":1}\n{"time":1,"ugly":2}\n{"time":1,"ugly":1}\n'
+    entries = index_between_good_records(place, ugly).entries
+    assert [msgspec.json.decode(one.data)["ugly"] for one in entries] == [1, 2, 1]
+    assert [one.line_number for one in entries] == [4, 3, 2]
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+def test_an_empty_file_holds_nothing(place: Place) -> None:
+    """And is no error."""
+    place.write("empty.ndjson", b"")
+    assert index_between_good_records(place, b"").tally.parse_errors == 0
+
+
+def test_a_file_of_blank_lines_holds_nothing(place: Place) -> None:
+    """And no parse errors."""
+    outcome = index_between_good_records(place, b"\n\r\n \n\t\n")
+    assert (outcome.entries, outcome.tally.parse_errors) == ([], 0)
+
+
+def test_a_file_without_read_permission_costs_itself_only() -> None:
+    """It is told, once in a while; its neighbours are indexed."""
+    program = """
+import logging, tempfile
+from pathlib import Path
+from tests.support import Place, lines
+import mikroscope.stores.sqlite.aggregates
+become_nobody()
+told = []
+handler = logging.Handler(); handler.emit = lambda record: told.append(record.getMessage())
+logging.getLogger().addHandler(handler)
+with tempfile.TemporaryDirectory() as directory, Place(Path(directory)) as place:
+    place.write("shut.ndjson", lines(1)).chmod(0)
+    place.write("open.ndjson", lines(2))
+    for _ in range(30):
+        place.index()
+    print(place.numbers(), told[0], len(told) < 15, sep=", ")
+"""
+    assert run_python(program) == "[2], shut.ndjson: cannot be read: Permission denied, True"
+
+
+def test_a_directory_named_like_a_file_is_a_directory(place: Place) -> None:
+    """What is in it is indexed."""
+    place.write("x.ndjson/y.ndjson", lines(7))
+    index_between_good_records(place, b"")
+    assert place.numbers("x.ndjson/y.ndjson") == [7]
+
+
+def test_links_in_a_circle_end(place: Place) -> None:
+    """Each file is indexed once."""
+    place.write("d/e/y.ndjson", lines(7))
+    (place.logs / "d/e/up").symlink_to(place.logs, target_is_directory=True)
+    (place.logs / "self.ndjson").symlink_to("self.ndjson")
+    index_between_good_records(place, b"")
+    assert place.by_path()["d/e/y.ndjson"] == [7]
+    assert place.store.count() == 4
+
+
+def test_a_file_whose_name_is_no_utf8_costs_itself_only(place: Place) -> None:
+    """It is left out, and told."""
+    (place.logs / "\udcff.ndjson").write_bytes(lines(7))
+    index_between_good_records(place, b"")
+    assert place.store.count() == 3
+
+
+def test_a_name_of_odd_characters_is_a_name(place: Place) -> None:
+    """As the file system has it."""
+    path = "a b/\n\t'\"%;{}[]*?ä\U0001f600.ndjson"
+    place.write(path, lines(7))
+    place.index()
+    place.append(path, lines(8))
+    place.index()
+    assert place.by_path() == {path: [7, 8]}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from mikroscope.errors import StaleBatchError, StoreError
+from mikroscope.errors import StaleBatchError
 from mikroscope.logfiles import FINGERPRINT_BYTES, Chunk, LineReader, LogTree, fingerprint
 from mikroscope.records import NotARecordError, parse_line
 from mikroscope.rotation import UNREAD, is_same_content, is_unchanged, reconcile
@@ -103,20 +103,29 @@ class Indexer:
     def index_now(self, paths: set[str]) -> None:
         """Index what stands in these files before anything else. Raises StoreError."""
         waiting, self._queue = self._queue, dict.fromkeys(sorted(paths))
+        sources = {one.id for path, one in self._sources.items() if path in paths}
         try:
             with self._taken_back_on_error():
                 while self._queue:
                     self._index_some()
                     if self._rotated:
                         self.scan()
+                    waiting |= self._put_off(paths, sources)
         finally:
             self._queue |= waiting
+
+    def _put_off(self, paths: set[str], sources: set[int]) -> dict[str, None]:
+        """Take from the queue what a scan has put there besides these files, now or formerly."""
+        wanted = {one.path for one in self._sources.values() if one.id in sources} | paths
+        others = dict.fromkeys(path for path in self._queue if path not in wanted)
+        self._queue = {path: None for path in self._queue if path in wanted}
+        return others
 
     def indexed_bytes(self, path: str) -> int:
         """How far a file is indexed for sure."""
         try:
             self._reload_if_unsure()
-        except StoreError:
+        except Exception:  # the one who asks is about to tell of it
             return 0
         source = self._sources.get(path)
         return source.checkpoint.offset if source else 0

@@ -124,6 +124,8 @@ async def _read_body(request: Request, limit: int) -> bytes:
             parts.append(part)
     except ClientDisconnect:
         raise IngestError("the body ended too early") from None
+    except asyncio.CancelledError:  # what a stop does when its patience is over
+        raise IngestError("the server is stopping, and the body has not ended", 503) from None
     return b"".join(parts)
 
 

@@ -169,14 +169,10 @@ class Readers:
     def ask(self, question: Callable[[Connection], Answer]) -> Answer:
         """Run a question on a connection of its own; waits while all of them are busy."""
         with self._free:
-            connection = self._take()
             try:
-                with connection.snapshot(self._timeout_s):
-                    return question(connection)
+                return self._ask(question)
             except apsw.Error as error:
                 raise StoreError(f"the index cannot be read: {error}") from error
-            finally:
-                self._give_back(connection)
 
     def close(self) -> None:
         """End what still runs and close every connection."""
@@ -187,6 +183,14 @@ class Readers:
             for connection in self._idle:
                 connection.sql.close()
             self._idle.clear()
+
+    def _ask(self, question: Callable[[Connection], Answer]) -> Answer:
+        connection = self._take()
+        try:
+            with connection.snapshot(self._timeout_s):
+                return question(connection)
+        finally:
+            self._give_back(connection)
 
     def _take(self) -> Connection:
         with self._lock:

@@ -1,12 +1,13 @@
 """The one connection that writes: commits batches, and deletes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import apsw
 from msgspec import structs
 
 from mikroscope.errors import StaleBatchError
@@ -28,6 +29,19 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     device = excluded.device, inode = excluded.inode, size = excluded.size,
     mtime_ns = excluded.mtime_ns, first_key = min(first_key, excluded.first_key),
     last_key = max(last_key, excluded.last_key)
+"""
+# One statement writes all rows of a batch, without Python: a carray is read by SQLite itself. It
+# holds one value a row, so the columns stand in it side by side.
+_PUT_ENTRIES = """
+INSERT INTO entries SELECT
+    CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 17, 10) AS INTEGER),
+    CAST(substr(value, 27, 10) AS INTEGER), CAST(substr(value, 37, 1) AS INTEGER),
+    CAST(substr(value, 38, 6) AS INTEGER), substr(value, 44)
+FROM carray(?)
+"""
+_PUT_DOCUMENTS = """
+INSERT INTO terms(rowid, document)
+SELECT CAST(substr(value, 1, 16) AS INTEGER), substr(value, 17) FROM carray(?)
 """
 
 
@@ -58,18 +72,19 @@ class Writer:
     def commit(self, batch: SqliteBatch, wait: bool = True) -> None:
         """Write a batch, all or nothing. After a failure the state is as last committed.
 
-        Most of the time goes into the last step, where FTS5 writes its segments. It needs nothing
-        of Python, so without `wait` the caller can make the next batch ready meanwhile.
+        The large part of it needs nothing of Python: without `wait` it is done in another thread,
+        while the caller makes the next batch ready.
         """
         self.settle()
         try:
             with self._rollback_on_error():
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._check_alone(batch)
-                self._write(batch)
-            self._committing = self._committer.submit(self._connection.execute, "COMMIT")
-            if wait:
-                self.settle()
+                finish = self._write(batch)
+                if wait:
+                    finish()
+                else:
+                    self._committing = self._committer.submit(finish)
         except BaseException:
             self._load()
             raise
@@ -137,7 +152,8 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _write(self, batch: SqliteBatch) -> None:
+    def _write(self, batch: SqliteBatch) -> Callable[[], None]:
+        """Write all but entries and documents; what is returned writes these, and commits."""
         execute_many = self._connection.executemany
         # FTS5 starts a new segment whenever a key goes back; the sort keeps the order of arrival.
         rows = sorted(batch.rows, key=attrgetter("time_ms"))
@@ -145,17 +161,6 @@ class Writer:
         self._write_names()
         for position in spilled:
             rows[position] = self._spill(rows[position], keys[position], batch)
-        execute_many(
-            "INSERT INTO entries VALUES(?, ?, ?, ?, ?, ?)",
-            (
-                (key, row.source, row.line, row.audit, row.dictionary, row.data)
-                for key, row in zip(keys, rows, strict=True)
-            ),
-        )
-        execute_many(
-            "INSERT INTO terms(rowid, document) VALUES(?, ?)",
-            ((key, row.document) for key, row in zip(keys, rows, strict=True)),
-        )
         execute_many(
             "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET entries = entries + excluded.entries",
@@ -165,6 +170,15 @@ class Writer:
             "INSERT OR IGNORE INTO levels VALUES(?)", {(level,) for _, level, _ in batch.minutes}
         )
         execute_many(_PUT_SOURCE, self._source_rows(batch, keys, rows))
+        entries, documents = _in_bulk(keys, rows)
+
+        def finish() -> None:
+            if entries:
+                self._connection.execute(_PUT_ENTRIES, (apsw.carray(entries),))
+                self._connection.execute(_PUT_DOCUMENTS, (apsw.carray(documents),))
+            self._connection.execute("COMMIT")
+
+        return finish
 
     def _write_names(self) -> None:
         """What the preparation of this batch, or of one that was given up, has brought."""
@@ -273,6 +287,19 @@ class Writer:
         loaded = batch.preparation is self._preparation
         if not loaded or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
+
+
+def _in_bulk(
+    keys: Sequence[int], rows: Sequence[Row]
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Entries and documents, each as one value, as _PUT_ENTRIES and _PUT_DOCUMENTS take them."""
+    pairs = list(zip(keys, rows, strict=True))
+    entries = tuple(
+        b"%016d%010d%010d%d%06d%b"
+        % (key, row.source, row.line, row.audit, row.dictionary, row.data)
+        for key, row in pairs
+    )
+    return entries, tuple(b"%016d%b" % (key, row.document) for key, row in pairs)
 
 
 def _source(row: tuple[Any, ...]) -> Source:
