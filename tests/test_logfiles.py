@@ -267,6 +267,18 @@ def test_files_that_are_read_directories_and_what_is_gone_concern_the_index(
     assert [tree.concerns(name) for name in names] == [True, True, True, False]
 
 
+def test_a_log_file_of_plain_text_does_not_concern_the_index(tree: CountingTree) -> None:
+    """It may change all the time; whether it holds JSON now is seen at the next look."""
+    write(tree, "plain.log", b"plain text\n")
+    write(tree, "json.log", b"{}\n")
+    tree.walk()
+    assert [tree.concerns(name) for name in ("plain.log", "json.log", "new.log")] == [
+        False,
+        True,
+        True,
+    ]
+
+
 # --- read ---------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from mikroscope.indexer import Tally
 from mikroscope.query import Entry, Query
+from mikroscope.records import MAX_NESTING
+from mikroscope.timestamps import parse_iso
 from tests.support import Place, lines, place_in, run_python
 
 BEFORE, AFTER = lines(1001), lines(1002)
@@ -124,12 +126,11 @@ def test_10000_levels_of_nesting_are_a_parse_error(
 
 @pytest.mark.parametrize("field", ["message", "event", "level", "k", "timestamp", "audit"])
 def test_nesting_up_to_the_limit_stops_nothing(place: Place, field: str) -> None:
-    """What can be parsed is an entry, in whichever field; the rest is a parse error."""
-    depths = range(900, 1_000, 3)
+    """Up to 500 levels are an entry, in whichever field; the rest is a parse error."""
+    depths = range(MAX_NESTING - 10, MAX_NESTING + 10)
     deep = [b'{"%s":%s}\n' % (field.encode(), b"[" * n + b"]" * n) for n in depths]
     outcome = index_between_good_records(place, b"".join(deep))
-    assert len(outcome.entries) + outcome.tally.parse_errors == len(depths)
-    assert outcome.entries
+    assert (len(outcome.entries), outcome.tally.parse_errors) == (10, 10)
 
 
 def test_a_huge_integer_keeps_every_digit(place: Place) -> None:
@@ -183,10 +184,10 @@ def test_an_empty_object_is_a_record(place: Place) -> None:
 
 def test_an_empty_key_is_a_name(place: Place) -> None:
     """Its value is kept, and found."""
-    outcome = index_between_good_records(place, b'{"":"nothing","a":{"":"deeper"}}\n')
-    assert len(outcome.entries) == 1
-    assert found(place, "", "nothing") == 1
-    assert found(place, "a.", "deeper") == 1
+    ugly = b'{"":"nothing","a":{"":"deeper"},"b":{"":{"c":"between"}}}\n'
+    assert len(index_between_good_records(place, ugly).entries) == 1
+    for name, value in (("", "nothing"), ("a.", "deeper"), ("b..c", "between")):
+        assert found(place, name, value) == 1
 
 
 @pytest.mark.parametrize("key", ["a.b", "a=b", "=", ".", "a b", "A", "ä\u2028", "k" * 5_000, '"'])
@@ -222,6 +223,15 @@ def test_a_time_at_the_end_of_the_calendar_is_kept(place: Place, time: str) -> N
     entries = index_between_good_records(place, ugly).entries
     first, last = ("2026-01-01T00:00:00Z", time)
     assert [one.timestamp for one in entries] == sorted([first, last], reverse=True)
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+def test_a_time_far_away_is_found_by_a_range(place: Place, year: str) -> None:
+    """Also where no key of the index can hold it."""
+    day = Query(from_ms=parse_iso(f"{year}-06-01"), to_ms=parse_iso(f"{year}-06-02"))
+    times = [f"{year}-05-31T12:00:00Z", f"{year}-06-01T12:00:00Z", f"{year}-06-02T12:00:00Z"]
+    index_between_good_records(place, b"".join(b'{"time":"%s"}\n' % t.encode() for t in times))
+    assert [one.timestamp for one in place.store.page(day).entries] == [times[1]]
 
 
 @pytest.mark.parametrize("time", [-62_135_596_800, 253_402_300_799, -1, 1e18, -1e18, 1e300])

@@ -21,6 +21,7 @@ class Notices:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.seen: set[str] = set()
+        self.probes = 0
         self.worker = Worker(
             place.indexer,
             LogWriter(place.logs),
@@ -41,13 +42,13 @@ class Notices:
 
     def wait_until_told(self) -> None:
         """Return when all that has happened before was told, by a change that comes after it."""
-        numbers = count(len(self.seen))
+        self.probes += 1
+        prefix, numbers = f"probe-{self.probes}-", count()
 
         def probed() -> bool:
-            self.place.write(f"probe-{next(numbers)}.ndjson", b"")
-            return any(path.startswith("probe-") for path in self.seen)
+            self.place.write(f"{prefix}{next(numbers)}.ndjson", b"")
+            return any(path.startswith(prefix) for path in list(self.seen))
 
-        self.seen -= {path for path in self.seen if path.startswith("probe-")}
         wait_until(probed)
 
     def stop(self) -> None:

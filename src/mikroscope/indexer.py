@@ -103,7 +103,7 @@ class Indexer:
     def index_now(self, paths: set[str]) -> None:
         """Index what stands in these files before anything else. Raises StoreError."""
         waiting, self._queue = self._queue, dict.fromkeys(sorted(paths))
-        sources = {one.id for path, one in self._sources.items() if path in paths}
+        sources = {self._sources[path].id for path in paths if path in self._sources}
         try:
             with self._taken_back_on_error():
                 while self._queue:
@@ -116,6 +116,8 @@ class Indexer:
 
     def _put_off(self, paths: set[str], sources: set[int]) -> dict[str, None]:
         """Take from the queue what a scan has put there besides these files, now or formerly."""
+        if not self._queue:
+            return {}
         wanted = {one.path for one in self._sources.values() if one.id in sources} | paths
         others = dict.fromkeys(path for path in self._queue if path not in wanted)
         self._queue = {path: None for path in self._queue if path in wanted}

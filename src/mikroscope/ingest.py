@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from mikroscope.errors import IngestError
-from mikroscope.records import NotARecordError, parse_json
+from mikroscope.records import NotARecordError, check_nesting, parse_json
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,7 +37,7 @@ def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
         if isinstance(item, dict):
             item["producerId"] = producer
             item["ingestedAt"] = received_at
-            lines.append(_encode(item))
+            lines.append(_encode_record(item))
     content = b"\n".join([*lines, b""]) if lines else b""
     path = f"ingest/{producer}/{received_at[:10]}.ndjson"
     return Lines(path, content, len(lines), len(items) - len(lines))
@@ -69,6 +69,15 @@ def body_too_large(limit: int) -> IngestError:
 def receipt_time(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and Z."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _encode_record(item: dict[str, object]) -> bytes:
+    line = _encode(item)
+    try:
+        check_nesting(item, line)
+    except NotARecordError as error:
+        raise IngestError(f"a log is {error}") from None
+    return line
 
 
 def _parse_items(body: bytes) -> list[object]:

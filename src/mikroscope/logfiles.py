@@ -91,7 +91,8 @@ class LogTree:
 
     def concerns(self, path: str) -> bool:
         """Whether a change of this path may matter: a file that is read, a directory, or gone."""
-        return path.endswith(self._suffixes) or not os.path.isfile(self.root / path)
+        is_read = path.endswith(self._suffixes) and self._logs.get(path, (None, True))[1]
+        return is_read or not os.path.isfile(self.root / path)
 
     def relative(self, absolute: str) -> str | None:
         """A path below the root as the tree names it; None for one that is not below it."""

@@ -7,7 +7,7 @@ Which field holds the time, the level and the message in the logs of real logger
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import msgspec
@@ -19,6 +19,7 @@ Fields = dict[str, Any]
 MISSING = "(missing)"
 DEFAULT_LEVEL = "INFO"
 DEFAULT_EVENT = "log.event"
+MAX_NESTING = 500  # levels of objects and arrays
 # In the order they are asked; `ingestedAt` is ours, so it comes after what the logger said.
 TIME_FIELDS = (
     "timestamp",
@@ -51,7 +52,30 @@ def parse_line(raw: bytes) -> tuple[Fields, bytes]:
     fields, raw = parse_json(raw)
     if type(fields) is not dict:
         raise NotARecordError(f"a JSON {_kind(fields)}, expected an object")
+    check_nesting(fields, raw)
     return fields, raw
+
+
+def check_nesting(value: object, raw: bytes) -> None:
+    """Raise NotARecordError for more than MAX_NESTING levels.
+
+    How deep the parser itself can go depends on the stack below it; what is taken once must be
+    taken again by whoever reads it later.
+    """
+    if len(raw) <= 2 * MAX_NESTING or raw.count(b"{") + raw.count(b"[") <= MAX_NESTING:
+        return
+    level = [value]
+    for _ in range(MAX_NESTING):
+        level = [inner for outer in level for inner in _containers(outer)]
+        if not level:
+            return
+    raise NotARecordError(f"nested too deeply, expected {MAX_NESTING} levels at most")
+
+
+def _containers(value: object) -> list[object]:
+    values: Iterable[object] = value.values() if isinstance(value, dict) else ()
+    values = value if isinstance(value, list) else values
+    return [inner for inner in values if isinstance(inner, dict | list)]
 
 
 def parse_json(raw: bytes) -> tuple[Any, bytes]:

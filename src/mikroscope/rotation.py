@@ -144,13 +144,11 @@ class _Reconciliation:
 
     def _decide_on(self, homeless: list[Source], gone: list[Source]) -> None:
         """What becomes of sources whose content was found at no path that is read."""
-        if homeless or gone:
+        if homeless:
             self._known = _Lookup(self._standing.values())
         for source in homeless:
             self._give_up(source)
-        for source in gone:
-            if source.id not in self._placed and self._has_returned(source):
-                self._changes.discarded.append(source)
+        self._look_for_returned([one for one in gone if one.id not in self._placed])
 
     def _give_up(self, source: Source) -> None:
         if (twin := self._twin(source)) is not None:
@@ -190,13 +188,17 @@ class _Reconciliation:
             self._changes.discarded.append(twin)
             self._move(source, twin.path)
 
-    def _has_returned(self, source: Source) -> bool:
-        """Whether a deleted file was read anew, because it came back little by little."""
-        checkpoint = source.checkpoint
-        return checkpoint.offset >= FINGERPRINT_BYTES and any(
-            other.checkpoint.offset >= checkpoint.offset and self._holds(other.path, source)
-            for other in self._known.by_fingerprint(checkpoint.head)
-        )
+    def _look_for_returned(self, gone: list[Source]) -> None:
+        """Discard deleted files that were read anew, because they came back little by little."""
+        heads = defaultdict(list)
+        for source in gone:
+            if source.checkpoint.offset >= FINGERPRINT_BYTES:
+                heads[source.checkpoint.head].append(source)
+        for path, other in self._standing.items() if heads else ():
+            for source in heads.get(other.checkpoint.head, ()):
+                is_whole = other.checkpoint.offset >= source.checkpoint.offset
+                if is_whole and self._holds(path, source):
+                    self._changes.discarded.append(source)
 
     def _was_rewritten(self, source: Source) -> bool:
         """Whether its old content is gone for good: its file, or an edited copy, stands there.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mikroscope.stores.sqlite import packing
-from mikroscope.stores.sqlite.packing import Dictionary, Packer, parse_again, put_time, take_time
+from mikroscope.stores.sqlite.packing import Dictionary, Packer, put_time, take_time
 from mikroscope.timestamps import format_time, parse_time
 
 TIME = "2026-02-18T10:20:00.000Z"
@@ -224,9 +224,3 @@ def test_times_that_stay(value: object) -> None:
     """A time that its instant does not give back exactly stays in the line."""
     raw = json.dumps({"time": value}, ensure_ascii=False).encode()
     assert take_time(raw, value) == raw
-
-
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"])
-def test_lines_that_cannot_be_parsed_again(raw: bytes) -> None:
-    """A stored line that cannot be parsed says nothing, and fails nothing."""
-    assert parse_again(raw) == {}

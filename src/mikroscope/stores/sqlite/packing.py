@@ -4,7 +4,6 @@ from collections import deque
 
 import zstandard
 
-from mikroscope.records import Fields, NotARecordError, parse_line
 from mikroscope.timestamps import canonical_ms, format_time
 
 DICTIONARY_BYTES = 16_384
@@ -30,14 +29,6 @@ def put_time(line: bytes, milliseconds: int) -> bytes:
     if _TIME_PLACE in line:
         return line.replace(_TIME_PLACE, format_time(milliseconds).encode(), 1)
     return line
-
-
-def parse_again(raw: bytes) -> Fields:
-    """What a stored line says; nothing if it is nested so deeply that it depends on the stack."""
-    try:
-        return parse_line(raw)[0]
-    except NotARecordError:
-        return {}
 
 
 class Dictionary:

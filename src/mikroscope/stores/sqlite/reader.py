@@ -21,9 +21,10 @@ from mikroscope.records import (
     event_of,
     level_of,
     message_of,
+    parse_line,
     time_of,
 )
-from mikroscope.stores.sqlite.packing import Dictionary, parse_again, put_time
+from mikroscope.stores.sqlite.packing import Dictionary, put_time
 from mikroscope.stores.sqlite.plans import Plan, encode_cursor, make_plans, matches
 from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader
 from mikroscope.timestamps import format_time, parse_iso
@@ -50,7 +51,7 @@ class Row(NamedTuple):
 
     def fields(self) -> Fields:
         """What the line says."""
-        return parse_again(self.raw)
+        return parse_line(self.raw)[0]
 
 
 class Connection:

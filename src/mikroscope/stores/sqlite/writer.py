@@ -11,12 +11,12 @@ import apsw
 from msgspec import structs
 
 from mikroscope.errors import StaleBatchError
-from mikroscope.records import level_of, time_of
+from mikroscope.records import level_of, parse_line, time_of
 from mikroscope.stores.base import Checkpoint, Source
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.batch import DISCARDED, GONE, MINUTE_MS, Preparation, Row, SqliteBatch
 from mikroscope.stores.sqlite.keys import assign_keys
-from mikroscope.stores.sqlite.packing import Dictionary, Packer, parse_again, put_time
+from mikroscope.stores.sqlite.packing import Dictionary, Packer, put_time
 from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, open_writer
 
 _PURGE_WINDOW = 20_000  # rows looked at in one step of a purge
@@ -202,7 +202,7 @@ class Writer:
             self._set_meta("spill_ms", behind)
         packing = self._dictionaries[row.dictionary]
         raw = put_time(packing.unpack(row.data), row.time_ms)
-        fields = parse_again(raw)
+        fields, _ = parse_line(raw)
         if time_of(fields) is None:  # the key is all that tells its time, so it counts there
             batch.move_count(row, key >> KEY_BITS, level_of(fields))
         return structs.replace(row, data=packing.pack(raw))
@@ -247,7 +247,7 @@ class Writer:
         ).fetchone()
         audit, number, data = row
         raw = put_time(self._dictionary(number).unpack(data), key >> KEY_BITS)
-        fields = parse_again(raw)
+        fields, _ = parse_line(raw)
         time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
         level = level_of(fields)
         document = self._preparation.documents.make(fields, level, bool(audit), time_field)
