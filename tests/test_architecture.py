@@ -11,8 +11,8 @@ PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
-    {"query", "logfiles", "mockdata", "preflight"},
-    {"stores", "stores.base", "stores.sqlite", "ingest"},
+    {"query", "logfiles", "mockdata", "preflight", "webhook", "alerts"},
+    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter"},
     {"rotation"},
     {"indexer"},
     {"worker", "watcher"},

@@ -175,8 +175,10 @@ def test_dependencies_are_the_decided_ones() -> None:
     names = {re.split(r"[<>=;\[ ]", one)[0] for one in project["dependencies"]}
     assert names == {
         "apsw",
+        "certifi",
         "click",
         "httptools",
+        "httpx",
         "msgspec",
         "rich",
         "starlette",

@@ -25,8 +25,8 @@ from mikroscope.indexer import Indexer
 from mikroscope.stores.sqlite import SqliteStore
 from tests.conftest import Connect, Serve, settings_in, wait_until
 
-API_ROUTES = ["/api/logs", "/api/logs/aggregate?groupBy=level"]
-ROUTES = ["/health", "/api/ingest", "/api/logs", "/api/logs/aggregate"]
+API_ROUTES = ["/api/logs", "/api/logs/aggregate?groupBy=level", "/api/alerts/config"]
+ROUTES = ["/health", "/api/ingest", "/api/logs", "/api/logs/aggregate", "/api/alerts/config"]
 HOUR_MS = 3_600_000
 TOKEN = {"api_token": "api-token-123"}
 BASIC = {"auth_username": "ops", "auth_password": "pass:word"}
@@ -373,6 +373,10 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
         "auth": {"apiTokenEnabled", "basicEnabled"},
         "ingestPolicy": {"enabled", "intervalMs"},
         "ingestEndpoint": {"enabled", "maxBodyBytes", "producerCount"},
+        "alerting": {
+            *("running", "runs", "sent", "suppressed", "lastRunAt", "lastSuccessAt"),
+            *("lastDurationMs", "lastError", "lastTriggerAtByRule"),
+        },
         "alertPolicy": {
             *("enabled", "webhookUrl", "intervalMs", "windowMinutes", "errorThreshold"),
             *("noLogsThresholdMinutes", "cooldownMs", "webhookTimeoutMs"),

@@ -19,6 +19,12 @@ class QueryError(MikroScopeError):
     exit_code = 2
 
 
+class AlertPolicyError(MikroScopeError):
+    """A change of the alert policy, or a test of its webhook, is refused; HTTP answers 400."""
+
+    exit_code = 2
+
+
 class StoreError(MikroScopeError):
     """The index cannot be opened, read or written."""
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import msgspec
 
+from mikroscope.alerter import Alerter
+from mikroscope.alerts import AlertPolicy
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.logfiles import LogTree, LogWriter
 from mikroscope.preflight import free_bytes, prepare_directory
-from mikroscope.settings import Settings
+from mikroscope.query import MAX_LIMIT, Grouping, Query
+from mikroscope.settings import Settings, options
 from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
-from mikroscope.timestamps import format_time
+from mikroscope.timestamps import format_time, parse_time
 from mikroscope.watcher import Watcher
 from mikroscope.worker import Worker
 
@@ -35,21 +38,22 @@ class Service:
         self._db_directory = settings.db_path.resolve().parent
         prepare_directory(self._db_directory, "database", settings.min_free_bytes)
         prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
-        _warn_of_what_is_to_come(settings)
         self._started = time.monotonic()
         self.store: Store = SqliteStore(settings.db_path, alone=True)
         tree = open_tree(settings)
         try:
             self.worker = _make_worker(settings, self.store, tree)
+            self.alerter = self._make_alerter()
         except BaseException:
             self.store.close()
             raise
         watched = not settings.disable_auto_ingest
         self._watcher = Watcher(tree, self.worker.notice) if watched else None
 
-    def start(self) -> None:
-        """Begin to index what is there, and to watch for more."""
+    def start(self, url: str) -> None:
+        """Begin to index what is there, and to watch for more; `url` is what alerts name."""
         self.worker.start()
+        self.alerter.start(url)
         if self._watcher is not None:
             self._watcher.start()
 
@@ -57,6 +61,7 @@ class Service:
         """Write and index what was accepted, then let go of everything."""
         if self._watcher is not None:
             self._watcher.stop()
+        self.alerter.stop()
         self.worker.stop()
         self.store.close()
 
@@ -82,7 +87,8 @@ class Service:
                 "intervalMs": settings.ingest_interval_ms,
             },
             "ingestEndpoint": self._endpoint_health(),
-            "alertPolicy": _alert_policy(settings),
+            "alerting": self._alerting_health(),
+            "alertPolicy": self._policy_health(),
             "retentionDays": {
                 "db": settings.db_retention_days,
                 "dbAudit": settings.db_audit_retention_days,
@@ -92,6 +98,49 @@ class Service:
             "backup": {"auditDirectory": _path_text(settings.audit_backup_directory)},
             "storage": self._storage_health(),
         }
+
+    def _make_alerter(self) -> Alerter:
+        started_ms = _now_ms()
+
+        def count_levels(from_ms: int, to_ms: int) -> dict[str, int]:
+            query = Query(from_ms=from_ms, to_ms=to_ms, limit=MAX_LIMIT)
+            buckets = self.store.aggregate(query, Grouping("level")).buckets
+            return {bucket.key: bucket.count for bucket in buckets}
+
+        def last_log_ms() -> int:
+            newest = self.store.page(Query(to_ms=_now_ms(), limit=1)).entries
+            found = parse_time(newest[0].timestamp) if newest else None
+            return started_ms if found is None else found
+
+        return Alerter(
+            default=_alert_policy(self.settings),
+            limits=_policy_limits(),
+            path=self.settings.alert_config_file,
+            count_levels=count_levels,
+            last_log_ms=last_log_ms,
+            clock_ms=_now_ms,
+        )
+
+    def _alerting_health(self) -> dict[str, object]:
+        state = self.alerter.state
+        return {
+            "running": state.running,
+            "runs": state.runs,
+            "sent": state.sent,
+            "suppressed": state.suppressed,
+            "lastRunAt": _ms_text(state.last_run_ms),
+            "lastSuccessAt": _ms_text(state.last_success_ms),
+            "lastDurationMs": state.last_duration_ms,
+            "lastError": state.last_error,
+            "lastTriggerAtByRule": {
+                rule: format_time(sent_ms) for rule, sent_ms in self.alerter.last_sent_ms.items()
+            },
+        }
+
+    def _policy_health(self) -> dict[str, object]:
+        policy: dict[str, object] = msgspec.to_builtins(self.alerter.policy)
+        configured = policy["webhookUrl"] is not None
+        return policy | {"webhookUrl": "[configured]" if configured else None}
 
     def _ingest_health(self) -> dict[str, object]:
         run = self.worker.run
@@ -148,26 +197,34 @@ def _make_worker(settings: Settings, store: Store, tree: LogTree) -> Worker:
     )
 
 
-def _warn_of_what_is_to_come(settings: Settings) -> None:
-    """Say which configured features this version does not have yet."""
-    if settings.alert_webhook_url is not None:
-        logger.warning("an alert webhook is configured; this version does not send alerts yet")
+def _alert_policy(settings: Settings) -> AlertPolicy:
+    return AlertPolicy(
+        enabled=settings.alert_webhook_url is not None,
+        webhook_url=settings.alert_webhook_url,
+        interval_ms=settings.alert_interval_ms,
+        window_minutes=settings.alert_window_minutes,
+        error_threshold=settings.alert_error_threshold,
+        no_logs_threshold_minutes=settings.alert_no_logs_threshold_minutes,
+        cooldown_ms=settings.alert_cooldown_ms,
+        webhook_timeout_ms=settings.alert_webhook_timeout_ms,
+        webhook_retry_attempts=settings.alert_webhook_retry_attempts,
+        webhook_backoff_ms=settings.alert_webhook_backoff_ms,
+    )
 
 
-def _alert_policy(settings: Settings) -> dict[str, object]:
-    url = settings.alert_webhook_url
+def _policy_limits() -> dict[str, tuple[int, int]]:
+    """The bounds of the policy's numbers: those of the options that they begin as."""
     return {
-        "enabled": url is not None,
-        "webhookUrl": None if url is None else "[configured]",
-        "intervalMs": settings.alert_interval_ms,
-        "windowMinutes": settings.alert_window_minutes,
-        "errorThreshold": settings.alert_error_threshold,
-        "noLogsThresholdMinutes": settings.alert_no_logs_threshold_minutes,
-        "cooldownMs": settings.alert_cooldown_ms,
-        "webhookTimeoutMs": settings.alert_webhook_timeout_ms,
-        "webhookRetryAttempts": settings.alert_webhook_retry_attempts,
-        "webhookBackoffMs": settings.alert_webhook_backoff_ms,
+        _without_alert(option.key): (option.floor or 0, option.maximum)
+        for option in options()
+        if option.group == "Alerting" and option.kind == "integer" and option.key
     }
+
+
+def _without_alert(key: str) -> str:
+    """alertIntervalMs is intervalMs in the policy."""
+    name = key.removeprefix("alert")
+    return name[0].lower() + name[1:]
 
 
 def _tally_keys(tally: Tally, suffix: str) -> dict[str, int]:
@@ -178,6 +235,14 @@ def _tally_keys(tally: Tally, suffix: str) -> dict[str, int]:
 
 def _time_text(seconds: float | None) -> str | None:
     return None if seconds is None else format_time(int(seconds * 1000))
+
+
+def _ms_text(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else format_time(milliseconds)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _path_text(path: Path | None) -> str | None:

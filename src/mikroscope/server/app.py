@@ -13,15 +13,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mikroscope.errors import IngestError, MikroScopeError, QueryError
+from mikroscope.alerts import url_to_test
+from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
 from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
 from mikroscope.query import parse_grouping, parse_query
+from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
 from mikroscope.service import Service, now_utc
+from mikroscope.timestamps import format_time
 
 logger = logging.getLogger(__name__)
 
+_MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
 _RETRY_AFTER_S = "1"
 _CONTENT_TYPE = "application/json; charset=utf-8"
@@ -34,7 +38,8 @@ def make_app(service: Service) -> ASGIApp:
         routes=routes,
         exception_handlers={
             HTTPException: _http_error,
-            QueryError: _query_error,
+            QueryError: _bad_request,
+            AlertPolicyError: _bad_request,
             IngestError: _ingest_error,
             MikroScopeError: _unavailable,
             Exception: _unexpected,
@@ -49,6 +54,7 @@ class _Routes:
         self._service = service
         self._store = service.store
         self._worker = service.worker
+        self._alerter = service.alerter
         self._auth = Auth(service.settings)
         self._queued = service.settings.ingest_async_queue
         self._max_body = service.settings.ingest_max_body_bytes
@@ -59,6 +65,8 @@ class _Routes:
             Route("/api/ingest", self.ingest, methods=["POST"]),
             Route("/api/logs", self.logs),
             Route("/api/logs/aggregate", self.aggregate),
+            Route("/api/alerts/config", self.alert_config, methods=["GET", "PUT"]),
+            Route("/api/alerts/test-webhook", self.test_webhook, methods=["POST"]),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -74,6 +82,23 @@ class _Routes:
         query = parse_query(request.query_params)
         grouping = parse_grouping(request.query_params)
         return await to_thread.run_sync(lambda: _answer(self._store.aggregate(query, grouping)))
+
+    async def alert_config(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        policy = self._alerter.policy
+        if request.method == "PUT":
+            change = await _read_json(request)
+            policy = await to_thread.run_sync(self._alerter.change, change)
+        shown: dict[str, object] = msgspec.to_builtins(policy)
+        if policy.webhook_url is None:
+            del shown["webhookUrl"]
+        return _answer({"configPath": str(self._alerter.path), "policy": shown})
+
+    async def test_webhook(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        url = url_to_test(await _read_json(request))
+        sent_ms, target = await to_thread.run_sync(self._alerter.send_test, url)
+        return _answer({"ok": True, "sentAt": format_time(sent_ms), "targetUrl": target})
 
     async def ingest(self, request: Request) -> Response:
         if not self._service.takes_ingest:
@@ -129,6 +154,15 @@ async def _read_body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
+async def _read_json(request: Request) -> object:
+    """A small body; an empty one counts as {}."""
+    body = await _read_body(request, _MAX_JSON_BYTES)
+    try:
+        return parse_json(body)[0] if body.strip() else {}
+    except NotARecordError as error:
+        raise AlertPolicyError(f"the body is no valid JSON: {error}") from None
+
+
 def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     body = msgspec.json.encode(content)
     return Response(body, status, {"content-type": _CONTENT_TYPE, **(headers or {})})
@@ -151,7 +185,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _error(error.status_code, text, headers)
 
 
-async def _query_error(request: Request, error: Exception) -> Response:
+async def _bad_request(request: Request, error: Exception) -> Response:
     return _error(400, str(error))
 
 

@@ -41,7 +41,7 @@ class RunningServer:
 
     def start(self) -> Self:
         """Returns when requests are answered. Raises MikroScopeError."""
-        self._service.start()
+        self._service.start(self.url)
         self._thread.start()
         while not self._uvicorn.started:
             self._thread.join(0.005)

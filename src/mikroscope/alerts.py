@@ -1,0 +1,190 @@
+"""Alerts: the policy and where it is kept, the two rules (pure), and what is posted."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mikroscope.errors import AlertPolicyError, MikroScopeError
+from mikroscope.settings_values import is_web_url
+from mikroscope.timestamps import format_time
+
+Rule = Literal["error_threshold", "no_logs", "manual_test"]
+
+# ERROR and everything worse, whatever the logger calls it.
+ERROR_LEVELS = frozenset(
+    ("ERROR", "ERR", "SEVERE", "CRIT", "CRITICAL", "FATAL", "ALERT", "EMERG", "PANIC", "DPANIC")
+)
+_MINUTE_MS = 60_000
+_JITTER_MS = 100  # evaluations are not exactly an interval apart
+
+
+class AlertPolicy(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """What is watched, and whom it is told; the JSON of `/api/alerts/config`."""
+
+    enabled: bool
+    webhook_url: str | None
+    interval_ms: int
+    window_minutes: int
+    error_threshold: int
+    no_logs_threshold_minutes: int
+    cooldown_ms: int
+    webhook_timeout_ms: int
+    webhook_retry_attempts: int
+    webhook_backoff_ms: int
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """What the rules are decided on: counts within the window, and the time of the last entry."""
+
+    error_count: int
+    total_count: int
+    last_log_ms: int
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """One rule that has fired."""
+
+    rule: Rule
+    severity: Literal["critical", "warning"]
+    details: dict[str, int]
+
+
+# --- the rules ------------------------------------------------------------------------------
+
+
+def firing(policy: AlertPolicy, seen: Sighting, now_ms: int) -> list[Notification]:
+    """The rules that hold now, whether anybody was told lately or not."""
+    found = []
+    if seen.error_count >= policy.error_threshold:
+        details = {
+            "errorCount": seen.error_count,
+            "threshold": policy.error_threshold,
+            "totalWindowCount": seen.total_count,
+            "windowMinutes": policy.window_minutes,
+        }
+        found.append(Notification("error_threshold", "critical", details))
+    quiet_minutes = policy.no_logs_threshold_minutes
+    if quiet_minutes and now_ms - seen.last_log_ms >= quiet_minutes * _MINUTE_MS:
+        found.append(Notification("no_logs", "warning", {"thresholdMinutes": quiet_minutes}))
+    return found
+
+
+def is_cool(policy: AlertPolicy, last_sent_ms: int | None, now_ms: int) -> bool:
+    """Whether a rule may notify again; an interval equal to the cooldown always may.
+
+    A clock that was set back does not silence a rule for longer than the cooldown.
+    """
+    if last_sent_ms is None or last_sent_ms > now_ms:
+        return True
+    return now_ms - last_sent_ms >= policy.cooldown_ms - _JITTER_MS
+
+
+def count_errors(counts: Mapping[str, int]) -> int:
+    """How many entries are errors, of the counts by level."""
+    return sum(count for level, count in counts.items() if level in ERROR_LEVELS)
+
+
+def payload(notification: Notification, now_ms: int, service_url: str) -> bytes:
+    """What is posted to the webhook."""
+    return msgspec.json.encode(
+        {
+            "source": "mikroscope",
+            "rule": notification.rule,
+            "severity": notification.severity,
+            "triggeredAt": format_time(now_ms),
+            "serviceUrl": service_url,
+            "details": notification.details,
+        }
+    )
+
+
+# --- changing the policy --------------------------------------------------------------------
+
+
+def changed(
+    policy: AlertPolicy, change: object, limits: Mapping[str, tuple[int, int]]
+) -> AlertPolicy:
+    """The policy with the given fields replaced; `limits` are the bounds of numbers by JSON key.
+
+    Setting a URL enables, clearing it disables, unless `enabled` is said too. Raises
+    AlertPolicyError naming the field.
+    """
+    if not isinstance(change, dict) or not change:
+        raise AlertPolicyError("expected a JSON object with at least one field of the policy")
+    merged: dict[str, Any] = msgspec.to_builtins(policy) | change
+    if "webhookUrl" in change and "enabled" not in change:
+        merged["enabled"] = change["webhookUrl"] is not None
+    try:
+        new = msgspec.convert(merged, AlertPolicy)
+    except msgspec.ValidationError as error:
+        raise AlertPolicyError(str(error).replace("`$.", "`")) from None
+    for key, (low, high) in limits.items():
+        if key in change and not low <= change[key] <= high:
+            raise AlertPolicyError(f"{key} is {change[key]}, expected {low} to {high}")
+    if new.webhook_url is not None and not is_web_url(new.webhook_url):
+        raise AlertPolicyError("webhookUrl is no URL of http or https")
+    if new.enabled and new.webhook_url is None:
+        raise AlertPolicyError("enabled needs a webhookUrl")
+    return new
+
+
+def url_to_test(content: object) -> str | None:
+    """The URL that a test is asked for; None for that of the policy. Raises AlertPolicyError."""
+    if not isinstance(content, dict) or set(content) - {"webhookUrl"}:
+        raise AlertPolicyError('expected {} or {"webhookUrl": "https://…"}')
+    url = content.get("webhookUrl")
+    if url is not None and not (isinstance(url, str) and is_web_url(url)):
+        raise AlertPolicyError("webhookUrl is no URL of http or https")
+    return url
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def load_policy(path: Path, default: AlertPolicy) -> AlertPolicy:
+    """The policy that was stored, else the default. Raises MikroScopeError for a damaged file."""
+    stored = _load(path)
+    if stored is None:
+        return default
+    try:
+        return msgspec.convert(msgspec.to_builtins(default) | stored, AlertPolicy)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise MikroScopeError(f"{path} is no alert policy: {error}") from error
+
+
+def load_last_sent(path: Path) -> dict[str, int]:
+    """When each rule has notified last, in epoch milliseconds; nothing if that is not known."""
+    with contextlib.suppress(MikroScopeError, msgspec.ValidationError):
+        return msgspec.convert(_load(path) or {}, dict[str, int])
+    return {}
+
+
+def store(path: Path, content: object) -> None:
+    """Replace a JSON file at once, readable by its owner only. Raises MikroScopeError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MikroScopeError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise MikroScopeError(f"{path} is no JSON: {error}") from error

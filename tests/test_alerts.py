@@ -1,0 +1,477 @@
+"""Alerts: rules, policy, delivery and cooldown, against a real HTTP server."""
+
+import json
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from mikroscope import alerts, webhook
+from mikroscope.alerter import Alerter
+from mikroscope.alerts import AlertPolicy, Sighting
+from mikroscope.errors import AlertPolicyError, MikroScopeError, StoreError
+from mikroscope.webhook import DeliveryError, deliver
+from tests.conftest import Connect, Serve, wait_until
+from tests.webhooks import DROP, HANG, Catcher, catching, make_certificate
+
+POLICY = AlertPolicy(
+    enabled=True,
+    webhook_url="http://127.0.0.1:9/hook",
+    interval_ms=20,
+    window_minutes=5,
+    error_threshold=3,
+    no_logs_threshold_minutes=0,
+    cooldown_ms=60_000,
+    webhook_timeout_ms=2_000,
+    webhook_retry_attempts=3,
+    webhook_backoff_ms=10,
+)
+LIMITS = {"intervalMs": (1000, 10_000), "errorThreshold": (1, 100)}
+NOW = 1_771_410_000_000
+
+
+def policy(**changes: Any) -> AlertPolicy:
+    """The policy above with other values."""
+    return msgspec.structs.replace(POLICY, **changes)
+
+
+def seen(errors: int = 0, total: int = 10, last_log_ms: int = NOW) -> Sighting:
+    """What the rules are shown."""
+    return Sighting(errors, total, last_log_ms)
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def rules(policy: AlertPolicy, sighting: Sighting) -> list[str]:
+    """The names of the rules that fire."""
+    return [one.rule for one in alerts.firing(policy, sighting, NOW)]
+
+
+@pytest.mark.parametrize(("errors", "fires"), [(2, False), (3, True), (4, True)])
+def test_error_threshold(errors: int, fires: bool) -> None:
+    """The error rule fires when the threshold is reached."""
+    assert rules(POLICY, seen(errors)) == (["error_threshold"] if fires else [])
+
+
+def test_error_details() -> None:
+    """The error rule tells its counts, threshold and window."""
+    (notification,) = alerts.firing(POLICY, seen(5, 40), NOW)
+    assert notification.severity == "critical"
+    assert notification.details == {
+        "errorCount": 5,
+        "threshold": 3,
+        "totalWindowCount": 40,
+        "windowMinutes": 5,
+    }
+
+
+@pytest.mark.parametrize(("quiet_ms", "fires"), [(119_999, False), (120_000, True)])
+def test_no_logs(quiet_ms: int, fires: bool) -> None:
+    """The silence rule fires when the last log is as old as its threshold."""
+    found = rules(policy(no_logs_threshold_minutes=2), seen(last_log_ms=NOW - quiet_ms))
+    assert found == (["no_logs"] if fires else [])
+
+
+def test_no_logs_is_off_at_zero() -> None:
+    """A threshold of 0 minutes switches the silence rule off."""
+    assert rules(POLICY, seen(last_log_ms=0)) == []
+
+
+def test_errors_by_any_name() -> None:
+    """ERROR and everything worse counts as an error, whatever the logger calls it."""
+    counts = {"ERROR": 1, "ERR": 1, "CRITICAL": 1, "FATAL": 1, "DPANIC": 1, "WARN": 5, "INFO": 9}
+    assert alerts.count_errors(counts) == 5
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "cool"), [(None, True), (0, False), (59_000, False), (60_000, True), (-1, True)]
+)
+def test_cooldown(since_ms: int | None, cool: bool) -> None:
+    """A rule may notify again after the cooldown; a clock set back does not silence it."""
+    last = None if since_ms is None else NOW - since_ms
+    assert alerts.is_cool(POLICY, last, NOW) is cool
+
+
+# --- changing the policy ----------------------------------------------------------------------
+
+
+def test_change_replaces_what_is_given() -> None:
+    """A change keeps what it does not name."""
+    changed = alerts.changed(POLICY, {"errorThreshold": 7}, LIMITS)
+    assert changed == policy(error_threshold=7)
+
+
+def test_url_enables_and_its_clearing_disables() -> None:
+    """Setting a URL enables, clearing it disables, unless `enabled` is said too."""
+    off = alerts.changed(POLICY, {"webhookUrl": None}, LIMITS)
+    assert (off.enabled, off.webhook_url) == (False, None)
+    assert alerts.changed(off, {"webhookUrl": "https://example.com"}, LIMITS).enabled
+    kept = alerts.changed(off, {"webhookUrl": "https://example.com", "enabled": False}, LIMITS)
+    assert not kept.enabled
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, "at least one"),
+        ([], "object"),
+        ({"nope": 1}, "nope"),
+        ({"intervalMs": "30000"}, "intervalMs"),
+        ({"intervalMs": True}, "intervalMs"),
+        ({"intervalMs": None}, "intervalMs"),
+        ({"intervalMs": 999}, "intervalMs"),
+        ({"intervalMs": 10_001}, "intervalMs"),
+        ({"errorThreshold": 0}, "errorThreshold"),
+        ({"enabled": "yes"}, "enabled"),
+        ({"webhookUrl": "ftp://example.com"}, "webhookUrl"),
+        ({"webhookUrl": "example.com"}, "webhookUrl"),
+        ({"webhookUrl": 7}, "webhookUrl"),
+        ({"webhookUrl": None, "enabled": True}, "webhookUrl"),
+    ],
+)
+def test_wrong_change_is_refused(change: object, named: str) -> None:
+    """Unknown fields, wrong kinds, values out of bounds and contradictions name the field."""
+    with pytest.raises(AlertPolicyError, match=named):
+        alerts.changed(POLICY, change, LIMITS)
+
+
+def test_policy_file(tmp_path: Path) -> None:
+    """A stored policy is read back, and readable by its owner only."""
+    path = tmp_path / "deeper" / "policy.json"
+    alerts.store(path, POLICY)
+    assert alerts.load_policy(path, policy(error_threshold=99)) == POLICY
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [one.name for one in path.parent.iterdir()] == ["policy.json"]
+
+
+def test_no_policy_file(tmp_path: Path) -> None:
+    """Without a file the configured policy holds."""
+    assert alerts.load_policy(tmp_path / "none.json", POLICY) == POLICY
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"enabled": "maybe"}', '{"nope": 1}'])
+def test_damaged_policy_file(tmp_path: Path, content: str) -> None:
+    """A policy file that cannot be understood is an error naming it, never passed over."""
+    path = tmp_path / "policy.json"
+    path.write_text(content)
+    with pytest.raises(MikroScopeError, match=r"policy\.json"):
+        alerts.load_policy(path, POLICY)
+
+
+# --- delivery ---------------------------------------------------------------------------------
+
+
+def post(catcher: Catcher, attempts: int = 3, timeout_s: float = 5.0) -> list[float]:
+    """Deliver something; returns the pauses that were made."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    body = b'{"rule": "manual_test"}'
+    deliver(catcher.url, body, timeout_s=timeout_s, attempts=attempts, backoff_s=0.5, pause=pause)
+    return pauses
+
+
+@pytest.mark.parametrize("trouble", [408, 429, 500, 503, DROP])
+def test_retried(trouble: int) -> None:
+    """What another try may mend is tried again, with pauses that double."""
+    with catching(trouble, trouble) as catcher:
+        assert post(catcher) == [0.5, 1.0]
+        assert (catcher.requests, len(catcher.payloads)) == (3, 1)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 302])
+def test_not_retried(status: int) -> None:
+    """An answer that another try would not change is an error at once."""
+    with catching(status) as catcher, pytest.raises(DeliveryError, match=str(status)):
+        post(catcher)
+    assert catcher.requests == 1
+
+
+def test_attempts_are_limited() -> None:
+    """After the last attempt the delivery fails and says how often it was tried."""
+    with catching(*[503] * 5) as catcher, pytest.raises(DeliveryError, match="2 attempts"):
+        post(catcher, attempts=2)
+    assert catcher.requests == 2
+
+
+def test_timeout_is_retried() -> None:
+    """A webhook that does not answer in time is tried again."""
+    with catching(HANG) as catcher:
+        assert post(catcher, timeout_s=0.3) == [0.5]
+
+
+def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook over TLS is delivered where its certificate is trusted, and nowhere else."""
+    certificate, key = make_certificate(tmp_path)
+    with catching(certificate=(certificate, key)) as catcher:
+        webhook._trusted.cache_clear()
+        with pytest.raises(DeliveryError, match="certificate"):
+            post(catcher, attempts=1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        webhook._trusted.cache_clear()
+        assert post(catcher) == []
+    webhook._trusted.cache_clear()
+
+
+def test_connection_refused() -> None:
+    """Where nobody listens the delivery fails and says so."""
+    with catching() as catcher:
+        pass
+    with pytest.raises(DeliveryError, match="cannot be reached"):
+        post(catcher)
+
+
+def test_error_names_no_url() -> None:
+    """Webhook URLs often hold a key: errors do not show them."""
+    with catching(400) as catcher, pytest.raises(DeliveryError) as caught:
+        post(catcher)
+    assert "/hook" not in str(caught.value)
+
+
+# --- the alerter ------------------------------------------------------------------------------
+
+
+class World:
+    """What an alerter sees: counts, the last log, and a clock that tests move."""
+
+    def __init__(self, directory: Path) -> None:
+        self.counts: Mapping[str, int] = {"ERROR": 5, "INFO": 20}
+        self.now_ms = NOW
+        self.last_log_ms = NOW
+        self.windows: list[tuple[int, int]] = []
+        self.broken = False
+        self._path = directory / "alerts.json"
+
+    def alerter(self, default: AlertPolicy) -> Alerter:
+        """An alerter in this world."""
+        return Alerter(
+            default=default,
+            limits=LIMITS,
+            path=self._path,
+            count_levels=self._count,
+            last_log_ms=lambda: self.last_log_ms,
+            clock_ms=lambda: self.now_ms,
+        )
+
+    def _count(self, from_ms: int, to_ms: int) -> Mapping[str, int]:
+        self.windows.append((from_ms, to_ms))
+        if self.broken:
+            raise StoreError("the index cannot be read")
+        return self.counts
+
+
+Start = Callable[[AlertPolicy], Alerter]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Five errors and twenty other entries."""
+    return World(tmp_path)
+
+
+@pytest.fixture
+def start(world: World) -> Iterator[Start]:
+    """Starts alerters, and stops them after the test."""
+    started: list[Alerter] = []
+
+    def run(policy: AlertPolicy) -> Alerter:
+        started.append(world.alerter(policy))
+        started[-1].start("http://127.0.0.1:4310")
+        return started[-1]
+
+    yield run
+    for alerter in started:
+        alerter.stop()
+
+
+def test_notification(world: World, start: Start) -> None:
+    """A rule that fires is posted with all the payload promises."""
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.sent)
+    assert catcher.payloads[0] == {
+        "source": "mikroscope",
+        "rule": "error_threshold",
+        "severity": "critical",
+        "triggeredAt": "2026-02-18T10:20:00.000Z",
+        "serviceUrl": "http://127.0.0.1:4310",
+        "details": {
+            "errorCount": 5,
+            "threshold": 3,
+            "totalWindowCount": 25,
+            "windowMinutes": 5,
+        },
+    }
+    assert world.windows[0] == (NOW - 300_000, NOW)
+
+
+def test_cooldown_suppresses(world: World, start: Start) -> None:
+    """While a rule cools down it is suppressed, and notifies again after that."""
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.suppressed > 2)
+        assert alerter.state.sent == 1
+        world.now_ms += 60_000
+        wait_until(lambda: alerter.state.sent == 2)
+
+
+def test_cooldown_survives_a_restart(world: World, start: Start) -> None:
+    """A new alerter knows when the one before has notified."""
+    with catching() as catcher:
+        first = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: first.state.sent)
+        first.stop()
+        second = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: second.state.suppressed)
+        assert second.state.sent == 0
+
+
+def test_failed_delivery_starts_no_cooldown(start: Start) -> None:
+    """The cooldown starts with a notification that was delivered."""
+    with catching(400, 400) as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.sent)
+        assert catcher.requests == 3
+
+
+def test_one_rule_does_not_hold_up_the_other(world: World, start: Start) -> None:
+    """While the delivery of one rule hangs, the other is delivered."""
+    world.last_log_ms = NOW - 600_000
+    with catching(HANG) as catcher:
+        alerter = start(policy(webhook_url=catcher.url, no_logs_threshold_minutes=5))
+        wait_until(lambda: alerter.state.sent)
+        assert len(catcher.payloads) == 1
+
+
+def test_broken_index_is_told_and_tried_again(world: World, start: Start) -> None:
+    """An evaluation that fails is in the state, and the next one may succeed."""
+    world.broken = True
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.last_error == "the index cannot be read")
+        world.broken = False
+        wait_until(lambda: alerter.state.sent)
+
+
+def test_stop_does_not_wait_for_a_webhook(start: Start) -> None:
+    """A webhook that hangs does not hold up the stop."""
+    with catching(HANG) as catcher:
+        alerter = start(policy(webhook_url=catcher.url, webhook_timeout_ms=60_000))
+        wait_until(lambda: catcher.requests)
+        stopped = threading.Thread(target=alerter.stop)
+        stopped.start()
+        stopped.join(10)
+        assert not stopped.is_alive()
+
+
+def test_change_applies_at_once(start: Start) -> None:
+    """A policy that is changed is evaluated right away, not after the old interval."""
+    with catching() as catcher:
+        alerter = start(policy(enabled=False, webhook_url=None, interval_ms=3_600_000))
+        alerter.change({"webhookUrl": catcher.url})
+        wait_until(lambda: alerter.state.sent)
+
+
+# --- over HTTP --------------------------------------------------------------------------------
+
+
+def test_policy_over_http(serve: Serve, connect: Connect) -> None:
+    """The policy is read, changed, stored, and there after a restart."""
+    with catching() as catcher:
+        server = serve(alert_error_threshold=5)
+        client = connect(server)
+        before = client.get("/api/alerts/config").json()
+        assert before["policy"]["errorThreshold"] == 5
+        assert (before["policy"]["enabled"], "webhookUrl" in before["policy"]) == (False, False)
+        change = {"webhookUrl": catcher.url, "windowMinutes": 7}
+        after = client.put("/api/alerts/config", json=change).json()
+        assert after["policy"]["windowMinutes"] == 7
+        assert json.loads(Path(after["configPath"]).read_text()) == after["policy"]
+        server.close()
+        again = connect(serve()).get("/api/alerts/config").json()
+        assert again == after
+
+
+def test_errors_that_are_ingested_alert(serve: Serve, connect: Connect) -> None:
+    """Error logs over HTTP lead to one notification, and `/health` tells of it."""
+    with catching() as catcher:
+        server = serve(
+            alert_webhook_url=catcher.url,
+            alert_error_threshold=3,
+            alert_interval_ms=1000,
+            ingest_producers="t=app",
+        )
+        client = connect(server)
+        logs = [{"level": "error", "message": "boom"}] * 3
+        client.post("/api/ingest", json=logs, headers={"authorization": "Bearer t"})
+        wait_until(lambda: catcher.payloads)
+        assert catcher.rules() == ["error_threshold"]
+        wait_until(lambda: client.get("/health").json()["alerting"]["sent"])
+        health = client.get("/health").json()
+        assert "error_threshold" in health["alerting"]["lastTriggerAtByRule"]
+        assert health["alertPolicy"]["webhookUrl"] == "[configured]"
+
+
+def test_test_webhook(serve: Serve, connect: Connect) -> None:
+    """A manual test is posted to the given URL, or to the policy's."""
+    with catching() as catcher:
+        client = connect(serve(alert_webhook_url=catcher.url))
+        sent = client.post("/api/alerts/test-webhook", json={}).json()
+        assert (sent["ok"], sent["targetUrl"]) == (True, catcher.url)
+        other = f"{catcher.url}/other"
+        sent = client.post("/api/alerts/test-webhook", json={"webhookUrl": other}).json()
+        assert sent["targetUrl"] == other
+        assert catcher.rules() == ["manual_test", "manual_test"]
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"url": 1}', '{"webhookUrl": "x"}', "{"])
+def test_test_webhook_refused(serve: Serve, connect: Connect, body: str) -> None:
+    """A test without a URL, or with a wrong body, is a 400 that says why."""
+    answer = connect(serve()).post("/api/alerts/test-webhook", content=body)
+    assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
+
+
+def test_test_webhook_that_fails(serve: Serve, connect: Connect) -> None:
+    """A test that cannot be delivered is a 400 with the reason."""
+    with catching(404) as catcher:
+        client = connect(serve())
+        answer = client.post("/api/alerts/test-webhook", json={"webhookUrl": catcher.url})
+        assert (answer.status_code, "404" in answer.json()["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("change", [{}, {"intervalMs": 999}, {"nope": 1}, {"enabled": True}])
+def test_wrong_policy_over_http(serve: Serve, connect: Connect, change: dict[str, object]) -> None:
+    """A wrong change is a 400 and changes nothing."""
+    client = connect(serve())
+    before = client.get("/api/alerts/config").json()
+    assert client.put("/api/alerts/config", json=change).status_code == 400
+    assert client.get("/api/alerts/config").json() == before
+
+
+def test_slow_webhook_delays_nothing(serve: Serve, connect: Connect) -> None:
+    """While a webhook hangs, ingest and queries are answered, and the server stops."""
+    with catching(HANG, HANG) as catcher:
+        server = serve(
+            alert_webhook_url=catcher.url,
+            alert_error_threshold=1,
+            alert_webhook_timeout_ms=60_000,
+            alert_interval_ms=1000,
+            ingest_producers="t=app",
+        )
+        client = connect(server)
+        headers = {"authorization": "Bearer t"}
+        client.post("/api/ingest", json=[{"level": "fatal"}], headers=headers)
+        wait_until(lambda: catcher.requests)
+        answer: httpx.Response = client.post("/api/ingest", json=[{"n": 1}], headers=headers)
+        assert answer.status_code == 200
+        assert len(client.get("/api/logs").json()["entries"]) == 2
+        server.close()

@@ -1,0 +1,93 @@
+"""A real HTTP server that takes webhooks, and misbehaves as it is told."""
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+DROP = -1  # in place of a status: close the connection without an answer
+HANG = -2  # or do not answer before the catcher is closed
+
+
+class Catcher(ThreadingHTTPServer):
+    """Answers with the given statuses, one after the other, and then with 200."""
+
+    daemon_threads = True
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.statuses = list(statuses)
+        self.payloads: list[dict[str, Any]] = []
+        self.requests = 0
+        self.closing = threading.Event()
+        self.scheme = "http"
+
+    @property
+    def url(self) -> str:
+        """Where webhooks are posted to."""
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/hook"
+
+    def rules(self) -> list[str]:
+        """The rules that were delivered, in order."""
+        return [payload["rule"] for payload in self.payloads]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Catcher
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.requests += 1
+        status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if status == HANG:
+            self.server.closing.wait()
+        if status < 0:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        if status == 200:
+            self.server.payloads.append(json.loads(body))
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody trusts, and its key."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem", "-out", "cert.pem"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, cwd=directory, check=True, capture_output=True)
+    return directory / "cert.pem", directory / "key.pem"
+
+
+@contextmanager
+def catching(*statuses: int, certificate: tuple[Path, Path] | None = None) -> Iterator[Catcher]:
+    """A catcher that runs while the context lasts; over TLS with a certificate and its key."""
+    catcher = Catcher(*statuses)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        catcher.socket = context.wrap_socket(catcher.socket, server_side=True)
+        catcher.scheme = "https"
+    thread = threading.Thread(target=catcher.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield catcher
+    finally:
+        catcher.closing.set()
+        catcher.shutdown()
+        thread.join()
+        catcher.server_close()
