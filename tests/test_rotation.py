@@ -223,6 +223,18 @@ def test_a_file_is_followed_from_one_such_name_to_the_next(
     }
 
 
+def test_a_file_that_one_look_has_missed_is_followed_too(steady: Scene, tmp_path: Path) -> None:
+    """A look at the tree does not see what is renamed at that very moment."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    (steady.logs / "app.ndjson").rename(tmp_path / "nowhere")
+    steady.look()
+    (tmp_path / "nowhere").rename(steady.logs / "app.ndjson.1")
+    steady.log("app.ndjson.1", 3)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app.ndjson.1": [1, 2, 3], "app.ndjson": [4]}
+
+
 def test_a_file_seen_empty_is_followed_too(steady: Scene) -> None:
     """It was filled and renamed before anybody looked again."""
     steady.log("app.ndjson")

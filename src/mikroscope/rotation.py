@@ -148,6 +148,7 @@ class _Reconciliation:
             self._known = _Lookup(self._standing.values())
         for source in homeless:
             self._give_up(source)
+        self._follow([one for one in gone if one.id not in self._placed])
         self._look_for_returned([one for one in gone if one.id not in self._placed])
 
     def _give_up(self, source: Source) -> None:
@@ -187,6 +188,14 @@ class _Reconciliation:
         else:
             self._changes.discarded.append(twin)
             self._move(source, twin.path)
+
+    def _follow(self, gone: list[Source]) -> None:
+        """Find files again that were missed: a walk does not see what is renamed during it."""
+        paths = {inode: path for path, inode in self._others.items()} if gone else {}
+        for source in gone:
+            path = paths.get(source.checkpoint.inode)
+            if path is not None and path not in self._standing and self._holds(path, source):
+                self._move(source, path)
 
     def _look_for_returned(self, gone: list[Source]) -> None:
         """Discard deleted files that were read anew, because they came back little by little."""
