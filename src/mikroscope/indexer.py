@@ -156,6 +156,9 @@ class Indexer:
         self._rotated = False
         sources = [*self._sources.values(), *self._gone]
         changes = reconcile(self._tree, self._tree.walk(), sources)
+        if any(source.gone for source in changes.updated):
+            # A walk may miss what is renamed during it: look twice before a file counts as gone.
+            changes = reconcile(self._tree, self._tree.walk(), sources)
         if changes.updated or changes.discarded:
             batch = self._store.batch()
             for source in changes.updated:

@@ -198,15 +198,15 @@ class _Reconciliation:
                 self._move(source, path)
 
     def _look_for_returned(self, gone: list[Source]) -> None:
-        """Discard deleted files that were read anew, because they came back little by little."""
-        heads = defaultdict(list)
-        for source in gone:
-            if source.checkpoint.offset >= FINGERPRINT_BYTES:
-                heads[source.checkpoint.head].append(source)
-        for path, other in self._standing.items() if heads else ():
-            for source in heads.get(other.checkpoint.head, ()):
-                is_whole = other.checkpoint.offset >= source.checkpoint.offset
-                if is_whole and self._holds(path, source):
+        """Discard deleted files that were read anew, as if they came back little by little."""
+        lookup = _Lookup(gone)
+        for path, other in self._standing.items() if gone else ():
+            checkpoint = other.checkpoint
+            same_file = lookup.by_inode(checkpoint.device, checkpoint.inode)
+            for source in same_file + lookup.by_fingerprint(checkpoint.head):
+                is_whole = checkpoint.offset >= source.checkpoint.offset
+                is_alike = source in same_file or _is_telling(source, path)
+                if is_whole and is_alike and self._holds(path, source):
                     self._changes.discarded.append(source)
 
     def _was_rewritten(self, source: Source) -> bool:
