@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -176,11 +176,11 @@ def test_one_file_a_day_and_kind(tmp_path: Path) -> None:
     ]
 
 
-def test_days_end_today(tmp_path: Path) -> None:
-    """Without an end the last day is today in UTC."""
-    before = datetime.now(UTC).date()
+def test_days_end_yesterday(tmp_path: Path) -> None:
+    """Without an end the last day is yesterday in UTC, so that no log lies in the future."""
+    before = datetime.now(UTC).date() - timedelta(days=1)
     write_mock_data(small(tmp_path, days=1, end=None))
-    after = datetime.now(UTC).date()
+    after = datetime.now(UTC).date() - timedelta(days=1)
     (name,) = (path.name for path in (tmp_path / "generated").iterdir())
     assert name in {f"app-{before}.ndjson", f"app-{after}.ndjson"}
 

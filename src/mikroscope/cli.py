@@ -175,7 +175,7 @@ def aggregate(**given: Any) -> None:
 
 
 @cli.command("mock-data")
-@click.option("--days", metavar="N", help="Days of logs, today last.  [default: 21]")
+@click.option("--days", metavar="N", help="Days of logs, yesterday last.  [default: 21]")
 @click.option("--logs-per-day", metavar="N", help="Normal records a day.  [default: 1200]")
 @click.option("--audit-logs-per-day", metavar="N", help="Audit records a day.  [default: 150]")
 @click.option("--tenants", metavar="N", help="How many tenants there are.  [default: 320]")

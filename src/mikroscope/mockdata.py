@@ -143,7 +143,7 @@ AUDITS = (
 
 @dataclass(frozen=True)
 class MockDataOptions:
-    """What to write: how many days that end with `end` (None: today in UTC), and how full."""
+    """What to write: how many days that end with `end` (None: yesterday in UTC), and how full."""
 
     days: int = 21
     logs_per_day: int = 1200
@@ -216,7 +216,8 @@ def write_mock_data(options: MockDataOptions) -> MockDataSummary:
     A file of the same name from an earlier run is replaced, others are left alone, and a kind
     with no records a day gets no files. Raises MikroScopeError when a file cannot be written.
     """
-    end = options.end or datetime.now(UTC).date()
+    # Yesterday is over: nothing made up lies in the future, and what is sent today comes first.
+    end = options.end or datetime.now(UTC).date() - timedelta(days=1)
     days = [end - timedelta(days=ago) for ago in reversed(range(options.days))]
     incident_day = end - timedelta(days=options.days // 3)
     sizes = []
