@@ -11,7 +11,7 @@ PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
-    {"query", "logfiles", "mockdata", "preflight", "webhook", "alerts"},
+    {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts"},
     {"stores", "stores.base", "stores.sqlite", "ingest", "alerter"},
     {"rotation"},
     {"indexer"},

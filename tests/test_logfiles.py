@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from mikroscope import logfiles
 from mikroscope.errors import StorageFullError, StoreError
-from mikroscope.logfiles import Chunk, LineReader, LogTree, LogWriter
+from mikroscope.logfiles import Chunk, LineReader, LogTree
+from mikroscope.logwriter import LogWriter
 from tests.support import SUFFIXES, CountingTree, run_python
 
 BOM = b"\xef\xbb\xbf"
@@ -43,10 +44,29 @@ def test_files_are_known_by_their_suffix(tree: CountingTree) -> None:
     for name in ("a.ndjson", "b.jsonl", "d/e/c.ndjson"):
         write(tree, name)
     write(tree, "d.ndjson.gz", gzip.compress(b"{}\n"))
-    other = write(tree, "a.ndjson.1")
+    other = write(tree, "a.ndjson.old")
     listing = tree.walk()
     assert list(listing.files) == ["a.ndjson", "b.jsonl", "d.ndjson.gz", "d/e/c.ndjson"]
-    assert listing.others == {"a.ndjson.1": other.stat().st_ino}
+    assert listing.others == {"a.ndjson.old": other.stat().st_ino}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.ndjson.1", "a.jsonl.20", "a.log.3", "a.ndjson-20260218", "a.ndjson.2026-02-18"),
+        *("a.ndjson.2026-02-18_10-20-00", "a.ndjson-2026021810"),
+    ],
+)
+def test_rotated_files_are_read(tree: CountingTree, name: str) -> None:
+    """A number or a date behind a suffix is what rotation adds."""
+    write(tree, name)
+    assert list(tree.walk().files) == [name]
+
+
+def test_rotated_and_packed_files_are_read(tree: CountingTree) -> None:
+    """As logrotate names them when it compresses."""
+    write(tree, "a.ndjson.2.gz", gzip.compress(b"{}\n"))
+    assert list(tree.walk().files) == ["a.ndjson.2.gz"]
 
 
 def test_a_listed_file_comes_with_its_look(tree: CountingTree) -> None:
@@ -793,7 +813,7 @@ FULL_DISK = """
 import sys
 from pathlib import Path
 from mikroscope.errors import StorageFullError
-from mikroscope.logfiles import LogWriter
+from mikroscope.logwriter import LogWriter
 writer = LogWriter(Path(sys.argv[1]))
 line = b'{"pad":"' + b"x" * 990 + b'"}\\n'
 written = 0

@@ -290,10 +290,18 @@ def test_the_last_of_a_chain_of_such_names_is_a_deleted_file(steady: Scene, keep
 def test_a_file_that_was_never_seen_under_a_name_that_is_read_is_not_read(steady: Scene) -> None:
     """However much its name is like that of another."""
     steady.log("app.ndjson", 1)
-    steady.log("app.ndjson.1", 2)
+    steady.log("app.ndjson.old", 2)
     steady.look()
     (steady.logs / "app.ndjson").unlink()
     assert steady.look() == {"app.ndjson": [1]}
+
+
+@pytest.mark.parametrize("name", ["app.ndjson.1", "app.ndjson-20260218", "app.ndjson.2026-02-18"])
+def test_a_rotated_file_that_was_never_seen_before_is_read(steady: Scene, name: str) -> None:
+    """Of a busy logger whole generations pass between two looks."""
+    steady.log(name, 1)
+    steady.log("app.ndjson", 2)
+    assert steady.look() == {name: [1], "app.ndjson": [2]}
 
 
 def test_a_pipe_beside_a_deleted_file_is_not_opened(steady: Scene) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mikroscope.logfiles import LogTree, LogWriter
+from mikroscope.logfiles import LogTree
+from mikroscope.logwriter import LogWriter
 from mikroscope.watcher import Watcher
 from mikroscope.worker import Worker
 from tests.support import SUFFIXES, Place, lines, place_in, wait_until

@@ -12,7 +12,7 @@ from mikroscope import worker as worker_module
 from mikroscope.errors import IngestError, MikroScopeError, StoreError
 from mikroscope.indexer import BATCH_BYTES, Indexer
 from mikroscope.ingest import Lines
-from mikroscope.logfiles import LogWriter
+from mikroscope.logwriter import LogWriter
 from mikroscope.stores.base import Batch, Store
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.worker import Worker

@@ -1,7 +1,6 @@
-"""The tree of log files: find them, tell one from another, read whole lines, append whole lines."""
+"""The tree of log files: find them, tell one from another, read whole lines."""
 
 import contextlib
-import errno
 import gzip
 import hashlib
 import logging
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
 
-from mikroscope.errors import StorageFullError, StoreError
 from mikroscope.records import NotARecordError, parse_line
 
 logger = logging.getLogger(__name__)
@@ -20,7 +18,8 @@ logger = logging.getLogger(__name__)
 MAX_LINE_BYTES = 32 << 20  # a longer line is passed over and counted as a parse error
 FINGERPRINT_BYTES = 1024
 _BOM = b"\xef\xbb\xbf"
-_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+# What rotation adds to a name, by number or by date.
+_ROTATED = re.compile(r"(?:\.\d{1,3}|[.-]\d{4}-?\d\d-?\d\d(?:[-_T]?\d\d(?:[-:_]?\d\d){0,2})?)$")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python writes what is no UTF-8 in a file's name
 
 
@@ -72,13 +71,15 @@ class LogTree:
         seen: set[tuple[int, int]] = set()
         known_logs, self._logs = self._logs, {}
         for entry, path in sorted(self._walk(), key=lambda item: (item[0].is_symlink(), item[1])):
-            if not path.endswith(self._suffixes):
+            if not self._is_read(path):
                 others[path] = entry.inode()
                 continue
             stat = _look(entry.stat)
             if stat is None or (stat.device, stat.inode) in seen:
                 continue
-            if path.endswith(".log") and not self._holds_json(path, stat, known_logs.get(path)):
+            if _origin(path).endswith(".log") and not self._holds_json(
+                path, stat, known_logs.get(path)
+            ):
                 others[path] = stat.inode
                 continue
             seen.add((stat.device, stat.inode))
@@ -91,7 +92,7 @@ class LogTree:
 
     def concerns(self, path: str) -> bool:
         """Whether a change of this path may matter: a file that is read, a directory, or gone."""
-        is_read = path.endswith(self._suffixes) and self._logs.get(path, (None, True))[1]
+        is_read = self._is_read(path) and self._logs.get(path, (None, True))[1]
         return is_read or not os.path.isfile(self.root / path)
 
     def relative(self, absolute: str) -> str | None:
@@ -148,6 +149,9 @@ class LogTree:
         if problem not in self._told:
             self._told.add(problem)
             logger.warning("%s", problem)
+
+    def _is_read(self, path: str) -> bool:
+        return _origin(path).endswith(self._suffixes)
 
     def _holds_json(self, path: str, stat: FileStat, known: tuple[FileStat, bool] | None) -> bool:
         """Whether the first line of a `.log` file is a JSON object; asked anew when it changed."""
@@ -291,71 +295,11 @@ class _PackedFile(gzip.GzipFile):
             return offset
 
 
-class LogWriter:
-    """Appends whole lines to the files below one root; one thread uses it.
-
-    A write that does not fit is taken back, so that no half line is left in the file.
-    """
-
-    _MAX_OPEN = 64
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._open: dict[str, int] = {}
-
-    def append(self, path: str, lines: bytes) -> int:
-        """Append complete lines; returns the file's size before.
-
-        Raises StorageFullError or StoreError, with nothing written.
-        """
-        try:
-            descriptor = self._descriptor(path)
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                lines = b"\n" + lines  # a crash left half a line: it keeps a line of its own
-            self._write(descriptor, lines, size)
-        except OSError as error:
-            kind = StorageFullError if error.errno in _NO_ROOM else StoreError
-            raise kind(f"{path} cannot be written: {error.strerror}") from error
-        return size
-
-    def take_back(self, path: str, size: int) -> None:
-        """Cut a file back to the size it had before an `append`, whatever it is called now."""
-        file = self._open.get(path, self._root / path)
-        with contextlib.suppress(OSError):
-            if os.stat(file).st_size > size:
-                os.truncate(file, size)
-
-    def close(self) -> None:
-        """Close every file."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
-    @staticmethod
-    def _write(descriptor: int, content: bytes, size_before: int) -> None:
-        view = memoryview(content)
-        try:
-            while view:
-                view = view[os.write(descriptor, view) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, size_before)
-            raise
-
-    def _descriptor(self, path: str) -> int:
-        """An open file that still bears this name: logrotate may have moved it away."""
-        known = self._open.get(path)
-        if known is not None:
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(known), os.stat(self._root / path)):
-                    return known
-            os.close(self._open.pop(path))
-        if len(self._open) >= self._MAX_OPEN:
-            os.close(self._open.pop(next(iter(self._open))))
-        target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._open[path] = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-        return self._open[path]
+def _origin(path: str) -> str:
+    """The name a file had before it was rotated: app.log for app.log.1 and app.log-20260218."""
+    if path.endswith(".gz"):
+        return f"{_ROTATED.sub('', path.removesuffix('.gz'))}.gz"
+    return _ROTATED.sub("", path)
 
 
 def fingerprint(content: bytes) -> bytes:

@@ -10,7 +10,8 @@ import msgspec
 from mikroscope.alerter import Alerter
 from mikroscope.alerts import AlertPolicy
 from mikroscope.indexer import Indexer, Tally
-from mikroscope.logfiles import LogTree, LogWriter
+from mikroscope.logfiles import LogTree
+from mikroscope.logwriter import LogWriter
 from mikroscope.preflight import free_bytes, prepare_directory
 from mikroscope.query import MAX_LIMIT, Grouping, Query
 from mikroscope.settings import Settings, options

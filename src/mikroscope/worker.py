@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mikroscope.errors import IngestError, MikroScopeError
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.ingest import Lines
-from mikroscope.logfiles import LogWriter
+from mikroscope.logwriter import LogWriter
 
 logger = logging.getLogger(__name__)
 
