@@ -1,5 +1,6 @@
 """Changes of files are told within moments, where the system tells of them."""
 
+import os
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -98,6 +99,22 @@ def test_a_truncation_is_found(notices: Notices) -> None:
     """What the file held before is replaced."""
     notices.place.write("a.ndjson", lines(3))
     wait_until(lambda: notices.place.numbers() == [3])
+
+
+def test_a_name_that_is_not_utf8_does_not_end_the_watch(
+    notices: Notices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The watch begins anew, and later changes are told."""
+    (notices.place.tree.root / os.fsdecode(b"x\xff.ndjson")).write_bytes(b"{}\n")
+    wait_until(lambda: bool(caplog.messages))
+    numbers = iter(range(10, 100_000))
+
+    def is_told() -> bool:
+        notices.place.append("a.ndjson", lines(next(numbers)))
+        return "a.ndjson" in notices.seen
+
+    notices.seen.clear()
+    wait_until(is_told)
 
 
 def test_files_that_are_not_read_are_not_told(notices: Notices) -> None:

@@ -10,6 +10,7 @@ logger = logging.getLogger(__name__)
 
 _STEP_MS = 20
 _DEBOUNCE_MS = 100  # while changes keep coming, they are told at least this often
+_RESTART_S = 1.0
 _POLL_MS = 1_000  # how soon a stop is noticed while nothing changes
 
 
@@ -33,19 +34,27 @@ class Watcher:
             self._thread.join()
 
     def _run(self) -> None:
+        told = ""
+        while not self._stop.is_set():
+            try:
+                self._watch()
+            except (OSError, RuntimeError) as error:  # among others: a name that is not UTF-8
+                if told != str(error):
+                    logger.warning("changes are found at the ingest interval only: %s", error)
+                told = str(error)
+                self._stop.wait(_RESTART_S)
+
+    def _watch(self) -> None:
         from watchfiles import watch  # only a server needs it
 
-        try:
-            for changes in watch(
-                self._tree.root,
-                watch_filter=None,
-                debounce=_DEBOUNCE_MS,
-                step=_STEP_MS,
-                stop_event=self._stop,
-                rust_timeout=_POLL_MS,
-                raise_interrupt=False,
-            ):
-                paths = {self._tree.relative(path) for _, path in changes}
-                self._notice({path for path in paths if path and self._tree.concerns(path)})
-        except (OSError, RuntimeError) as error:
-            logger.warning("changes are found at the ingest interval only: %s", error)
+        for changes in watch(
+            self._tree.root,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=self._stop,
+            rust_timeout=_POLL_MS,
+            raise_interrupt=False,
+        ):
+            paths = {self._tree.relative(path) for _, path in changes}
+            self._notice({path for path in paths if path and self._tree.concerns(path)})
