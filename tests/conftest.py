@@ -41,6 +41,8 @@ def settings_in(directory: Path, **overrides: object) -> Settings:
         "db_path": directory / "data" / "mikroscope.db",
         "port": 0,
         "min_free_bytes": 0,
+        "db_retention_days": 0,  # records of tests are of any time
+        "db_audit_retention_days": 0,
     }
     return resolve_settings(env={}, overrides=given | overrides)
 

@@ -15,7 +15,7 @@ from mikroscope.errors import StoreError
 from mikroscope.indexer import BATCH_BYTES, Indexer, Tally
 from mikroscope.logfiles import LineReader, LogTree
 from mikroscope.query import Aggregate, Entry, Grouping, Page, Query
-from mikroscope.stores.base import Batch, Source, Store
+from mikroscope.stores.base import Batch, Cutoffs, Deleted, Rebuild, Source, Store
 from mikroscope.stores.sqlite import SqliteStore
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
@@ -121,6 +121,18 @@ class StoreWrapper:
     def purge(self, limit: int) -> bool:
         """As the store."""
         return self.inner.purge(limit)
+
+    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
+        """As the store."""
+        return self.inner.prune(cutoffs, position, limit)
+
+    def tidy(self) -> bool:
+        """As the store."""
+        return self.inner.tidy()
+
+    def rebuild(self) -> Rebuild:
+        """As the store."""
+        return self.inner.rebuild()
 
     def page(self, query: Query) -> Page:
         """As the store."""

@@ -11,11 +11,11 @@ PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
-    {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts"},
+    {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts", "chores"},
     {"stores", "stores.base", "stores.sqlite", "ingest", "alerter"},
     {"rotation"},
-    {"indexer"},
-    {"worker", "watcher"},
+    {"indexer", "retention"},
+    {"worker_state", "worker", "watcher", "rebuild", "maintenance"},
     {"service"},
     {"indexing", "server", "server.auth", "server.cors", "server.app", "server.run"},
     {"cli", "__init__"},
@@ -25,6 +25,7 @@ LEVELS = [
 CHAINS = [
     ["settings_values", "settings_sources", "settings"],
     ["stores.base", "stores.sqlite"],
+    ["worker_state", "worker"],
     ["server.auth", "server.cors", "server.app", "server.run"],
 ]
 SEE_SETTINGS = {"service", "indexing", "server.auth", "server.run", "cli", "__init__"}

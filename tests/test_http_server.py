@@ -363,6 +363,7 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
     queue = content["ingestEndpoint"].pop("queue")
     assert {name: set(v) if isinstance(v, dict) else None for name, v in content.items()} == {
         "ok": None,
+        "problems": None,
         "service": None,
         "uptimeSec": None,
         "ingest": {
@@ -381,6 +382,18 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
             *("enabled", "webhookUrl", "intervalMs", "windowMinutes", "errorThreshold"),
             *("noLogsThresholdMinutes", "cooldownMs", "webhookTimeoutMs"),
             *("webhookRetryAttempts", "webhookBackoffMs"),
+        },
+        "maintenance": {
+            *("running", "runs", "lastRunAt", "lastSuccessAt", "lastDurationMs", "lastError"),
+            *(
+                f"{what}Deleted{when}"
+                for what in (
+                    *("files", "normalFiles", "auditFiles"),
+                    *("entries", "normalEntries", "auditEntries", "fields"),
+                )
+                for when in ("LastRun", "Total")
+            ),
+            "vacuumRuns",
         },
         "retentionDays": {"db", "dbAudit", "logs", "logsAudit"},
         "backup": {"auditDirectory"},

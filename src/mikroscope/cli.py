@@ -109,20 +109,31 @@ def serve(**given: Any) -> int:
         while not stop.wait(timeout_s=1.0):
             if not server.is_alive():
                 raise MikroScopeError("the HTTP server has ended by itself; the log says why")
+    if server.lost_records:
+        raise MikroScopeError(f"{server.lost_records} queued records could not be written")
     return 0
 
 
 @cli.command()
 @setting_options(_INDEX_OPTIONS)
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Make the index anew from the log files, beside the old one, and put it in its place.",
+)
 @_version
-def index(**given: Any) -> None:
-    """Index what is new in the log files, once, and print a report."""
-    from mikroscope.indexing import index_once
+def index(rebuild: bool, **given: Any) -> None:
+    """Index what is new in the log files, once, and print a report.
+
+    This, and a rebuild too, may be done while a server runs on the same index.
+    """
+    from mikroscope.indexing import index_anew, index_once
+    from mikroscope.rebuild import index_report
 
     settings = _settings(given)
     started = datetime.now(UTC)
-    tally = index_once(settings, show_progress=sys.stderr.isatty())
-    _print({"report": _report(tally, started)})
+    tally = (index_anew if rebuild else index_once)(settings, sys.stderr.isatty())
+    _print({"report": index_report(tally, started, datetime.now(UTC))})
 
 
 def _filters(command: _Command) -> _Command:
@@ -221,17 +232,6 @@ def _ask(given: dict[str, Any], question: Callable[[Any], object]) -> None:
         _print(question(store))
     finally:
         store.close()
-
-
-def _report(tally: Any, started: datetime) -> dict[str, object]:
-    from mikroscope.ingest import receipt_time
-
-    return {
-        **msgspec.to_builtins(tally),
-        "startedAt": receipt_time(started),
-        "finishedAt": receipt_time(datetime.now(UTC)),
-        "mode": "full",
-    }
 
 
 def _print(content: object) -> None:

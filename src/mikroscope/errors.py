@@ -33,6 +33,14 @@ class StorageFullError(StoreError):
     """There is no room left to write; what was not acknowledged may be sent again."""
 
 
+class DamagedIndexError(StoreError):
+    """The index file is damaged: it is to be rebuilt from the log files."""
+
+
+class IndexFormatError(StoreError):
+    """The index was made by a version that keeps it in another format: it is to be rebuilt."""
+
+
 class QueryTimeoutError(StoreError):
     """A query took longer than its deadline and was stopped."""
 

@@ -34,6 +34,11 @@ class Tally(msgspec.Struct, rename="camel"):
             *(now - then for now, then in zip(_counts(self), _counts(earlier), strict=True))
         )
 
+    def add(self, other: "Tally") -> None:
+        """Count what somebody else has done."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def copy(self) -> "Tally":
         """The tally as it is now."""
         return Tally(*_counts(self))
@@ -96,7 +101,7 @@ class Indexer:
         """
         with self._taken_back_on_error():
             if self._purging:
-                self._purging = self._store.purge(PURGE_ENTRIES)
+                self._purge()
             else:
                 self._index_some(final)
 
@@ -122,6 +127,11 @@ class Indexer:
         others = dict.fromkeys(path for path in self._queue if path not in wanted)
         self._queue = {path: None for path in self._queue if path in wanted}
         return others
+
+    def take_over(self) -> None:
+        """Go on with the index as it is now, after it was replaced."""
+        self._last_sure = self.tally.copy()
+        self._unsure = True
 
     def indexed_bytes(self, path: str) -> int:
         """How far a file is indexed for sure."""
@@ -172,6 +182,12 @@ class Indexer:
             self._purging = self._purging or bool(changes.discarded)
         self._queue.update(dict.fromkeys(changes.readable))
         return True
+
+    def _purge(self) -> None:
+        try:
+            self._purging = self._store.purge(PURGE_ENTRIES)
+        except StaleBatchError:
+            self._reload()
 
     def _unfinished(self) -> list[str]:
         """Files that end in a line without its line end."""
@@ -239,8 +255,14 @@ class Indexer:
         checkpoint = self._checkpoint(source.checkpoint, chunk, reader)
         first = chunk.line - len(chunk.lines) + 1
         lines = self._parse(source.path, first, chunk.lines)
-        self.tally.records_inserted += batch.add(source, lines, checkpoint)
+        before = self._parsed()
+        inserted = batch.add(source, lines, checkpoint)
+        self.tally.records_inserted += inserted
+        self.tally.records_skipped += self._parsed() - before - inserted
         return msgspec.structs.replace(source, checkpoint=checkpoint)
+
+    def _parsed(self) -> int:
+        return self.tally.lines_scanned - self.tally.parse_errors
 
     def _checkpoint(self, before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
         head = before.head

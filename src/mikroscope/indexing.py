@@ -5,30 +5,50 @@ from contextlib import contextmanager
 
 from mikroscope.errors import MikroScopeError
 from mikroscope.indexer import Indexer, Tally
+from mikroscope.logfiles import LogTree
+from mikroscope.rebuild import Builder
 from mikroscope.service import open_tree
 from mikroscope.settings import Settings
-from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
 
 
 def index_once(settings: Settings, show_progress: bool) -> Tally:
     """Index what is new, also beside a running server. Raises MikroScopeError."""
-    tree = open_tree(settings)
-    if not tree.root.is_dir():
-        raise MikroScopeError(f"there is no directory {settings.logs_path}: name the logs' --logs")
+    tree = _tree(settings)
     store = SqliteStore(settings.db_path)
     try:
         indexer = Indexer(store, tree)
-        with _progress(indexer, show_progress) as steps:
-            for _ in steps:
-                pass
+        _watch(indexer.run(final=True), indexer, show_progress)
         return indexer.tally
     finally:
         store.close()
 
 
+def index_anew(settings: Settings, show_progress: bool) -> Tally:
+    """Make the index anew, also beside a running server. Raises MikroScopeError."""
+    tree = _tree(settings)
+    with begin_rebuild(settings.db_path) as rebuild:
+        builder = Builder(rebuild, tree, final=True)
+        _watch(builder.fill(), builder.indexer, show_progress)
+        return builder.swap().tally
+
+
+def _tree(settings: Settings) -> LogTree:
+    tree = open_tree(settings)
+    if not tree.root.is_dir():
+        raise MikroScopeError(f"there is no directory {settings.logs_path}: name the logs' --logs")
+    return tree
+
+
+def _watch(steps: Iterator[None], indexer: Indexer, show_progress: bool) -> None:
+    """Take all steps, with a progress bar if somebody watches."""
+    with _progress(steps, indexer, show_progress) as watched:
+        for _ in watched:
+            pass
+
+
 @contextmanager
-def _progress(indexer: Indexer, show: bool) -> Iterator[Iterator[None]]:
-    steps = indexer.run(final=True)
+def _progress(steps: Iterator[None], indexer: Indexer, show: bool) -> Iterator[Iterator[None]]:
     if not show:
         yield steps
         return

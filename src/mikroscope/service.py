@@ -9,11 +9,14 @@ import msgspec
 
 from mikroscope.alerter import Alerter
 from mikroscope.alerts import AlertPolicy
+from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.logfiles import LogTree
 from mikroscope.logwriter import LogWriter
+from mikroscope.maintenance import Maintainer, Removed, Retention
 from mikroscope.preflight import free_bytes, prepare_directory
 from mikroscope.query import MAX_LIMIT, Grouping, Query
+from mikroscope.rebuild import Rebuilder
 from mikroscope.settings import Settings, options
 from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
@@ -39,6 +42,7 @@ class Service:
         self._db_directory = settings.db_path.resolve().parent
         prepare_directory(self._db_directory, "database", settings.min_free_bytes)
         prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
+        _check_backup_directory(settings)
         self._started = time.monotonic()
         self.store: Store = SqliteStore(settings.db_path, alone=True)
         tree = open_tree(settings)
@@ -50,11 +54,20 @@ class Service:
             raise
         watched = not settings.disable_auto_ingest
         self._watcher = Watcher(tree, self.worker.notice) if watched else None
+        self.rebuilder = Rebuilder(
+            self.store,
+            lambda: open_tree(settings),
+            in_turn=self.worker.in_turn,
+            done=self.worker.count_rebuild,
+        )
+        self.maintainer = self._make_maintainer()
 
     def start(self, url: str) -> None:
         """Begin to index what is there, and to watch for more; `url` is what alerts name."""
-        self.worker.start()
+        # What is too old leaves before anything is read: what the files bring then stays for now.
+        self.worker.start(scan=False)
         self.alerter.start(url)
+        self.maintainer.start()
         if self._watcher is not None:
             self._watcher.start()
 
@@ -63,8 +76,29 @@ class Service:
         if self._watcher is not None:
             self._watcher.stop()
         self.alerter.stop()
+        self.maintainer.stop()
         self.worker.stop()
         self.store.close()
+
+    def give_up_rebuild(self) -> None:
+        """End a rebuild that is going on, so that nobody waits for it."""
+        self.rebuilder.stop()
+
+    def require_room(self) -> None:
+        """Raise StorageFullError while the disk of index or logs has less than its reserve."""
+        problem = self._lack_of_room()
+        if problem is not None:
+            raise StorageFullError(problem)
+
+    def problems(self) -> list[str]:
+        """What is wrong now, in words for whoever looks after the server."""
+        found = (
+            self._lack_of_room(),
+            self.worker.run.last_error,
+            self.worker.queue.last_error,
+            self.maintainer.state.last_error,
+        )
+        return list(dict.fromkeys(problem for problem in found if problem))
 
     @property
     def takes_ingest(self) -> bool:
@@ -75,7 +109,8 @@ class Service:
         """The payload of `/health`: counters and settings; the index itself is not asked."""
         settings = self.settings
         return {
-            "ok": True,
+            "ok": not (problems := self.problems()),
+            "problems": problems,
             "service": SERVICE_NAME,
             "uptimeSec": round(time.monotonic() - self._started, 3),
             "ingest": self._ingest_health(),
@@ -90,6 +125,7 @@ class Service:
             "ingestEndpoint": self._endpoint_health(),
             "alerting": self._alerting_health(),
             "alertPolicy": self._policy_health(),
+            "maintenance": self._maintenance_health(),
             "retentionDays": {
                 "db": settings.db_retention_days,
                 "dbAudit": settings.db_audit_retention_days,
@@ -99,6 +135,35 @@ class Service:
             "backup": {"auditDirectory": _path_text(settings.audit_backup_directory)},
             "storage": self._storage_health(),
         }
+
+    def _lack_of_room(self) -> str | None:
+        reserve = self.settings.min_free_bytes
+        for what, directory in (("logs", self.settings.logs_path), ("index", self._db_directory)):
+            free = free_bytes(directory)
+            if free is not None and free < reserve:
+                return (
+                    f"the disk of the {what} is nearly full: {directory} has {free} bytes free, "
+                    f"less than the {reserve} of --min-free-bytes"
+                )
+        return None
+
+    def _make_maintainer(self) -> Maintainer:
+        settings = self.settings
+        return Maintainer(
+            self.store,
+            open_tree(settings),
+            Retention(
+                entries=settings.db_retention_days,
+                audit_entries=settings.db_audit_retention_days,
+                files=settings.log_retention_days,
+                audit_files=settings.log_audit_retention_days,
+                backup=settings.audit_backup_directory,
+            ),
+            in_turn=self.worker.in_turn,
+            begun=self.worker.begin_scans,
+            interval_s=settings.maintenance_interval_ms / 1000,
+            clock_ms=_now_ms,
+        )
 
     def _make_alerter(self) -> Alerter:
         started_ms = _now_ms()
@@ -138,6 +203,20 @@ class Service:
             },
         }
 
+    def _maintenance_health(self) -> dict[str, object]:
+        state = self.maintainer.state
+        return {
+            "running": state.running,
+            "runs": state.runs,
+            "lastRunAt": _ms_text(state.last_run_ms),
+            "lastSuccessAt": _ms_text(state.last_success_ms),
+            "lastDurationMs": state.last_duration_ms,
+            "lastError": state.last_error,
+            **_removed_keys(state.last, "LastRun"),
+            **_removed_keys(state.total, "Total"),
+            "vacuumRuns": state.vacuum_runs,
+        }
+
     def _policy_health(self) -> dict[str, object]:
         policy: dict[str, object] = msgspec.to_builtins(self.alerter.policy)
         configured = policy["webhookUrl"] is not None
@@ -152,7 +231,7 @@ class Service:
             "lastSuccessAt": _time_text(run.last_success_at),
             "lastDurationMs": run.last_duration_ms,
             "lastError": run.last_error,
-            "lastMode": "incremental",
+            "lastMode": run.last_mode,
             **_tally_keys(run.last_run, "LastRun"),
             **_tally_keys(self.worker.tally, "Total"),
         }
@@ -184,6 +263,15 @@ class Service:
             "logsDirectoryFreeBytes": free_bytes(self.settings.logs_path),
             "minFreeBytes": self.settings.min_free_bytes,
         }
+
+
+def _check_backup_directory(settings: Settings) -> None:
+    backup = settings.audit_backup_directory
+    if backup is not None and backup.resolve().is_relative_to(settings.logs_path.resolve()):
+        raise ConfigurationError(
+            f"--audit-backup-dir: {backup} lies below the logs ({settings.logs_path}), where its "
+            "files would be indexed again: choose another directory"
+        )
 
 
 def _make_worker(settings: Settings, store: Store, tree: LogTree) -> Worker:
@@ -231,6 +319,19 @@ def _without_alert(key: str) -> str:
 def _tally_keys(tally: Tally, suffix: str) -> dict[str, int]:
     """recordsInsertedLastRun and so on."""
     counts: dict[str, int] = msgspec.to_builtins(tally)
+    return {f"{name}{suffix}": value for name, value in counts.items()}
+
+
+def _removed_keys(removed: Removed, suffix: str) -> dict[str, int]:
+    counts = {
+        "filesDeleted": removed.normal_files + removed.audit_files,
+        "normalFilesDeleted": removed.normal_files,
+        "auditFilesDeleted": removed.audit_files,
+        "entriesDeleted": removed.entries.entries,
+        "normalEntriesDeleted": removed.entries.normal_entries,
+        "auditEntriesDeleted": removed.entries.audit_entries,
+        "fieldsDeleted": removed.entries.field_values,
+    }
     return {f"{name}{suffix}": value for name, value in counts.items()}
 
 

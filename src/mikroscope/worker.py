@@ -9,12 +9,15 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from math import inf
 from typing import NamedTuple
 
+from mikroscope.chores import Chores, refused
 from mikroscope.errors import IngestError, MikroScopeError
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.ingest import Lines
 from mikroscope.logwriter import LogWriter
+from mikroscope.worker_state import QueueState, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ MAX_ROUND_BYTES = 4 << 20  # of requests that are committed together
 RETRY_S = 1.0  # after a failure to write or to index
 SCAN_SHARE = 50  # a look at the tree may take a fiftieth of the time at the most
 NOTICE_SHARE = 5
+STOP_PATIENCE_S = 5.0  # for records that cannot be written when it is to stop
 
 
 class Submission(NamedTuple):
@@ -30,29 +34,6 @@ class Submission(NamedTuple):
 
     lines: Lines
     done: "Future[None] | None"
-
-
-class RunState:
-    """What `/health` tells of the runs that keep the index up with the files; times in seconds."""
-
-    def __init__(self) -> None:
-        self.running = False
-        self.runs = 0
-        self.last_run_at: float | None = None
-        self.last_success_at: float | None = None
-        self.last_duration_ms: int | None = None
-        self.last_error: str | None = None
-        self.last_run = Tally()
-
-
-class QueueState:
-    """What `/health` tells of the queue."""
-
-    def __init__(self) -> None:
-        self.records_queued = 0
-        self.records_flushed = 0
-        self.last_error: str | None = None
-        self.last_flush_at: float | None = None
 
 
 class Worker:
@@ -84,22 +65,36 @@ class Worker:
         self._flush_at: float | None = None
         self._noticed: set[str] = set()
         self._stopping = False
+        self._stop_by = 0.0
+        self._drain_at = 0.0  # once it is to stop
+        self._chores = Chores(monotonic)
         self._next_scan: float | None = 0.0
         self._no_scan_before = 0.0
         self._retry_at = 0.0
         self._run_began: tuple[float, Tally] | None = None
         self.run = RunState()
         self.queue = QueueState()
+        self.lost_records = 0
+        """How many of the queue could not be written before the end."""
         self._thread = threading.Thread(target=self._loop, name="mikroscope-worker", daemon=True)
 
-    def start(self) -> None:
-        """Begin; the tree is looked at right away."""
+    def start(self, scan: bool = True) -> None:
+        """Begin; the tree is looked at right away, or else from `begin_scans` on."""
+        if not scan:
+            self._retry_at = inf
         self._thread.start()
+
+    def begin_scans(self) -> None:
+        """Look at the tree now, and then at the interval."""
+        with self._wake:
+            self._next_scan = self._retry_at = self._now()
+            self._wake.notify()
 
     def stop(self) -> None:
         """Write and index everything that was accepted, then end."""
         with self._wake:
             self._stopping = True
+            self._stop_by = self._now() + STOP_PATIENCE_S
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
@@ -130,6 +125,27 @@ class Worker:
         with self._wake:
             self._noticed |= paths
             self._wake.notify()
+
+    def in_turn(self, step: Callable[[], bool]) -> "Future[None]":
+        """Have `step` called in this thread, between other work, until it returns False.
+
+        The future is done then, or fails with what it has raised, or with StoreError at a stop.
+        """
+        with self._wake:
+            if self._stopping:
+                return refused()
+            self._wake.notify()
+            return self._chores.add(step)
+
+    def count_rebuild(self, tally: Tally) -> None:
+        """A rebuild of the index has come to its end; belongs to a step of `in_turn`."""
+        self._indexer.tally.add(tally)
+        self._indexer.take_over()
+        self.run.runs += 1
+        self.run.last_mode = "full"
+        self.run.last_run = tally
+        self.run.last_run_at = self.run.last_success_at = self._clock()
+        self.run.last_error = None
 
     def pending(self) -> tuple[int, int]:
         """How many batches, and records, are accepted and not written yet."""
@@ -165,6 +181,8 @@ class Worker:
             except Exception as error:
                 logger.exception("indexing failed")
                 self._failed(error)
+        with self._wake:
+            self._chores.drop()
         self._writer.close()
 
     def _wait(self) -> bool:
@@ -181,18 +199,23 @@ class Worker:
     def _delay(self) -> float | None:
         """Seconds until the next thing is due; None if nothing is."""
         now = self._now()
-        if self._waiting or (self._pending and self._stopping):
+        if self._waiting:
             return 0
+        if self._stopping:
+            return self._drain_at - now
         due = []
         if self._flush_at is not None:
             due.append(self._flush_at)
         if self._indexer.backlog:
             due.append(self._retry_at)
+        if (chore_at := self._chores.due()) is not None:
+            due.append(chore_at)
         if self._noticed:
             due.append(max(self._retry_at, self._no_scan_before))
         if self._next_scan is not None:
             due.append(max(self._retry_at, self._next_scan))
-        return min(due) - now if due else None
+        first = min(due, default=inf)
+        return None if first == inf else first - now
 
     def _work(self) -> None:
         """What was ingested, then the most urgent other thing that is due: neither starves."""
@@ -202,6 +225,8 @@ class Worker:
             self._write(submissions)
         if now >= self._retry_at and not self._stopping:
             self._keep_up(now)
+        if not self._stopping:
+            self._chores.do_one()
         self._end_run()
 
     def _keep_up(self, now: float) -> None:
@@ -254,6 +279,7 @@ class Worker:
         state.last_success_at = self._clock()
         state.last_duration_ms = round((self._now() - began) * 1000)
         state.last_error = None
+        state.last_mode = "incremental"
         state.last_run = self.tally.since(before)
 
     def _failed(self, error: Exception) -> None:
@@ -271,7 +297,8 @@ class Worker:
         """In the order of their arrival, no more than one transaction should hold."""
         with self._wake:
             flush_due = self._flush_at is not None and now >= self._flush_at
-            if not (self._waiting or flush_due or self._stopping):
+            drain_due = self._stopping and now >= self._drain_at
+            if not (self._waiting or flush_due or drain_due):
                 return []
             taken: list[Submission] = []
             size = 0
@@ -335,8 +362,9 @@ class Worker:
         kept = [one for one in group if one.done is None]
         if not kept:
             return
-        if self._stopping:
+        if self._stopping and self._now() >= self._stop_by:
             lost = sum(one.lines.accepted for one in kept)
+            self.lost_records += lost
             logger.error("%d queued records are lost, they cannot be written: %s", lost, error)
             return
         if self.queue.last_error != str(error):
@@ -345,4 +373,4 @@ class Worker:
         with self._wake:
             self._pending.extendleft(reversed(kept))
             self._pending_bytes += sum(len(one.lines.content) for one in kept)
-            self._flush_at = self._now() + RETRY_S
+            self._flush_at = self._drain_at = self._now() + RETRY_S

@@ -17,6 +17,7 @@ from mikroscope.alerts import url_to_test
 from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
 from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
 from mikroscope.query import parse_grouping, parse_query
+from mikroscope.rebuild import index_report
 from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
@@ -65,6 +66,7 @@ class _Routes:
             Route("/api/ingest", self.ingest, methods=["POST"]),
             Route("/api/logs", self.logs),
             Route("/api/logs/aggregate", self.aggregate),
+            Route("/api/reindex", self.reindex, methods=["POST"]),
             Route("/api/alerts/config", self.alert_config, methods=["GET", "PUT"]),
             Route("/api/alerts/test-webhook", self.test_webhook, methods=["POST"]),
         ]
@@ -82,6 +84,18 @@ class _Routes:
         query = parse_query(request.query_params)
         grouping = parse_grouping(request.query_params)
         return await to_thread.run_sync(lambda: _answer(self._store.aggregate(query, grouping)))
+
+    async def reindex(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        started = now_utc()
+        # A client that goes away does not stop it.
+        rebuilt = await asyncio.shield(to_thread.run_sync(self._service.rebuilder.run))
+        report = index_report(rebuilt.tally, started, now_utc())
+        reset = {
+            "entriesDeleted": rebuilt.replaced.entries,
+            "fieldsDeleted": rebuilt.replaced.field_values,
+        }
+        return _answer({"report": report, "reset": reset})
 
     async def alert_config(self, request: Request) -> Response:
         self._auth.require_api(request)
@@ -106,6 +120,7 @@ class _Routes:
                 404, "ingest is off: set ingest producers, or Basic auth, to switch it on"
             )
         producer = self._auth.require_producer(request)
+        self._service.require_room()
         body = await _read_body(request, self._max_body)
         received_at = receipt_time(now_utc())
         lines = await self._make_lines(request, body, producer, received_at)

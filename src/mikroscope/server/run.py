@@ -55,8 +55,14 @@ class RunningServer:
         if not self._closed.acquire(blocking=False):
             return
         self._uvicorn.should_exit = True
+        self._service.give_up_rebuild()
         self._thread.join()
         self._service.close()
+
+    @property
+    def lost_records(self) -> int:
+        """How many records that were answered with 202 could not be written before the end."""
+        return self._service.worker.lost_records
 
     def is_alive(self) -> bool:
         """Whether requests are still answered."""

@@ -1,6 +1,6 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -28,12 +28,17 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One file whose lines are indexed. `gone`: the file was deleted, its entries are kept."""
+    """One file whose lines are indexed.
+
+    `gone`: the file was deleted, its entries are kept. `holds_audit`: it has brought an audit
+    entry; the store keeps that by itself.
+    """
 
     id: int
     path: str
     checkpoint: Checkpoint
     gone: bool = False
+    holds_audit: bool = False
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -44,11 +49,39 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     fields: Fields
 
 
+class Cutoffs(msgspec.Struct, frozen=True):
+    """Entries older than these epoch milliseconds are to go; None keeps them for good."""
+
+    normal_ms: int | None
+    audit_ms: int | None
+
+
+class Deleted(msgspec.Struct):
+    """How much was deleted; `field_values` are the top-level fields of those entries."""
+
+    normal_entries: int = 0
+    audit_entries: int = 0
+    field_values: int = 0
+
+    def add(self, other: "Deleted") -> None:
+        """Count what else was deleted."""
+        self.normal_entries += other.normal_entries
+        self.audit_entries += other.audit_entries
+        self.field_values += other.field_values
+
+    @property
+    def entries(self) -> int:
+        """All of them."""
+        return self.normal_entries + self.audit_entries
+
+
 class Batch(Protocol):
     """Changes that become visible, and durable, together; made by one thread."""
 
     def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
-        """Entries of one source, and how far that brings it; returns how many.
+        """Entries of one source, and how far that brings it; returns how many were taken.
+
+        Entries that were pruned from the index that this one replaces are left out.
 
         The lines' `fields` are taken apart and cannot be used afterwards.
         Adding a (source, line) that is there already is a mistake of the caller.
@@ -93,6 +126,22 @@ class Store(Protocol):
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of discarded sources; False if there was none left."""
 
+    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
+        """Delete about `limit` entries that are too old, from a position on (0 is the first).
+
+        Returns what was deleted and the next position; None when all is done. Then sources that
+        are gone, and have no entry left, are forgotten.
+        """
+
+    def tidy(self) -> bool:
+        """Give a little room back to the file system; False if nothing is left to be done."""
+
+    def rebuild(self) -> "Rebuild":
+        """Begin to build an index anew, beside this one. Raises StoreError if that goes on already.
+
+        May be called from any thread.
+        """
+
     def page(self, query: Query) -> Page:
         """Entries, newest first, ties newest arrival first; `query.cursor` goes on behind a page.
 
@@ -110,3 +159,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of everything. Questions that still run are ended."""
+
+
+class Rebuild(Protocol):
+    """An index in the making that is to replace another one; belongs to one thread at a time."""
+
+    store: Store
+    """The new index; its sources are those of the old one, with nothing indexed yet."""
+
+    def swap(self, catch_up: Callable[[], None]) -> Deleted:
+        """Put the new index in the place of the old one; returns what was in that.
+
+        First `catch_up` is called, while nobody can write to the old index: what it leaves out
+        is found by nobody until it is indexed. Questions that run go on in the old one.
+        """
+
+    def close(self) -> None:
+        """Give it up, unless it was swapped in."""

@@ -1,5 +1,5 @@
 """The store that keeps the index in one SQLite file."""
 
-from mikroscope.stores.sqlite.store import SqliteStore
+from mikroscope.stores.sqlite.store import SqliteStore, begin_rebuild
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteStore", "begin_rebuild"]

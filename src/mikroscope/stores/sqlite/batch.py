@@ -1,6 +1,6 @@
 """A batch of changes, made ready in memory so that the transaction that writes it is short."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from time import time_ns
 
@@ -22,6 +22,10 @@ ACTIVE, GONE, DISCARDED = range(3)  # states of a source
 MINUTE_MS = 60_000
 
 
+WasPruned = Callable[[int, int, int, bool], bool]
+"""Whether a line of a source, with its time and audit, was pruned from the index before."""
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """An entry without its key."""
 
@@ -37,7 +41,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 class Preparation:
     """What batches of one store share: the dictionary in use, known names, the next source."""
 
-    def __init__(self, packer: Packer, next_source: int) -> None:
+    def __init__(
+        self, packer: Packer, next_source: int, was_pruned: WasPruned | None = None
+    ) -> None:
+        self.was_pruned = was_pruned
         self.packer = packer
         self.documents = Documents()
         self.next_source = next_source
@@ -53,6 +60,8 @@ class SqliteBatch:
         self.rows: list[Row] = []
         self.minutes: dict[tuple[int, str, bool], int] = {}
         self.sources: dict[int, tuple[Source, int]] = {}
+        self.audit_sources: set[int] = set()
+        self.field_values = 0
 
     @property
     def records(self) -> int:
@@ -60,7 +69,7 @@ class SqliteBatch:
         return len(self.rows)
 
     def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
-        """Entries of one source, and how far that brings it; returns how many."""
+        """Entries of one source, and how far that brings it; returns how many were taken."""
         before, lines = len(self.rows), iter(lines)
         wants_sample = self.preparation.packer.wants_sample
         waiting = list(islice(lines, SAMPLE_LINES)) if wants_sample else []
@@ -104,12 +113,17 @@ class SqliteBatch:
         pack, dictionary = packer.current.pack, packer.current.number
         rows, minutes, number = self.rows, self.minutes, source.id
         path_is_audit, now_ms = is_audit_path(source.path), time_ns() // 1_000_000
-        first, raw_bytes, packed_bytes = len(rows), 0, 0
+        was_pruned = self.preparation.was_pruned
+        first, raw_bytes, packed_bytes, field_values, any_audit = len(rows), 0, 0, 0, False
         for line in lines:
             fields, raw = line.fields, line.raw
             time_ms, time_field = time_of(fields) or (now_ms, None)
             level = level_of(fields)
             audit = audit_of(fields, path_is_audit)
+            any_audit |= audit
+            if was_pruned is not None and was_pruned(number, line.number, time_ms, audit):
+                continue
+            field_values += len(fields)
             if not 0 <= time_ms <= MAX_MS:
                 time_ms = clamp(time_ms)
             elif time_field is not None:
@@ -124,6 +138,9 @@ class SqliteBatch:
             if not len(rows) % SAMPLE_EVERY:
                 packer.observe([raw])
         packer.count(len(rows) - first, raw_bytes, packed_bytes)
+        self.field_values += field_values
+        if any_audit:
+            self.audit_sources.add(number)
 
 
 def _without_time(line: Line) -> bytes:

@@ -24,9 +24,10 @@ from mikroscope.records import (
     parse_line,
     time_of,
 )
+from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
 from mikroscope.stores.sqlite.plans import Plan, encode_cursor, make_plans, matches
-from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader
+from mikroscope.stores.sqlite.schema import KEY_BITS, file_identity, open_reader, require_index
 from mikroscope.timestamps import format_time, parse_iso
 
 _CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
@@ -58,7 +59,10 @@ class Connection:
     """One reading connection; a question runs inside `snapshot`, in one thread."""
 
     def __init__(self, path: Path) -> None:
-        self.sql = open_reader(path)
+        require_index(path)
+        with files.opening(path):
+            self.identity = file_identity(path)
+            self.sql = open_reader(path)
         self._dictionaries: dict[int, Dictionary] = {0: Dictionary(0, b"")}
         self._deadline = inf
         self.sql.set_progress_handler(self._is_late, _CHECK_EVERY)
@@ -172,6 +176,8 @@ class Readers:
         with self._free:
             try:
                 return self._ask(question)
+            except files.DAMAGE as error:
+                raise files.damaged(self._path, error) from error
             except apsw.Error as error:
                 raise StoreError(f"the index cannot be read: {error}") from error
 
@@ -197,9 +203,17 @@ class Readers:
         with self._lock:
             if self._closed:
                 raise StoreError("the index is closed")
+            self._drop_replaced()
             connection = self._idle.pop() if self._idle else Connection(self._path)
             self._busy.append(connection)
             return connection
+
+    def _drop_replaced(self) -> None:
+        """Close what reads an index in whose place another one was put."""
+        identity = file_identity(self._path)
+        for connection in [one for one in self._idle if one.identity != identity]:
+            self._idle.remove(connection)
+            connection.sql.close()
 
     def _give_back(self, connection: Connection) -> None:
         with self._lock:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import apsw
 
-from mikroscope.errors import StoreError
+from mikroscope.errors import IndexFormatError, StoreError
 
 # Raise it whenever a table or a term changes: an older index is then rebuilt from the files.
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
 # An entry's key is its time: epoch milliseconds, then its place among those of one millisecond,
@@ -40,10 +40,12 @@ CREATE TABLE sources(
     id INTEGER PRIMARY KEY, path TEXT NOT NULL, state INTEGER NOT NULL,
     offset INTEGER NOT NULL, line INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
     device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, first_key INTEGER NOT NULL, last_key INTEGER NOT NULL);
+    mtime_ns INTEGER NOT NULL, holds_audit INTEGER NOT NULL,
+    first_key INTEGER NOT NULL, last_key INTEGER NOT NULL);
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0);
+INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0), ('field_values', 0),
+    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0);
 INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20}), ('automerge', 8);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -55,9 +57,18 @@ def clamp(milliseconds: int) -> int:
     return min(max(milliseconds, 0), MAX_MS)
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path; None if there is none. A rebuilt index is another file."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def open_writer(path: Path) -> apsw.Connection:
     """The connection that writes; makes the file and its tables where there are none."""
-    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         if connection.pragma("user_version") == 0 and not connection.pragma("schema_version"):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -77,13 +88,17 @@ def open_writer(path: Path) -> apsw.Connection:
     return connection
 
 
-def open_reader(path: Path) -> apsw.Connection:
-    """A connection that only reads. Raises StoreError if there is no index at `path`."""
+def require_index(path: Path) -> None:
+    """Raise StoreError if there is nothing at `path`."""
     if not path.exists():
         raise StoreError(
             f"there is no index at {path}; make one with 'mikroscope index' or 'mikroscope serve'"
         )
-    connection = _connect(path, apsw.SQLITE_OPEN_READONLY)
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """A connection that only reads. Raises StoreError if `path` is no index of this version."""
+    connection = connect(path, apsw.SQLITE_OPEN_READONLY)
     connection.execute("PRAGMA cache_size = -8000")
     check_version(connection, path)
     return connection
@@ -95,13 +110,14 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
         raise StoreError(f"{path} is an SQLite file, but not an index of MikroScope")
     version = connection.pragma("user_version")
     if version != VERSION:
-        raise StoreError(
+        raise IndexFormatError(
             f"{path} has index format {version}, expected {VERSION}: "
-            "delete it, it is made anew from the log files"
+            "rebuild it with 'mikroscope index --rebuild', or start a server, which does that"
         )
 
 
-def _connect(path: Path, flags: int) -> apsw.Connection:
+def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
+    """A connection that waits for others that write."""
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(15_000)
     return connection

@@ -1,20 +1,19 @@
 """The Store protocol on one SQLite file: a writer for one thread, readers for all others."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
 from pathlib import Path
 
-import apsw
-
-from mikroscope.errors import MikroScopeError, StorageFullError, StoreError
+from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
 from mikroscope.query import Aggregate, Grouping, Page, Query
-from mikroscope.stores.base import Batch, Source
-from mikroscope.stores.sqlite import aggregates
-from mikroscope.stores.sqlite.batch import SqliteBatch
+from mikroscope.stores.base import Batch, Cutoffs, Deleted, Rebuild, Source
+from mikroscope.stores.sqlite import aggregates, files
+from mikroscope.stores.sqlite.batch import SqliteBatch, WasPruned
 from mikroscope.stores.sqlite.reader import Connection, Readers
+from mikroscope.stores.sqlite.rebuilding import OldIndex, SqliteRebuild, clean_up
+from mikroscope.stores.sqlite.schema import file_identity
 from mikroscope.stores.sqlite.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 QUERY_TIMEOUT_S = 30.0
 READERS = 4
@@ -24,7 +23,8 @@ class SqliteStore:
     """An index file. With `write` false it must exist and is only read.
 
     With `alone` the file belongs to this process as long as the store is open: a second one
-    that asks for the same is refused. Single batches of other processes remain possible.
+    that asks for the same is refused. Single batches of other processes remain possible, and
+    so does a rebuild. An index that is damaged, or of another format, is set aside then.
     """
 
     def __init__(
@@ -34,17 +34,22 @@ class SqliteStore:
         write: bool = True,
         alone: bool = False,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        was_pruned: WasPruned | None = None,
     ) -> None:
         self._path = path
         self._lock: int | None = None
         self._writer: Writer | None = None
+        self._was_pruned = was_pruned
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
         if alone:
-            self._lock = _lock(path)
+            self._lock = files.lock(path)
         try:
-            with _translated(path):
-                self._writer = Writer(path) if write else None
+            if alone:
+                clean_up(path)
+                self._writer = self._open_whole()
+            elif write:
+                self._writer = self._open_writer()
         except BaseException:
             self._unlock()
             raise
@@ -52,8 +57,12 @@ class SqliteStore:
 
     def sources(self) -> list[Source]:
         """Every source that was not discarded, as last committed."""
-        with _translated(self._path):
-            return self._writing.sources()
+        with files.translated(self._path):
+            writer = self._writing
+            if file_identity(self._path) != writer.identity:
+                writer.close()
+                self._writer = writer = self._open_writer()
+            return writer.sources()
 
     def batch(self) -> Batch:
         """Begin a batch."""
@@ -63,13 +72,27 @@ class SqliteStore:
         """Write a batch, all or nothing."""
         if not isinstance(batch, SqliteBatch):
             raise TypeError(f"{batch!r} was not begun by this store")
-        with _translated(self._path):
+        with files.translated(self._path):
             self._writing.commit(batch, wait)
 
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of discarded sources; False if there was none left."""
-        with _translated(self._path):
+        with files.translated(self._path):
             return self._writing.purge(limit)
+
+    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
+        """Delete about `limit` entries that are too old, from a position on."""
+        with files.translated(self._path):
+            return self._writing.prune(cutoffs, position, limit)
+
+    def tidy(self) -> bool:
+        """Give a little room back to the file system; False if nothing is left to be done."""
+        with files.translated(self._path):
+            return self._writing.tidy()
+
+    def rebuild(self) -> Rebuild:
+        """Begin to build an index anew, beside this one."""
+        return begin_rebuild(self._path)
 
     def page(self, query: Query) -> Page:
         """One page of entries, newest first."""
@@ -87,7 +110,7 @@ class SqliteStore:
 
     def size_bytes(self) -> int:
         """The size of the file and of its write-ahead log."""
-        paths = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        paths = (self._path, files.beside(self._path, "-wal"))
         return sum(path.stat().st_size for path in paths if path.exists())
 
     def close(self) -> None:
@@ -97,48 +120,67 @@ class SqliteStore:
             self._writer.close()
         self._unlock()
 
+    def seal(self) -> None:
+        """Close, with all that was written in the one file."""
+        with files.translated(self._path):
+            self._writing.empty_log()
+        self.close()
+
     @property
     def _writing(self) -> Writer:
         if self._writer is None:
             raise StoreError(f"{self._path} was opened for reading only")
         return self._writer
 
+    def _open_writer(self, probe: bool = False) -> Writer:
+        with files.translated(self._path), files.opening(self._path):
+            writer = Writer(self._path, self._was_pruned)
+            try:
+                if probe:
+                    writer.probe()
+            except BaseException:
+                writer.close()
+                raise
+            return writer
+
+    def _open_whole(self) -> Writer:
+        """Open the index, or, if it cannot be used any more, a new one in its place."""
+        try:
+            if files.is_marked_damaged(self._path) and self._path.exists():
+                raise DamagedIndexError(f"the index {self._path} is damaged")
+            return self._open_writer(probe=True)
+        except DamagedIndexError as error:
+            if not files.may_be_an_index(self._path):
+                raise StoreError(f"{self._path} is not an index: {error.__cause__}") from error
+            self._set_aside("damaged", error)
+        except IndexFormatError as error:
+            self._set_aside("old-format", error)
+        return self._open_writer()
+
+    def _set_aside(self, why: str, error: StoreError) -> None:
+        with files.replacing(self._path):
+            aside = files.set_aside(self._path, why)
+        logger.error("%s; it is kept as %s, and a new one is made from the log files", error, aside)
+
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            files.unlock(self._lock)
             self._lock = None
+
+
+def begin_rebuild(path: Path) -> SqliteRebuild:
+    """Build the index at `path` anew; it need not exist. Raises StoreError if somebody else does.
+
+    Only what is not MikroScope's is refused.
+    """
+
+    def make_store(new: Path, old: OldIndex) -> SqliteStore:
+        SqliteStore(new).close()
+        old.seed(new)
+        return SqliteStore(new, was_pruned=old.was_pruned)
+
+    return SqliteRebuild(path, make_store)
 
 
 def _count(connection: Connection) -> int:
     return int(connection.sql.execute("SELECT total(entries) FROM minutes").get)
-
-
-def _lock(path: Path) -> int:
-    """Hold `<db>.lock`; the system lets go of it when the process ends, however it ends."""
-    name = path.with_name(f"{path.name}.lock")
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o640)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise StoreError(
-            f"another MikroScope server (process {holder or 'unknown'}) uses {path}: "
-            "stop it, or give this one another --db"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except MikroScopeError:
-        raise
-    except (apsw.FullError, apsw.IOError) as error:
-        raise StorageFullError(f"{path} cannot be written: {error}") from error
-    except (apsw.Error, OSError) as error:
-        raise StoreError(f"{path} cannot be used: {error}") from error

@@ -1,4 +1,4 @@
-"""The one connection that writes: commits batches, and deletes."""
+"""The one connection that writes: commits batches, and has entries deleted."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,23 +12,24 @@ from msgspec import structs
 
 from mikroscope.errors import StaleBatchError
 from mikroscope.records import level_of, parse_line, time_of
-from mikroscope.stores.base import Checkpoint, Source
-from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.batch import DISCARDED, GONE, MINUTE_MS, Preparation, Row, SqliteBatch
+from mikroscope.stores.base import Checkpoint, Cutoffs, Deleted, Source
+from mikroscope.stores.sqlite import deletion, terms
+from mikroscope.stores.sqlite.batch import DISCARDED, GONE, Preparation, Row, SqliteBatch, WasPruned
 from mikroscope.stores.sqlite.keys import assign_keys
 from mikroscope.stores.sqlite.packing import Dictionary, Packer, put_time
-from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, open_writer
+from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, file_identity, open_writer
 
-_PURGE_WINDOW = 20_000  # rows looked at in one step of a purge
-_SOURCE_COLUMNS = "id, path, state, offset, line, head, tail, device, inode, size, mtime_ns"
+_SOURCE_COLUMNS = (
+    "id, path, state, offset, line, head, tail, device, inode, size, mtime_ns, holds_audit"
+)
 _PUT_SOURCE = f"""
 INSERT INTO sources({_SOURCE_COLUMNS}, first_key, last_key)
-VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     offset = excluded.offset, line = excluded.line, head = excluded.head, tail = excluded.tail,
     device = excluded.device, inode = excluded.inode, size = excluded.size,
-    mtime_ns = excluded.mtime_ns, first_key = min(first_key, excluded.first_key),
-    last_key = max(last_key, excluded.last_key)
+    mtime_ns = excluded.mtime_ns, holds_audit = max(holds_audit, excluded.holds_audit),
+    first_key = min(first_key, excluded.first_key), last_key = max(last_key, excluded.last_key)
 """
 # One statement writes all rows of a batch, without Python: a carray is read by SQLite itself. It
 # holds one value a row, so the columns stand in it side by side.
@@ -44,12 +45,23 @@ INSERT INTO terms(rowid, document)
 SELECT CAST(substr(value, 1, 16) AS INTEGER), substr(value, 17) FROM carray(?)
 """
 
+_PROBES = (
+    "SELECT * FROM entries ORDER BY key DESC LIMIT 1",
+    "SELECT * FROM entries ORDER BY key LIMIT 1",
+    "SELECT * FROM minutes ORDER BY minute DESC LIMIT 1",
+    "SELECT rowid FROM terms WHERE terms MATCH 'a' ORDER BY rowid DESC LIMIT 1",
+    "SELECT * FROM levels",
+)
+
 
 class Writer:
     """Owns the writing connection. Every method belongs to the one thread that writes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, was_pruned: WasPruned | None = None) -> None:
+        self._was_pruned = was_pruned
+        self._path = path
         self._connection = open_writer(path)
+        self.identity = file_identity(path)
         self._committer = ThreadPoolExecutor(1, "mikroscope-commit")
         self._committing: Future[object] | None = None
         self._spill_ms = 0
@@ -104,27 +116,28 @@ class Writer:
 
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of a discarded source, and at last the source."""
+        with self._deleting() as deleter:
+            return deletion.purge(self._connection, deleter, limit)
+
+    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
+        """Delete about `limit` entries that are too old, from a key on."""
+        with self._deleting() as deleter:
+            return deletion.prune(self._connection, deleter, cutoffs, position, limit)
+
+    def tidy(self) -> bool:
+        """Give a little room back to the file system."""
+        with self._deleting():
+            return deletion.tidy(self._connection)
+
+    def probe(self) -> None:
+        """Read a little of everything. Raises apsw.CorruptError where that shows damage."""
+        for question in _PROBES:
+            self._connection.execute(question).fetchall()
+
+    def empty_log(self) -> None:
+        """Write everything into the one file."""
         self.settle()
-        found: Any = self._connection.execute(
-            "SELECT id, first_key, last_key FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
-        ).fetchone()
-        if found is None:
-            return False
-        source, first, last = found
-        with self._transaction():
-            window: Any = self._connection.execute(
-                "SELECT key, source FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
-                (first, last, _PURGE_WINDOW),
-            ).fetchall()
-            keys = [key for key, of_source in window if of_source == source][:limit]
-            self._delete(keys)
-            if len(keys) == limit:
-                self._set_first_key(source, keys[-1] + 1)
-            elif len(window) == _PURGE_WINDOW:
-                self._set_first_key(source, window[-1][0] + 1)
-            else:
-                self._connection.execute("DELETE FROM sources WHERE id = ?", (source,))
-        return True
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close the connection."""
@@ -137,10 +150,14 @@ class Writer:
     # --- inside a transaction ---------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _deleting(self) -> Iterator[deletion.Deleter]:
+        """A transaction of its own. Raises StaleBatchError if the index was replaced."""
+        self.settle()
         with self._rollback_on_error():
             self._connection.execute("BEGIN IMMEDIATE")
-            yield
+            self._check_not_replaced()
+            documents = self._preparation.documents
+            yield deletion.Deleter(self._connection, self._dictionary, documents)
             self._connection.execute("COMMIT")
 
     @contextmanager
@@ -159,6 +176,9 @@ class Writer:
         rows = sorted(batch.rows, key=attrgetter("time_ms"))
         keys, spilled = assign_keys(self._connection, [row.time_ms for row in rows])
         self._write_names()
+        self._connection.execute(
+            "UPDATE meta SET value = value + ? WHERE name = 'field_values'", (batch.field_values,)
+        )
         for position in spilled:
             rows[position] = self._spill(rows[position], keys[position], batch)
         execute_many(
@@ -216,42 +236,14 @@ class Writer:
             first.setdefault(row.source, key)
             last[row.source] = key
         return [
-            (*_source_row(source, state), first.get(number, MAX_KEY), last.get(number, 0))
+            (
+                *_source_row(source, state),
+                number in batch.audit_sources,
+                first.get(number, MAX_KEY),
+                last.get(number, 0),
+            )
             for number, (source, state) in batch.sources.items()
         ]
-
-    def _delete(self, keys: list[int]) -> None:
-        minutes: dict[tuple[int, str, int], int] = {}
-        documents = []
-        for key in keys:
-            minute, document = self._undo(key)
-            minutes[minute] = minutes.get(minute, 0) + 1
-            documents.append((key, document))
-        execute_many = self._connection.executemany
-        execute_many("INSERT INTO terms(terms, rowid, document) VALUES('delete', ?, ?)", documents)
-        execute_many("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
-        where = "minute = ? AND level = ? AND audit = ?"
-        execute_many(
-            f"UPDATE minutes SET entries = entries - ? WHERE {where}",  # noqa: S608
-            [(entries, *minute) for minute, entries in minutes.items()],
-        )
-        execute_many(
-            f"DELETE FROM minutes WHERE {where} AND entries <= 0",  # noqa: S608
-            list(minutes),
-        )
-
-    def _undo(self, key: int) -> tuple[tuple[int, str, int], bytes]:
-        """The minute in which an entry is counted, and its document."""
-        row: Any = self._connection.execute(
-            "SELECT audit, dictionary, data FROM entries WHERE key = ?", (key,)
-        ).fetchone()
-        audit, number, data = row
-        raw = put_time(self._dictionary(number).unpack(data), key >> KEY_BITS)
-        fields, _ = parse_line(raw)
-        time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
-        level = level_of(fields)
-        document = self._preparation.documents.make(fields, level, bool(audit), time_field)
-        return (clamp(time_ms) // MINUTE_MS, level, audit), document
 
     def _dictionary(self, number: int) -> Dictionary:
         """Also one that another process has trained meanwhile."""
@@ -260,9 +252,6 @@ class Writer:
             content: Any = self._connection.execute(select, (number,)).get
             self._dictionaries[number] = Dictionary(number, content)
         return self._dictionaries[number]
-
-    def _set_first_key(self, source: int, key: int) -> None:
-        self._connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (key, source))
 
     def _set_meta(self, name: str, value: int) -> None:
         self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
@@ -280,10 +269,15 @@ class Writer:
         self._spill_ms = meta["spill_ms"]
         self._dictionaries = {one.number: one for one in [Dictionary(0, b""), *dictionaries]}
         packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
-        self._preparation = Preparation(packer, meta["next_source"])
+        self._preparation = Preparation(packer, meta["next_source"], self._was_pruned)
+
+    def _check_not_replaced(self) -> None:
+        if file_identity(self._path) != self.identity:
+            raise StaleBatchError(f"{self._path} was replaced")
 
     def _check_alone(self, batch: SqliteBatch) -> None:
         """Raise StaleBatchError if another connection has committed since the batch was begun."""
+        self._check_not_replaced()
         loaded = batch.preparation is self._preparation
         if not loaded or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
@@ -303,7 +297,7 @@ def _in_bulk(
 
 
 def _source(row: tuple[Any, ...]) -> Source:
-    number, path, state, offset, line, head, tail, device, inode, size, mtime_ns = row
+    number, path, state, offset, line, head, tail, device, inode, size, mtime_ns, audit = row
     checkpoint = Checkpoint(
         offset=offset,
         line=line,
@@ -314,7 +308,7 @@ def _source(row: tuple[Any, ...]) -> Source:
         size=size,
         mtime_ns=mtime_ns,
     )
-    return Source(number, path, checkpoint, state == GONE)
+    return Source(number, path, checkpoint, state == GONE, bool(audit))
 
 
 def _source_row(source: Source, state: int) -> tuple[object, ...]:

@@ -1,0 +1,138 @@
+"""Builds the index anew from the log files, beside the old one, and puts it in its place."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from mikroscope.errors import StoreError
+from mikroscope.indexer import Indexer, Tally
+from mikroscope.ingest import receipt_time
+from mikroscope.logfiles import LogTree
+from mikroscope.stores.base import Deleted, Rebuild, Store
+
+_FEW_RECORDS = 2_000  # what may be left to be read while nobody can write to the old index
+_MAX_ROUNDS = 20
+
+
+class Rebuilt(NamedTuple):
+    """What went into the new index, and what was in the old one."""
+
+    tally: Tally
+    replaced: Deleted
+
+
+def index_report(tally: Tally, started: datetime, finished: datetime) -> dict[str, object]:
+    """What `mikroscope index` and `POST /api/reindex` tell of a run."""
+    return {
+        **msgspec.to_builtins(tally),
+        "startedAt": receipt_time(started),
+        "finishedAt": receipt_time(finished),
+        "mode": "full",
+    }
+
+
+class Builder:
+    """Fills a new index; belongs to one thread at a time."""
+
+    def __init__(self, rebuild: Rebuild, tree: LogTree, *, final: bool = False) -> None:
+        self._rebuild = rebuild
+        self._final = final
+        self.indexer = Indexer(rebuild.store, tree)
+
+    def fill(self) -> Iterator[None]:
+        """Read all there is, and then what has come meanwhile, until that is little."""
+        for _ in range(_MAX_ROUNDS):
+            before = self.indexer.tally.records_inserted
+            yield from self.indexer.run(self._final)
+            if self.indexer.tally.records_inserted - before < _FEW_RECORDS:
+                return
+
+    def swap(self) -> Rebuilt:
+        """Read the rest, and put the new index in the place of the old one."""
+        replaced = self._rebuild.swap(self._catch_up)
+        return Rebuilt(self.indexer.tally.copy(), replaced)
+
+    def _catch_up(self) -> None:
+        for _ in self.indexer.run(self._final):
+            pass
+
+
+class Rebuilder:
+    """Rebuilds a server's index, once at a time, while everything else goes on.
+
+    `in_turn` has a step called by the thread that writes, until it returns False; `done` is told
+    there of what went into the index.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        make_tree: Callable[[], LogTree],
+        *,
+        in_turn: Callable[[Callable[[], bool]], "Future[None]"],
+        done: Callable[[Tally], None],
+    ) -> None:
+        self._store = store
+        self._make_tree = make_tree
+        self._in_turn = in_turn
+        self._done = done
+        self._lock = threading.Lock()
+        self._running: Future[Rebuilt] | None = None
+        self._stopping = False
+
+    def run(self) -> Rebuilt:
+        """Rebuild, or wait for the rebuild that is going on. Raises MikroScopeError."""
+        with self._lock:
+            running = self._running
+            mine: Future[Rebuilt] = Future()
+            if running is None:
+                self._running = mine
+        if running is not None:
+            return running.result()
+        try:
+            mine.set_result(self._rebuild())
+        except BaseException as error:
+            mine.set_exception(error)
+        finally:
+            with self._lock:
+                self._running = None
+        return mine.result()
+
+    def stop(self) -> None:
+        """Give up a rebuild that is going on; returns when the old index is all there is."""
+        self._stopping = True
+        with self._lock:
+            running = self._running
+        if running is not None:
+            running.exception()
+
+    def _rebuild(self) -> Rebuilt:
+        rebuild = self._store.rebuild()
+        try:
+            builder = Builder(rebuild, self._make_tree())
+            for _ in builder.fill():
+                self._check()
+            return self._swap(builder)
+        finally:
+            rebuild.close()
+
+    def _swap(self, builder: Builder) -> Rebuilt:
+        found: list[Rebuilt] = []
+
+        def step() -> bool:
+            self._check()
+            self._store.sources()  # what is being written is complete then
+            found.append(builder.swap())
+            self._done(found[0].tally)
+            return False
+
+        self._in_turn(step).result()
+        return found[0]
+
+    def _check(self) -> None:
+        if self._stopping:
+            raise StoreError("the server is stopping: the index stays as it was")

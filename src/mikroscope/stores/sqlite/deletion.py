@@ -1,0 +1,178 @@
+"""Deletes entries: those of discarded sources, those that are too old, and the room they took."""
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from mikroscope.records import level_of, parse_line, time_of
+from mikroscope.stores.base import Cutoffs, Deleted
+from mikroscope.stores.sqlite.batch import DISCARDED, GONE, MINUTE_MS
+from mikroscope.stores.sqlite.packing import Dictionary, put_time
+from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp
+from mikroscope.stores.sqlite.terms import Documents
+
+_WINDOW = 20_000  # rows looked at in one step
+# The inverted index lets go of room only when its parts are merged: worth it after this share.
+_MERGE_AFTER_SHARE = 0.1
+_MERGE_PAGES = 100
+_VACUUM_PAGES = 250
+
+
+def purge(connection: apsw.Connection, deleter: "Deleter", limit: int) -> bool:
+    """Delete up to `limit` entries of a discarded source, and at last the source.
+
+    False if there is no such source.
+    """
+    found: Any = connection.execute(
+        "SELECT id, first_key, last_key FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
+    ).fetchone()
+    if found is None:
+        return False
+    source, first, last = found
+    window: Any = connection.execute(
+        "SELECT key, source FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
+        (first, last, _WINDOW),
+    ).fetchall()
+    keys = [key for key, of_source in window if of_source == source][:limit]
+    deleter.delete(keys)
+    if len(keys) < limit and len(window) < _WINDOW:
+        connection.execute("DELETE FROM sources WHERE id = ?", (source,))
+        return True
+    reached = keys[-1] if len(keys) == limit else window[-1][0]
+    connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (reached + 1, source))
+    return True
+
+
+def prune(
+    connection: apsw.Connection, deleter: "Deleter", cutoffs: Cutoffs, position: int, limit: int
+) -> tuple[Deleted, int | None]:
+    """Delete about `limit` entries that are too old, from a key on; and the next key."""
+    normal_end, audit_end = _end(cutoffs.normal_ms), _end(cutoffs.audit_ms)
+    if not position:
+        _remember(connection, cutoffs)
+    end = max(normal_end, audit_end)
+    window: Any = connection.execute(
+        "SELECT key, audit FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+        (position, end, _WINDOW),
+    ).fetchall()
+    keys = [key for key, audit in window if key < (audit_end if audit else normal_end)][:limit]
+    deleted = deleter.delete(keys)
+    if len(keys) == limit:
+        return deleted, int(keys[-1]) + 1
+    if len(window) == _WINDOW:
+        return deleted, int(window[-1][0]) + 1
+    connection.execute(
+        "DELETE FROM sources WHERE state = ? AND last_key < ?", (GONE, min(normal_end, audit_end))
+    )
+    return deleted, None
+
+
+def tidy(connection: apsw.Connection) -> bool:
+    """Give a little room back; False if nothing is left to be done."""
+    if _merge_some(connection):
+        return True
+    free = connection.pragma("freelist_count")
+    if not free:
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    return bool(connection.pragma("freelist_count") < free)
+
+
+class Deleter:
+    """Takes entries out of every table; inside a transaction of its caller's."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        dictionary: Callable[[int], Dictionary],
+        documents: Documents,
+    ) -> None:
+        self._connection = connection
+        self._dictionary = dictionary
+        self._documents = documents
+
+    def delete(self, keys: list[int]) -> Deleted:
+        """Delete the entries with these keys; returns what they were."""
+        deleted = Deleted()
+        minutes: dict[tuple[int, str, int], int] = {}
+        documents = []
+        for key in keys:
+            minute, document, field_values = self._undo(key)
+            minutes[minute] = minutes.get(minute, 0) + 1
+            documents.append((key, document))
+            deleted.field_values += field_values
+        deleted.audit_entries = sum(n for (_, _, audit), n in minutes.items() if audit)
+        deleted.normal_entries = len(keys) - deleted.audit_entries
+        execute_many = self._connection.executemany
+        execute_many("INSERT INTO terms(terms, rowid, document) VALUES('delete', ?, ?)", documents)
+        execute_many("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
+        self._count_down(minutes)
+        execute_many(
+            "UPDATE meta SET value = value + ? WHERE name = ?",
+            [(-deleted.field_values, "field_values"), (len(keys), "deleted_since_merge")],
+        )
+        return deleted
+
+    def _count_down(self, minutes: dict[tuple[int, str, int], int]) -> None:
+        where = "minute = ? AND level = ? AND audit = ?"
+        self._connection.executemany(
+            f"UPDATE minutes SET entries = entries - ? WHERE {where}",  # noqa: S608
+            [(entries, *minute) for minute, entries in minutes.items()],
+        )
+        self._connection.executemany(
+            f"DELETE FROM minutes WHERE {where} AND entries <= 0",  # noqa: S608
+            list(minutes),
+        )
+
+    def _undo(self, key: int) -> tuple[tuple[int, str, int], bytes, int]:
+        """The minute in which an entry is counted, its document, and how many fields it has."""
+        row: Any = self._connection.execute(
+            "SELECT audit, dictionary, data FROM entries WHERE key = ?", (key,)
+        ).fetchone()
+        audit, number, data = row
+        raw = put_time(self._dictionary(number).unpack(data), key >> KEY_BITS)
+        fields, _ = parse_line(raw)
+        field_values = len(fields)
+        time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
+        level = level_of(fields)
+        document = self._documents.make(fields, level, bool(audit), time_field)
+        return (clamp(time_ms) // MINUTE_MS, level, audit), document, field_values
+
+
+def _end(cutoff_ms: int | None) -> int:
+    """The first key that stays."""
+    return 0 if cutoff_ms is None or cutoff_ms <= 0 else min(clamp(cutoff_ms) << KEY_BITS, MAX_KEY)
+
+
+def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
+    """An index that replaces this one leaves out what is older than this, and not here any more."""
+    connection.executemany(
+        "UPDATE meta SET value = max(value, ?) WHERE name = ?",
+        [(cutoffs.normal_ms or 0, "pruned_normal_ms"), (cutoffs.audit_ms or 0, "pruned_audit_ms")],
+    )
+
+
+def _merge_some(connection: apsw.Connection) -> bool:
+    """Merge parts of the inverted index, if enough was deleted; False if that is done.
+
+    A negative number of pages makes FTS5 begin to merge all of it, a positive one go on. It has
+    ended when hardly a row was changed.
+    """
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    deleted = meta["deleted_since_merge"]
+    if deleted > 0:
+        left: int = connection.execute("SELECT total(entries) FROM minutes").get
+        if deleted < _MERGE_AFTER_SHARE * (left + deleted):
+            return False
+    elif not deleted:
+        return False
+    before = connection.total_changes()
+    pages = -_MERGE_PAGES if deleted > 0 else _MERGE_PAGES
+    connection.execute("INSERT INTO terms(terms, rank) VALUES('merge', ?)", (pages,))
+    is_done = deleted < 0 and connection.total_changes() - before < 2
+    # -1 stands for: merging has begun.
+    connection.execute(
+        "UPDATE meta SET value = ? WHERE name = 'deleted_since_merge'", (0 if is_done else -1,)
+    )
+    return not is_done

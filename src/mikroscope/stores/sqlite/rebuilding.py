@@ -1,0 +1,211 @@
+"""An index that is built anew beside the old one, and takes its place in one step."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import apsw
+
+from mikroscope.errors import IndexFormatError, MikroScopeError, StoreError
+from mikroscope.stores.base import Deleted
+from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, check_version, clamp, connect
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".rebuild"
+_BUSY_MS = 120_000  # a writer that is at work may hold the old index for the length of a batch
+
+# The new index knows the sources of the old one, so that a line is known by source and number.
+_SEED_SOURCES = """
+INSERT INTO sources SELECT id, path, state, 0, 0, x'', x'', device, inode, 0, -1, holds_audit,
+    9223372036854775807, 0 FROM old.sources WHERE state = 0
+"""
+_SEED_META = """
+UPDATE meta SET value = (SELECT value FROM old.meta AS old WHERE old.name = meta.name)
+WHERE name IN ('next_source', 'pruned_normal_ms', 'pruned_audit_ms')
+"""
+
+
+class OldIndex:
+    """What a new index must know of the one it replaces. One that cannot be read knows nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.is_damaged = False
+        self._connection = self._open()
+        meta = dict(self._ask("SELECT name, value FROM meta"))
+        self._pruned_ms = meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0)
+        self._spill_ms = meta.get("spill_ms", 0)
+        self._read_to = dict(self._ask("SELECT id, line FROM sources WHERE state = 0"))
+
+    def was_pruned(self, source: int, line: int, time_ms: int, audit: bool) -> bool:
+        """Whether a line was indexed, is older than what was ever pruned, and is not here."""
+        if time_ms >= self._pruned_ms[audit] or line > self._read_to.get(source, 0):
+            return False
+        first = clamp(time_ms) << KEY_BITS
+        last = clamp(time_ms) + self._spill_ms << KEY_BITS | KEY_MASK
+        found = self._ask(
+            "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ? AND source = ? AND line = ?",
+            (first, last, source, line),
+        )
+        return found == [(0,)]
+
+    def seed(self, new: Path) -> None:
+        """Tell a new and empty index of the sources."""
+        if self._connection is None:
+            return
+        with self._unless_unreadable(), contextlib.closing(connect(new)) as connection:
+            connection.execute("ATTACH ? AS old", (str(self._path),))
+            with connection:
+                connection.execute(_SEED_META)
+                connection.execute(_SEED_SOURCES)
+
+    def content(self) -> Deleted:
+        """How much it holds."""
+        counts = dict(self._ask("SELECT audit, total(entries) FROM minutes GROUP BY audit"))
+        values = self._ask("SELECT value FROM meta WHERE name = 'field_values'")
+        return Deleted(int(counts.get(0, 0)), int(counts.get(1, 0)), sum(n for (n,) in values))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody can write to it meanwhile; a batch that waits finds the new one then."""
+        if self._connection is None:
+            yield
+            return
+        with self._unless_unreadable():
+            self._connection.set_busy_timeout(_BUSY_MS)
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> apsw.Connection | None:
+        if not self._path.exists() or not self._path.stat().st_size:
+            return None
+        connection = None
+        try:
+            with files.opening(self._path):
+                connection = connect(self._path, apsw.SQLITE_OPEN_READWRITE)
+                check_version(connection, self._path)
+        except (*files.DAMAGE, IndexFormatError) as error:
+            if connection is not None:
+                connection.close()
+            self._tell(error)
+            return None
+        return connection
+
+    def _ask(self, question: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """The rows; none where the old index cannot be read."""
+        rows: list[Any] = []
+        if self._connection is not None:
+            with self._unless_unreadable():
+                rows = self._connection.execute(question, values).fetchall()
+        return rows
+
+    @contextmanager
+    def _unless_unreadable(self) -> Iterator[None]:
+        try:
+            yield
+        except files.DAMAGE as error:
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if isinstance(error, files.DAMAGE):
+            if not files.may_be_an_index(self._path):
+                raise StoreError(f"{self._path} is not an index: {error}") from error
+            self.is_damaged = True
+            files.damaged(self._path, error)
+        logger.warning("the old index cannot be read: %s", error)
+
+
+class SqliteRebuild:
+    """A new index on `<db>.rebuild`; `make_store` opens a store there."""
+
+    def __init__(self, path: Path, make_store: Callable[[Path, OldIndex], Any]) -> None:
+        self._path = path
+        self._new = files.beside(path, SUFFIX)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self._new)
+        self._old: OldIndex | None = None
+        try:
+            remove_remains(path)
+            self._old = OldIndex(path)
+            self.store = make_store(self._new, self._old)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def swap(self, catch_up: Callable[[], None]) -> Deleted:
+        """Put the new index in the place of the old one; returns what was in that."""
+        if self._old is None:
+            raise StoreError("the new index was given up, or swapped in already")
+        with files.translated(self._path), self._old.held():
+            catch_up()
+            self.store.seal()
+            content = self._old.content()
+            with files.replacing(self._path):
+                files.put_in_place(self._new, self._path, self._old.is_damaged)
+        self.close()
+        return content
+
+    def close(self) -> None:
+        """Give it up, unless it was swapped in."""
+        if self._old is not None:
+            self.store.close()
+            self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _let_go(self) -> None:
+        old, self._old = self._old, None
+        if old is not None:
+            old.close()
+        remove_remains(self._path)
+        files.unlock(self._lock)
+        files.beside(self._new, ".lock").unlink(missing_ok=True)
+
+
+def remove_remains(path: Path) -> None:
+    """Delete what a rebuild that was killed has left; its lock must be held."""
+    for suffix in ("", "-wal", "-shm", ".damaged"):
+        files.beside(files.beside(path, SUFFIX), suffix).unlink(missing_ok=True)
+
+
+def clean_up(path: Path) -> None:
+    """Delete the remains of a rebuild, unless one is going on."""
+    new = files.beside(path, SUFFIX)
+    if not new.exists():
+        return
+    with contextlib.suppress(MikroScopeError):
+        lock = _lock(new)
+        remove_remains(path)
+        files.unlock(lock)
+        files.beside(new, ".lock").unlink(missing_ok=True)
+
+
+def _lock(new: Path) -> int:
+    try:
+        return files.lock(new)
+    except StoreError:
+        raise StoreError("the index is being rebuilt already: wait until that is done") from None
