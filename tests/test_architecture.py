@@ -12,7 +12,7 @@ LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
     {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts"},
-    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter"},
+    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health"},
     {"rotation"},
     {"indexer"},
     {"worker", "watcher"},

@@ -9,6 +9,19 @@ import msgspec
 
 from mikroscope.alerter import Alerter
 from mikroscope.alerts import AlertPolicy
+from mikroscope.health import (
+    AlertingHealth,
+    AuthHealth,
+    Backup,
+    EndpointHealth,
+    Health,
+    IngestHealth,
+    IngestPolicy,
+    MaintenanceHealth,
+    QueueHealth,
+    RetentionDays,
+    Storage,
+)
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.logfiles import LogTree
 from mikroscope.logwriter import LogWriter
@@ -71,34 +84,36 @@ class Service:
         """Whether anybody may send logs."""
         return bool(self.settings.ingest_producers) or self.settings.auth_username is not None
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> Health:
         """The payload of `/health`: counters and settings; the index itself is not asked."""
         settings = self.settings
-        return {
-            "ok": True,
-            "service": SERVICE_NAME,
-            "uptimeSec": round(time.monotonic() - self._started, 3),
-            "ingest": self._ingest_health(),
-            "auth": {
-                "apiTokenEnabled": settings.api_token is not None,
-                "basicEnabled": settings.auth_username is not None,
-            },
-            "ingestPolicy": {
-                "enabled": not settings.disable_auto_ingest,
-                "intervalMs": settings.ingest_interval_ms,
-            },
-            "ingestEndpoint": self._endpoint_health(),
-            "alerting": self._alerting_health(),
-            "alertPolicy": self._policy_health(),
-            "retentionDays": {
-                "db": settings.db_retention_days,
-                "dbAudit": settings.db_audit_retention_days,
-                "logs": settings.log_retention_days,
-                "logsAudit": settings.log_audit_retention_days,
-            },
-            "backup": {"auditDirectory": _path_text(settings.audit_backup_directory)},
-            "storage": self._storage_health(),
-        }
+        return Health(
+            ok=True,
+            problems=[],
+            service=SERVICE_NAME,
+            uptime_sec=round(time.monotonic() - self._started, 3),
+            ingest=self._ingest_health(),
+            auth=AuthHealth(
+                api_token_enabled=settings.api_token is not None,
+                basic_enabled=settings.auth_username is not None,
+            ),
+            ingest_policy=IngestPolicy(
+                enabled=not settings.disable_auto_ingest,
+                interval_ms=settings.ingest_interval_ms,
+            ),
+            ingest_endpoint=self._endpoint_health(),
+            alerting=self._alerting_health(),
+            alert_policy=_masked(self.alerter.policy),
+            maintenance=_maintenance_health(),
+            retention_days=RetentionDays(
+                db=settings.db_retention_days,
+                db_audit=settings.db_audit_retention_days,
+                logs=settings.log_retention_days,
+                logs_audit=settings.log_audit_retention_days,
+            ),
+            backup=Backup(audit_directory=_path_text(settings.audit_backup_directory)),
+            storage=self._storage_health(),
+        )
 
     def _make_alerter(self) -> Alerter:
         started_ms = _now_ms()
@@ -122,68 +137,63 @@ class Service:
             clock_ms=_now_ms,
         )
 
-    def _alerting_health(self) -> dict[str, object]:
+    def _alerting_health(self) -> AlertingHealth:
         state = self.alerter.state
-        return {
-            "running": state.running,
-            "runs": state.runs,
-            "sent": state.sent,
-            "suppressed": state.suppressed,
-            "lastRunAt": _ms_text(state.last_run_ms),
-            "lastSuccessAt": _ms_text(state.last_success_ms),
-            "lastDurationMs": state.last_duration_ms,
-            "lastError": state.last_error,
-            "lastTriggerAtByRule": {
+        return AlertingHealth(
+            running=state.running,
+            runs=state.runs,
+            sent=state.sent,
+            suppressed=state.suppressed,
+            last_run_at=_ms_text(state.last_run_ms),
+            last_success_at=_ms_text(state.last_success_ms),
+            last_duration_ms=state.last_duration_ms,
+            last_error=state.last_error,
+            last_trigger_at_by_rule={
                 rule: format_time(sent_ms) for rule, sent_ms in self.alerter.last_sent_ms.items()
             },
-        }
+        )
 
-    def _policy_health(self) -> dict[str, object]:
-        policy: dict[str, object] = msgspec.to_builtins(self.alerter.policy)
-        configured = policy["webhookUrl"] is not None
-        return policy | {"webhookUrl": "[configured]" if configured else None}
-
-    def _ingest_health(self) -> dict[str, object]:
+    def _ingest_health(self) -> IngestHealth:
         run = self.worker.run
-        return {
-            "running": run.running,
-            "runs": run.runs,
-            "lastRunAt": _time_text(run.last_run_at),
-            "lastSuccessAt": _time_text(run.last_success_at),
-            "lastDurationMs": run.last_duration_ms,
-            "lastError": run.last_error,
-            "lastMode": "incremental",
-            **_tally_keys(run.last_run, "LastRun"),
-            **_tally_keys(self.worker.tally, "Total"),
-        }
+        return IngestHealth(
+            running=run.running,
+            runs=run.runs,
+            last_run_at=_time_text(run.last_run_at),
+            last_success_at=_time_text(run.last_success_at),
+            last_duration_ms=run.last_duration_ms,
+            last_error=run.last_error,
+            last_mode="incremental",
+            **_counts(run.last_run, "last_run"),
+            **_counts(self.worker.tally, "total"),
+        )
 
-    def _endpoint_health(self) -> dict[str, object]:
+    def _endpoint_health(self) -> EndpointHealth:
         settings, queue = self.settings, self.worker.queue
         batches, records = self.worker.pending()
-        return {
-            "enabled": self.takes_ingest,
-            "maxBodyBytes": settings.ingest_max_body_bytes,
-            "producerCount": len({producer for _, producer in settings.ingest_producers}),
-            "queue": {
-                "enabled": settings.ingest_async_queue,
-                "flushMs": settings.ingest_queue_flush_ms,
-                "draining": self.worker.draining,
-                "pendingBatches": batches,
-                "pendingRecords": records,
-                "recordsFlushed": queue.records_flushed,
-                "recordsQueued": queue.records_queued,
-                "lastError": queue.last_error,
-                "lastFlushAt": _time_text(queue.last_flush_at),
-            },
-        }
+        return EndpointHealth(
+            enabled=self.takes_ingest,
+            max_body_bytes=settings.ingest_max_body_bytes,
+            producer_count=len({producer for _, producer in settings.ingest_producers}),
+            queue=QueueHealth(
+                enabled=settings.ingest_async_queue,
+                flush_ms=settings.ingest_queue_flush_ms,
+                draining=self.worker.draining,
+                pending_batches=batches,
+                pending_records=records,
+                records_flushed=queue.records_flushed,
+                records_queued=queue.records_queued,
+                last_error=queue.last_error,
+                last_flush_at=_time_text(queue.last_flush_at),
+            ),
+        )
 
-    def _storage_health(self) -> dict[str, object]:
-        return {
-            "dbApproximateSizeBytes": self.store.size_bytes(),
-            "dbDirectoryFreeBytes": free_bytes(self._db_directory),
-            "logsDirectoryFreeBytes": free_bytes(self.settings.logs_path),
-            "minFreeBytes": self.settings.min_free_bytes,
-        }
+    def _storage_health(self) -> Storage:
+        return Storage(
+            db_approximate_size_bytes=self.store.size_bytes(),
+            db_directory_free_bytes=free_bytes(self._db_directory),
+            logs_directory_free_bytes=free_bytes(self.settings.logs_path),
+            min_free_bytes=self.settings.min_free_bytes,
+        )
 
 
 def _make_worker(settings: Settings, store: Store, tree: LogTree) -> Worker:
@@ -228,10 +238,32 @@ def _without_alert(key: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def _tally_keys(tally: Tally, suffix: str) -> dict[str, int]:
-    """recordsInsertedLastRun and so on."""
-    counts: dict[str, int] = msgspec.to_builtins(tally)
-    return {f"{name}{suffix}": value for name, value in counts.items()}
+def _maintenance_health() -> MaintenanceHealth:
+    """Nothing is cleaned up yet, so all of it is zero."""
+    counters = (name for name in MaintenanceHealth.__struct_fields__ if "_deleted_" in name)
+    return MaintenanceHealth(
+        running=False,
+        runs=0,
+        last_run_at=None,
+        last_success_at=None,
+        last_duration_ms=None,
+        last_error=None,
+        vacuum_runs=0,
+        **dict.fromkeys(counters, 0),
+    )
+
+
+def _masked(policy: AlertPolicy) -> AlertPolicy:
+    """A policy to show to everybody: webhook URLs often hold a key."""
+    if policy.webhook_url is None:
+        return policy
+    return msgspec.structs.replace(policy, webhook_url="[configured]")
+
+
+def _counts(tally: Tally, suffix: str) -> dict[str, int]:
+    """records_inserted_last_run and so on."""
+    counts = msgspec.structs.asdict(tally)
+    return {f"{name}_{suffix}": value for name, value in counts.items()}
 
 
 def _time_text(seconds: float | None) -> str | None:
