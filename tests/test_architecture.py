@@ -12,10 +12,11 @@ LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
     {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts", "chores"},
-    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter"},
+    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health"},
     {"rotation"},
     {"indexer", "retention"},
     {"worker_state", "worker", "watcher", "rebuild", "maintenance"},
+    {"status"},
     {"service"},
     {"indexing", "server", "server.auth", "server.cors", "server.app", "server.run"},
     {"cli", "__init__"},
@@ -28,7 +29,7 @@ CHAINS = [
     ["worker_state", "worker"],
     ["server.auth", "server.cors", "server.app", "server.run"],
 ]
-SEE_SETTINGS = {"service", "indexing", "server.auth", "server.run", "cli", "__init__"}
+SEE_SETTINGS = {"status", "service", "indexing", "server.auth", "server.run", "cli", "__init__"}
 OPEN_STORES = {"service", "indexing", "cli"}
 
 

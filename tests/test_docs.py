@@ -91,7 +91,8 @@ def test_command_line_examples(tmp_path: Path) -> None:
     block = _block_with("mikroscope index").split("\n")
     printed = [json.loads(_shell(line, tmp_path)) for line in block if line]
     assert printed[1]["report"]["recordsInserted"] == 28_350
-    assert printed[2]["entries"]
+    assert printed[2]["report"]["recordsInserted"] == 28_350
+    assert printed[3]["entries"]
     assert printed[-1]["buckets"]
 
 

@@ -355,10 +355,19 @@ def test_strange_host(shared: httpx.Client, host: bytes) -> None:
 # --- /health ----------------------------------------------------------------------------------
 
 COUNTERS = ["filesScanned", "linesScanned", "recordsInserted", "recordsSkipped", "parseErrors"]
+DELETED = [
+    "files",
+    "normalFiles",
+    "auditFiles",
+    "entries",
+    "normalEntries",
+    "auditEntries",
+    "fields",
+]
 
 
 def test_keys_of_health(serve: Serve, connect: Connect) -> None:
-    """/health has the keys of the original, but for alerting and maintenance, which come later."""
+    """/health has the keys of the original, and `problems`."""
     content = health(connect(serve()))
     queue = content["ingestEndpoint"].pop("queue")
     assert {name: set(v) if isinstance(v, dict) else None for name, v in content.items()} == {
@@ -385,14 +394,7 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
         },
         "maintenance": {
             *("running", "runs", "lastRunAt", "lastSuccessAt", "lastDurationMs", "lastError"),
-            *(
-                f"{what}Deleted{when}"
-                for what in (
-                    *("files", "normalFiles", "auditFiles"),
-                    *("entries", "normalEntries", "auditEntries", "fields"),
-                )
-                for when in ("LastRun", "Total")
-            ),
+            *(f"{name}Deleted{suffix}" for name in DELETED for suffix in ("LastRun", "Total")),
             "vacuumRuns",
         },
         "retentionDays": {"db", "dbAudit", "logs", "logsAudit"},
@@ -412,7 +414,8 @@ def test_health_of_the_service(serve: Serve, connect: Connect) -> None:
     """/health says that it is MikroScope, that all is well, and since when."""
     client = connect(serve())
     content = health(client)
-    assert (content["ok"], content["service"]) == (True, "mikroscope")
+    assert (content["ok"], content["problems"]) == (True, [])
+    assert content["service"] == "mikroscope"
     wait_until(lambda: health(client)["uptimeSec"] > content["uptimeSec"] >= 0)
 
 

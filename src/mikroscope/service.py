@@ -5,22 +5,22 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
+from mikroscope import status
 from mikroscope.alerter import Alerter
 from mikroscope.alerts import AlertPolicy
 from mikroscope.errors import ConfigurationError, StorageFullError
-from mikroscope.indexer import Indexer, Tally
+from mikroscope.health import AuthHealth, Backup, Health, IngestPolicy, Storage
+from mikroscope.indexer import Indexer
 from mikroscope.logfiles import LogTree
 from mikroscope.logwriter import LogWriter
-from mikroscope.maintenance import Maintainer, Removed, Retention
+from mikroscope.maintenance import Maintainer, Retention
 from mikroscope.preflight import free_bytes, prepare_directory
 from mikroscope.query import MAX_LIMIT, Grouping, Query
 from mikroscope.rebuild import Rebuilder
 from mikroscope.settings import Settings, options
 from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
-from mikroscope.timestamps import format_time, parse_time
+from mikroscope.timestamps import parse_time
 from mikroscope.watcher import Watcher
 from mikroscope.worker import Worker
 
@@ -105,36 +105,36 @@ class Service:
         """Whether anybody may send logs."""
         return bool(self.settings.ingest_producers) or self.settings.auth_username is not None
 
-    def health(self) -> dict[str, object]:
+    def health(self) -> Health:
         """The payload of `/health`: counters and settings; the index itself is not asked."""
-        settings = self.settings
-        return {
-            "ok": not (problems := self.problems()),
-            "problems": problems,
-            "service": SERVICE_NAME,
-            "uptimeSec": round(time.monotonic() - self._started, 3),
-            "ingest": self._ingest_health(),
-            "auth": {
-                "apiTokenEnabled": settings.api_token is not None,
-                "basicEnabled": settings.auth_username is not None,
-            },
-            "ingestPolicy": {
-                "enabled": not settings.disable_auto_ingest,
-                "intervalMs": settings.ingest_interval_ms,
-            },
-            "ingestEndpoint": self._endpoint_health(),
-            "alerting": self._alerting_health(),
-            "alertPolicy": self._policy_health(),
-            "maintenance": self._maintenance_health(),
-            "retentionDays": {
-                "db": settings.db_retention_days,
-                "dbAudit": settings.db_audit_retention_days,
-                "logs": settings.log_retention_days,
-                "logsAudit": settings.log_audit_retention_days,
-            },
-            "backup": {"auditDirectory": _path_text(settings.audit_backup_directory)},
-            "storage": self._storage_health(),
-        }
+        settings, problems = self.settings, self.problems()
+        return Health(
+            ok=not problems,
+            problems=problems,
+            service=SERVICE_NAME,
+            uptime_sec=round(time.monotonic() - self._started, 3),
+            ingest=status.ingest_health(self.worker),
+            auth=AuthHealth(
+                api_token_enabled=settings.api_token is not None,
+                basic_enabled=settings.auth_username is not None,
+            ),
+            ingest_policy=IngestPolicy(
+                enabled=not settings.disable_auto_ingest,
+                interval_ms=settings.ingest_interval_ms,
+            ),
+            ingest_endpoint=status.endpoint_health(settings, self.worker, self.takes_ingest),
+            alerting=status.alerting_health(self.alerter),
+            alert_policy=status.masked(self.alerter.policy),
+            maintenance=status.maintenance_health(self.maintainer),
+            retention_days=status.retention_days(settings),
+            backup=Backup(audit_directory=_path_text(settings.audit_backup_directory)),
+            storage=Storage(
+                db_approximate_size_bytes=self.store.size_bytes(),
+                db_directory_free_bytes=free_bytes(self._db_directory),
+                logs_directory_free_bytes=free_bytes(settings.logs_path),
+                min_free_bytes=settings.min_free_bytes,
+            ),
+        )
 
     def _lack_of_room(self) -> str | None:
         reserve = self.settings.min_free_bytes
@@ -187,83 +187,6 @@ class Service:
             clock_ms=_now_ms,
         )
 
-    def _alerting_health(self) -> dict[str, object]:
-        state = self.alerter.state
-        return {
-            "running": state.running,
-            "runs": state.runs,
-            "sent": state.sent,
-            "suppressed": state.suppressed,
-            "lastRunAt": _ms_text(state.last_run_ms),
-            "lastSuccessAt": _ms_text(state.last_success_ms),
-            "lastDurationMs": state.last_duration_ms,
-            "lastError": state.last_error,
-            "lastTriggerAtByRule": {
-                rule: format_time(sent_ms) for rule, sent_ms in self.alerter.last_sent_ms.items()
-            },
-        }
-
-    def _maintenance_health(self) -> dict[str, object]:
-        state = self.maintainer.state
-        return {
-            "running": state.running,
-            "runs": state.runs,
-            "lastRunAt": _ms_text(state.last_run_ms),
-            "lastSuccessAt": _ms_text(state.last_success_ms),
-            "lastDurationMs": state.last_duration_ms,
-            "lastError": state.last_error,
-            **_removed_keys(state.last, "LastRun"),
-            **_removed_keys(state.total, "Total"),
-            "vacuumRuns": state.vacuum_runs,
-        }
-
-    def _policy_health(self) -> dict[str, object]:
-        policy: dict[str, object] = msgspec.to_builtins(self.alerter.policy)
-        configured = policy["webhookUrl"] is not None
-        return policy | {"webhookUrl": "[configured]" if configured else None}
-
-    def _ingest_health(self) -> dict[str, object]:
-        run = self.worker.run
-        return {
-            "running": run.running,
-            "runs": run.runs,
-            "lastRunAt": _time_text(run.last_run_at),
-            "lastSuccessAt": _time_text(run.last_success_at),
-            "lastDurationMs": run.last_duration_ms,
-            "lastError": run.last_error,
-            "lastMode": run.last_mode,
-            **_tally_keys(run.last_run, "LastRun"),
-            **_tally_keys(self.worker.tally, "Total"),
-        }
-
-    def _endpoint_health(self) -> dict[str, object]:
-        settings, queue = self.settings, self.worker.queue
-        batches, records = self.worker.pending()
-        return {
-            "enabled": self.takes_ingest,
-            "maxBodyBytes": settings.ingest_max_body_bytes,
-            "producerCount": len({producer for _, producer in settings.ingest_producers}),
-            "queue": {
-                "enabled": settings.ingest_async_queue,
-                "flushMs": settings.ingest_queue_flush_ms,
-                "draining": self.worker.draining,
-                "pendingBatches": batches,
-                "pendingRecords": records,
-                "recordsFlushed": queue.records_flushed,
-                "recordsQueued": queue.records_queued,
-                "lastError": queue.last_error,
-                "lastFlushAt": _time_text(queue.last_flush_at),
-            },
-        }
-
-    def _storage_health(self) -> dict[str, object]:
-        return {
-            "dbApproximateSizeBytes": self.store.size_bytes(),
-            "dbDirectoryFreeBytes": free_bytes(self._db_directory),
-            "logsDirectoryFreeBytes": free_bytes(self.settings.logs_path),
-            "minFreeBytes": self.settings.min_free_bytes,
-        }
-
 
 def _check_backup_directory(settings: Settings) -> None:
     backup = settings.audit_backup_directory
@@ -314,33 +237,6 @@ def _without_alert(key: str) -> str:
     """alertIntervalMs is intervalMs in the policy."""
     name = key.removeprefix("alert")
     return name[0].lower() + name[1:]
-
-
-def _tally_keys(tally: Tally, suffix: str) -> dict[str, int]:
-    """recordsInsertedLastRun and so on."""
-    counts: dict[str, int] = msgspec.to_builtins(tally)
-    return {f"{name}{suffix}": value for name, value in counts.items()}
-
-
-def _removed_keys(removed: Removed, suffix: str) -> dict[str, int]:
-    counts = {
-        "filesDeleted": removed.normal_files + removed.audit_files,
-        "normalFilesDeleted": removed.normal_files,
-        "auditFilesDeleted": removed.audit_files,
-        "entriesDeleted": removed.entries.entries,
-        "normalEntriesDeleted": removed.entries.normal_entries,
-        "auditEntriesDeleted": removed.entries.audit_entries,
-        "fieldsDeleted": removed.entries.field_values,
-    }
-    return {f"{name}{suffix}": value for name, value in counts.items()}
-
-
-def _time_text(seconds: float | None) -> str | None:
-    return None if seconds is None else format_time(int(seconds * 1000))
-
-
-def _ms_text(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else format_time(milliseconds)
 
 
 def _now_ms() -> int:
