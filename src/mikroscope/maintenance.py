@@ -15,6 +15,7 @@ from mikroscope.stores.base import Cutoffs, Deleted, Source, Store
 logger = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
+_HEAD_START_MS = 1000  # that the first clean-up has before anything else begins
 _PRUNE_ENTRIES = 250  # deleted in one step: others wait for no more than that
 _Result = TypeVar("_Result")
 
@@ -65,7 +66,7 @@ class Removed:
 class Maintainer:
     """Runs at the start, and then on its cadence, in a thread of its own.
 
-    `begun` is called when, at the start, what was too old has left the index (or could not).
+    `begun` is called once: when at the start what was too old has left the index, or after a while.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Maintainer:
         self._tree = tree
         self._retention = retention
         self._in_turn = in_turn
-        self._begun = begun
+        self._begun: Callable[[], None] | None = begun
         self._interval_s = interval_s
         self._clock_ms = clock_ms
         self._stopping = threading.Event()
@@ -131,8 +132,7 @@ class Maintainer:
         try:
             self._prune(removed.entries, _cutoffs(now_ms, keep.entries, keep.audit_entries))
         finally:
-            if not self.state.runs:
-                self._begun()
+            self._begin_others()
         problems = self._delete_files(
             removed, _cutoffs(now_ms, keep.files, keep.audit_files), keep.backup
         )
@@ -157,11 +157,19 @@ class Maintainer:
             removed.normal_files += not expired.is_audit
         return problems
 
+    def _begin_others(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun()
+
     def _prune(self, deleted: Deleted, cutoffs: Cutoffs) -> None:
         position: int | None = 0
+        head_start_until_ms = self._clock_ms() + _HEAD_START_MS
 
         def step() -> bool:
             nonlocal position
+            if self._clock_ms() > head_start_until_ms:
+                self._begin_others()
             if position is not None and not self._stopping.is_set():
                 some, position = self._store.prune(cutoffs, position, _PRUNE_ENTRIES)
                 deleted.add(some)
