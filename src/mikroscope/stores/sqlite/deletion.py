@@ -1,6 +1,6 @@
 """Deletes entries: those of discarded sources, those that are too old, and the room they took."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import apsw
@@ -30,17 +30,16 @@ def purge(connection: apsw.Connection, deleter: "Deleter", limit: int) -> bool:
     if found is None:
         return False
     source, first, last = found
-    window: Any = connection.execute(
+    window = connection.execute(
         "SELECT key, source FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
         (first, last, _WINDOW),
-    ).fetchall()
-    keys = [key for key, of_source in window if of_source == source][:limit]
+    )
+    keys, reached = _choose(window, lambda _key, of_source: of_source == source, limit)
     deleter.delete(keys)
-    if len(keys) < limit and len(window) < _WINDOW:
+    if reached is None:
         connection.execute("DELETE FROM sources WHERE id = ?", (source,))
-        return True
-    reached = keys[-1] if len(keys) == limit else window[-1][0]
-    connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (reached + 1, source))
+    else:
+        connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (reached + 1, source))
     return True
 
 
@@ -52,16 +51,16 @@ def prune(
     if not position:
         _remember(connection, cutoffs)
     end = max(normal_end, audit_end)
-    window: Any = connection.execute(
+    window = connection.execute(
         "SELECT key, audit FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
         (position, end, _WINDOW),
-    ).fetchall()
-    keys = [key for key, audit in window if key < (audit_end if audit else normal_end)][:limit]
+    )
+    keys, reached = _choose(
+        window, lambda key, audit: key < (audit_end if audit else normal_end), limit
+    )
     deleted = deleter.delete(keys)
-    if len(keys) == limit:
-        return deleted, int(keys[-1]) + 1
-    if len(window) == _WINDOW:
-        return deleted, int(window[-1][0]) + 1
+    if reached is not None:
+        return deleted, reached + 1
     connection.execute(
         "DELETE FROM sources WHERE state = ? AND last_key < ?", (GONE, min(normal_end, audit_end))
     )
@@ -138,6 +137,21 @@ class Deleter:
         level = level_of(fields)
         document = self._documents.make(fields, level, bool(audit), time_field)
         return (clamp(time_ms) // MINUTE_MS, level, audit), document, field_values
+
+
+def _choose(
+    window: Iterable[Any], is_meant: Callable[[int, int], bool], limit: int
+) -> tuple[list[int], int | None]:
+    """Keys out of a window of rows, and how far it was looked at; None if it was all there is."""
+    keys: list[int] = []
+    rows = key = 0
+    for key, column in window:
+        rows += 1
+        if is_meant(key, column):
+            keys.append(key)
+        if len(keys) == limit:
+            return keys, key
+    return keys, key if rows == _WINDOW else None
 
 
 def _end(cutoff_ms: int | None) -> int:
