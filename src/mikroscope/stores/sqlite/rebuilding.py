@@ -36,7 +36,7 @@ class OldIndex:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.is_damaged = False
+        self.is_damaged = files.is_marked_damaged(path)
         self._connection = self._open()
         meta = dict(self._ask("SELECT name, value FROM meta"))
         self._pruned_ms = meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0)
