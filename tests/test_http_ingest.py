@@ -765,8 +765,9 @@ def test_stop_while_nothing_can_be_written(
         client = connect(server, headers=BACKEND)
         post(client, [{"a": 1}, {"a": 2}])
         wait_until(lambda: queue_health(client)["lastError"])
-        post(client, [{"a": 3}])
-    assert any("3 queued records are lost" in text for text in error_texts(caplog))
+        refused = client.post("/api/ingest", json=[{"a": 3}])
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert any("2 queued records are lost" in text for text in error_texts(caplog))
 
 
 def test_stop_while_nothing_can_be_indexed(serve: Serve, connect: Connect, tmp_path: Path) -> None:

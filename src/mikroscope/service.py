@@ -95,7 +95,7 @@ class Service:
         found = (
             self._lack_of_room(),
             self.worker.run.last_error,
-            self.worker.queue.last_error,
+            self.worker.write_error,
             self.maintainer.state.last_error,
         )
         return list(dict.fromkeys(problem for problem in found if problem))

@@ -61,6 +61,7 @@ class Worker:
         self._wake = threading.Condition()
         self._pending: deque[Submission] = deque()
         self._pending_bytes = 0
+        self._taken: list[Submission] = []
         self._waiting = 0
         self._flush_at: float | None = None
         self._noticed: set[str] = set()
@@ -74,6 +75,8 @@ class Worker:
         self._run_began: tuple[float, Tally] | None = None
         self.run = RunState()
         self.queue = QueueState()
+        self.write_error: str | None = None
+        """Why the last records that came could not be written or indexed; None if they could."""
         self.lost_records = 0
         """How many of the queue could not be written before the end."""
         self._thread = threading.Thread(target=self._loop, name="mikroscope-worker", daemon=True)
@@ -150,7 +153,8 @@ class Worker:
     def pending(self) -> tuple[int, int]:
         """How many batches, and records, are accepted and not written yet."""
         with self._wake:
-            return len(self._pending), sum(one.lines.accepted for one in self._pending)
+            waiting = [*self._taken, *self._pending]
+            return len(waiting), sum(one.lines.accepted for one in waiting)
 
     @property
     def tally(self) -> Tally:
@@ -165,6 +169,8 @@ class Worker:
     def _accept(self, submission: Submission) -> None:
         if self._stopping:
             raise IngestError("the server is stopping", 503)
+        if submission.done is None and self.queue.last_error is not None:
+            raise IngestError(f"the ingest queue cannot be written: {self.queue.last_error}", 503)
         if self._pending_bytes >= MAX_PENDING_BYTES:
             raise IngestError("the ingest queue is full: try again in a moment", 503)
         self._pending.append(submission)
@@ -222,7 +228,10 @@ class Worker:
         now = self._now()
         submissions = self._take_submissions(now)
         if submissions:
-            self._write(submissions)
+            try:
+                self._write(submissions)
+            finally:
+                self._taken = []
         if now >= self._retry_at and not self._stopping:
             self._keep_up(now)
         if not self._stopping:
@@ -309,6 +318,7 @@ class Worker:
             self._waiting -= sum(one.done is not None for one in taken)
             if not self._pending:
                 self._flush_at = None
+            self._taken = taken
             return taken
 
     def _write(self, submissions: list[Submission]) -> None:
@@ -346,6 +356,7 @@ class Worker:
             self._give_back(group, error)
 
     def _finish(self, group: list[Submission]) -> None:
+        self.write_error = None
         for submission in group:
             if submission.done is not None:
                 submission.done.set_result(None)
@@ -356,6 +367,7 @@ class Worker:
 
     def _give_back(self, group: list[Submission], error: Exception) -> None:
         """Tell those who wait; what was queued stays in the queue for another try."""
+        self.write_error = str(error)
         for submission in group:
             if submission.done is not None:
                 submission.done.set_exception(error)

@@ -179,7 +179,8 @@ def begin_rebuild(path: Path) -> SqliteRebuild:
         old.seed(new)
         return SqliteStore(new, was_pruned=old.was_pruned)
 
-    return SqliteRebuild(path, make_store)
+    with files.translated(path):
+        return SqliteRebuild(path, make_store)
 
 
 def _count(connection: Connection) -> int:
