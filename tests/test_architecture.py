@@ -12,12 +12,15 @@ LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
     {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts"},
-    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health"},
+    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
     {"rotation"},
     {"indexer"},
     {"worker", "watcher"},
     {"service"},
-    {"indexing", "server", "server.auth", "server.cors", "server.app", "server.run"},
+    {
+        *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
+        *("server.openapi", "server.docs_page", "server.app", "server.run"),
+    },
     {"cli", "__init__"},
     {"__main__"},
 ]
@@ -25,7 +28,9 @@ LEVELS = [
 CHAINS = [
     ["settings_values", "settings_sources", "settings"],
     ["stores.base", "stores.sqlite"],
-    ["server.auth", "server.cors", "server.app", "server.run"],
+    ["health", "answers"],
+    ["server.yaml", "server.operations", "server.openapi", "server.app"],
+    ["server.auth", "server.cors", "server.docs_page", "server.app", "server.run"],
 ]
 SEE_SETTINGS = {"service", "indexing", "server.auth", "server.run", "cli", "__init__"}
 OPEN_STORES = {"service", "indexing", "cli"}
