@@ -10,7 +10,7 @@ FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11 pyth
 PYTHON ?= $(shell $(FIND_PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types format bench reference clean
+.PHONY: help serve test lint types format bench reference openapi clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +32,7 @@ serve: $(VENV)/.runtime
 	@exec $(BIN)/mikroscope serve
 
 test: lint types
+	@scripts/ensure_chromium.sh
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.development
@@ -47,6 +48,9 @@ format: $(VENV)/.development
 
 reference: $(VENV)/.runtime
 	$(BIN)/python scripts/update_reference.py
+
+openapi: $(VENV)/.runtime
+	$(BIN)/python scripts/write_openapi.py
 
 bench: $(VENV)/.development
 	$(BIN)/python benches/main_job.py

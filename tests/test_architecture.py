@@ -12,13 +12,16 @@ LEVELS = [
     {"errors", "timestamps"},
     {"settings_values", "settings_sources", "settings", "records"},
     {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts", "chores"},
-    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health"},
+    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
     {"rotation"},
     {"indexer", "retention"},
     {"worker_state", "worker", "watcher", "rebuild", "maintenance"},
     {"status"},
     {"service"},
-    {"indexing", "server", "server.auth", "server.cors", "server.app", "server.run"},
+    {
+        *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
+        *("server.openapi", "server.docs_page", "server.app", "server.run"),
+    },
     {"cli", "__init__"},
     {"__main__"},
 ]
@@ -27,7 +30,9 @@ CHAINS = [
     ["settings_values", "settings_sources", "settings"],
     ["stores.base", "stores.sqlite"],
     ["worker_state", "worker"],
-    ["server.auth", "server.cors", "server.app", "server.run"],
+    ["health", "answers"],
+    ["server.yaml", "server.operations", "server.openapi", "server.app"],
+    ["server.auth", "server.cors", "server.docs_page", "server.app", "server.run"],
 ]
 SEE_SETTINGS = {"status", "service", "indexing", "server.auth", "server.run", "cli", "__init__"}
 OPEN_STORES = {"service", "indexing", "cli"}

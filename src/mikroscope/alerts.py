@@ -22,7 +22,9 @@ _MINUTE_MS = 60_000
 _JITTER_MS = 100  # evaluations are not exactly an interval apart
 
 
-class AlertPolicy(msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+class AlertPolicy(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
+):
     """What is watched, and whom it is told; the JSON of `/api/alerts/config`."""
 
     enabled: bool

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
 import msgspec
 
@@ -46,18 +46,18 @@ class Grouping(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, rename="camel", frozen=True):
     """One indexed record as the API shows it; `data` is its JSON text, passed through as it is."""
 
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
     timestamp: str
     level: str
     event: str
     message: str
-    data: msgspec.Raw
+    data: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
     source_file: str
     line_number: int
 
 
 class Page(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """Entries, newest first; `next_cursor` is there when `has_more` is true."""
+    """Entries, newest first; with the cursor of the next page where there is one."""
 
     entries: list[Entry]
     has_more: bool

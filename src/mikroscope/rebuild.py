@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from mikroscope.answers import IndexReport
 from mikroscope.errors import StoreError
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.ingest import receipt_time
@@ -25,14 +26,14 @@ class Rebuilt(NamedTuple):
     replaced: Deleted
 
 
-def index_report(tally: Tally, started: datetime, finished: datetime) -> dict[str, object]:
+def index_report(tally: Tally, started: datetime, finished: datetime) -> IndexReport:
     """What `mikroscope index` and `POST /api/reindex` tell of a run."""
-    return {
-        **msgspec.to_builtins(tally),
-        "startedAt": receipt_time(started),
-        "finishedAt": receipt_time(finished),
-        "mode": "full",
-    }
+    return IndexReport(
+        **msgspec.structs.asdict(tally),
+        started_at=receipt_time(started),
+        finished_at=receipt_time(finished),
+        mode="full",
+    )
 
 
 class Builder:

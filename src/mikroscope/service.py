@@ -180,7 +180,7 @@ class Service:
 
         return Alerter(
             default=_alert_policy(self.settings),
-            limits=_policy_limits(),
+            limits=policy_limits(),
             path=self.settings.alert_config_file,
             count_levels=count_levels,
             last_log_ms=last_log_ms,
@@ -224,7 +224,7 @@ def _alert_policy(settings: Settings) -> AlertPolicy:
     )
 
 
-def _policy_limits() -> dict[str, tuple[int, int]]:
+def policy_limits() -> dict[str, tuple[int, int]]:
     """The bounds of the policy's numbers: those of the options that they begin as."""
     return {
         _without_alert(option.key): (option.floor or 0, option.maximum)

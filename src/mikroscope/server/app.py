@@ -14,6 +14,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mikroscope.alerts import url_to_test
+from mikroscope.answers import (
+    AlertConfig,
+    Problem,
+    Received,
+    Reindexed,
+    Reset,
+    ShownPolicy,
+    WebhookTest,
+)
 from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
 from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
 from mikroscope.query import parse_grouping, parse_query
@@ -21,6 +30,9 @@ from mikroscope.rebuild import index_report
 from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
+from mikroscope.server.docs_page import page, script
+from mikroscope.server.openapi import as_json, as_yaml
+from mikroscope.server.operations import methods_of
 from mikroscope.service import Service, now_utc
 from mikroscope.timestamps import format_time
 
@@ -30,6 +42,7 @@ _MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
 _RETRY_AFTER_S = "1"
 _CONTENT_TYPE = "application/json; charset=utf-8"
+_YAML_TYPE = "application/yaml; charset=utf-8"
 
 
 def make_app(service: Service) -> ASGIApp:
@@ -61,14 +74,22 @@ class _Routes:
         self._max_body = service.settings.ingest_max_body_bytes
 
     def routes(self) -> list[Route]:
+        """One route a path; its methods are those that the table of operations documents."""
+        endpoints = {
+            "/health": self.health,
+            "/api/ingest": self.ingest,
+            "/api/logs": self.logs,
+            "/api/logs/aggregate": self.aggregate,
+            "/api/reindex": self.reindex,
+            "/api/alerts/config": self.alert_config,
+            "/api/alerts/test-webhook": self.test_webhook,
+            "/openapi.json": self.openapi_json,
+            "/openapi.yaml": self.openapi_yaml,
+            "/docs": self.docs,
+            "/docs/scalar.js": self.docs_script,
+        }
         return [
-            Route("/health", self.health),
-            Route("/api/ingest", self.ingest, methods=["POST"]),
-            Route("/api/logs", self.logs),
-            Route("/api/logs/aggregate", self.aggregate),
-            Route("/api/reindex", self.reindex, methods=["POST"]),
-            Route("/api/alerts/config", self.alert_config, methods=["GET", "PUT"]),
-            Route("/api/alerts/test-webhook", self.test_webhook, methods=["POST"]),
+            Route(path, endpoint, methods=methods_of(path)) for path, endpoint in endpoints.items()
         ]
 
     async def health(self, request: Request) -> Response:
@@ -90,12 +111,12 @@ class _Routes:
         started = now_utc()
         # A client that goes away does not stop it.
         rebuilt = await asyncio.shield(to_thread.run_sync(self._service.rebuilder.run))
+        reset = Reset(
+            entries_deleted=rebuilt.replaced.entries,
+            fields_deleted=rebuilt.replaced.field_values,
+        )
         report = index_report(rebuilt.tally, started, now_utc())
-        reset = {
-            "entriesDeleted": rebuilt.replaced.entries,
-            "fieldsDeleted": rebuilt.replaced.field_values,
-        }
-        return _answer({"report": report, "reset": reset})
+        return _answer(Reindexed(report=report, reset=reset))
 
     async def alert_config(self, request: Request) -> Response:
         self._auth.require_api(request)
@@ -103,16 +124,26 @@ class _Routes:
         if request.method == "PUT":
             change = await _read_json(request)
             policy = await to_thread.run_sync(self._alerter.change, change)
-        shown: dict[str, object] = msgspec.to_builtins(policy)
-        if policy.webhook_url is None:
-            del shown["webhookUrl"]
-        return _answer({"configPath": str(self._alerter.path), "policy": shown})
+        shown = ShownPolicy(**msgspec.structs.asdict(policy))
+        return _answer(AlertConfig(config_path=str(self._alerter.path), policy=shown))
 
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
         url = url_to_test(await _read_json(request))
         sent_ms, target = await to_thread.run_sync(self._alerter.send_test, url)
-        return _answer({"ok": True, "sentAt": format_time(sent_ms), "targetUrl": target})
+        return _answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
+
+    async def openapi_json(self, request: Request) -> Response:
+        return _document(await to_thread.run_sync(as_json), _CONTENT_TYPE)
+
+    async def openapi_yaml(self, request: Request) -> Response:
+        return _document(await to_thread.run_sync(as_yaml), _YAML_TYPE)
+
+    async def docs(self, request: Request) -> Response:
+        return page()
+
+    async def docs_script(self, request: Request) -> Response:
+        return await to_thread.run_sync(script, request)
 
     async def ingest(self, request: Request) -> Response:
         if not self._service.takes_ingest:
@@ -130,14 +161,14 @@ class _Routes:
         elif lines.accepted:
             # A client that goes away does not take back what it has sent.
             await asyncio.shield(asyncio.wrap_future(self._worker.submit(lines)))
-        content = {
-            "accepted": lines.accepted,
-            "queued": queued,
-            "producerId": producer,
-            "receivedAt": received_at,
-            "rejected": lines.rejected,
-        }
-        return _answer(content, 202 if queued else 200)
+        received = Received(
+            accepted=lines.accepted,
+            queued=queued,
+            producer_id=producer,
+            received_at=received_at,
+            rejected=lines.rejected,
+        )
+        return _answer(received, 202 if queued else 200)
 
     async def _make_lines(
         self, request: Request, body: bytes, producer: str, received_at: str
@@ -183,8 +214,12 @@ def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = No
     return Response(body, status, {"content-type": _CONTENT_TYPE, **(headers or {})})
 
 
+def _document(content: bytes, content_type: str) -> Response:
+    return Response(content, headers={"content-type": content_type})
+
+
 def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return _answer({"error": text}, status, headers)
+    return _answer(Problem(text), status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

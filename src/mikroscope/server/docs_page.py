@@ -1,0 +1,92 @@
+"""The page `/docs`, and Scalar's script that draws it, both served from this package."""
+
+import gzip
+import html
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+_STATIC = Path(__file__).with_name("static")
+_YEAR_S = 31_536_000
+# Nothing is loaded from, or sent to, another host, whatever the script may want.
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",  # Scalar's styles are part of its script
+        "img-src 'self' data:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_NO_SNIFFING = {"x-content-type-options": "nosniff"}
+_CONFIGURATION = {
+    "withDefaultFonts": False,
+    "telemetry": False,
+    "agent": {"disabled": True},
+    "mcp": {"disabled": True},
+    "showDeveloperTools": "never",
+    "hideClientButton": True,
+    "defaultOpenAllTags": True,
+    "documentDownloadType": "none",
+}
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>MikroScope API</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<noscript>This page needs JavaScript; <a href="openapi.yaml">openapi.yaml</a> does not.</noscript>
+<script id="api-reference" data-url="openapi.json" data-configuration="{configuration}"></script>
+<script src="docs/scalar.js?v={version}"></script>
+</body>
+</html>
+"""
+
+
+@cache
+def scalar_version() -> str:
+    """The version of the script that is part of this package."""
+    return (_STATIC / "scalar.VERSION").read_text().strip()
+
+
+def page() -> Response:
+    """The page; its links are relative, so that it works behind a path of a proxy as well."""
+    configuration = html.escape(msgspec.json.encode(_CONFIGURATION).decode())
+    content = _PAGE.format(configuration=configuration, version=scalar_version())
+    headers = {"content-security-policy": _POLICY, "referrer-policy": "no-referrer"}
+    return Response(content, headers=headers | _NO_SNIFFING, media_type="text/html")
+
+
+def script(request: Request) -> Response:
+    """The script, packed for who takes that; it may be kept where the URL names its version."""
+    known = request.query_params.get("v") == scalar_version()
+    headers = {
+        "cache-control": f"public, max-age={_YEAR_S}, immutable" if known else "no-cache",
+        "vary": "Accept-Encoding",
+    }
+    content = (_STATIC / "scalar.js.gz").read_bytes()
+    if _takes_gzip(request.headers.get("accept-encoding", "")):
+        headers["content-encoding"] = "gzip"
+    else:
+        content = gzip.decompress(content)
+    return Response(content, headers=headers | _NO_SNIFFING, media_type="text/javascript")
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an `accept-encoding` names gzip, or everything, with another weight than 0."""
+    weights = {}
+    for one in accepted.lower().split(","):
+        coding, _, weight = one.replace(" ", "").partition(";q=")
+        weights[coding] = weight.strip("0.") != "" or not weight
+    return weights.get("gzip", weights.get("*", False))
