@@ -9,7 +9,7 @@ import mikroscope
 
 PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
-    {"errors", "timestamps"},
+    {"errors", "timestamps", "logformat"},
     {"settings_values", "settings_sources", "settings", "records"},
     {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts", "chores"},
     {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
@@ -20,7 +20,8 @@ LEVELS = [
     {"service"},
     {
         *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
-        *("server.openapi", "server.docs_page", "server.app", "server.run"),
+        *("server.openapi", "server.docs_page", "server.responses", "server.limits"),
+        *("server.requests", "server.metrics", "server.protocol", "server.app", "server.run"),
     },
     {"cli", "__init__"},
     {"__main__"},
@@ -32,7 +33,9 @@ CHAINS = [
     ["worker_state", "worker"],
     ["health", "answers"],
     ["server.yaml", "server.operations", "server.openapi", "server.app"],
-    ["server.auth", "server.cors", "server.docs_page", "server.app", "server.run"],
+    ["server.auth", "server.docs_page", "server.requests", "server.metrics", "server.app"],
+    ["server.responses", "server.limits", "server.app"],
+    ["server.cors", "server.responses", "server.protocol", "server.app", "server.run"],
 ]
 SEE_SETTINGS = {"status", "service", "indexing", "server.auth", "server.run", "cli", "__init__"}
 OPEN_STORES = {"service", "indexing", "cli"}

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from mikroscope import RunningServer, __version__, resolve_settings, start_server
 from mikroscope.server.app import _Routes
+from mikroscope.server.metrics import Metrics
 from mikroscope.settings import options, reference_markdown
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +127,7 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
     overrides = {"db_path": tmp_path / "i.db", "logs_path": tmp_path, "port": 0}
     settings = resolve_settings(env={}, overrides={**overrides, "min_free_bytes": 0})
     with start_server(settings) as server:
-        routes: list[Route] = _Routes(server._service).routes()
+        routes: list[Route] = _Routes(server._service, Metrics("0", 0)).routes()
     served = {(method, route.path) for route in routes for method in route.methods or ()}
     table = re.findall(r"^\| `(GET|POST|PUT)` \| `([^`]+)` \|", README, re.MULTILINE)
     assert set(table) == {(method, path) for method, path in served if method != "HEAD"}

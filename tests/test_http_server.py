@@ -1,6 +1,7 @@
 """The server around the routes: auth, CORS, errors, /health, start, TLS, stop."""
 
 import base64
+import dataclasses
 import errno
 import logging
 import os
@@ -326,18 +327,17 @@ def test_index_that_cannot_be_read(serve: Serve, connect: Connect, tmp_path: Pat
     assert answer.headers["retry-after"] == "1"
 
 
-def test_query_that_takes_too_long(
-    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_query_that_takes_too_long(connect: Connect, tmp_path: Path) -> None:
     """A query that takes too long is stopped: a 503 that says what to do."""
     (tmp_path / "logs").mkdir()
     lines = (f'{{"n":{number},"timestamp":{1.7e9 + number}}}' for number in range(8_000))
     (tmp_path / "logs" / "app.ndjson").write_text("\n".join([*lines, ""]))
-    monkeypatch.setattr("mikroscope.service.SqliteStore", partial(SqliteStore, query_timeout_s=0))
-    client = connect(serve())
-    wait_until(lambda: health(client)["ingest"]["runs"])
-    parameters = {"groupBy": "field", "groupField": "timestamp"}
-    text = assert_error(client.get("/api/logs/aggregate", params=parameters), 503)
+    settings = dataclasses.replace(settings_in(tmp_path), query_timeout_ms=0)  # below its floor
+    with start_server(settings) as server:
+        client = connect(server)
+        wait_until(lambda: health(client)["ingest"]["runs"])
+        parameters = {"groupBy": "field", "groupField": "timestamp"}
+        text = assert_error(client.get("/api/logs/aggregate", params=parameters), 503)
     assert text == "the query was stopped after 0 s: narrow it by time or by a filter"
 
 

@@ -13,6 +13,7 @@ from mikroscope import RunningServer, __version__
 from mikroscope.query import DEFAULT_LIMIT
 from mikroscope.server import openapi
 from mikroscope.server.app import _Routes
+from mikroscope.server.metrics import Metrics
 from mikroscope.server.operations import OPERATIONS, methods_of
 from tests.conftest import Connect, Serve
 
@@ -46,7 +47,7 @@ def server(serve: Serve) -> RunningServer:
 
 def test_every_route_has_its_document(server: RunningServer) -> None:
     """The routes of the server are the paths of the document, with the same methods."""
-    routes = _Routes(server._service).routes()
+    routes = _Routes(server._service, Metrics("0", 0)).routes()
     served = {route.path: (route.methods or set()) - {"HEAD"} for route in routes}
     documented = {
         path: {method.upper() for method in operations}

@@ -75,6 +75,8 @@ COMPANIONS = {
     "authPassword": {"authUsername": "admin"},
 }
 FLOORS = {
+    "max_concurrent_requests": 1,
+    "query_timeout_ms": 100,
     "ingest_interval_ms": 250,
     "maintenance_interval_ms": 1000,
     "ingest_max_body_bytes": 1024,
@@ -180,9 +182,12 @@ def test_as_override(flag: str, env: str, key: str, default: str, text: str) -> 
         assert getattr(settings, field_of(key)) == expected(key, text)
 
 
-def test_only_suffixes_are_new() -> None:
-    """Beyond the original's options there is only the one for file suffixes, and --config."""
-    assert {option.flag for option in options()} - set(FLAGS) == {"--config", "--log-file-suffixes"}
+def test_what_is_new() -> None:
+    """Beyond the original's options there are only these."""
+    assert {option.flag for option in options()} - set(FLAGS) == {
+        *("--config", "--log-file-suffixes", "--log-format", "--log-requests"),
+        *("--max-concurrent-requests", "--query-timeout-ms"),
+    }
 
 
 def test_option_order() -> None:

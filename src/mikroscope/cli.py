@@ -1,6 +1,5 @@
 """The command line: each command reads its options, calls one part, and prints JSON."""
 
-import logging
 import os
 import select
 import signal
@@ -15,11 +14,16 @@ import msgspec
 
 from mikroscope import __version__
 from mikroscope.errors import MikroScopeError
+from mikroscope.logformat import log_to_stderr
 from mikroscope.settings import Option, Settings, options, resolve_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _version = click.version_option(__version__, prog_name="mikroscope")
+
+# While a thread reads a backlog, a query waits so long each time it needs Python: a page of a
+# hundred entries does so some hundred times.
+_SWITCH_S = 0.0005
 
 _INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
 _QUERY_OPTIONS = ("db_path", "config_path")
@@ -55,11 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 @_version
 def cli() -> None:
     """A log sidecar: NDJSON files and HTTP in, one SQLite index, answers in milliseconds."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    for talkative in ("uvicorn", "watchfiles"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    log_to_stderr("text")
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[_Command], _Command]:
@@ -99,6 +99,8 @@ def serve(**given: Any) -> int:
     from mikroscope.server.run import start_server
 
     settings = _settings(given)
+    log_to_stderr(settings.log_format)
+    sys.setswitchinterval(_SWITCH_S)
     stop = _Stop()
     with start_server(settings) as server:
         click.echo(

@@ -44,7 +44,9 @@ class Service:
         prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
         _check_backup_directory(settings)
         self._started = time.monotonic()
-        self.store: Store = SqliteStore(settings.db_path, alone=True)
+        self.store: Store = SqliteStore(
+            settings.db_path, alone=True, query_timeout_s=settings.query_timeout_ms / 1000
+        )
         tree = open_tree(settings)
         try:
             self.worker = _make_worker(settings, self.store, tree)

@@ -87,6 +87,20 @@ class Settings:
         kind="list",
     )
 
+    max_concurrent_requests: int = declare(
+        256, "Requests that are worked on at a time; more get 503 at once.", floor=1
+    )
+    query_timeout_ms: int = declare(
+        30_000, "Milliseconds after which a query is stopped and gets 503.", floor=100
+    )
+    log_requests: bool = declare(False, "Log every request; failures here are always logged.")
+    log_format: Literal["text", "ndjson"] = declare(
+        "text",
+        "How the server's own log is written, on stderr: text or ndjson.",
+        kind="choice",
+        choices=("text", "ndjson"),
+    )
+
     ingest_producers: tuple[tuple[str, str], ...] = declare(
         (),
         "Who may send logs: token=producer pairs separated by commas "

@@ -1,8 +1,10 @@
-"""The HTTP routes: each reads its request, asks a part, and answers in JSON."""
+"""The HTTP routes: each reads its request, asks a part, and answers."""
 
 import asyncio
-import logging
-from typing import Any
+import time
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import NamedTuple
 
 import msgspec
 from anyio import to_thread
@@ -13,17 +15,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from mikroscope import __version__
 from mikroscope.alerts import url_to_test
 from mikroscope.answers import (
     AlertConfig,
-    Problem,
     Received,
     Reindexed,
     Reset,
     ShownPolicy,
     WebhookTest,
 )
-from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
+from mikroscope.errors import AlertPolicyError, IngestError
 from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
 from mikroscope.query import parse_grouping, parse_query
 from mikroscope.rebuild import index_report
@@ -31,40 +33,47 @@ from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
 from mikroscope.server.docs_page import page, script
+from mikroscope.server.limits import ConcurrencyLimit
+from mikroscope.server.metrics import CONTENT_TYPE as METRICS_TYPE
+from mikroscope.server.metrics import Metrics
 from mikroscope.server.openapi import as_json, as_yaml
 from mikroscope.server.operations import methods_of
+from mikroscope.server.requests import PRODUCER, Requests
+from mikroscope.server.responses import CONTENT_TYPE, ERROR_HANDLERS, answer
 from mikroscope.service import Service, now_utc
 from mikroscope.timestamps import format_time
 
-logger = logging.getLogger(__name__)
-
 _MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
-_RETRY_AFTER_S = "1"
-_CONTENT_TYPE = "application/json; charset=utf-8"
 _YAML_TYPE = "application/yaml; charset=utf-8"
 
 
-def make_app(service: Service) -> ASGIApp:
-    """The app of one server."""
-    routes = _Routes(service).routes()
+class App(NamedTuple):
+    """The app of one server, and what its connections must know."""
+
+    asgi: ASGIApp
+    cors: Cors
+
+
+def make_app(service: Service) -> App:
+    """The app of one server: the routes, and what wraps them."""
+    metrics = Metrics(__version__, time.time())
+    routes = _Routes(service, metrics).routes()
+    paths = [route.path for route in routes]
     app = Starlette(
         routes=routes,
-        exception_handlers={
-            HTTPException: _http_error,
-            QueryError: _bad_request,
-            AlertPolicyError: _bad_request,
-            IngestError: _ingest_error,
-            MikroScopeError: _unavailable,
-            Exception: _unexpected,
-        },
+        exception_handlers=ERROR_HANDLERS,
     )
     app.router.redirect_slashes = False  # /api/logs/ is no route: it gets its 404
-    return Cors(app, service.settings.cors_allow_origin, (route.path for route in routes))
+    settings = service.settings
+    limited = ConcurrencyLimit(app, settings.max_concurrent_requests)
+    cors = Cors(limited, settings.cors_allow_origin, paths)
+    return App(Requests(cors, paths, settings.log_requests, metrics.observe), cors)
 
 
 class _Routes:
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._service = service
         self._store = service.store
         self._worker = service.worker
@@ -77,6 +86,7 @@ class _Routes:
         """One route a path; its methods are those that the table of operations documents."""
         endpoints = {
             "/health": self.health,
+            "/metrics": self.metrics,
             "/api/ingest": self.ingest,
             "/api/logs": self.logs,
             "/api/logs/aggregate": self.aggregate,
@@ -93,18 +103,24 @@ class _Routes:
         ]
 
     async def health(self, request: Request) -> Response:
-        return _answer(self._service.health())
+        return answer(self._service.health())
+
+    async def metrics(self, request: Request) -> Response:
+        if not _is_loopback(request):
+            self._auth.require_api(request)
+        content = self._metrics.text(self._service.health())
+        return Response(content, headers={"content-type": METRICS_TYPE})
 
     async def logs(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
-        return await to_thread.run_sync(lambda: _answer(self._store.page(query)))
+        return await to_thread.run_sync(lambda: answer(self._store.page(query)))
 
     async def aggregate(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
         grouping = parse_grouping(request.query_params)
-        return await to_thread.run_sync(lambda: _answer(self._store.aggregate(query, grouping)))
+        return await to_thread.run_sync(lambda: answer(self._store.aggregate(query, grouping)))
 
     async def reindex(self, request: Request) -> Response:
         self._auth.require_api(request)
@@ -116,7 +132,7 @@ class _Routes:
             fields_deleted=rebuilt.replaced.field_values,
         )
         report = index_report(rebuilt.tally, started, now_utc())
-        return _answer(Reindexed(report=report, reset=reset))
+        return answer(Reindexed(report=report, reset=reset))
 
     async def alert_config(self, request: Request) -> Response:
         self._auth.require_api(request)
@@ -125,16 +141,16 @@ class _Routes:
             change = await _read_json(request)
             policy = await to_thread.run_sync(self._alerter.change, change)
         shown = ShownPolicy(**msgspec.structs.asdict(policy))
-        return _answer(AlertConfig(config_path=str(self._alerter.path), policy=shown))
+        return answer(AlertConfig(config_path=str(self._alerter.path), policy=shown))
 
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
         url = url_to_test(await _read_json(request))
         sent_ms, target = await to_thread.run_sync(self._alerter.send_test, url)
-        return _answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
+        return answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
 
     async def openapi_json(self, request: Request) -> Response:
-        return _document(await to_thread.run_sync(as_json), _CONTENT_TYPE)
+        return _document(await to_thread.run_sync(as_json), CONTENT_TYPE)
 
     async def openapi_yaml(self, request: Request) -> Response:
         return _document(await to_thread.run_sync(as_yaml), _YAML_TYPE)
@@ -151,6 +167,7 @@ class _Routes:
                 404, "ingest is off: set ingest producers, or Basic auth, to switch it on"
             )
         producer = self._auth.require_producer(request)
+        request.scope[PRODUCER] = producer
         self._service.require_room()
         body = await _read_body(request, self._max_body)
         received_at = receipt_time(now_utc())
@@ -161,6 +178,7 @@ class _Routes:
         elif lines.accepted:
             # A client that goes away does not take back what it has sent.
             await asyncio.shield(asyncio.wrap_future(self._worker.submit(lines)))
+        self._metrics.ingested(lines.accepted, lines.rejected, len(body))
         received = Received(
             accepted=lines.accepted,
             queued=queued,
@@ -168,7 +186,7 @@ class _Routes:
             received_at=received_at,
             rejected=lines.rejected,
         )
-        return _answer(received, 202 if queued else 200)
+        return answer(received, 202 if queued else 200)
 
     async def _make_lines(
         self, request: Request, body: bytes, producer: str, received_at: str
@@ -180,6 +198,13 @@ class _Routes:
 
         is_large = len(body) > _LARGE_BODY or encoding == "gzip"
         return await to_thread.run_sync(make) if is_large else make()
+
+
+def _is_loopback(request: Request) -> bool:
+    """Whether the other end of the connection is this machine, whatever headers say."""
+    with suppress(ValueError):
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    return False
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
@@ -209,48 +234,5 @@ async def _read_json(request: Request) -> object:
         raise AlertPolicyError(f"the body is no valid JSON: {error}") from None
 
 
-def _answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    body = msgspec.json.encode(content)
-    return Response(body, status, {"content-type": _CONTENT_TYPE, **(headers or {})})
-
-
 def _document(content: bytes, content_type: str) -> Response:
     return Response(content, headers={"content-type": content_type})
-
-
-def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return _answer(Problem(text), status, headers)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    headers = dict(error.headers or {})
-    text, path = error.detail, request.scope["path"]
-    if error.status_code == 404 and text == "Not Found":
-        text = f"there is no {path} here"
-    elif error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
-        text = f"{path} does not take {request.method}, only {headers['Allow']}"
-    return _error(error.status_code, text, headers)
-
-
-async def _bad_request(request: Request, error: Exception) -> Response:
-    return _error(400, str(error))
-
-
-async def _ingest_error(request: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, IngestError) else 400
-    headers = {"retry-after": _RETRY_AFTER_S} if status == 503 else None
-    return _error(status, str(error), headers)
-
-
-async def _unavailable(request: Request, error: Exception) -> Response:
-    logger.error("%s %s: %s", request.method, request.scope["path"], error)
-    return _error(503, str(error), {"retry-after": _RETRY_AFTER_S})
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    # The server closes the connection after an error, so the client had better know.
-    text = "something went wrong here; the server's log says what"
-    return _error(500, text, {"connection": "close"})

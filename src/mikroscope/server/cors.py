@@ -29,7 +29,7 @@ class Cors:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add_headers(MutableHeaders(scope=message), origin)
+                self.add_headers(MutableHeaders(scope=message), origin)
             await send(message)
 
         if scope["method"] == "OPTIONS" and scope["path"] in self._paths:
@@ -38,7 +38,8 @@ class Cors:
         else:
             await self._app(scope, receive, send_with_headers)
 
-    def _add_headers(self, headers: MutableHeaders, origin: str | None) -> None:
+    def add_headers(self, headers: MutableHeaders, origin: str | None) -> None:
+        """Add what every answer has; `origin` is the request's."""
         headers.update(_ALWAYS)
         if self._any_origin:
             headers["access-control-allow-origin"] = "*"

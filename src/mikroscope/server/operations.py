@@ -138,6 +138,17 @@ _ABOUT_THE_SERVER = (
     ),
 )
 
+_METRICS = Operation(
+    method="GET",
+    path="/metrics",
+    name="getMetrics",
+    tag="Server",
+    access="api",
+    summary="Figures for Prometheus",
+    text="In its text format, version 0.0.4. Loopback needs no credentials.",
+    answers={200: Answer("The figures.", _TEXT, TEXT), 401: _NO_API},
+)
+
 _LOGS = (
     Operation(
         method="POST",
@@ -315,6 +326,7 @@ _DOCUMENTS = (
 
 OPERATIONS: tuple[Operation, ...] = (
     *_ABOUT_THE_SERVER,
+    _METRICS,
     *_LOGS,
     _REINDEX,
     *_ALERTS,

@@ -14,6 +14,7 @@ import uvicorn
 
 from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.server.app import make_app
+from mikroscope.server.protocol import DEFAULT_LIMITS, TimeLimits, make_protocol
 from mikroscope.service import Service
 from mikroscope.settings import Settings
 
@@ -26,13 +27,13 @@ _GRACE_S = 10  # for requests that are running when the server is stopped
 class RunningServer:
     """A server that answers; `close` it, or use it in a `with` statement."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> None:
         _check_tls(settings)
         with ExitStack() as undo:
             self._listener = undo.enter_context(_listen(settings))
             self._service = Service(settings)
             undo.callback(self._service.close)
-            self._uvicorn = uvicorn.Server(_uvicorn_config(settings, self._service))
+            self._uvicorn = uvicorn.Server(_uvicorn_config(settings, self._service, limits))
             undo.pop_all()
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{settings.protocol}://{_url_host(settings.host)}:{self.port}"
@@ -136,10 +137,13 @@ def _check_tls(settings: Settings) -> None:
         ) from error
 
 
-def _uvicorn_config(settings: Settings, service: Service) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, service: Service, limits: TimeLimits) -> uvicorn.Config:
     https = settings.protocol == "https"
-    return uvicorn.Config(
-        make_app(service),
+    app = make_app(service)
+    config = uvicorn.Config(
+        app.asgi,
+        http=make_protocol(limits, app.cors),
+        timeout_keep_alive=limits.idle,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -150,6 +154,10 @@ def _uvicorn_config(settings: Settings, service: Service) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert_path if https else None,
         ssl_keyfile=settings.tls_key_path if https else None,
     )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return config
 
 
 def _url_host(host: str) -> str:

@@ -1,0 +1,41 @@
+"""How the server's own log is written: as text for people, or as NDJSON for programs."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+LogFormat = Literal["text", "ndjson"]
+FIELDS = "fields"
+"""The name under which a call gives its fields: `logger.info(…, extra={FIELDS: {…}})`."""
+
+
+class NdjsonFormatter(logging.Formatter):
+    """One JSON object a line: timestamp (ISO 8601, UTC), level, logger, message, and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its line end."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, object] = {
+            "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(getattr(record, FIELDS, {}))
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def log_to_stderr(kind: LogFormat) -> None:
+    """Have everything of this process logged there, from INFO on."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(NdjsonFormatter() if kind == "ndjson" else text)
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for talkative in ("uvicorn", "watchfiles"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

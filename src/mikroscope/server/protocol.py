@@ -1,0 +1,165 @@
+"""HTTP connections with time limits; what cannot be understood is answered in JSON, too."""
+
+import asyncio
+from typing import NamedTuple
+
+from starlette.datastructures import MutableHeaders
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from mikroscope.server.cors import Cors
+from mikroscope.server.responses import error_response
+
+MAX_HEAD_BYTES = 65_536
+MAX_URL_BYTES = 32_768
+
+
+class TimeLimits(NamedTuple):
+    """Seconds that a client may take."""
+
+    head: float = 10.0
+    """For a request's head, from the connection or the head's first byte on."""
+    body_gap: float = 10.0
+    """Between two parts of a body."""
+    body: float = 60.0
+    """For a whole body."""
+    idle: int = 30
+    """Between two requests."""
+    reading: float = 30.0
+    """Without taking any of an answer."""
+
+
+DEFAULT_LIMITS = TimeLimits()
+
+
+def make_protocol(limits: TimeLimits, cors: Cors) -> type[HttpToolsProtocol]:
+    """The class of a server's connections."""
+    return type("Connection", (_Connection,), {"limits": limits, "cors": cors})
+
+
+class _Connection(HttpToolsProtocol):
+    """Uvicorn's, watched: a request that comes in whole costs no timer."""
+
+    limits: TimeLimits
+    cors: Cors
+
+    _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _in_head = True  # a new connection is expected to send one
+    _in_body = False
+    _head_bytes = 0
+    _body_until = 0.0
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start(self.limits.head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        self._stop_write_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._in_head
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+        if self.transport.is_closing():
+            self._stop()
+        elif self._in_head:
+            self._watch_head(is_new=not before)
+        elif self._in_body:
+            self._watch_body()
+        else:
+            self._stop()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_head = False
+        self._head_bytes = 0
+        self._in_body = True
+        self._body_until = self.loop.time() + self.limits.body
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_body = False
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser refuses."""
+        if len(getattr(self, "url", b"")) > MAX_URL_BYTES:
+            self._refuse(414, f"the URL is longer than {MAX_URL_BYTES} bytes")
+        else:
+            self._refuse(400, "this is no HTTP request that can be read")
+
+    def _watch_head(self, is_new: bool) -> None:
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
+        elif is_new or self._timer is None:
+            self._start(self.limits.head)
+
+    def _watch_body(self) -> None:
+        left = self._body_until - self.loop.time()
+        self._start(max(0.0, min(self.limits.body_gap, left)))
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_write_timer()
+        self._write_timer = self.loop.call_later(self.limits.reading, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _late(self) -> None:
+        """The client has not sent in time what it began to send, or nothing at all."""
+        if self._in_head and not self._head_bytes:
+            self.transport.close()
+        elif self._in_head or not self.cycle.response_started:
+            self._refuse(408, "the request did not come to its end in time")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer in place of the app, and close."""
+        self._stop()
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True  # the app may end, but answers no more
+            self.cycle.message_event.set()
+        response = error_response(status, text, {"connection": "close"})
+        headers = MutableHeaders(raw=response.raw_headers)
+        self.cors.add_headers(headers, self._origin())
+        head = b"".join(b"%b: %b\r\n" % pair for pair in headers.raw)
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(response.body))
+        self.transport.close()
+
+    def _origin(self) -> str | None:
+        for name, value in self.headers or []:
+            if name == b"origin":
+                return value.decode("latin-1")
+        return None
+
+    # --- timers ---------------------------------------------------------------------------------
+
+    def _start(self, seconds: float) -> None:
+        self._stop()
+        self._timer = self.loop.call_later(seconds, self._late)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None

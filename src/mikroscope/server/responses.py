@@ -1,0 +1,74 @@
+"""The shape of every answer: JSON, and errors as `{"error": "<text>"}`."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler
+
+from mikroscope.answers import Problem
+from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/json; charset=utf-8"
+RETRY = {"retry-after": "1"}
+
+
+def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON."""
+    body = msgspec.json.encode(content)
+    return Response(body, status, {"content-type": CONTENT_TYPE, **(headers or {})})
+
+
+def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """What went wrong, in words to act on."""
+    return answer(Problem(text), status, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    text, path = error.detail, request.scope["path"]
+    if error.status_code == 404 and text == "Not Found":
+        text = f"there is no {path} here"
+    elif error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        text = f"{path} does not take {request.method}, only {headers['Allow']}"
+    return error_response(error.status_code, text, headers)
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return error_response(400, str(error))
+
+
+async def _ingest_error(request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, IngestError) else 400
+    headers = RETRY if status == 503 else None
+    return error_response(status, str(error), headers)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    logger.error("%s %s: %s", request.method, request.scope["path"], error)
+    return error_response(503, str(error), RETRY)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # The server closes the connection after an error, so the client had better know.
+    text = "something went wrong here; the server's log says what"
+    return error_response(500, text, {"connection": "close"})
+
+
+ERROR_HANDLERS: Mapping[Any, ExceptionHandler] = {
+    HTTPException: _http_error,
+    QueryError: _bad_request,
+    AlertPolicyError: _bad_request,
+    IngestError: _ingest_error,
+    MikroScopeError: _unavailable,
+    Exception: _unexpected,
+}

@@ -1,0 +1,219 @@
+"""Slow, silent and greedy clients hold nothing up, and are told why they are refused."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mikroscope.server.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
+from mikroscope.server.run import RunningServer
+from tests.conftest import DEADLINE_S, Connect, Serve, settings_in, wait_until
+
+SHORT = TimeLimits(head=0.3, body_gap=0.3, body=1.0, idle=1, reading=0.3)
+PRODUCER = {"authorization": "Bearer t"}
+POST = b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t\r\n"
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server that waits for nobody."""
+    settings = settings_in(tmp_path, ingest_producers="t=p", ingest_max_body_bytes=1 << 20)
+    with RunningServer(settings, SHORT).start() as server:
+        yield server
+
+
+def connected(server: RunningServer) -> socket.socket:
+    """A connection without a word said."""
+    return socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What the server says until it closes."""
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def said_to(server: RunningServer, *parts: bytes) -> bytes:
+    """What the server answers to some bytes, until it closes."""
+    with closing(connected(server)) as connection:
+        for part in parts:
+            connection.sendall(part)
+        return all_of(connection)
+
+
+def assert_refused(answer: bytes, status: int) -> None:
+    """An error as all others are: JSON, CORS headers, the connection closed."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ")
+    assert "content-type: application/json; charset=utf-8" in lines
+    assert "access-control-allow-origin: *" in lines
+    assert "connection: close" in lines
+    assert f"content-length: {len(body)}" in lines
+    assert json.loads(body)["error"]
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def test_silent_client(hasty: RunningServer) -> None:
+    """Who says nothing is hung up on, without a word."""
+    assert said_to(hasty) == b""
+
+
+def test_half_a_head(hasty: RunningServer) -> None:
+    """A head that does not come to its end gets 408."""
+    assert_refused(said_to(hasty, b"GET /health HTTP/1.1\r\nhost:"), 408)
+
+
+def test_drop_by_drop(hasty: RunningServer) -> None:
+    """The limit is for the whole head, however steadily it comes."""
+    stop = threading.Event()
+    with closing(connected(hasty)) as connection:
+
+        def drip() -> None:
+            connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
+            while not stop.wait(0.05):
+                try:
+                    connection.sendall(b"a")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            assert_refused(all_of(connection), 408)
+        except ConnectionResetError:
+            pass  # the drops that came after the answer
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "head", [b"content-length: 10\r\n\r\n[{", b"transfer-encoding: chunked\r\n\r\n2\r\n[{\r\n"]
+)
+def test_half_a_body(hasty: RunningServer, connect: Connect, head: bytes) -> None:
+    """A body that stops gets 408, and leaves no record and no request behind."""
+    assert_refused(said_to(hasty, POST + head), 408)
+    client = connect(hasty)
+    assert client.get("/api/logs").json()["entries"] == []
+
+
+def test_slow_body_that_comes(hasty: RunningServer) -> None:
+    """A body may take its time while it keeps coming."""
+    with closing(connected(hasty)) as connection:
+        connection.sendall(POST + b"content-length: 8\r\nconnection: close\r\n\r\n")
+        for byte in b'[{"a":1}':
+            connection.sendall(bytes([byte]))
+            threading.Event().wait(0.02)
+        connection.shutdown(socket.SHUT_WR)
+        answer = all_of(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")  # whole, and no JSON: the bracket is missing
+
+
+def test_idle_connection(hasty: RunningServer) -> None:
+    """A connection that is not used any more is closed; a second request is taken before."""
+    with closing(connected(hasty)) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert all_of(connection) == b""
+
+
+def test_client_that_does_not_read(hasty: RunningServer, connect: Connect) -> None:
+    """Who asks, and asks, and takes no answer is cut off."""
+    client = connect(hasty)
+    record = {"pad": "x" * 10_000}
+    assert client.post("/api/ingest", json=[record] * 100, headers=PRODUCER).status_code == 200
+    with closing(connected(hasty)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /api/logs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n" * 40)
+        wait_until(lambda: is_cut_off(connection))
+    assert client.get("/health").status_code == 200
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether the other side has reset a connection; reads nothing."""
+    try:
+        connection.sendall(b"\r\n")
+    except OSError:
+        return True
+    return False
+
+
+def test_a_stop_does_not_wait_for_half_a_head(tmp_path: Path) -> None:
+    """With the ordinary limits, too."""
+    server = RunningServer(settings_in(tmp_path)).start()
+    with closing(connected(server)) as connection:
+        connection.sendall(b"GET /health HTT")
+        server.close()
+        assert all_of(connection) == b""
+
+
+# --- what cannot be understood ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"SING /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nno colon\r\n\r\n",
+        POST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
+        POST + b"content-length: minus\r\n\r\n",
+    ],
+)
+def test_no_http(hasty: RunningServer, words: bytes) -> None:
+    """What is no HTTP gets 400 as every error is."""
+    assert_refused(said_to(hasty, words), 400)
+
+
+def test_long_url(hasty: RunningServer) -> None:
+    """A URL above the limit gets 414."""
+    url = b"/api/logs?value=" + b"x" * (2 * MAX_URL_BYTES)
+    assert_refused(said_to(hasty, b"GET " + url + b" HTTP/1.1\r\nhost: x\r\n\r\n"), 414)
+
+
+def test_long_head(hasty: RunningServer) -> None:
+    """Headers above the limit get 431, before they have come to their end."""
+    words = b"GET /health HTTP/1.1\r\n" + b"x: %b\r\n" % (b"y" * 1000) * (MAX_HEAD_BYTES // 900)
+    assert_refused(said_to(hasty, words), 431)
+
+
+def test_listed_origin(tmp_path: Path) -> None:
+    """The CORS headers are those of every answer."""
+    settings = settings_in(tmp_path, cors_allow_origin="https://ui.example")
+    with RunningServer(settings, SHORT).start() as server:
+        words = b"GET /health HTTP/1.1\r\norigin: https://ui.example\r\na: b\r\nno colon\r\n\r\n"
+        answer = said_to(server, words).lower()
+    assert b"access-control-allow-origin: https://ui.example\r\n" in answer
+    assert b"vary: origin\r\n" in answer
+
+
+# --- how many -----------------------------------------------------------------------------------
+
+
+def test_concurrent_requests(serve: Serve, connect: Connect) -> None:
+    """Above the limit there is 503 at once; /health is always answered."""
+    server = serve(max_concurrent_requests=2, ingest_producers="t=p")
+    client = connect(server)
+    waiting = [connected(server) for _ in range(2)]
+    for connection in waiting:
+        connection.sendall(POST + b"content-length: 4\r\n\r\n[")
+    wait_until(lambda: client.get("/api/logs").status_code == 503)
+    refused = client.get("/api/logs")
+    assert refused.headers["retry-after"] == "1"
+    assert "limit" in refused.json()["error"]
+    assert client.get("/health").status_code == 200
+    for connection in waiting:
+        connection.sendall(b"{}]")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+    assert client.get("/api/logs").status_code == 200
