@@ -328,7 +328,7 @@ def test_cooldown_survives_a_restart(world: World, start: Start) -> None:
     """A new alerter knows when the one before has notified."""
     with catching() as catcher:
         first = start(policy(webhook_url=catcher.url))
-        wait_until(lambda: first.state.sent)
+        wait_until(first._state_path.exists)
         first.stop()
         second = start(policy(webhook_url=catcher.url))
         wait_until(lambda: second.state.suppressed)

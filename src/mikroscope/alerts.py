@@ -117,6 +117,7 @@ def changed(
     """
     if not isinstance(change, dict) or not change:
         raise AlertPolicyError("expected a JSON object with at least one field of the policy")
+    change = {key: _whole(value) for key, value in change.items()}
     merged: dict[str, Any] = msgspec.to_builtins(policy) | change
     if "webhookUrl" in change and "enabled" not in change:
         merged["enabled"] = change["webhookUrl"] is not None
@@ -132,6 +133,11 @@ def changed(
     if new.enabled and new.webhook_url is None:
         raise AlertPolicyError("enabled needs a webhookUrl")
     return new
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 5.0 is 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def url_to_test(content: object) -> str | None:

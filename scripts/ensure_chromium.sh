@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs Debian's Chromium, which tests/test_docs_page.py needs, where it is missing and may be
+# installed. Never fails: the test says what is missing.
+set -u
+
+for name in chromium chromium-browser google-chrome; do
+    command -v "$name" >/dev/null && exit 0
+done
+[ -z "${MIKROSCOPE_SKIP_BROWSER_TESTS:-}" ] || exit 0
+command -v apt-get >/dev/null || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    as_root=""
+elif sudo -n true 2>/dev/null; then
+    as_root="sudo -n"
+else
+    exit 0
+fi
+
+echo "Chromium, which a test needs, is missing: installing it with apt-get" >&2
+log=$(mktemp)
+{
+    $as_root apt-get update &&
+        $as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install --yes --no-install-recommends chromium
+} >"$log" 2>&1 </dev/null || { echo "that failed:" && tail -n 5 "$log"; } >&2
+rm -f "$log"
