@@ -223,15 +223,16 @@ def _ask(given: dict[str, Any], question: Callable[[Any], object]) -> None:
         store.close()
 
 
-def _report(tally: Any, started: datetime) -> dict[str, object]:
+def _report(tally: Any, started: datetime) -> Any:
+    from mikroscope.answers import IndexReport
     from mikroscope.ingest import receipt_time
 
-    return {
-        **msgspec.to_builtins(tally),
-        "startedAt": receipt_time(started),
-        "finishedAt": receipt_time(datetime.now(UTC)),
-        "mode": "full",
-    }
+    return IndexReport(
+        **msgspec.structs.asdict(tally),
+        started_at=receipt_time(started),
+        finished_at=receipt_time(datetime.now(UTC)),
+        mode="full",
+    )
 
 
 def _print(content: object) -> None:
