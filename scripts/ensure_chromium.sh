@@ -6,7 +6,7 @@ set -u
 for name in chromium chromium-browser google-chrome; do
     command -v "$name" >/dev/null && exit 0
 done
-[ -z "${MIKROSCOPE_SKIP_BROWSER_TESTS:-}" ] || exit 0
+[ "${MIKROSCOPE_SKIP_BROWSER_TESTS:-}" != 1 ] || exit 0
 command -v apt-get >/dev/null || exit 0
 
 if [ "$(id -u)" = 0 ]; then

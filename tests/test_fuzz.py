@@ -143,7 +143,7 @@ def test_any_query(operation: Operation, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     "operation",
-    GUARDED,
+    [one for one in GUARDED if one.path != "/metrics"],  # which loopback needs none for
     ids=NAME,
 )
 @pytest.mark.parametrize(

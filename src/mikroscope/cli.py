@@ -14,7 +14,7 @@ import msgspec
 
 from mikroscope import __version__
 from mikroscope.errors import MikroScopeError
-from mikroscope.logformat import log_to_stderr
+from mikroscope.logformat import log_to_stderr, use_ndjson
 from mikroscope.settings import Option, Settings, options, resolve_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 @_version
 def cli() -> None:
     """A log sidecar: NDJSON files and HTTP in, one SQLite index, answers in milliseconds."""
-    log_to_stderr("text")
+    log_to_stderr()
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[_Command], _Command]:
@@ -99,7 +99,8 @@ def serve(**given: Any) -> int:
     from mikroscope.server.run import start_server
 
     settings = _settings(given)
-    log_to_stderr(settings.log_format)
+    if settings.log_format == "ndjson":
+        use_ndjson()
     sys.setswitchinterval(_SWITCH_S)
     stop = _Stop()
     with start_server(settings) as server:

@@ -3,11 +3,10 @@
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
 
 import msgspec
 
-LogFormat = Literal["text", "ndjson"]
+_HANDLER = "mikroscope-stderr"
 FIELDS = "fields"
 """The name under which a call gives its fields: `logger.info(…, extra={FIELDS: {…}})`."""
 
@@ -30,12 +29,18 @@ class NdjsonFormatter(logging.Formatter):
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-def log_to_stderr(kind: LogFormat) -> None:
-    """Have everything of this process logged there, from INFO on."""
+def log_to_stderr() -> None:
+    """Have what this process logs written there as text, from INFO on."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(NdjsonFormatter() if kind == "ndjson" else text)
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for talkative in ("uvicorn", "watchfiles"):
+    handler.set_name(_HANDLER)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    for talkative in ("uvicorn", "watchfiles", "httpx"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def use_ndjson() -> None:
+    """Have it written as NDJSON from now on."""
+    for handler in logging.getLogger().handlers:
+        if handler.get_name() == _HANDLER:
+            handler.setFormatter(NdjsonFormatter())
