@@ -11,7 +11,17 @@ PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
     {"errors", "timestamps", "logformat"},
     {"settings_values", "settings_sources", "settings", "records"},
-    {"query", "logfiles", "logwriter", "mockdata", "preflight", "webhook", "alerts", "chores"},
+    {
+        "demo",
+        "query",
+        "logfiles",
+        "logwriter",
+        "mockdata",
+        "preflight",
+        "webhook",
+        "alerts",
+        "chores",
+    },
     {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
     {"rotation"},
     {"indexer", "retention"},

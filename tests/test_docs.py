@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
+PARITY = (ROOT / "docs" / "parity.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 
 
@@ -95,6 +96,30 @@ def test_command_line_examples(tmp_path: Path) -> None:
     assert printed[2]["report"]["recordsInserted"] == 28_350
     assert printed[3]["entries"]
     assert printed[-1]["buckets"]
+
+
+def test_alert_example(tmp_path: Path) -> None:
+    """The README's commands show an alert."""
+    printed = _shell(_block_with("demo alerts up"), tmp_path)
+    assert '"rule":"error_threshold"' in printed
+    assert not (tmp_path / ".mikroscope-demo" / "state.json").exists()
+
+
+def test_parity_names_tests_that_exist() -> None:
+    """Each test that the parity table names is there."""
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", PARITY)
+    assert len(named) > 80
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in text, f"{file}::{name}"
+
+
+def test_parity_names_every_option_of_the_original() -> None:
+    """No option that the original has is missing from the table."""
+    new = {"--log-file-suffixes", "--log-format", "--log-requests"}
+    new |= {"--max-concurrent-requests", "--query-timeout-ms"}
+    flags = {option.flag for option in options()} - new
+    assert not {flag for flag in flags if f"`{flag}`" not in PARITY}
 
 
 def test_python_example(tmp_path: Path) -> None:

@@ -760,6 +760,42 @@ def test_https(serve: Serve, connect: Connect, certificate: Path) -> None:
     assert [entry["data"]["over"] for entry in logs(client)] == ["TLS"]
 
 
+@pytest.mark.parametrize(
+    ("version", "is_taken"),
+    [
+        (ssl.TLSVersion.TLSv1, False),
+        (ssl.TLSVersion.TLSv1_1, False),
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_3, True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+def test_tls_versions(
+    serve: Serve, certificate: Path, version: ssl.TLSVersion, is_taken: bool
+) -> None:
+    """TLS 1.2 and up."""
+    server = serve(**tls(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        try:
+            context.wrap_socket(connection).close()
+            was_taken = True
+        except OSError:
+            was_taken = False
+    assert was_taken is is_taken
+
+
+def test_key_of_another_certificate(tmp_path: Path, certificate: Path) -> None:
+    """The refusal says what is wrong."""
+    text = refusal(tmp_path, **tls(certificate, key="other.pem"))
+    assert text.endswith("the key does not belong to the certificate")
+
+
 def test_plain_http_to_an_https_port(serve: Serve, connect: Connect, certificate: Path) -> None:
     """Who speaks plain http to an https port is cut off; the others are served."""
     server = serve(**tls(certificate))

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -209,6 +210,70 @@ def mock_data(**given: Any) -> None:
             "bytes": summary.bytes,
         }
     )
+
+
+@cli.group()
+@_version
+def demo() -> None:
+    """Try things by hand."""
+
+
+@demo.group("alerts")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=Path(".mikroscope-demo"),
+    metavar="DIR",
+    help="Where it keeps its files.  [default: ./.mikroscope-demo]",
+)
+@_version
+@click.pass_context
+def demo_alerts(context: click.Context, directory: Path) -> None:
+    """A server and a webhook in the background, to see an alert."""
+    from mikroscope.demo import AlertDemo
+
+    context.obj = AlertDemo(directory)
+
+
+@demo_alerts.command()
+@click.argument("mode", type=click.Choice(["error", "nologs"]), default="error")
+@click.pass_obj
+def up(alert_demo: Any, mode: Any) -> None:
+    """Start it: for error spikes (error), or for a minute without logs (nologs)."""
+    state = alert_demo.up(mode)
+    _print({"url": state.url, "mode": mode})
+    what = "'mikroscope demo alerts trigger-error'" if mode == "error" else "to wait a minute"
+    click.echo(f"next: {what}, then 'mikroscope demo alerts logs'; 'down' ends it", err=True)
+
+
+@demo_alerts.command("trigger-error")
+@click.pass_obj
+def trigger_error(alert_demo: Any) -> None:
+    """Send errors, and show the webhook that comes of it."""
+    _print(alert_demo.trigger_error())
+
+
+@demo_alerts.command()
+@click.pass_obj
+def status(alert_demo: Any) -> None:
+    """Show what /health tells of alerts."""
+    _print(alert_demo.status())
+
+
+@demo_alerts.command()
+@click.pass_obj
+def logs(alert_demo: Any) -> None:
+    """Show the last webhooks, and the server's log."""
+    _print(alert_demo.logs())
+
+
+@demo_alerts.command()
+@click.pass_obj
+def down(alert_demo: Any) -> None:
+    """End it; its files stay."""
+    alert_demo.down()
+    click.echo("the demo has ended", err=True)
 
 
 # --- helpers of the commands ----------------------------------------------------------------

@@ -131,6 +131,8 @@ def _check_tls(settings: Settings) -> None:
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:
         reason = getattr(error, "reason", None) or "they cannot be used"
+        if reason == "KEY_VALUES_MISMATCH":
+            reason = "the key does not belong to the certificate"
         raise ConfigurationError(
             f"--tls-cert, --tls-key: expected a certificate and its private key without a "
             f"password, both in PEM format, got {certificate} and {key}: {reason}"
