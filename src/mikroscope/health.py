@@ -125,7 +125,7 @@ class Backup(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Storage(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Size of the index, free bytes, and the least that must be free at the start."""
+    """Size of the index, free bytes, and the least that must be free to take logs."""
 
     db_approximate_size_bytes: Count
     db_directory_free_bytes: Count | None
