@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -331,3 +333,15 @@ def test_the_clean_up_is_repeated(keeper: Keeper, serve: Serve, connect: Connect
     assert found["runs"] >= 1
     assert found["lastDurationMs"] >= 0
     assert [one["data"]["n"] for one in client.get("/api/logs").json()["entries"]] == [2]
+
+
+def test_a_clean_up_goes_on_in_a_new_index(keeper: Keeper, serve: Serve, connect: Connect) -> None:
+    """A command that rebuilds the index beside the server does not end the server's clean-ups."""
+    write(keeper.logs / "app.ndjson", [record(n, 31) for n in range(20_000)])
+    keeper.run(db_retention_days=0)
+    client = connect(serve(**keeper.given))
+    command = [sys.executable, "-m", "mikroscope", "index", "--rebuild"]
+    command += ["--logs", str(keeper.logs), "--db", str(keeper.index)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    wait_until(lambda: keeper.health(client)["maintenance"]["runs"])
+    assert keeper.health(client)["maintenance"]["lastError"] is None

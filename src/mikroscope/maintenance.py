@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mikroscope.errors import MikroScopeError
+from mikroscope.errors import MikroScopeError, StaleBatchError
 from mikroscope.logfiles import LogTree
 from mikroscope.retention import delete_file, expired_files
 from mikroscope.stores.base import Cutoffs, Deleted, Source, Store
@@ -66,7 +66,8 @@ class Removed:
 class Maintainer:
     """Runs at the start, and then on its cadence, in a thread of its own.
 
-    `begun` is called once: when at the start what was too old has left the index, or after a while.
+    It holds `alone` meanwhile: a rebuild would bring back what it deletes. `begun` is called once:
+    when at the start what was too old has left the index, or after a while.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Maintainer:
         *,
         in_turn: InTurn,
         begun: Callable[[], None],
+        alone: threading.Lock,
         interval_s: float,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -86,6 +88,7 @@ class Maintainer:
         self._retention = retention
         self._in_turn = in_turn
         self._begun: Callable[[], None] | None = begun
+        self._alone = alone
         self._interval_s = interval_s
         self._clock_ms = clock_ms
         self._stopping = threading.Event()
@@ -103,7 +106,8 @@ class Maintainer:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            self._run()
+            with self._alone:
+                self._run()
             self._stopping.wait(self._interval_s)
 
     def _run(self) -> None:
@@ -171,24 +175,38 @@ class Maintainer:
             if self._clock_ms() > head_start_until_ms:
                 self._begin_others()
             if position is not None and not self._stopping.is_set():
-                some, position = self._store.prune(cutoffs, position, _PRUNE_ENTRIES)
+                some, position = self._prune_some(cutoffs, position)
                 deleted.add(some)
             return position is not None and not self._stopping.is_set()
 
         if cutoffs.normal_ms is not None or cutoffs.audit_ms is not None:
             self._in_turn(step).result()
 
+    def _prune_some(self, cutoffs: Cutoffs, position: int) -> tuple[Deleted, int | None]:
+        try:
+            return self._store.prune(cutoffs, position, _PRUNE_ENTRIES)
+        except StaleBatchError:  # another process has put a new index there
+            self._store.sources()
+            return Deleted(), 0
+
     def _tidy(self) -> None:
         did_some = False
 
         def step() -> bool:
             nonlocal did_some
-            more = not self._stopping.is_set() and self._store.tidy()
+            more = not self._stopping.is_set() and self._tidy_some()
             did_some = did_some or more
             return more
 
         self._in_turn(step).result()
         self.state.vacuum_runs += did_some
+
+    def _tidy_some(self) -> bool:
+        try:
+            return self._store.tidy()
+        except StaleBatchError:
+            self._store.sources()
+            return True
 
     def _ask(self, question: Callable[[], _Result]) -> _Result:
         """Have the thread that writes answer."""

@@ -17,6 +17,7 @@ from mikroscope.stores.base import Deleted, Rebuild, Store
 
 _FEW_RECORDS = 2_000  # what may be left to be read while nobody can write to the old index
 _MAX_ROUNDS = 20
+_LOOK_S = 0.1  # how soon a stop is noticed by who waits for a clean-up
 
 
 class Rebuilt(NamedTuple):
@@ -66,7 +67,7 @@ class Rebuilder:
     """Rebuilds a server's index, once at a time, while everything else goes on.
 
     `in_turn` has a step called by the thread that writes, until it returns False; `done` is told
-    there of what went into the index.
+    there of what went into the index. It holds `alone` meanwhile, and waits for it at first.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Rebuilder:
         *,
         in_turn: Callable[[Callable[[], bool]], "Future[None]"],
         done: Callable[[Tally], None],
+        alone: threading.Lock,
     ) -> None:
         self._store = store
         self._make_tree = make_tree
         self._in_turn = in_turn
         self._done = done
+        self._alone = alone
         self._lock = threading.Lock()
         self._running: Future[Rebuilt] | None = None
         self._stopping = False
@@ -112,6 +115,14 @@ class Rebuilder:
             running.exception()
 
     def _rebuild(self) -> Rebuilt:
+        while not self._alone.acquire(timeout=_LOOK_S):
+            self._check()
+        try:
+            return self._rebuild_alone()
+        finally:
+            self._alone.release()
+
+    def _rebuild_alone(self) -> Rebuilt:
         rebuild = self._store.rebuild()
         try:
             builder = Builder(rebuild, self._make_tree())

@@ -1,6 +1,7 @@
 """Builds the parts of a server from Settings, starts and stops them, and tells how they are."""
 
 import logging
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,13 +57,15 @@ class Service:
             raise
         watched = not settings.disable_auto_ingest
         self._watcher = Watcher(tree, self.worker.notice) if watched else None
+        upkeep = threading.Lock()
         self.rebuilder = Rebuilder(
             self.store,
             lambda: open_tree(settings),
             in_turn=self.worker.in_turn,
             done=self.worker.count_rebuild,
+            alone=upkeep,
         )
-        self.maintainer = self._make_maintainer()
+        self.maintainer = self._make_maintainer(upkeep)
 
     def start(self, url: str) -> None:
         """Begin to index what is there, and to watch for more; `url` is what alerts name."""
@@ -149,7 +152,7 @@ class Service:
                 )
         return None
 
-    def _make_maintainer(self) -> Maintainer:
+    def _make_maintainer(self, upkeep: threading.Lock) -> Maintainer:
         settings = self.settings
         return Maintainer(
             self.store,
@@ -163,6 +166,7 @@ class Service:
             ),
             in_turn=self.worker.in_turn,
             begun=self.worker.begin_scans,
+            alone=upkeep,
             interval_s=settings.maintenance_interval_ms / 1000,
             clock_ms=_now_ms,
         )

@@ -154,7 +154,8 @@ class Settings:
         21_600_000, "Milliseconds between two clean-ups.", floor=1000
     )
     min_free_bytes: int = declare(
-        268_435_456, "Bytes that must be free on the disks of index and logs, at the start and to take logs."
+        268_435_456,
+        "Bytes that must be free on the disks of index and logs, at the start and to take logs.",
     )
 
     alert_webhook_url: str | None = declare(
