@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from mikroscope.logformat import FIELDS, NdjsonFormatter
-from tests.conftest import DEADLINE_S, Connect, Serve
+from tests.conftest import DEADLINE_S, Connect, Serve, wait_until
 
 SECRETS = ("secret-api-token", "secret-producer-token", "secret-password", "secret-hook")
 
@@ -56,6 +56,7 @@ def test_log_of_requests(serve: Serve, connect: Connect, caplog: pytest.LogCaptu
     client = connect(serve(log_requests=True, ingest_producers="t=backend"))
     headers = {"authorization": "Bearer t", "x-request-id": "mine"}
     answer = client.post("/api/ingest?x=y", json=[{}], headers=headers)
+    wait_until(lambda: lines_of(caplog))  # it is written behind the answer
     (line,) = lines_of(caplog)
     assert line.pop("durationMs") >= 0
     assert line == {
@@ -78,6 +79,7 @@ def test_failures_are_always_logged(
     (tmp_path / "logs" / "ingest").write_text("a file where a directory should be")
     answer = client.post("/api/ingest", json=[{}], headers={"authorization": "Bearer t"})
     assert answer.status_code == 503
+    wait_until(lambda: lines_of(caplog))  # it is written behind the answer
     (line,) = lines_of(caplog)
     assert line["requestId"] == answer.headers["x-request-id"]
 
