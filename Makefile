@@ -54,6 +54,7 @@ openapi: $(VENV)/.runtime
 
 bench: $(VENV)/.development
 	$(BIN)/python benches/main_job.py
+	$(BIN)/python benches/upkeep.py
 
 clean:
 	rm -rf $(VENV)

@@ -809,6 +809,7 @@ def test_plain_http_to_an_https_port(serve: Serve, connect: Connect, certificate
     [
         ({"cert": "none.pem"}, "--tls-cert: "),
         ({"key": "none.pem"}, "--tls-key: "),
+        ({"cert": "."}, "--tls-cert: "),  # there, and not to be read
         ({"key": "other.pem"}, "--tls-cert, --tls-key: "),
         ({"key": "locked.pem"}, "--tls-cert, --tls-key: "),
         ({"cert": "key.pem"}, "--tls-cert, --tls-key: "),

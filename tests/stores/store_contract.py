@@ -27,7 +27,7 @@ from mikroscope.records import (
     parse_line,
     scalar_text,
 )
-from mikroscope.stores.base import Checkpoint, Line, Source, Store
+from mikroscope.stores.base import Checkpoint, Cutoffs, Deleted, Line, Source, Store
 from mikroscope.timestamps import parse_time
 
 Record = dict[str, Any]
@@ -1386,6 +1386,151 @@ class PurgeContract(Contract):
         store.commit(batch)
         purge_all(store, 4)
         assert (store.count(), entries_of(store)) == (0, [])
+
+
+# --- what is too old, and a new index -----------------------------------------------------------
+
+
+def prune_all(store: Store, limit: int = 1000, **cutoffs: int | None) -> Deleted:
+    """Prune to the end; what was deleted. Times are counted from START_MS."""
+    given = {name: None if ms is None else START_MS + ms for name, ms in cutoffs.items()}
+    wanted = Cutoffs(normal_ms=given.get("normal"), audit_ms=given.get("audit"))
+    deleted, position = Deleted(), 0
+    while True:
+        some, found = store.prune(wanted, position, limit)
+        deleted.add(some)
+        if found is None:
+            return deleted
+        position = found
+
+
+def read_again(store: Store, records: Sequence[Record]) -> int:
+    """Give a new index all that its one source holds; how many entries that makes."""
+    (source,) = store.sources()
+    assert source.checkpoint.offset == 0
+    batch = store.batch()
+    taken = batch.add(source, as_lines(records), Checkpoint(offset=1, line=len(records)))
+    store.commit(batch)
+    return taken
+
+
+class UpkeepContract(Contract):
+    """Retention, and the index that takes another one's place."""
+
+    def test_what_is_too_old_leaves(self, store: Store) -> None:
+        """An entry of the cutoff itself stays; normal and audit entries go by their own."""
+        put(store, [at(n, n=n, audit=bool(n % 2)) for n in range(10)])
+        deleted = prune_all(store, normal=6, audit=3)
+        assert (deleted.normal_entries, deleted.audit_entries) == (3, 1)
+        assert deleted.field_values == 4 * 3
+        assert sorted(numbers_of(store)) == [3, 5, 6, 7, 8, 9]
+        assert store.count() == 6
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    def test_in_steps_of_any_size(self, store: Store, limit: int) -> None:
+        """All that is too old leaves, and nothing else."""
+        put(store, [at(n % 7, n=n, audit=not n % 3) for n in range(50)])
+        prune_all(store, limit, normal=4, audit=2)
+        kept = [n for n in range(50) if n % 7 >= (4 if n % 3 else 2)]
+        assert sorted(numbers_of(store)) == kept
+
+    def test_no_cutoff(self, store: Store) -> None:
+        """Without one nothing leaves, of any kind."""
+        put(store, [at(0, n=0), at(0, n=1, audit=True)])
+        assert prune_all(store, normal=None, audit=None).entries == 0
+        assert prune_all(store, normal=None, audit=5).entries == 1
+        assert numbers_of(store) == [0]
+
+    def test_aggregates_forget(self, store: Store) -> None:
+        """Counts are those of what is left."""
+        put(store, [at(n, n=n, kind=f"k{n % 3}") for n in range(300)])
+        prune_all(store, normal=200)
+        assert sum(count for _, count in buckets_of(store, Grouping("field", "kind"))) == 100
+        assert buckets_of(store, Grouping("level")) == [("INFO", 100)]
+
+    def test_sources_that_are_gone_and_empty(self, store: Store) -> None:
+        """They are forgotten; one that has entries left, or is there, is not."""
+        sources = [put(store, [at(n * 10)], f"{n}.ndjson") for n in range(3)]
+        batch = store.batch()
+        for source in sources[:2]:
+            batch.update_source(msgspec.structs.replace(source, gone=True))
+        store.commit(batch)
+        prune_all(store, normal=5, audit=5)
+        assert {source.path for source in store.sources()} == {"1.ndjson", "2.ndjson"}
+
+    def test_sources_know_of_audit(self, store: Store) -> None:
+        """Also when the entry has left."""
+        put(store, [at(0), at(0, audit=True)], "a")
+        put(store, [at(0)], "b")
+        prune_all(store, audit=1)
+        assert {source.path: source.holds_audit for source in store.sources()} == {
+            "a": True,
+            "b": False,
+        }
+
+    def test_tidying_comes_to_an_end(self, store: Store) -> None:
+        """It says when nothing is left to be done, and changes no answer."""
+        put(store, [at(n, n=n, note=f"words of number {n}") for n in range(5_000)])
+        prune_all(store, normal=4_500)
+        while store.tidy():
+            pass
+        assert store.tidy() is False
+        assert numbers_of(store) == list(range(4_999, 4_499, -1))
+        assert found(store, text="4700") == {4_700}
+
+    def test_a_new_index(self, store: Store) -> None:
+        """It begins with the same sources and no entries, and is what is asked once it is there."""
+        records = [at(n, n=n) for n in range(10)]
+        put(store, records)
+        rebuild = store.rebuild()
+        assert rebuild.store.count() == 0
+        assert store.count() == 10
+        replaced = rebuild.swap(lambda: read_again(rebuild.store, records[:4]))
+        assert (replaced.normal_entries, replaced.field_values) == (10, 20)
+        assert sorted(numbers_of(store)) == [0, 1, 2, 3]
+
+    def test_a_new_index_that_is_given_up(self, store: Store) -> None:
+        """Nothing has changed, and another one may be begun."""
+        put(store, [at(0, n=0)])
+        store.rebuild().close()
+        store.rebuild().close()
+        assert numbers_of(store) == [0]
+
+    def test_one_new_index_at_a_time(self, store: Store) -> None:
+        """A second one is refused."""
+        rebuild = store.rebuild()
+        with pytest.raises(StoreError):
+            store.rebuild()
+        rebuild.close()
+
+    def test_a_batch_from_before(self, store: Store) -> None:
+        """What was begun on the old index does not go into the new one."""
+        put(store, [at(0, n=0)])
+        batch = store.batch()
+        batch.open_source("late.ndjson")
+        rebuild = store.rebuild()
+        rebuild.swap(lambda: None)
+        with pytest.raises(StaleBatchError):
+            store.commit(batch)
+        assert [source.path for source in store.sources()] == ["app.ndjson"]
+        put(store, [at(1, n=1)], "late.ndjson")
+        assert numbers_of(store) == [1]
+
+    def test_what_was_pruned_stays_away(self, store: Store) -> None:
+        """A line that the old index had read and has no more; one as old that it has does not."""
+        records = [at(n, n=n, audit=bool(n % 2)) for n in range(10)]
+        source = put(store, records)
+        prune_all(store, normal=6, audit=4)
+        batch = store.batch()
+        late = [at(0, n=10), at(1, n=11, audit=True)]
+        checkpoint = Checkpoint(offset=120, line=12)
+        batch.add(source, as_lines(late, first=11), checkpoint)
+        store.commit(batch)
+        rebuild = store.rebuild()
+        taken: list[int] = []
+        rebuild.swap(lambda: taken.append(read_again(rebuild.store, records + late)))
+        assert taken == [7]
+        assert sorted(numbers_of(store)) == [5, 6, 7, 8, 9, 10, 11]
 
 
 # --- threads ------------------------------------------------------------------------------------

@@ -64,6 +64,10 @@ class TestPurge(Sqlite, contract.PurgeContract):
     """How entries leave."""
 
 
+class TestUpkeep(Sqlite, contract.UpkeepContract):
+    """Retention and rebuilds."""
+
+
 class TestThreads(Sqlite, contract.ThreadContract):
     """Questions while one writes."""
 

@@ -167,7 +167,7 @@ class Rebuild(Protocol):
     store: Store
     """The new index; its sources are those of the old one, with nothing indexed yet."""
 
-    def swap(self, catch_up: Callable[[], None]) -> Deleted:
+    def swap(self, catch_up: Callable[[], object]) -> Deleted:
         """Put the new index in the place of the old one; returns what was in that.
 
         First `catch_up` is called, while nobody can write to the old index: what it leaves out

@@ -147,7 +147,7 @@ class SqliteRebuild:
             self._let_go()
             raise
 
-    def swap(self, catch_up: Callable[[], None]) -> Deleted:
+    def swap(self, catch_up: Callable[[], object]) -> Deleted:
         """Put the new index in the place of the old one; returns what was in that."""
         if self._old is None:
             raise StoreError("the new index was given up, or swapped in already")
