@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -22,28 +23,66 @@ DISK_BYTES = 12 << 20
 PRODUCER = {"authorization": "Bearer t"}
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
+class Disk(NamedTuple):
+    """Where a server keeps its files: a small file system, or else one whose files may not grow."""
+
+    directory: Path
+    is_mounted: bool
+
+    def fill(self, process: int, leave: int) -> None:
+        """Take all room but some bytes from a server."""
+        if self.is_mounted:
+            room = os.statvfs(self.directory)
+            size = max(0, room.f_bavail * room.f_frsize - leave)
+            (self.directory / "ballast").write_bytes(b"\0" * size)
+        else:
+            sizes = [path.stat().st_size for path in self.directory.rglob("*") if path.is_file()]
+            limit = max(sizes) + leave
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def make_room(self, process: int) -> None:
+        """Give it back."""
+        if self.is_mounted:
+            (self.directory / "ballast").unlink()
+        else:
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(process, resource.RLIMIT_FSIZE, unlimited)
+
+
+@pytest.fixture(params=["file system", "file size"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """A small file system of its own where one may be mounted, and in any case a limit of size."""
     directory = tmp_path / "disk"
     directory.mkdir()
+    if request.param == "file size":
+        yield Disk(directory, is_mounted=False)
+        return
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(directory)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system may be mounted here")
-    yield directory
+        pytest.skip("no file system may be mounted here: the limit of size has to do")
+    yield Disk(directory, is_mounted=True)
     subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 class Server:
     """A real server, its files on the small disk."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", disk: Disk) -> None:
         self.process = process
+        self._disk = disk
         assert process.stdout is not None
         url = process.stdout.readline().split(" listens on ")[1].split()[0]
         self.client = httpx.Client(base_url=url, timeout=DEADLINE_S, trust_env=False)
         self.acknowledged: list[int] = []
         self._next = 0
+
+    def fill_disk(self, leave: int) -> None:
+        """Leave it so many bytes."""
+        self._disk.fill(self.process.pid, leave)
+
+    def make_room(self) -> None:
+        """Give all of it back."""
+        self._disk.make_room(self.process.pid)
 
     def send(self, count: int = 20) -> httpx.Response:
         """A request of some records; what is acknowledged is remembered."""
@@ -74,27 +113,20 @@ class Server:
 
 
 @contextmanager
-def server_on(directory: Path, *flags: str) -> Iterator[Server]:
+def server_on(disk: Disk, *flags: str) -> Iterator[Server]:
     """A server whose disk may run full: no reserve but what the flags say."""
+    directory = disk.directory
     command = [sys.executable, "-m", "mikroscope", "serve", "--port=0", "--min-free-bytes=0"]
     command += [f"--logs={directory / 'logs'}", f"--db={directory / 'index.db'}"]
     command += ["--ingest-producers=t=p", *flags]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=directory
     ) as process:
-        server = Server(process)
+        server = Server(process, disk)
         try:
             yield server
         finally:
             server.close()
-
-
-def fill(directory: Path, leave: int) -> Path:
-    """Take all room but some bytes, with a file that can be deleted."""
-    ballast = directory / "ballast"
-    room = os.statvfs(directory)
-    ballast.write_bytes(b"\0" * max(0, room.f_bavail * room.f_frsize - leave))
-    return ballast
 
 
 def indexed(directory: Path) -> Counter[int]:
@@ -116,11 +148,11 @@ def assert_whole(directory: Path, server: Server) -> None:
 
 
 @pytest.mark.parametrize("leave", [200_000, 1_000_000])
-def test_ingest_on_a_full_disk(disk: Path, leave: int) -> None:
+def test_ingest_on_a_full_disk(disk: Disk, leave: int) -> None:
     """It is refused with a reason, /health tells, and it goes on by itself."""
     with server_on(disk) as server:
         assert server.send().status_code == 200
-        ballast = fill(disk, leave)
+        server.fill_disk(leave)
         refused = server.send_until_refused()
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
@@ -129,47 +161,48 @@ def test_ingest_on_a_full_disk(disk: Path, leave: int) -> None:
         assert found["ok"] is False
         assert found["problems"]
         assert server.client.get("/api/logs").status_code == 200
-        ballast.unlink()
+        server.make_room()
         wait_until(lambda: server.send().status_code == 200)
         wait_until(lambda: server.health()["ok"])
-        assert_whole(disk, server)
+        assert_whole(disk.directory, server)
 
 
-def test_a_kill_on_a_full_disk(disk: Path) -> None:
+def test_a_kill_on_a_full_disk(disk: Disk) -> None:
     """After a restart with room again, all that was acknowledged is there once."""
     with server_on(disk) as server:
         server.send()
-        ballast = fill(disk, 500_000)
+        server.fill_disk(500_000)
         server.send_until_refused()
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
-        ballast.unlink()
+        if disk.is_mounted:
+            server.make_room()
         with server_on(disk) as next_one:
             wait_until(lambda: next_one.health()["ingest"]["runs"])
-            assert_whole(disk, server)
+            assert_whole(disk.directory, server)
 
 
-def test_the_queue_on_a_full_disk(disk: Path) -> None:
+def test_the_queue_on_a_full_disk(disk: Disk) -> None:
     """What was answered with 202 is kept, and written when there is room; more is refused."""
     with server_on(disk, "--ingest-async-queue") as server:
         server.send()
-        ballast = fill(disk, 200_000)
+        server.fill_disk(200_000)
         refused = server.send_until_refused()
         assert refused.status_code == 503
         assert server.health()["ok"] is False
-        ballast.unlink()
+        server.make_room()
         wait_until(lambda: not server.health()["ingestEndpoint"]["queue"]["pendingRecords"])
         wait_until(lambda: server.send().status_code == 202)
         wait_until(lambda: not server.health()["ingestEndpoint"]["queue"]["pendingRecords"])
         wait_until(lambda: server.health()["ok"])
-        assert_whole(disk, server)
+        assert_whole(disk.directory, server)
 
 
-def test_a_stop_on_a_full_disk(disk: Path) -> None:
+def test_a_stop_on_a_full_disk(disk: Disk) -> None:
     """A queue that cannot be written is told of, with exit code 1."""
     with server_on(disk, "--ingest-async-queue") as server:
         server.send()
-        fill(disk, 0)
+        server.fill_disk(0)
         server.send_until_refused()
         server.process.send_signal(signal.SIGTERM)
         _, told = server.process.communicate(timeout=DEADLINE_S)
@@ -177,26 +210,30 @@ def test_a_stop_on_a_full_disk(disk: Path) -> None:
         assert "queued records could not be written" in told.splitlines()[-1]
 
 
-def test_a_clean_up_on_a_full_disk(disk: Path) -> None:
+def test_a_clean_up_on_a_full_disk(disk: Disk) -> None:
     """It fails with a reason, and nothing else does."""
     with server_on(disk, "--maintenance-interval-ms=1000", "--db-retention-days=1") as server:
         records = [{"n": -1, "timestamp": "2020-01-01T00:00:00Z"}]
         assert server.client.post("/api/ingest", json=records, headers=PRODUCER).is_success
-        fill(disk, 0)
+        server.fill_disk(0)
         wait_until(lambda: server.health()["maintenance"]["runs"] >= 2)
         assert server.client.get("/api/logs").status_code == 200
 
 
-def test_a_rebuild_on_a_full_disk(disk: Path) -> None:
+def test_a_rebuild_on_a_full_disk(disk: Disk) -> None:
     """It is given up with 503, and the old index answers as before."""
     with server_on(disk) as server:
         for _ in range(100):
             assert server.send().status_code == 200
-        fill(disk, 100_000)
+        if disk.is_mounted:
+            server.fill_disk(100_000)
+        else:  # less than the new index needs
+            limit = 200_000, resource.RLIM_INFINITY
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limit)
         assert server.client.post("/api/reindex").status_code == 503
         assert len(server.client.get("/api/logs?limit=1000").json()["entries"]) == 1000
-        assert not list(disk.glob("index.db.rebuild*"))
-        assert_whole(disk, server)
+        assert not list(disk.directory.glob("index.db.rebuild*"))
+        assert_whole(disk.directory, server)
 
 
 def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
