@@ -247,10 +247,14 @@ def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyP
     client = connect(serve(min_free_bytes=1_000_000, ingest_producers="t=p"))
     assert client.post("/api/ingest", json=[{}], headers=PRODUCER).status_code == 200
     free = 999_999
-    refused = client.post("/api/ingest", json=[{}], headers=PRODUCER)
-    assert refused.status_code == 503
+
+    def send() -> httpx.Response:
+        return client.post("/api/ingest", json=[{}], headers=PRODUCER)
+
+    wait_until(lambda: send().status_code == 503)
+    refused = send()
     assert "--min-free-bytes" in refused.json()["error"]
     assert client.get("/health").json()["ok"] is False
     free = 1_000_000
-    assert client.post("/api/ingest", json=[{}], headers=PRODUCER).status_code == 200
+    wait_until(lambda: send().status_code == 200)
     assert client.get("/health").json()["ok"] is True

@@ -28,6 +28,7 @@ from mikroscope.worker import Worker
 logger = logging.getLogger(__name__)
 
 SERVICE_NAME = "mikroscope"
+_LOOK_FOR_ROOM_S = 0.25
 
 
 def open_tree(settings: Settings) -> LogTree:
@@ -44,6 +45,8 @@ class Service:
         prepare_directory(self._db_directory, "database", settings.min_free_bytes)
         prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
         _check_backup_directory(settings)
+        self._look_for_room_at = 0.0
+        self._room_problem: str | None = None
         self._started = time.monotonic()
         self.store: Store = SqliteStore(
             settings.db_path, alone=True, query_timeout_s=settings.query_timeout_ms / 1000
@@ -90,10 +93,17 @@ class Service:
         self.rebuilder.stop()
 
     def require_room(self) -> None:
-        """Raise StorageFullError while the disk of index or logs has less than its reserve."""
-        problem = self._lack_of_room()
-        if problem is not None:
-            raise StorageFullError(problem)
+        """Raise StorageFullError while the disk of index or logs has less than its reserve.
+
+        The system is asked four times a second at the most: asking takes as long as much of what
+        is done for a small request, and a write that does not fit is taken back anyway.
+        """
+        now = time.monotonic()
+        if now >= self._look_for_room_at:
+            self._look_for_room_at = now + _LOOK_FOR_ROOM_S
+            self._room_problem = self._lack_of_room()
+        if self._room_problem is not None:
+            raise StorageFullError(self._room_problem)
 
     def problems(self) -> list[str]:
         """What is wrong now, in words for whoever looks after the server."""

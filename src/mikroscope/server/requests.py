@@ -20,7 +20,7 @@ PRODUCER = "mikroscope.producer"
 ObserveRequest = Callable[[str, str, int, float], None]
 """Told of each request: its method, its route (or `other`), the status, and seconds."""
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset(("GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "PATCH"))
 
 
@@ -70,8 +70,10 @@ class Requests:
 
     def _id(self, scope: Scope) -> str:
         """The client's own, if it is harmless, else a new one."""
-        given = Headers(scope=scope).get("x-request-id", "")
-        return given if _ID.fullmatch(given) else f"{self._prefix}-{next(self._numbers):x}"
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _ID.fullmatch(value):
+                return str(value, "ascii")
+        return f"{self._prefix}-{next(self._numbers):x}"
 
 
 def _log(scope: Scope, request_id: str, status: int, seconds: float, sent: int) -> None:
