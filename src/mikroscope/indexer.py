@@ -7,14 +7,15 @@ from contextlib import contextmanager
 import msgspec
 
 from mikroscope.errors import StaleBatchError
+from mikroscope.loading import Load, Loader
 from mikroscope.logfiles import FINGERPRINT_BYTES, Chunk, LineReader, LogTree, fingerprint
-from mikroscope.records import NotARecordError, parse_line
 from mikroscope.rotation import UNREAD, is_same_content, is_unchanged, reconcile
-from mikroscope.stores.base import Batch, Checkpoint, Line, Source, Store
+from mikroscope.stores.base import Batch, Checkpoint, Source, Store
+from mikroscope.workers import WorkerError
 
 logger = logging.getLogger(__name__)
 
-BATCH_BYTES = 8 << 20  # of raw lines in one transaction
+BATCH_BYTES = 4 << 20  # of raw lines in one transaction
 PURGE_ENTRIES = 2_000
 MAX_WARNINGS = 10  # about the lines of one file
 
@@ -55,6 +56,7 @@ class Indexer:
         self._tree = tree
         self._batch_bytes = batch_bytes
         self._queue: dict[str, None] = {}
+        self._loader = Loader()
         self._warnings: dict[str, int] = {}
         self._purging = True
         self._rotated = False
@@ -66,7 +68,7 @@ class Indexer:
     @property
     def backlog(self) -> bool:
         """Whether `step` has something to do."""
-        return bool(self._queue) or self._purging
+        return bool(self._queue) or self._purging or self._loader.is_busy
 
     @property
     def rotated(self) -> bool:
@@ -76,11 +78,15 @@ class Indexer:
     def scan(self) -> None:
         """Look at the whole tree; what has something to read is put in the queue.
 
-        Files that look as they did when last read are not opened.
+        Files that look as they did when last read are not opened. What was read ahead is
+        committed first.
         """
         with self._taken_back_on_error():
+            self._finish_loads()
             while not self._scan():
                 pass
+            if not self._loader.is_parallel:
+                self._loader.prepare_for(self.pending_bytes())
 
     def touch(self, paths: set[str]) -> bool:
         """Files that may have grown are put in the queue; False if only `scan` can tell more."""
@@ -107,12 +113,16 @@ class Indexer:
 
     def index_now(self, paths: set[str]) -> None:
         """Index what stands in these files before anything else. Raises StoreError."""
+        if self._loader.concerns(paths):
+            with self._taken_back_on_error():
+                self._finish_loads()
         waiting, self._queue = self._queue, dict.fromkeys(sorted(paths))
         sources = {self._sources[path].id for path in paths if path in self._sources}
         try:
             with self._taken_back_on_error():
                 while self._queue:
-                    self._index_some()
+                    load = self._read_load(final=False)
+                    self._commit_load(load, more=bool(self._queue))
                     if self._rotated:
                         self.scan()
                     waiting |= self._put_off(paths, sources)
@@ -128,8 +138,13 @@ class Indexer:
         self._queue = {path: None for path in self._queue if path in wanted}
         return others
 
+    def close(self) -> None:
+        """Let go of what helps to prepare lines; what was not committed is read again some day."""
+        self._loader.close()
+
     def take_over(self) -> None:
         """Go on with the index as it is now, after it was replaced."""
+        self._loader.drop()
         self._last_sure = self.tally.copy()
         self._unsure = True
 
@@ -198,21 +213,62 @@ class Indexer:
         ]
 
     def _index_some(self, final: bool = False) -> None:
-        before = self.tally.copy()
-        batch = self._store.batch()
+        """Commit one batch, while the next ones are read, and prepared by others, ahead of it."""
+        while self._queue and self._loader.has_room:
+            self._loader.submit(self._read_load(final))
+        if self._loader.is_busy:
+            self._commit_next()
+        if not self.backlog:
+            self._loader.close()
+
+    def _finish_loads(self) -> None:
+        while self._loader.is_busy:
+            self._commit_next()
+
+    def _commit_next(self) -> None:
+        load = self._loader.take()
+        try:
+            load.prepared()
+        except WorkerError as error:
+            self._loader.give_up(error)
+            self._reload()
+            self.scan()
+            return
+        self._commit_load(load, more=bool(self._queue) or self._loader.is_busy)
+
+    def _read_load(self, final: bool) -> Load:
+        """Read the next lines of the files in the queue, as many as a batch may have."""
+        load = Load(self._store.batch())
         room = self._batch_bytes
         while self._queue and room > 0:
-            room -= self._read(next(iter(self._queue)), batch, room, final)
-        # While there is more, the next batch is made ready during this one's commit.
-        if self._commit(batch, wait=not self._queue):
-            self._last_sure = before if self._queue else self.tally.copy()
+            room -= self._read(next(iter(self._queue)), load, room, final)
+        return load
+
+    def _commit_load(self, load: Load, *, more: bool) -> None:
+        """Commit; while there is more, the next batch is made ready meanwhile."""
+        before = self.tally.copy()
+        self._count(load)
+        if self._commit(load.batch, wait=not more):
+            self._last_sure = before if more else self.tally.copy()
             return
         self.tally = before
+        self._loader.drop()
         self.scan()
+
+    def _count(self, load: Load) -> None:
+        accepted = load.batch.accept(load.prepared())
+        tally = self.tally
+        tally.files_scanned += load.files_read
+        tally.lines_scanned += accepted.lines
+        tally.records_inserted += accepted.records
+        tally.records_skipped += accepted.lines - accepted.records - len(accepted.problems)
+        tally.parse_errors += len(accepted.problems) + load.too_long
+        for path, line, problem in accepted.problems:
+            self._warn(f"{path}:{line}", problem)
 
     # --- one file -----------------------------------------------------------------------------
 
-    def _read(self, path: str, batch: Batch, room: int, final: bool) -> int:
+    def _read(self, path: str, load: Load, room: int, final: bool) -> int:
         """Read up to `room` bytes of a file; it leaves the queue when it is read to its end."""
         source = self._sources.get(path)
         checkpoint = source.checkpoint if source else Checkpoint()
@@ -222,8 +278,8 @@ class Indexer:
                     del self._queue[path]
                     self._rotated = True  # this very moment: a scan sorts it out
                     return 0
-                source = source or batch.open_source(path)
-                return self._read_lines(reader, source, batch, room, final)
+                source = source or load.batch.open_source(path)
+                return self._read_lines(reader, source, load, room, final)
         except FileNotFoundError:
             self._queue.pop(path, None)
             self._rotated = True
@@ -233,36 +289,30 @@ class Indexer:
         return 0
 
     def _read_lines(
-        self, reader: LineReader, source: Source, batch: Batch, room: int, final: bool
+        self, reader: LineReader, source: Source, load: Load, room: int, final: bool
     ) -> int:
         read = 0
         start = source.checkpoint.offset
+        load.paths.add(source.path)
         while read < room:
             chunk = reader.read(room - read, final)
-            source = self._add(source, chunk, reader, batch)
+            source = self._add(source, chunk, reader, load)
             self._sources[source.path] = source
             read = chunk.offset - start
             if _is_end(chunk):
                 del self._queue[source.path]
-                self.tally.files_scanned += 1
+                load.files_read += 1
                 break
         return read
 
-    def _add(self, source: Source, chunk: Chunk, reader: LineReader, batch: Batch) -> Source:
+    def _add(self, source: Source, chunk: Chunk, reader: LineReader, load: Load) -> Source:
         if chunk.too_long:
-            self.tally.parse_errors += chunk.too_long
+            load.too_long += chunk.too_long
             self._warn(source.path, f"{chunk.too_long} lines before line {chunk.line} are too long")
         checkpoint = self._checkpoint(source.checkpoint, chunk, reader)
         first = chunk.line - len(chunk.lines) + 1
-        lines = self._parse(source.path, first, chunk.lines)
-        before = self._parsed()
-        inserted = batch.add(source, lines, checkpoint)
-        self.tally.records_inserted += inserted
-        self.tally.records_skipped += self._parsed() - before - inserted
+        load.batch.add(source, first, chunk.lines, checkpoint)
         return msgspec.structs.replace(source, checkpoint=checkpoint)
-
-    def _parsed(self) -> int:
-        return self.tally.lines_scanned - self.tally.parse_errors
 
     def _checkpoint(self, before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
         head = before.head
@@ -278,19 +328,6 @@ class Indexer:
             size=reader.stat.size,
             mtime_ns=reader.stat.mtime_ns if _is_end(chunk) else UNREAD,
         )
-
-    def _parse(self, path: str, first: int, lines: list[bytes]) -> Iterator[Line]:
-        for number, raw in enumerate(lines, first):
-            if not raw or raw.isspace():
-                continue
-            self.tally.lines_scanned += 1
-            try:
-                fields, text = parse_line(raw)
-            except NotARecordError as error:
-                self.tally.parse_errors += 1
-                self._warn(f"{path}:{number}", str(error))
-                continue
-            yield Line(number, text, fields)
 
     def _warn(self, place: str, problem: str) -> None:
         path = place.partition(":")[0]
@@ -318,6 +355,7 @@ class Indexer:
             yield
         except BaseException:
             self._unsure = True
+            self._loader.drop()
             self.tally = self._last_sure.copy()
             raise
 

@@ -1,7 +1,7 @@
 """One pass over the log files in the foreground, with a progress bar where somebody watches."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from mikroscope.errors import MikroScopeError
 from mikroscope.indexer import Indexer, Tally
@@ -18,7 +18,8 @@ def index_once(settings: Settings, show_progress: bool) -> Tally:
     store = SqliteStore(settings.db_path)
     try:
         indexer = Indexer(store, tree)
-        _watch(indexer.run(final=True), indexer, show_progress)
+        with closing(indexer):
+            _watch(indexer.run(final=True), indexer, show_progress)
         return indexer.tally
     finally:
         store.close()
@@ -27,8 +28,10 @@ def index_once(settings: Settings, show_progress: bool) -> Tally:
 def index_anew(settings: Settings, show_progress: bool) -> Tally:
     """Make the index anew, also beside a running server. Raises MikroScopeError."""
     tree = _tree(settings)
-    with begin_rebuild(settings.db_path) as rebuild:
-        builder = Builder(rebuild, tree, final=True)
+    with (
+        begin_rebuild(settings.db_path) as rebuild,
+        closing(Builder(rebuild, tree, final=True)) as builder,
+    ):
         _watch(builder.fill(), builder.indexer, show_progress)
         return builder.swap().tally
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from datetime import datetime
 from typing import NamedTuple
 
@@ -57,6 +58,10 @@ class Builder:
         """Read the rest, and put the new index in the place of the old one."""
         replaced = self._rebuild.swap(self._catch_up)
         return Rebuilt(self.indexer.tally.copy(), replaced)
+
+    def close(self) -> None:
+        """Let go of what helps to fill it."""
+        self.indexer.close()
 
     def _catch_up(self) -> None:
         for _ in self.indexer.run(self._final):
@@ -125,10 +130,10 @@ class Rebuilder:
     def _rebuild_alone(self) -> Rebuilt:
         rebuild = self._store.rebuild()
         try:
-            builder = Builder(rebuild, self._make_tree())
-            for _ in builder.fill():
-                self._check()
-            return self._swap(builder)
+            with closing(Builder(rebuild, self._make_tree())) as builder:
+                for _ in builder.fill():
+                    self._check()
+                return self._swap(builder)
         finally:
             rebuild.close()
 

@@ -189,6 +189,7 @@ class Worker:
                 self._failed(error)
         with self._wake:
             self._chores.drop()
+        self._indexer.close()
         self._writer.close()
 
     def _wait(self) -> bool:

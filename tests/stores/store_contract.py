@@ -4,6 +4,7 @@ A store passes when a class of its own, with `make_store`, inherits each of the 
 """
 
 import itertools
+import pickle
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -24,10 +25,9 @@ from mikroscope.records import (
     event_of,
     field_text,
     level_of,
-    parse_line,
     scalar_text,
 )
-from mikroscope.stores.base import Checkpoint, Cutoffs, Deleted, Line, Source, Store
+from mikroscope.stores.base import Accepted, Batch, Checkpoint, Cutoffs, Deleted, Source, Store
 from mikroscope.timestamps import parse_time
 
 Record = dict[str, Any]
@@ -76,16 +76,27 @@ def at(milliseconds: int, **fields: object) -> Record:
     return {"time": START_MS + milliseconds, **fields}
 
 
-def as_line(number: int, record: Record | bytes) -> Line:
-    """A record, or the text of one, as the indexer gives it to a store."""
-    raw = record if isinstance(record, bytes) else msgspec.json.encode(record)
-    fields, text = parse_line(raw)
-    return Line(number, text, fields)
+def add(
+    batch: Batch,
+    source: Source,
+    records: Iterable[Record | bytes],
+    checkpoint: Checkpoint | None = None,
+    first: int = 1,
+) -> None:
+    """Add records, or the texts of some, as the indexer does."""
+    lines = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in records]
+    batch.add(source, first, lines, checkpoint or Checkpoint())
 
 
-def as_lines(records: Iterable[Record | bytes], first: int = 1) -> Iterator[Line]:
-    """Records with rising line numbers."""
-    return (as_line(number, record) for number, record in enumerate(records, first))
+def prepare(batch: Batch) -> Accepted:
+    """Make ready what was added."""
+    return batch.accept(batch.task().run())
+
+
+def commit(store: Store, batch: Batch, wait: bool = True) -> None:
+    """Make a batch ready, and write it."""
+    prepare(batch)
+    store.commit(batch, wait)
 
 
 def put(store: Store, records: Sequence[Record | bytes], path: str = "app.ndjson") -> Source:
@@ -93,8 +104,8 @@ def put(store: Store, records: Sequence[Record | bytes], path: str = "app.ndjson
     batch = store.batch()
     source = batch.open_source(path)
     checkpoint = Checkpoint(offset=len(records) * 10, line=len(records))
-    batch.add(source, as_lines(records), checkpoint)
-    store.commit(batch)
+    add(batch, source, records, checkpoint)
+    commit(store, batch)
     return msgspec.structs.replace(source, checkpoint=checkpoint)
 
 
@@ -110,7 +121,7 @@ def discard(store: Store, source: Source) -> None:
     """Commit that a source is no more."""
     batch = store.batch()
     batch.discard_source(source)
-    store.commit(batch)
+    commit(store, batch)
 
 
 def purge_all(store: Store, limit: int = 1000) -> None:
@@ -212,8 +223,8 @@ class WritingContract(Contract):
         )
         batch = store.batch()
         source = batch.open_source("a/b.ndjson")
-        batch.add(source, as_lines([at(0)]), checkpoint)
-        store.commit(batch)
+        add(batch, source, [at(0)], checkpoint)
+        commit(store, batch)
         store.close()
         expected = msgspec.structs.replace(source, checkpoint=checkpoint)
         assert open_store().sources() == [expected]
@@ -234,7 +245,7 @@ class WritingContract(Contract):
         )
         batch = store.batch()
         batch.update_source(changed)
-        store.commit(batch)
+        commit(store, batch)
         assert store.sources() == [changed]
 
     def test_entries_follow_a_renamed_source(self, store: Store) -> None:
@@ -242,7 +253,7 @@ class WritingContract(Contract):
         source = put(store, [at(0)], "app.ndjson")
         batch = store.batch()
         batch.update_source(msgspec.structs.replace(source, path="app.1.ndjson"))
-        store.commit(batch)
+        commit(store, batch)
         assert [entry.source_file for entry in entries_of(store)] == ["app.1.ndjson"]
 
     def test_a_discarded_source_is_not_listed(self, store: Store) -> None:
@@ -262,20 +273,40 @@ class WritingContract(Contract):
         assert len(set(ids)) == 3
 
     def test_a_batch_counts_its_entries(self, store: Store) -> None:
-        """`add` tells how many entries it took, `records` how many the batch has."""
+        """`accept` tells how many lines there were, how many are entries, and what is none."""
         batch = store.batch()
-        source = batch.open_source("app.ndjson")
-        added = [
-            batch.add(source, as_lines([at(0), at(1)]), Checkpoint(line=2)),
-            batch.add(source, as_lines([at(2)], first=3), Checkpoint(line=3)),
-        ]
-        assert (added, batch.records) == ([2, 1], 3)
+        add(batch, batch.open_source("a"), [at(0), b" ", at(1)])
+        add(batch, batch.open_source("b"), [at(2), b"[1]"], first=7)
+        accepted = prepare(batch)
+        assert (accepted.lines, accepted.records) == (4, 3)
+        assert [problem[:2] for problem in accepted.problems] == [("b", 8)]
+
+    def test_what_a_task_makes_can_travel(self, store: Store) -> None:
+        """A task may be done in another process: it is pickled, and so is what it makes."""
+        put(store, [at(n, n=n, text=f"{n} of many") for n in range(1500)], "before")
+        batch = store.batch()
+        records = [at(2000 - n, n=n, sub={"n": n}, audit=n == 7) for n in range(100)]
+        add(batch, batch.open_source("app.ndjson"), records)
+        task = pickle.loads(pickle.dumps(batch.task()))  # noqa: S301
+        batch.accept(pickle.loads(pickle.dumps(task.run())))  # noqa: S301
+        store.commit(batch)
+        assert numbers_of(store, Query(from_ms=START_MS + 1901)) == list(range(100))
+        assert found(store, field="sub.n", value="42") == {42}
+        assert found(store, audit=True) == {7}
+
+    def test_lines_must_be_made_ready(self, store: Store) -> None:
+        """A batch whose lines were not made ready is not written without them."""
+        batch = store.batch()
+        add(batch, batch.open_source("app.ndjson"), [at(0)])
+        with pytest.raises(StoreError):
+            store.commit(batch)
+        assert (store.count(), store.sources()) == (0, [])
 
     def test_nothing_shows_before_commit(self, open_store: OpenStore) -> None:
         """What a batch holds is neither in this store nor in another one on the same index."""
         stores = [open_store(), open_store()]
         batch = stores[0].batch()
-        batch.add(batch.open_source("app.ndjson"), as_lines([at(0)]), Checkpoint())
+        add(batch, batch.open_source("app.ndjson"), [at(0)])
         assert [(one.count(), one.sources(), entries_of(one)) for one in stores] == [
             (0, [], [])
         ] * 2
@@ -289,14 +320,14 @@ class WritingContract(Contract):
     def test_an_empty_batch_can_be_committed(self, store: Store) -> None:
         """A batch with nothing in it changes nothing."""
         source = put(store, [at(0)])
-        store.commit(store.batch())
+        commit(store, store.batch())
         assert (store.count(), store.sources()) == (1, [source])
 
     def test_a_checkpoint_moves_without_entries(self, store: Store) -> None:
         """Lines that were no records still count as read."""
         batch = store.batch()
-        batch.add(batch.open_source("app.ndjson"), iter(()), Checkpoint(offset=50, line=3))
-        store.commit(batch)
+        add(batch, batch.open_source("app.ndjson"), [], Checkpoint(offset=50, line=3))
+        commit(store, batch)
         assert [(one.checkpoint.offset, one.checkpoint.line) for one in store.sources()] == [
             (50, 3)
         ]
@@ -305,8 +336,8 @@ class WritingContract(Contract):
         """Entries of one source may come in many batches; each keeps its line number."""
         source = put(store, [at(0), at(1)])
         batch = store.batch()
-        batch.add(source, as_lines([at(2)], first=7), Checkpoint(line=7))
-        store.commit(batch)
+        add(batch, source, [at(2)], Checkpoint(line=7), first=7)
+        commit(store, batch)
         assert [entry.line_number for entry in entries_of(store)] == [7, 2, 1]
 
     def test_several_sources_in_one_batch(self, store: Store) -> None:
@@ -314,8 +345,8 @@ class WritingContract(Contract):
         batch = store.batch()
         sources = [batch.open_source("a"), batch.open_source("b")]
         for turn in range(4):
-            batch.add(sources[turn % 2], as_lines([at(turn)], first=turn), Checkpoint(line=turn))
-        store.commit(batch)
+            add(batch, sources[turn % 2], [at(turn)], Checkpoint(line=turn), first=turn)
+        commit(store, batch)
         assert [(one.source_file, one.line_number) for one in entries_of(store)] == [
             ("b", 3),
             ("a", 2),
@@ -328,47 +359,33 @@ class WritingContract(Contract):
         store = open_store()
         records = [at(n, n=n, message=f"order {n} of tenant {n % 7} created") for n in range(2500)]
         dropped = store.batch()
-        dropped.add(dropped.open_source("dropped"), as_lines(records), Checkpoint())
+        add(dropped, dropped.open_source("dropped"), records)
         source = put(store, records, "kept")
         store.close()
         reopened = open_store()
         assert (reopened.sources(), reopened.count()) == ([source], 2500)
         assert numbers_of(reopened) == list(range(2499, -1, -1))
 
-    def test_a_batch_whose_lines_fail_leaves_nothing(self, store: Store) -> None:
-        """When reading breaks off in the middle of `add` the batch is given up as a whole."""
-
-        def broken() -> Iterator[Line]:
-            yield from as_lines([at(n, n=n) for n in range(10)])
-            raise OSError("the disk is gone")
-
-        batch = store.batch()
-        source = batch.open_source("app.ndjson")
-        with pytest.raises(OSError, match="gone"):
-            batch.add(source, broken(), Checkpoint())
-        put(store, [at(0, n=100)])
-        assert numbers_of(store) == [100]
-
     def test_a_batch_is_stale_when_another_store_has_written(self, open_store: OpenStore) -> None:
         """What was begun before another store committed is refused."""
         store, other = open_store(), open_store()
         batch = store.batch()
-        batch.add(batch.open_source("late"), as_lines([at(0)]), Checkpoint())
+        add(batch, batch.open_source("late"), [at(0)])
         put(other, [at(1)], "early")
         with pytest.raises(StaleBatchError):
-            store.commit(batch)
+            commit(store, batch)
 
     def test_nothing_of_a_stale_batch_is_there(self, open_store: OpenStore) -> None:
         """Entries and new, moved and discarded sources of a stale batch are not there."""
         store, other = open_store(), open_store()
         moved, discarded = put(store, [at(0, n=0)], "moved"), put(store, [at(1, n=1)], "discarded")
         batch = store.batch()
-        batch.add(batch.open_source("new"), as_lines([at(2, n=2)]), Checkpoint())
+        add(batch, batch.open_source("new"), [at(2, n=2)])
         batch.update_source(msgspec.structs.replace(moved, path="elsewhere"))
         batch.discard_source(discarded)
         early = put_again(other, [at(3, n=3)], "early")
         with pytest.raises(StaleBatchError):
-            store.commit(batch)
+            commit(store, batch)
         assert store.sources() == [moved, discarded, early]
         assert (numbers_of(store), store.count(), store.purge(10)) == ([3, 1, 0], 3, False)
 
@@ -378,7 +395,7 @@ class WritingContract(Contract):
         stale = store.batch()
         put(other, [at(1, n=1)], "early")
         with pytest.raises(StaleBatchError):
-            store.commit(stale)
+            commit(store, stale)
         put(store, [at(2, n=2)], "late")
         assert [numbers_of(one) for one in (store, other)] == [[2, 1]] * 2
         assert len({source.id for source in store.sources()}) == 2
@@ -388,11 +405,11 @@ class WritingContract(Contract):
         store, other = open_store(), open_store()
         batches = [store.batch(), store.batch()]
         for batch in batches:
-            batch.add(batch.open_source("late"), as_lines([at(0)]), Checkpoint())
+            add(batch, batch.open_source("late"), [at(0)])
         put(other, [at(1)], "early")
         for batch in batches:
             with pytest.raises(StaleBatchError):
-                store.commit(batch)
+                commit(store, batch)
         assert store.count() == 1
 
     def test_two_stores_take_turns(self, open_store: OpenStore) -> None:
@@ -409,8 +426,8 @@ class WritingContract(Contract):
         for n in range(3):
             batches.append(store.batch())
             source = batches[-1].open_source(f"{n}")
-            batches[-1].add(source, as_lines([at(n, n=n)]), Checkpoint())
-            store.commit(batches[-1], wait=False)
+            add(batches[-1], source, [at(n, n=n)])
+            commit(store, batches[-1], wait=False)
         assert len(store.sources()) == 3
         assert [numbers_of(one) for one in (store, open_store())] == [[2, 1, 0]] * 2
 
@@ -418,8 +435,8 @@ class WritingContract(Contract):
         """What was committed without `wait` is there after closing and reopening."""
         store = open_store()
         batch = store.batch()
-        batch.add(batch.open_source("app.ndjson"), as_lines([at(0, n=0)]), Checkpoint())
-        store.commit(batch, wait=False)
+        add(batch, batch.open_source("app.ndjson"), [at(0, n=0)])
+        commit(store, batch, wait=False)
         store.close()
         assert numbers_of(open_store()) == [0]
 
@@ -427,10 +444,10 @@ class WritingContract(Contract):
         """What has gone wrong with a batch is raised by its commit, or by the next call."""
         store, other = open_store(), open_store()
         batch = store.batch()
-        batch.add(batch.open_source("late"), as_lines([at(0, n=0)]), Checkpoint())
+        add(batch, batch.open_source("late"), [at(0, n=0)])
         put(other, [at(1, n=1)], "early")
         with pytest.raises(StaleBatchError):  # noqa: PT012 - either may raise
-            store.commit(batch, wait=False)
+            commit(store, batch, wait=False)
             store.sources()
         assert numbers_of(store) == [1]
 
@@ -449,7 +466,7 @@ class WritingContract(Contract):
             store.sources,
             lambda: store.page(Query()),
             lambda: store.aggregate(Query(), Grouping("level")),
-            lambda: store.commit(batch),
+            lambda: commit(store, batch),
             lambda: store.purge(1),
         ]
         for question in questions:
@@ -1381,9 +1398,9 @@ class PurgeContract(Contract):
         batch = store.batch()
         for number in range(5):
             source = batch.open_source(f"{number}")
-            batch.add(source, as_lines([at(n, n=n) for n in range(number * 3)]), Checkpoint())
+            add(batch, source, [at(n, n=n) for n in range(number * 3)])
             batch.discard_source(source)
-        store.commit(batch)
+        commit(store, batch)
         purge_all(store, 4)
         assert (store.count(), entries_of(store)) == (0, [])
 
@@ -1409,7 +1426,8 @@ def read_again(store: Store, records: Sequence[Record]) -> int:
     (source,) = store.sources()
     assert source.checkpoint.offset == 0
     batch = store.batch()
-    taken = batch.add(source, as_lines(records), Checkpoint(offset=1, line=len(records)))
+    add(batch, source, records, Checkpoint(offset=1, line=len(records)))
+    taken = prepare(batch).records
     store.commit(batch)
     return taken
 
@@ -1454,7 +1472,7 @@ class UpkeepContract(Contract):
         batch = store.batch()
         for source in sources[:2]:
             batch.update_source(msgspec.structs.replace(source, gone=True))
-        store.commit(batch)
+        commit(store, batch)
         prune_all(store, normal=5, audit=5)
         assert {source.path for source in store.sources()} == {"1.ndjson", "2.ndjson"}
 
@@ -1511,7 +1529,7 @@ class UpkeepContract(Contract):
         rebuild = store.rebuild()
         rebuild.swap(lambda: None)
         with pytest.raises(StaleBatchError):
-            store.commit(batch)
+            commit(store, batch)
         assert [source.path for source in store.sources()] == ["app.ndjson"]
         put(store, [at(1, n=1)], "late.ndjson")
         assert numbers_of(store) == [1]
@@ -1524,8 +1542,8 @@ class UpkeepContract(Contract):
         batch = store.batch()
         late = [at(0, n=10), at(1, n=11, audit=True)]
         checkpoint = Checkpoint(offset=120, line=12)
-        batch.add(source, as_lines(late, first=11), checkpoint)
-        store.commit(batch)
+        add(batch, source, late, checkpoint, first=11)
+        commit(store, batch)
         rebuild = store.rebuild()
         taken: list[int] = []
         rebuild.swap(lambda: taken.append(read_again(rebuild.store, records + late)))

@@ -7,22 +7,26 @@ from pathlib import Path
 
 import apsw
 import pytest
-from msgspec import structs
 
 from mikroscope.errors import QueryTimeoutError, StorageFullError, StoreError
 from mikroscope.query import Grouping, Query
-from mikroscope.stores.base import Checkpoint, Store
+from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.stores.sqlite.batch import SqliteBatch
+from mikroscope.stores.sqlite.packing import Dictionary
+from mikroscope.stores.sqlite.preparing import Suspect, prepare_kept
+from mikroscope.stores.sqlite.schema import DAY_MS
+from mikroscope.stores.sqlite.terms import Documents
 from tests.stores import store_contract as contract
 from tests.stores.store_contract import (
     MANY,
     START_MS,
-    as_lines,
     at,
     buckets_of,
     discard,
+    found,
     numbers_of,
+    prepare,
     purge_all,
     put,
 )
@@ -215,22 +219,28 @@ def test_no_room(store: SqliteStore) -> None:
     assert numbers_of(store) == [*range(2499, 0, -1), 0, -1]
 
 
-def test_records_without_time_over_a_minute(store: SqliteStore) -> None:
-    """Counts are exact after a purge also if records that tell no time spilled into a minute."""
+@pytest.mark.parametrize("unit_ms", [60_000, DAY_MS])
+def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) -> None:
+    """Records that tell no time may spill into another minute, or day: all is counted exactly,
+    and nothing is left after a purge.
+    """
     batch = store.batch()
     assert isinstance(batch, SqliteBatch)
     source = batch.open_source("app.ndjson")
-    batch.add(source, as_lines([{"n": n} for n in range(MANY)]), Checkpoint())
-    # As if they had been indexed in the last millisecond of a minute.
-    last_ms = START_MS - 1
-    batch.rows = [structs.replace(row, time_ms=last_ms) for row in batch.rows]
-    batch.minutes = {(last_ms // 60_000, "INFO", False): MANY}
+    last_ms = START_MS // unit_ms * unit_ms - 1
+    suspects = [Suspect(source.id, False, n, None, b'{"n":%d}' % n) for n in range(MANY)]
+    prepare(batch)
+    batch.prepared = prepare_kept(
+        ((one, last_ms) for one in suspects), Dictionary(0, b""), Documents()
+    )
     store.commit(batch)
-    before = buckets_of(store, Grouping("level"), from_ms=last_ms, to_ms=last_ms + 10)
+    before = buckets_of(store, Grouping("level"), from_ms=last_ms, to_ms=last_ms + MANY)
+    assert found(store, field="n", value="5999") == {5999}
     discard(store, source)
     purge_all(store)
     assert (before, store.count()) == ([("INFO", MANY)], 0)
     assert connection_of(store).execute("SELECT * FROM minutes").fetchall() == []
+    assert found(store, field="n", value="5999") == set()
 
 
 # --- questions ----------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from mikroscope.query import Aggregate, Grouping, Page, Query
-from mikroscope.records import Fields
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +40,24 @@ class Source(msgspec.Struct, frozen=True):
     holds_audit: bool = False
 
 
-class Line(msgspec.Struct, frozen=True, gc=False):
-    """One parsed line: `raw` is valid UTF-8 JSON text, `fields` what it says."""
+class LineProblem(NamedTuple):
+    """A line that is no record, and why."""
 
-    number: int
-    raw: bytes
-    fields: Fields
+    path: str
+    line: int
+    problem: str
+
+
+class Accepted(NamedTuple):
+    """What became of the lines of a batch.
+
+    `lines` counts those that are not blank, `records` those that are entries now; of the others
+    each has a problem, or was pruned before.
+    """
+
+    lines: int
+    records: int
+    problems: list[LineProblem]
 
 
 class Cutoffs(msgspec.Struct, frozen=True):
@@ -75,16 +86,41 @@ class Deleted(msgspec.Struct):
         return self.normal_entries + self.audit_entries
 
 
-class Batch(Protocol):
-    """Changes that become visible, and durable, together; made by one thread."""
+class Prepared(Protocol):
+    """What a task has made; only the store knows what that is."""
 
-    def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
-        """Entries of one source, and how far that brings it; returns how many were taken.
+    lines: int
+
+
+class Task(Protocol):
+    """The work of making lines ready for a store. It can be pickled, and so can what it makes."""
+
+    def run(self) -> Prepared:
+        """Do it, once, in any thread or process."""
+
+
+class Batch(Protocol):
+    """Changes that become visible, and durable, together; made by one thread.
+
+    Lines that were added must be made ready: `batch.accept(batch.task().run())`.
+    """
+
+    def add(
+        self, source: Source, first: int, lines: Sequence[bytes], checkpoint: Checkpoint
+    ) -> None:
+        """Neighbouring lines of one source, and how far that brings it.
+
+        `first` is the number of the first line; lines are without their ends, and may be blank.
+        Adding a (source, line) that is there already is a mistake of the caller.
+        """
+
+    def task(self) -> Task:
+        """The work that all lines take that were added; nothing can be added afterwards."""
+
+    def accept(self, prepared: Prepared) -> Accepted:
+        """Take what the task has made, once; returns what became of the lines.
 
         Entries that were pruned from the index that this one replaces are left out.
-
-        The lines' `fields` are taken apart and cannot be used afterwards.
-        Adding a (source, line) that is there already is a mistake of the caller.
         """
 
     def open_source(self, path: str) -> Source:
@@ -95,10 +131,6 @@ class Batch(Protocol):
 
     def discard_source(self, source: Source) -> None:
         """Forget a source; its entries leave with `Store.purge`."""
-
-    @property
-    def records(self) -> int:
-        """How many entries were added so far."""
 
 
 class Store(Protocol):

@@ -1,85 +1,103 @@
-"""Counts by value, each in the cheapest of four ways: minutes, vocabulary, one match each, scan."""
+"""Counts by value, each in the cheapest of several ways: minutes, vocabulary, one match each, rows.
+
+Whole days are counted from what the inverted index says of them, so that the cost follows their
+number of values; only what a range has of a day besides is looked at entry by entry.
+"""
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from mikroscope.query import Aggregate, Bucket, Grouping, Query
-from mikroscope.records import (
-    MISSING,
-    TIME_FIELDS,
-    Fields,
-    correlation_of,
-    event_of,
-    field_text,
-    level_of,
-)
-from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.plans import Plan
-from mikroscope.stores.sqlite.reader import Connection
-from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY
+import msgspec
 
-_MINUTE = 60_000 << KEY_BITS
+from mikroscope.query import Aggregate, Bucket, Grouping, Query
+from mikroscope.records import MISSING, TIME_FIELDS, level_of
+from mikroscope.stores.sqlite import terms
+from mikroscope.stores.sqlite.plans import Plan, Plans, cut, narrowed, reaching
+from mikroscope.stores.sqlite.preparing import MINUTE_MS
+from mikroscope.stores.sqlite.reader import Connection
+from mikroscope.stores.sqlite.schema import DAY_MS, MAX_KEY, MAX_MS, clamp
+from mikroscope.stores.sqlite.terms import Alternatives
+from mikroscope.stores.sqlite.values import reader_of
+from mikroscope.stores.sqlite.vocabulary import Counted, Part, count_values, match, values_of_day
+
+_DAY_MINUTES = DAY_MS // MINUTE_MS
+_MANY_DAYS = 64  # counted by one expression
 _FEW_ROWS = 5_000  # reading so few takes no longer than to find another way
-_MAX_VALUES = 2_000  # of more values than this, the matching rows are read instead
-_ROW_US, _VALUE_US = 7, 90  # what reading a row and counting a value cost, in microseconds
+_MAX_VALUES = 2_000  # more are not counted one by one
+# Microseconds: to read a row, to count a value on a day, to pass an entry's value, to look one up.
+_ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US = 4, 15, 0.12, 0.3
 
 Counts = Iterable[tuple[str, int]]
 
 
 def aggregate(connection: Connection, query: Query, grouping: Grouping) -> Aggregate:
     """The buckets with the most entries, `query.limit` of them."""
-    counts = _count_all(connection, query, connection.plans(query), grouping)
+    query = msgspec.structs.replace(query, cursor=None)
+    counts = _count_all(connection, query, grouping)
     top = heapq.nsmallest(query.limit, counts, key=lambda item: (-item[1], item[0]))
     buckets = [Bucket(_whole(connection, key, grouping), count) for key, count in top]
     buckets.sort(key=lambda bucket: (-bucket.count, bucket.key))
     return Aggregate(buckets, grouping.by, grouping.field)
 
 
-def _count_all(
-    connection: Connection, query: Query, plans: list[Plan], grouping: Grouping
-) -> Counts:
-    if query.field in TIME_FIELDS:  # these plans overlap
-        return _scan(connection, query, plans, grouping)
-    if len(plans) == 1:
-        return _count_plan(connection, query, plans[0], grouping)
-    counts: Counter[str] = Counter()
-    for plan in sorted(plans, key=attrgetter("check")):
-        for key, entries in _count_plan(connection, query, plan, grouping):
-            hashed = terms.shorten(key)  # which the index gives instead of what rows say
-            counts[hashed if hashed in counts and key not in counts else key] += entries
-    return counts.items()
-
-
-def _count_plan(connection: Connection, query: Query, plan: Plan, grouping: Grouping) -> Counts:
-    if plan.check:
-        return _scan(connection, query, [plan], grouping)
+def _count_all(connection: Connection, query: Query, grouping: Grouping) -> Counts:
+    if query.field in TIME_FIELDS or grouping.field in TIME_FIELDS:  # which have no tokens
+        return _scan(connection, query, _plans(connection, query), grouping)
     if grouping.by == "level":
-        return _by_level(connection, query, plan).items()
-    return _by_value(connection, query, plan, grouping)
+        return _by_level(connection, query).items()
+    total = _count(connection, query)
+    if total <= _FEW_ROWS:
+        return _scan(connection, query, _plans(connection, query), grouping)
+    if grouping.field != "level" and _is_unfiltered(query):
+        return _by_days(connection, query, grouping, total)
+    return _by_value(connection, query, grouping, total)
+
+
+def _plans(connection: Connection, query: Query) -> Plans:
+    return connection.plans(query, _MANY_DAYS)
+
+
+def _is_unfiltered(query: Query) -> bool:
+    return all(one is None for one in (query.level, query.audit, query.field, query.text))
 
 
 # --- by level, and how many there are at all --------------------------------------------------
 
 
-def _by_level(connection: Connection, query: Query, plan: Plan) -> Counter[str]:
+def _by_level(connection: Connection, query: Query) -> Counter[str]:
     if query.field is not None or query.text is not None:
-        return _count_levels(connection, query, plan)
-    bounded = plan.low > 0 or plan.high < MAX_KEY
-    if bounded and connection.spill_ms():  # minutes go by the time, and so no longer by the key
-        return _count_levels(connection, query, plan)
-    first = -(-plan.low // _MINUTE)  # the first and the last minute that lie wholly inside
-    last = (plan.high + 1) // _MINUTE - 1 if plan.high < MAX_KEY else MAX_KEY
-    if first > last:
-        return _count_levels(connection, query, plan)
-    counts = _sum_minutes(connection, query, first, last)
-    for low, high in ((plan.low, first * _MINUTE - 1), ((last + 1) * _MINUTE, plan.high)):
-        if low <= high:
-            counts += _count_levels(connection, query, Plan(plan.match, low, high))
+        return _match_levels(connection, query)
+    first, end = _whole_units(query, MINUTE_MS)
+    if first >= end:
+        return _match_levels(connection, query)
+    # Entries are counted by the minute of their own time, so these are exact wherever they stand.
+    counts = _sum_minutes(connection, query, first, end - 1)
+    for rest in _outside(query, first * MINUTE_MS, end * MINUTE_MS):
+        counts += _match_levels(connection, rest)
     return counts
+
+
+def _whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
+    """The first unit of time that lies wholly between `from` and `to`, and the first behind.
+
+    The very first and last unit hold also what lies before 1970, or after what keys can say.
+    """
+    first, end = 0, MAX_MS // unit_ms + 1
+    if query.from_ms is not None:
+        first = -(-max(query.from_ms, 1) // unit_ms)
+    if query.to_ms is not None:
+        end = (min(query.to_ms, MAX_MS - 1) + 1) // unit_ms
+    return first, end
+
+
+def _outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
+    """What a query asks for before and after a range of times that lies within it."""
+    if query.from_ms is not None and query.from_ms < first_ms:
+        yield msgspec.structs.replace(query, to_ms=first_ms - 1)
+    if query.to_ms is not None and query.to_ms >= end_ms:
+        yield msgspec.structs.replace(query, from_ms=end_ms)
 
 
 def _sum_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
@@ -91,44 +109,153 @@ def _sum_minutes(connection: Connection, query: Query, first: int, last: int) ->
     return Counter(dict(rows))
 
 
-def _count_levels(connection: Connection, query: Query, plan: Plan) -> Counter[str]:
+def _match_levels(connection: Connection, query: Query) -> Counter[str]:
     levels = connection.levels() if query.level is None else [query.level]
-    narrowed = {level: plan.narrowed(terms.level_tokens(level, query.audit)) for level in levels}
-    return +Counter({level: _count_matches(connection, one) for level, one in narrowed.items()})
+    counts: Counter[str] = Counter()
+    for plan in _plans(connection, query).parts:
+        if plan.check:
+            counts.update(level_of(row.fields()) for row in connection.rows(query, plan))
+            continue
+        for level in levels:
+            wanted = Alternatives(terms.level_tokens(level, query.audit), [])
+            counts[level] += _count_matches(connection, narrowed(plan, [wanted], []))
+    return +counts
 
 
-def _count(connection: Connection, query: Query, plan: Plan) -> int:
-    """How many entries a plan has that needs no check."""
-    if plan.match is None:
-        return sum(_by_level(connection, query, plan).values())
-    return _count_matches(connection, plan)
+def _count(connection: Connection, query: Query) -> int:
+    """How many entries match."""
+    if query.field is None and query.text is None:
+        return sum(_by_level(connection, query).values())
+    return sum(
+        sum(1 for _ in connection.rows(query, plan))
+        if plan.check
+        else _count_matches(connection, plan)
+        for plan in _plans(connection, query).parts
+    )
 
 
 def _count_matches(connection: Connection, plan: Plan) -> int:
+    if plan.match is None:
+        select = "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ?"
+        return int(connection.sql.execute(select, (plan.low, plan.high)).get)
     select = "SELECT count(*) FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ?"
-    found: int = connection.sql.execute(select, (plan.match, plan.low, plan.high)).get
-    return found
+    return int(connection.sql.execute(select, (plan.match, plan.low, plan.high)).get)
 
 
-# --- by any other value -----------------------------------------------------------------------
+# --- all entries of a range, by any other value -----------------------------------------------
 
 
-def _by_value(connection: Connection, query: Query, plan: Plan, grouping: Grouping) -> Counts:
-    if grouping.field in TIME_FIELDS:
-        return _scan(connection, query, [plan], grouping)
-    total = _count(connection, query, plan)
-    if total <= _FEW_ROWS:
-        return _scan(connection, query, [plan], grouping)
-    prefixes = _prefixes(grouping)
-    if plan.is_whole and grouping.field != "level":
-        return _with_missing(_vocabulary(connection, prefixes), total)
-    most = min(_MAX_VALUES, total * _ROW_US // _VALUE_US)
-    values = _values(connection, prefixes, most)
+def _by_days(connection: Connection, query: Query, grouping: Grouping, total: int) -> Counts:
+    """From the vocabulary of whole days; of what a range has of other days, in cheaper ways."""
+    first, end = _whole_units(query, DAY_MS)
+    days = connection.days()
+    parts = [Part(day) for day in days if first <= day < end]
+    rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
+    values: list[str] = []
+    for rest in rests:
+        for plan in _plans(connection, rest).parts:
+            if plan.check or _is_read_faster(connection, plan, days):
+                values += _read_values(connection, rest, plan, grouping)
+            else:
+                parts += [Part(day, plan.low, plan.high) for day in _days_of(connection, plan)]
+    given = [value for value in values if value != MISSING]
+    counted = count_values(connection.sql, _prefixes(grouping), parts, given, wanted=query.limit)
+    return _with_missing(counted, total)
+
+
+def _is_read_faster(connection: Connection, plan: Plan, days: Sequence[int]) -> bool:
+    """Whether to read the rows of a part of some days, rather than to pass all of these days."""
+    passed = sum(
+        _sum_minutes(connection, Query(), day * _DAY_MINUTES, (day + 1) * _DAY_MINUTES - 1).total()
+        for day in reaching(days, plan.low, plan.high, connection.spill_ms())
+    )
+    return _count_matches(connection, plan) * _ROW_US < passed * _INSTANCE_US
+
+
+def _days_of(connection: Connection, plan: Plan) -> list[int]:
+    return reaching(connection.days(), plan.low, plan.high, connection.spill_ms())
+
+
+def _with_missing(counted: Counted, total: int) -> Counts:
+    """The counts, and how many of `total` entries are in none of them."""
+    missing = total - counted.entries
+    return [*counted.values, *([(MISSING, missing)] if missing > 0 else [])]
+
+
+# --- entries that match a filter, by any other value ------------------------------------------
+
+
+def _by_value(connection: Connection, query: Query, grouping: Grouping, total: int) -> Counts:
+    """A match for each value if they are few; else by passing all entries, or reading rows."""
+    plans = _plans(connection, query)
+    days = _days_between(connection, query)
+    reading_us = total * _ROW_US
+    values = _few_values(connection, grouping, days, int(reading_us / _VALUE_US))
+    if values is not None:
+        return _match_values(connection, query, grouping, values, total)
+    passing_us = _count(connection, _unfiltered(query)) * _INSTANCE_US * 2 + total * _MATCH_US
+    if passing_us > reading_us or any(plan.check or plan.match is None for plan in plans.parts):
+        return _scan(connection, query, plans, grouping)
+    match(connection.sql, ((plan.match, plan.low, plan.high) for plan in plans.parts))
+    parts = [Part(day, 0, MAX_KEY) for day in days]
+    counted = count_values(
+        connection.sql, _prefixes(grouping), parts, wanted=query.limit, matched=True
+    )
+    return _with_missing(counted, total)
+
+
+def _unfiltered(query: Query) -> Query:
+    return Query(from_ms=query.from_ms, to_ms=query.to_ms)
+
+
+def _days_between(connection: Connection, query: Query) -> list[int]:
+    """The days that have entries of the times that a query asks for."""
+    first = 0 if query.from_ms is None else clamp(query.from_ms) // DAY_MS
+    last = clamp(MAX_MS if query.to_ms is None else query.to_ms) // DAY_MS
+    return [day for day in connection.days() if first <= day <= last]
+
+
+def _few_values(
+    connection: Connection, grouping: Grouping, days: Sequence[int], most: int
+) -> set[str] | None:
+    """Every value that occurs on some days; None if to count these would be too much work.
+
+    `most` says how many there may be if each day's values are counted apart.
+    """
+    values: set[str] = set()
+    leaps = 0
+    for done, day in enumerate(reversed(days)):
+        for value in values_of_day(connection.sql, day, _prefixes(grouping)):
+            values.add(value)
+            leaps += 1
+            if leaps + (len(days) - done - 1) * len(values) > most or len(values) > _MAX_VALUES:
+                return None
     if grouping.field == "level":
         values |= set(connection.levels())
-    if len(values) > most:
-        return _scan(connection, query, [plan], grouping)
-    return _with_missing(_count_values(connection, plan, grouping, values), total)
+    return values
+
+
+def _match_values(
+    connection: Connection, query: Query, grouping: Grouping, values: set[str], total: int
+) -> Counts:
+    counts: Counter[str] = Counter()
+    for plan in _plans(connection, query).parts:
+        if plan.check:
+            counts.update(map(terms.shorten, _read_values(connection, query, plan, grouping)))
+            continue
+        for value in values:
+            for part in cut(plan, [_tokens(grouping, value)], *connection.days_and_spill()):
+                counts[value] += _count_matches(connection, part)
+    del counts[MISSING]
+    counted = Counted(list((+counts).items()), counts.total())
+    return _with_missing(counted, total)
+
+
+def _tokens(grouping: Grouping, value: str) -> Alternatives:
+    """The tokens that say an entry has this value."""
+    if grouping.field == "level":
+        return terms.field_tokens("level", value)
+    return Alternatives([], [prefix + value for prefix in _prefixes(grouping)])
 
 
 def _prefixes(grouping: Grouping) -> list[str]:
@@ -139,101 +266,28 @@ def _prefixes(grouping: Grouping) -> list[str]:
     return terms.field_prefixes(grouping.field or "")
 
 
-def _vocabulary(connection: Connection, prefixes: list[str]) -> Counts:
-    """Every value and how many entries have it, from the whole index."""
-    streams = [_terms_with(connection, terms.encode_tokens([prefix])) for prefix in prefixes]
-    merged = groupby(heapq.merge(*streams), key=itemgetter(0))
-    for value, same in merged:
-        yield terms.decode_token(value), sum(entries for _, entries in same)
+# --- by reading rows --------------------------------------------------------------------------
 
 
-def _terms_with(connection: Connection, prefix: bytes) -> Iterator[tuple[bytes, int]]:
-    """The terms that begin with a prefix, without it, in their order."""
-    rows = connection.sql.execute(
-        "SELECT substr(CAST(term AS BLOB), ?), doc FROM temp.vocabulary "
-        "WHERE term >= CAST(? AS TEXT) AND term < CAST(? AS TEXT)",
-        (len(prefix) + 1, prefix, _behind(prefix)),
-    )
-    yield from rows
-
-
-def _values(connection: Connection, prefixes: list[str], most: int) -> set[str]:
-    """Up to one more than `most` values, found by leaping from term to term."""
-    values: set[str] = set()
-    select = (
-        "SELECT CAST(term AS BLOB) FROM temp.instances "
-        "WHERE term >= CAST(? AS TEXT) AND term < CAST(? AS TEXT) LIMIT 1"
-    )
-    for prefix in map(terms.encode_tokens, zip(prefixes)):
-        start, end = prefix, _behind(prefix)
-        while len(values) <= most:
-            found = connection.sql.execute(select, (start, end)).fetchone()
-            if found is None:
-                break
-            values.add(terms.decode_token(found[0][len(prefix) :]))
-            start = found[0] + b"\0"
-    return values
-
-
-def _count_values(
-    connection: Connection, plan: Plan, grouping: Grouping, values: set[str]
-) -> Counts:
-    prefixes = _prefixes(grouping)
-    for value in values:
-        tokens = [prefix + value for prefix in prefixes]
-        if grouping.field == "level":
-            tokens = terms.field_tokens("level", value)
-        entries = _count_matches(connection, plan.narrowed(tokens))
-        if entries:
-            yield value, entries
-
-
-def _with_missing(counts: Counts, total: int) -> Counts:
-    """The counts, and last how many of `total` entries are in none of them."""
-    missing = total
-    for value, entries in counts:
-        missing -= entries
-        if value == MISSING:  # a record that says so itself
-            missing += entries
-            continue
-        yield value, entries
-    if missing > 0:
-        yield MISSING, missing
-
-
-def _scan(connection: Connection, query: Query, plans: list[Plan], grouping: Grouping) -> Counts:
+def _scan(connection: Connection, query: Query, plans: Plans, grouping: Grouping) -> Counts:
     """Read every row that matches."""
-    value_of = _value_of(grouping)
-    rows = connection.merged_rows(query, plans)
-    return Counter(value_of(row.fields()) for row in rows).items()
+    read = reader_of(grouping)
+    return Counter(read(row.raw) for row in connection.merged_rows(query, plans)).items()
 
 
-def _value_of(grouping: Grouping) -> Callable[[Fields], str]:
-    if grouping.by == "level":
-        return level_of
-    if grouping.by == "event":
-        return event_of
-    if grouping.by == "correlation":
-        return lambda fields: correlation_of(fields) or MISSING
-    name = grouping.field or ""
-    return lambda fields: _text_or_missing(fields, name)
-
-
-def _text_or_missing(fields: Fields, name: str) -> str:
-    text = field_text(fields, name)
-    return MISSING if text is None else text
+def _read_values(
+    connection: Connection, query: Query, plan: Plan, grouping: Grouping
+) -> Iterator[str]:
+    read = reader_of(grouping)
+    return (read(row.raw) for row in connection.rows(query, plan))
 
 
 def _whole(connection: Connection, key: str, grouping: Grouping) -> str:
     """The whole text of a value that the index has only as a hash: looked up in one entry."""
     if not terms.is_shortened(key):
         return key
-    tokens = [prefix + key for prefix in _prefixes(grouping)]
-    plan = Plan(None, 0, MAX_KEY).narrowed(tokens)
-    row = next(connection.rows(Query(), plan, 1), None)
-    return key if row is None else _value_of(grouping)(row.fields())
-
-
-def _behind(prefix: bytes) -> bytes:
-    """The smallest term that is greater than every one with this prefix."""
-    return prefix[:-1] + bytes([prefix[-1] + 1])
+    plan = Plan(None, 0, MAX_KEY)
+    for part in cut(plan, [_tokens(grouping, key)], *connection.days_and_spill()):
+        for row in connection.rows(Query(), part, 1):
+            return reader_of(grouping)(row.raw)
+    return key

@@ -1,50 +1,45 @@
 """A batch of changes, made ready in memory so that the transaction that writes it is short."""
 
-from collections.abc import Callable, Iterable
-from itertools import chain, islice
-from time import time_ns
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
-from mikroscope.records import audit_of, is_audit_path, level_of, time_of
-from mikroscope.stores.base import Checkpoint, Line, Source
-from mikroscope.stores.sqlite.packing import (
-    SAMPLE_EVERY,
-    SAMPLE_LINES,
-    Dictionary,
-    Packer,
-    take_time,
+from mikroscope.errors import StoreError
+from mikroscope.records import NotARecordError, is_audit_path, parse_line, time_of
+from mikroscope.stores.base import Accepted, Checkpoint, LineProblem, Source
+from mikroscope.stores.base import Prepared as AnyPrepared
+from mikroscope.stores.sqlite.packing import SAMPLE_LINES, Dictionary, Packer, take_time
+from mikroscope.stores.sqlite.preparing import (
+    MINUTE_MS,
+    Minute,
+    Piece,
+    Prepared,
+    Rules,
+    Suspect,
+    Task,
+    merged,
+    prepare_kept,
 )
-from mikroscope.stores.sqlite.schema import MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import Documents
 
 ACTIVE, GONE, DISCARDED = range(3)  # states of a source
-MINUTE_MS = 60_000
 
 
-WasPruned = Callable[[int, int, int, bool], bool]
-"""Whether a line of a source, with its time and audit, was pruned from the index before."""
+class Replaced(NamedTuple):
+    """What an index in the making asks the one that it replaces."""
 
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """An entry without its key."""
-
-    time_ms: int
-    source: int
-    line: int
-    audit: bool
-    dictionary: int
-    data: bytes
-    document: bytes
+    rules: Rules
+    time_of: Callable[[Suspect], int | None]
+    """The time that a suspect has, or gets; None if it was pruned."""
 
 
 class Preparation:
     """What batches of one store share: the dictionary in use, known names, the next source."""
 
-    def __init__(
-        self, packer: Packer, next_source: int, was_pruned: WasPruned | None = None
-    ) -> None:
-        self.was_pruned = was_pruned
+    def __init__(self, packer: Packer, next_source: int, replaced: Replaced | None = None) -> None:
+        self.replaced = replaced
         self.packer = packer
         self.documents = Documents()
         self.next_source = next_source
@@ -57,26 +52,53 @@ class SqliteBatch:
 
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
-        self.rows: list[Row] = []
-        self.minutes: dict[tuple[int, str, bool], int] = {}
+        self.prepared: Prepared | None = None
         self.sources: dict[int, tuple[Source, int]] = {}
-        self.audit_sources: set[int] = set()
-        self.field_values = 0
+        self._pieces: list[Piece] = []
 
-    @property
-    def records(self) -> int:
-        """How many entries were added so far."""
-        return len(self.rows)
-
-    def add(self, source: Source, lines: Iterable[Line], checkpoint: Checkpoint) -> int:
-        """Entries of one source, and how far that brings it; returns how many were taken."""
-        before, lines = len(self.rows), iter(lines)
-        wants_sample = self.preparation.packer.wants_sample
-        waiting = list(islice(lines, SAMPLE_LINES)) if wants_sample else []
-        self._train(waiting)
-        self._add_rows(source, chain(waiting, lines))
+    def add(
+        self, source: Source, first: int, lines: Sequence[bytes], checkpoint: Checkpoint
+    ) -> None:
+        """Neighbouring lines of one source, and how far that brings it."""
+        if lines:
+            content = b"\n".join(lines)
+            self._pieces.append(Piece(source.id, is_audit_path(source.path), first, content))
         self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
-        return len(self.rows) - before
+
+    def task(self) -> Task:
+        """The work of making ready what was added."""
+        preparation = self.preparation
+        if preparation.packer.wants_sample:
+            preparation.packer.observe(_sample(self._pieces))
+        dictionary = preparation.packer.train()
+        if dictionary is not None:
+            preparation.new_dictionaries.append(dictionary)
+        pieces, self._pieces = self._pieces, []
+        rules = preparation.replaced.rules if preparation.replaced else None
+        return Task(pieces, preparation.packer.current, rules, preparation.documents)
+
+    def accept(self, prepared: AnyPrepared) -> Accepted:
+        """Take what the task has made."""
+        if not isinstance(prepared, Prepared):
+            raise TypeError(f"{prepared!r} was not made by a task of this batch")
+        if self._pieces or self.prepared is not None:
+            raise StoreError("a batch takes what one task has made, and that of all its lines")
+        kept = self._ask_about(prepared.suspects)
+        if kept is not None:
+            prepared = merged(prepared, kept)
+        self.prepared = prepared
+        packer = self.preparation.packer
+        packer.observe(prepared.sample)
+        packer.count(len(prepared.times), prepared.raw_bytes, prepared.packed_bytes)
+        paths = {number: source.path for number, (source, _) in self.sources.items()}
+        return Accepted(
+            lines=prepared.lines,
+            records=len(prepared.times),
+            problems=[
+                LineProblem(paths.get(source, ""), line, text)
+                for source, line, text in prepared.problems
+            ],
+        )
 
     def open_source(self, path: str) -> Source:
         """A source that has nothing indexed yet."""
@@ -93,56 +115,42 @@ class SqliteBatch:
         """Forget a source; its entries leave with `Store.purge`."""
         self.sources[source.id] = source, DISCARDED
 
-    def move_count(self, row: Row, time_ms: int, level: str) -> None:
-        """Count an entry in the minute of another time."""
-        before = row.time_ms // MINUTE_MS, level, row.audit
-        after = time_ms // MINUTE_MS, level, row.audit
-        self.minutes[before] -= 1
-        self.minutes[after] = self.minutes.get(after, 0) + 1
+    def whole(self) -> Prepared | None:
+        """What is to be written; None if that is sources only.
 
-    def _train(self, lines: list[Line]) -> None:
-        packer = self.preparation.packer
-        packer.observe([_without_time(line) for line in lines])
-        dictionary = packer.train()
-        if dictionary is not None:
-            self.preparation.new_dictionaries.append(dictionary)
+        Raises StoreError if lines were not made ready.
+        """
+        if self._pieces:
+            raise StoreError("lines of this batch were added and not made ready")
+        return self.prepared
 
-    def _add_rows(self, source: Source, lines: Iterable[Line]) -> None:
-        """The hot loop: everything a record costs before SQLite happens here."""
-        packer, make_document = self.preparation.packer, self.preparation.documents.make
-        pack, dictionary = packer.current.pack, packer.current.number
-        rows, minutes, number = self.rows, self.minutes, source.id
-        path_is_audit, now_ms = is_audit_path(source.path), time_ns() // 1_000_000
-        was_pruned = self.preparation.was_pruned
-        first, raw_bytes, packed_bytes, field_values, any_audit = len(rows), 0, 0, 0, False
-        for line in lines:
-            fields, raw = line.fields, line.raw
-            time_ms, time_field = time_of(fields) or (now_ms, None)
-            level = level_of(fields)
-            audit = audit_of(fields, path_is_audit)
-            any_audit |= audit
-            if was_pruned is not None and was_pruned(number, line.number, time_ms, audit):
-                continue
-            field_values += len(fields)
-            if not 0 <= time_ms <= MAX_MS:
-                time_ms = clamp(time_ms)
-            elif time_field is not None:
-                raw = take_time(raw, fields[time_field])
-            data = pack(raw)
-            document = make_document(fields, level, audit, time_field)
-            rows.append(Row(time_ms, number, line.number, audit, dictionary, data, document))
-            minute = time_ms // MINUTE_MS, level, audit
-            minutes[minute] = minutes.get(minute, 0) + 1
-            raw_bytes += len(raw)
-            packed_bytes += len(data)
-            if not len(rows) % SAMPLE_EVERY:
-                packer.observe([raw])
-        packer.count(len(rows) - first, raw_bytes, packed_bytes)
-        self.field_values += field_values
-        if any_audit:
-            self.audit_sources.add(number)
+    def _ask_about(self, suspects: Sequence[Suspect]) -> Prepared | None:
+        """Those that were not pruned, made ready."""
+        replaced = self.preparation.replaced
+        if not suspects or replaced is None:
+            return None
+        answers = ((suspect, replaced.time_of(suspect)) for suspect in suspects)
+        kept = [(suspect, time_ms) for suspect, time_ms in answers if time_ms is not None]
+        preparation = self.preparation
+        return prepare_kept(kept, preparation.packer.current, preparation.documents)
 
 
-def _without_time(line: Line) -> bytes:
-    found = time_of(line.fields)
-    return line.raw if found is None else take_time(line.raw, line.fields[found[1]])
+def moved(minutes: dict[Minute, int], minute: Minute, time_ms: int) -> None:
+    """Count an entry in the minute of another time."""
+    after = time_ms // MINUTE_MS, *minute[1:]
+    minutes[minute] -= 1
+    minutes[after] = minutes.get(after, 0) + 1
+
+
+def _sample(pieces: Sequence[Piece]) -> list[bytes]:
+    """The first lines, as they are packed."""
+    lines = (line for piece in pieces for line in piece.content.split(b"\n"))
+    sample = []
+    for raw in islice(lines, SAMPLE_LINES):
+        try:
+            fields, text = parse_line(raw)
+        except NotARecordError:
+            continue
+        found = time_of(fields)
+        sample.append(text if found is None else take_time(text, fields[found[1]]))
+    return sample

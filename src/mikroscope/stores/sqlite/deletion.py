@@ -7,8 +7,9 @@ import apsw
 
 from mikroscope.records import level_of, parse_line, time_of
 from mikroscope.stores.base import Cutoffs, Deleted
-from mikroscope.stores.sqlite.batch import DISCARDED, GONE, MINUTE_MS
+from mikroscope.stores.sqlite.batch import DISCARDED, GONE
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
+from mikroscope.stores.sqlite.preparing import AUDIT, MINUTE_MS, WHOLE_FRAME
 from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp
 from mikroscope.stores.sqlite.terms import Documents
 
@@ -52,11 +53,11 @@ def prune(
         _remember(connection, cutoffs)
     end = max(normal_end, audit_end)
     window = connection.execute(
-        "SELECT key, audit FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+        "SELECT key, flags FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
         (position, end, _WINDOW),
     )
     keys, reached = _choose(
-        window, lambda key, audit: key < (audit_end if audit else normal_end), limit
+        window, lambda key, flags: key < (audit_end if flags & AUDIT else normal_end), limit
     )
     deleted = deleter.delete(keys)
     if reached is not None:
@@ -94,7 +95,7 @@ class Deleter:
     def delete(self, keys: list[int]) -> Deleted:
         """Delete the entries with these keys; returns what they were."""
         deleted = Deleted()
-        minutes: dict[tuple[int, str, int], int] = {}
+        minutes: dict[tuple[int, str, bool], int] = {}
         documents = []
         for key in keys:
             minute, document, field_values = self._undo(key)
@@ -113,7 +114,7 @@ class Deleter:
         )
         return deleted
 
-    def _count_down(self, minutes: dict[tuple[int, str, int], int]) -> None:
+    def _count_down(self, minutes: dict[tuple[int, str, bool], int]) -> None:
         where = "minute = ? AND level = ? AND audit = ?"
         self._connection.executemany(
             f"UPDATE minutes SET entries = entries - ? WHERE {where}",  # noqa: S608
@@ -124,19 +125,20 @@ class Deleter:
             list(minutes),
         )
 
-    def _undo(self, key: int) -> tuple[tuple[int, str, int], bytes, int]:
+    def _undo(self, key: int) -> tuple[tuple[int, str, bool], bytes, int]:
         """The minute in which an entry is counted, its document, and how many fields it has."""
         row: Any = self._connection.execute(
-            "SELECT audit, dictionary, data FROM entries WHERE key = ?", (key,)
+            "SELECT flags, dictionary, data FROM entries WHERE key = ?", (key,)
         ).fetchone()
-        audit, number, data = row
-        raw = put_time(self._dictionary(number).unpack(data), key >> KEY_BITS)
+        flags, number, data = row
+        line = self._dictionary(number).unpack(data, bool(flags & WHOLE_FRAME))
+        raw = put_time(line, key >> KEY_BITS)
         fields, _ = parse_line(raw)
         field_values = len(fields)
         time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
-        level = level_of(fields)
-        document = self._documents.make(fields, level, bool(audit), time_field)
-        return (clamp(time_ms) // MINUTE_MS, level, audit), document, field_values
+        time_ms, level, audit = clamp(time_ms), level_of(fields), bool(flags & AUDIT)
+        document = self._documents.make(fields, level, audit, time_ms, time_field)
+        return (time_ms // MINUTE_MS, level, audit), document, field_values
 
 
 def _choose(

@@ -10,24 +10,43 @@ from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK
 _FEW_KEYS_PER_ROW = 4
 
 
+def keys_alone(times: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rising keys for times in rising order, where there is nothing yet.
+
+    Where a millisecond is full the key is one of a later millisecond: second comes the list of the
+    positions where that is so.
+    """
+    keys: list[int] = []
+    spilled: list[int] = []
+    previous = -1
+    for milliseconds in times:
+        key = milliseconds << KEY_BITS
+        if key <= previous:
+            key = previous + 1
+            if key >> KEY_BITS != milliseconds:
+                spilled.append(len(keys))
+        keys.append(key)
+        previous = key
+    return keys, spilled
+
+
+def newest_key(connection: apsw.Connection) -> int:
+    """The greatest key there is; -1 if there is none."""
+    found = connection.execute("SELECT max(key) FROM entries").get
+    return -1 if found is None else int(found)
+
+
 def assign_keys(connection: apsw.Connection, times: Sequence[int]) -> tuple[list[int], list[int]]:
     """Keys that are free, rising, and behind all keys of the same millisecond.
 
-    `times` are clamped epoch milliseconds in rising order. Where a millisecond is full the key
-    is one of a later millisecond: second comes the list of the positions where that is so.
+    `times` are clamped epoch milliseconds in rising order; what is returned is as of `keys_alone`.
     """
-    if not times:
-        return [], []
     last_keys = _last_keys(connection, times)
     keys: list[int] = []
     spilled = []
     previous = -1
     for position, milliseconds in enumerate(times):
-        key = milliseconds << KEY_BITS
-        if key <= previous:
-            key = previous + 1
-        if last_keys is not None:
-            key = _behind(last_keys, key)
+        key = _behind(last_keys, max(milliseconds << KEY_BITS, previous + 1))
         if key >> KEY_BITS != milliseconds:
             spilled.append(position)
         keys.append(key)
@@ -62,12 +81,9 @@ def _behind(last_keys: _LastKeys, key: int) -> int:
             return key
 
 
-def _last_keys(connection: apsw.Connection, times: Sequence[int]) -> _LastKeys | None:
-    """What is there between the first time and the last; None if there is nothing behind it."""
+def _last_keys(connection: apsw.Connection, times: Sequence[int]) -> _LastKeys:
+    """What is there between the first time and the last."""
     first, last = times[0] << KEY_BITS, times[-1] << KEY_BITS | KEY_MASK
-    newest = connection.execute("SELECT max(key) FROM entries").get
-    if newest is None or newest < first:
-        return None
     found = _LastKeys(connection)
     most = len(times) * _FEW_KEYS_PER_ROW
     keys: Any = connection.execute(

@@ -14,20 +14,24 @@ RETRAIN_AFTER_LINES = 50_000
 WORSE_BY = 1.25  # the ratio has to fall off this far before another dictionary is trained
 LEVEL = 3
 _MAGIC = zstandard.FRAME_HEADER  # four bytes that every frame begins with: not stored
-_TIME_PLACE = b"\x01"  # a byte that no JSON text has
+# A frame of one compressed block whose size takes two bytes (RFC 8878, 3.1.1): nearly all are such.
+# What follows from its length is not stored either: of ten bytes of headers, two are left.
+_USUAL = 0x60
+_LAST_COMPRESSED = 0b101
+TIME_PLACE = b"\x01"  # a byte that no JSON text has
 
 
 def take_time(raw: bytes, text: object) -> bytes:
     """A line without the text of its time, where the time gives that text back exactly."""
     if type(text) is str and canonical_ms(text) is not None:
-        return raw.replace(text.encode(), _TIME_PLACE, 1)
+        return raw.replace(text.encode(), TIME_PLACE, 1)
     return raw
 
 
 def put_time(line: bytes, milliseconds: int) -> bytes:
     """The line that `take_time` was given."""
-    if _TIME_PLACE in line:
-        return line.replace(_TIME_PLACE, format_time(milliseconds).encode(), 1)
+    if TIME_PLACE in line:
+        return line.replace(TIME_PLACE, format_time(milliseconds).encode(), 1)
     return line
 
 
@@ -42,19 +46,34 @@ class Dictionary:
         self._compressor: zstandard.ZstdCompressor | None = None
         self._decompress = zstandard.ZstdDecompressor(dict_data=data).decompress
 
-    def pack(self, raw: bytes) -> bytes:
-        """One frame, without its magic number."""
+    def pack(self, raw: bytes) -> tuple[bytes, bool]:
+        """The line packed, and whether that is a whole frame (but for its magic number)."""
         if self._compressor is None:
             if self._data is not None:
                 self._data.precompute_compress(level=LEVEL)
             self._compressor = zstandard.ZstdCompressor(
                 level=LEVEL, dict_data=self._data, write_checksum=False, write_dict_id=False
             )
-        return self._compressor.compress(raw)[4:]
+        frame = self._compressor.compress(raw)
+        if frame[4] == _USUAL and frame[7] & 0b111 == _LAST_COMPRESSED:
+            return frame[5:7] + frame[10:], False
+        return frame[4:], True
 
-    def unpack(self, packed: bytes) -> bytes:
+    def unpack(self, packed: bytes, is_whole: bool) -> bytes:
         """The line that `pack` was given."""
-        return self._decompress(_MAGIC + packed)
+        if is_whole:
+            return self._decompress(_MAGIC + packed)
+        size = len(packed) - 2
+        header = _HEADERS[size] if size < len(_HEADERS) else _block_header(size)
+        return self._decompress(_USUAL_START + packed[:2] + header + packed[2:])
+
+
+def _block_header(size: int) -> bytes:
+    return (size << 3 | _LAST_COMPRESSED).to_bytes(3, "little")
+
+
+_USUAL_START = _MAGIC + bytes([_USUAL])
+_HEADERS = [_block_header(size) for size in range(1024)]
 
 
 class Packer:

@@ -2,7 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,10 +17,33 @@ from mikroscope.records import (
     time_of,
 )
 from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_KEY, MAX_MS, clamp
+from mikroscope.stores.sqlite.schema import (
+    DAY_MS,
+    KEY_BITS,
+    KEY_MASK,
+    MAX_KEY,
+    MAX_MS,
+    clamp,
+)
+from mikroscope.stores.sqlite.terms import Alternatives
 from mikroscope.timestamps import possible_times
 
 MAX_SEARCHED_FIELDS = 200
+MAX_DAYS = 64  # that one expression names
+_MAX_DAILY_TOKENS = 512  # and how many tokens that may make
+
+
+class Known(NamedTuple):
+    """What plans are made from: what the index holds, as far as a query needs it."""
+
+    levels: Sequence[str]
+    """Every level that occurs, where `audit` is asked for without a level."""
+    fields: Sequence[str]
+    """The names of all fields, where words are searched."""
+    days: Sequence[int]
+    """The days that have entries, rising, where a field or words are asked for."""
+    spill_ms: int
+    """How far an entry may stand behind its time."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -32,62 +57,119 @@ class Plan(msgspec.Struct, frozen=True):
     high: int
     check: bool = False
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is all there is."""
-        return self.match is None and self.low == 0 and self.high == MAX_KEY
 
-    def narrowed(self, *tokens: Iterable[str]) -> "Plan":
-        """The same, with one token of each given group."""
-        if not tokens:
-            return self
-        groups = [[terms.encode_tokens([token]) for token in group] for group in tokens]
-        both = [part for part in (self.match, terms.expression(groups)) if part]
-        return msgspec.structs.replace(self, match=b" AND ".join(both))
+class Plans(NamedTuple):
+    """Plans whose entries together are the answer."""
+
+    parts: list[Plan]
+    """They lie apart from each other, the newest first."""
+    moments: list[Plan]
+    """Of an entry's time, asked for as the value of a field; these overlap with the others."""
 
 
-def make_plans(
-    query: Query, levels: Sequence[str], fields: Sequence[str], spill_ms: int
-) -> list[Plan]:
-    """Plans whose entries together are the answer.
+def make_plans(query: Query, known: Known, first_days: int = 1) -> Plans:
+    """How to answer a query; of what stands in daily tokens, `first_days` are looked at first.
 
-    They lie apart from each other, except where `query.field` is one of TIME_FIELDS. `levels` and
-    `fields` are all that the index knows; `spill_ms` says how far an entry may stand behind its
-    time.
+    A page is full with the first of them mostly; each next plan has twice as many.
     """
-    ranges = _ranges(query, spill_ms)
-    groups = _groups(query, levels, fields)
+    ranges = _ranges(query, known.spill_ms)
+    groups = _groups(query, known)
     if query.field is None or query.value is None:
-        return [plan.narrowed(*groups) for plan in ranges]
+        return Plans(_windows(ranges, groups, known, first_days), [])
     by_token = [*groups, terms.field_tokens(query.field, query.value)]
-    plans = [plan.narrowed(*by_token) for plan in ranges]
-    return [*plans, *(plan.narrowed(*groups) for plan in _moments(query, ranges, spill_ms))]
+    moments = _windows(_moments(query, ranges, known.spill_ms), groups, known, MAX_DAYS)
+    return Plans(_windows(ranges, by_token, known, first_days), moments)
 
 
-def _groups(query: Query, levels: Sequence[str], fields: Sequence[str]) -> list[list[str]]:
+def _groups(query: Query, known: Known) -> list[Alternatives]:
     groups = []
     if query.level is not None:
-        groups.append(terms.level_tokens(query.level, query.audit))
+        groups.append(Alternatives(terms.level_tokens(query.level, query.audit), []))
     elif query.audit is not None:
-        known = [token for level in levels for token in terms.level_tokens(level, query.audit)]
-        groups.append(known or [terms.NOWHERE])
+        levels = [terms.level_tokens(level, query.audit) for level in known.levels]
+        groups.append(Alternatives([*chain(*levels)] or [terms.NOWHERE], []))
     for word in (query.text or "").split():
-        groups += _search_groups(word, fields)
+        groups += _search_groups(word, known.fields)
     return groups
 
 
-def _search_groups(word: str, fields: Sequence[str]) -> list[list[str]]:
+def _search_groups(word: str, fields: Sequence[str]) -> list[Alternatives]:
     """Of a searched word: it stands in a text, or it is the value of a field.
 
     What the tokenizer folds is folded here, since `encode_tokens` writes capitals apart.
     """
     parts = terms.words_of(word)
-    as_value = [
-        token for name in fields[:MAX_SEARCHED_FIELDS] for token in terms.field_tokens(name, word)
+    values = [terms.field_tokens(name, word) for name in fields[:MAX_SEARCHED_FIELDS]]
+    plain = [*chain.from_iterable(value.plain for value in values)]
+    daily = [*chain.from_iterable(value.daily for value in values)]
+    if not parts:
+        return [Alternatives(plain or [terms.NOWHERE], daily)]
+    return [Alternatives([part, *plain], daily) for part in parts]
+
+
+def _windows(
+    ranges: Sequence[Plan], groups: Sequence[Alternatives], known: Known, first_days: int
+) -> list[Plan]:
+    """The ranges with an expression for all groups; cut at days where some tokens are daily."""
+    daily_tokens = sum(len(group.daily) for group in groups)
+    if not daily_tokens:
+        return [narrowed(plan, groups, []) for plan in reversed(ranges)]
+    most = max(1, min(MAX_DAYS, _MAX_DAILY_TOKENS // daily_tokens))
+    return [
+        window
+        for plan in reversed(ranges)
+        for window in cut(plan, groups, known.days, known.spill_ms, min(first_days, most), most)
     ]
-    if len(parts) == 1:
-        return [[*parts, *as_value]]
-    return [[part, *as_value] for part in parts] or [as_value or [terms.NOWHERE]]
+
+
+def cut(
+    plan: Plan,
+    groups: Sequence[Alternatives],
+    days: Sequence[int],
+    spill_ms: int,
+    size: int = MAX_DAYS,
+    most: int = MAX_DAYS,
+) -> Iterator[Plan]:
+    """A plan for those of its entries that have a token of each group, in windows of days.
+
+    The first window has the newest `size` of `days`, each next one twice as many. An entry may
+    stand behind the end of its day, so that a window names the days before as well that reach
+    into it.
+    """
+    days = reaching(days, plan.low, plan.high, spill_ms)
+    end, high = len(days), plan.high
+    while end:
+        start = max(0, end - size)
+        low = max(plan.low, first_key(days[start])) if start else plan.low
+        if low <= high:
+            window = msgspec.structs.replace(plan, low=low, high=high)
+            before = reaching(days[:start], low, high, spill_ms)
+            yield narrowed(window, groups, [*before, *days[start:end]])
+        end, high, size = start, low - 1, min(size * 2, most)
+
+
+def reaching(days: Iterable[int], low: int, high: int, spill_ms: int) -> list[int]:
+    """Those days of which entries may have keys from `low` to `high`."""
+    return [
+        day
+        for day in days
+        if first_key(day) <= high and _last_key((day + 1) * DAY_MS - 1 + spill_ms) >= low
+    ]
+
+
+def narrowed(plan: Plan, groups: Sequence[Alternatives], days: Iterable[int]) -> Plan:
+    """A plan for those of its entries, of some days, that have a token of each group."""
+    if not groups:
+        return plan
+    texts = [terms.day_text(day) for day in days]
+    match = terms.expression([group.encoded(texts) for group in groups])
+    both = [part for part in (plan.match, match) if part]
+    return msgspec.structs.replace(plan, match=b" AND ".join(both))
+
+
+def first_key(day: int) -> int:
+    """Where the entries of a day begin."""
+    return day * DAY_MS << KEY_BITS
 
 
 def _moments(query: Query, ranges: list[Plan], spill_ms: int) -> list[Plan]:

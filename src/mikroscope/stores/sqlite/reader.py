@@ -4,7 +4,7 @@ import heapq
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from operator import attrgetter
 from pathlib import Path
@@ -26,12 +26,21 @@ from mikroscope.records import (
 )
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
-from mikroscope.stores.sqlite.plans import Plan, encode_cursor, make_plans, matches
+from mikroscope.stores.sqlite.plans import Known, Plan, Plans, encode_cursor, make_plans, matches
+from mikroscope.stores.sqlite.preparing import WHOLE_FRAME
 from mikroscope.stores.sqlite.schema import KEY_BITS, file_identity, open_reader, require_index
+from mikroscope.stores.sqlite.vocabulary import add_tables
 from mikroscope.timestamps import format_time, parse_iso
 
 _CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
-_ROW = "e.key, e.source, e.line, e.dictionary, e.data"
+_ROW = "e.key, e.source, e.line, e.flags, e.dictionary, e.data"
+_DAYS = """
+WITH RECURSIVE found(day) AS (
+    SELECT min(minute) / 1440 FROM minutes UNION ALL
+    SELECT (SELECT min(minute) / 1440 FROM minutes WHERE minute >= (day + 1) * 1440)
+    FROM found WHERE day IS NOT NULL)
+SELECT day FROM found
+"""
 _WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
 _MATCH = (
     f"SELECT {_ROW} FROM terms t CROSS JOIN entries e ON e.key = t.rowid "  # noqa: S608
@@ -66,10 +75,7 @@ class Connection:
         self._dictionaries: dict[int, Dictionary] = {0: Dictionary(0, b"")}
         self._deadline = inf
         self.sql.set_progress_handler(self._is_late, _CHECK_EVERY)
-        for name, kind in (("vocabulary", "row"), ("instances", "instance")):
-            self.sql.execute(
-                f"CREATE VIRTUAL TABLE temp.{name} USING fts5vocab('main', 'terms', '{kind}')"
-            )
+        add_tables(self.sql)
 
     @contextmanager
     def snapshot(self, timeout_s: float) -> Iterator[None]:
@@ -86,11 +92,24 @@ class Connection:
             if self.sql.in_transaction:
                 self.sql.execute("ROLLBACK")
 
-    def plans(self, query: Query) -> list[Plan]:
+    def plans(self, query: Query, first_days: int = 1) -> Plans:
         """How to answer a query from what the index holds now."""
-        levels = self.levels() if query.audit is not None and query.level is None else []
-        fields = self._field_names() if query.text else []
-        return make_plans(query, levels, fields, self.spill_ms())
+        known = Known(
+            levels=self.levels() if query.audit is not None and query.level is None else [],
+            fields=self._field_names() if query.text else [],
+            days=self.days() if query.field is not None or query.text else [],
+            spill_ms=self.spill_ms(),
+        )
+        return make_plans(query, known, first_days)
+
+    def days_and_spill(self) -> tuple[list[int], int]:
+        """What a plan is cut by."""
+        return self.days(), self.spill_ms()
+
+    def days(self) -> list[int]:
+        """Every day that has entries, in rising order; found by leaping from one to the next."""
+        rows: Any = self.sql.execute(_DAYS)
+        return [day for (day,) in rows if day is not None]
 
     def spill_ms(self) -> int:
         """How many milliseconds behind its time an entry may stand."""
@@ -108,17 +127,21 @@ class Connection:
             found = self.sql.execute(_WALK + suffix, (plan.low, plan.high))
         else:
             found = self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
-        for key, source, line, dictionary, data in found:
-            raw = put_time(self._dictionary(dictionary).unpack(data), key >> KEY_BITS)
-            row = Row(key, source, line, raw)
+        for key, source, line, flags, dictionary, data in found:
+            packed = self._dictionary(dictionary).unpack(data, flags >= WHOLE_FRAME)
+            row = Row(key, source, line, put_time(packed, key >> KEY_BITS))
             if not plan.check or matches(query, row.fields(), key):
                 yield row
 
-    def merged_rows(self, query: Query, plans: list[Plan], limit: int = -1) -> Iterator[Row]:
-        """The rows of all plans, newest first, each once."""
-        parts = [self.rows(query, plan, limit) for plan in plans]
+    def merged_rows(self, query: Query, plans: Plans, limit: int = -1) -> Iterator[Row]:
+        """The rows of all plans, newest first, each once; no plan is begun before it is needed."""
+        parts = chain.from_iterable(self.rows(query, plan, limit) for plan in plans.parts)
+        if not plans.moments:
+            yield from parts
+            return
+        moments = [self.rows(query, plan, limit) for plan in plans.moments]
         last = None
-        for row in heapq.merge(*parts, key=attrgetter("key"), reverse=True):
+        for row in heapq.merge(parts, *moments, key=attrgetter("key"), reverse=True):
             if row.key != last:
                 yield row
             last = row.key

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ import apsw
 from mikroscope.errors import IndexFormatError, MikroScopeError, StoreError
 from mikroscope.stores.base import Deleted
 from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.preparing import Rules, Suspect
 from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, check_version, clamp, connect
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,16 @@ UPDATE meta SET value = (SELECT value FROM old.meta AS old WHERE old.name = meta
 WHERE name IN ('next_source', 'pruned_normal_ms', 'pruned_audit_ms')
 """
 
+# Entries are in the order of time; these are found by their lines.
+_MAKE_LINES = """
+CREATE TEMP TABLE IF NOT EXISTS lines(
+    source INTEGER, line INTEGER, key INTEGER, PRIMARY KEY(source, line)) WITHOUT ROWID
+"""
+_LIST_LINES = """
+INSERT INTO temp.lines SELECT e.source, e.line, e.key FROM sources s JOIN entries e
+    ON e.key BETWEEN s.first_key AND s.last_key AND e.source = s.id WHERE s.id = ?
+"""
+
 
 class OldIndex:
     """What a new index must know of the one it replaces. One that cannot be read knows nothing."""
@@ -39,21 +51,41 @@ class OldIndex:
         self.is_damaged = files.is_marked_damaged(path)
         self._connection = self._open()
         meta = dict(self._ask("SELECT name, value FROM meta"))
-        self._pruned_ms = meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0)
+        self.rules = Rules(meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0))
         self._spill_ms = meta.get("spill_ms", 0)
         self._read_to = dict(self._ask("SELECT id, line FROM sources WHERE state = 0"))
+        self._listed: set[int] = set()
 
-    def was_pruned(self, source: int, line: int, time_ms: int, audit: bool) -> bool:
-        """Whether a line was indexed, is older than what was ever pruned, and is not here."""
-        if time_ms >= self._pruned_ms[audit] or line > self._read_to.get(source, 0):
-            return False
+    def time_of(self, suspect: Suspect) -> int | None:
+        """The time of an entry that stays; None for one that was indexed and is not here any more.
+
+        A record without a time keeps the one at which it was indexed first.
+        """
+        is_new = suspect.line > self._read_to.get(suspect.source, 0)
+        if suspect.time_ms is None:
+            return time_ns() // 1_000_000 if is_new else self._indexed_at(suspect)
+        return suspect.time_ms if is_new or self._is_here(suspect, suspect.time_ms) else None
+
+    def _is_here(self, suspect: Suspect, time_ms: int) -> bool:
         first = clamp(time_ms) << KEY_BITS
         last = clamp(time_ms) + self._spill_ms << KEY_BITS | KEY_MASK
         found = self._ask(
             "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ? AND source = ? AND line = ?",
-            (first, last, source, line),
+            (first, last, suspect.source, suspect.line),
         )
-        return found == [(0,)]
+        return found != [(0,)]
+
+    def _indexed_at(self, suspect: Suspect) -> int | None:
+        """The time of an entry that is known by its source and line only."""
+        if suspect.source not in self._listed:
+            self._ask(_MAKE_LINES)
+            self._ask(_LIST_LINES, (suspect.source,))
+            self._listed.add(suspect.source)
+        found = self._ask(
+            "SELECT key FROM temp.lines WHERE source = ? AND line = ?",
+            (suspect.source, suspect.line),
+        )
+        return found[0][0] >> KEY_BITS if found else None
 
     def seed(self, new: Path) -> None:
         """Tell a new and empty index of the sources."""

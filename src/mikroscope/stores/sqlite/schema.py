@@ -7,17 +7,21 @@ import apsw
 from mikroscope.errors import IndexFormatError, StoreError
 
 # Raise it whenever a table or a term changes: an older index is then rebuilt from the files.
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
 # An entry's key is its time: epoch milliseconds, then its place among those of one millisecond,
-# by arrival. It stays below 2**53, so that it serves as the public id. The fewer low bits, the
-# smaller the inverted index: FTS5 writes the differences of neighbouring keys. More than 2048
+# by arrival. It stays far below 2**53, so that it serves as the public id. The fewer low bits, the
+# smaller the inverted index: FTS5 writes the differences of neighbouring keys. More than 64
 # entries of one millisecond spill into the next ones; `meta` holds how far that has gone.
-KEY_BITS = 11
+KEY_BITS = 6
 KEY_MASK = (1 << KEY_BITS) - 1
-MAX_KEY = (1 << 53) - 1
+MAX_KEY = (1 << 48) - 1
 MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 stand at the ends
+
+# The inverted index is parted by days (see `terms`): entries of a day that has ended are counted by
+# their values without looking at any other.
+DAY_MS = 86_400_000
 
 # Every ASCII character that is no letter, digit or space belongs to a token: the documents are
 # made by `terms`, which leaves spaces only between tokens.
@@ -27,7 +31,7 @@ _TOKENIZER = "ascii tokenchars '{}'".format(_PUNCTUATION.replace("'", "''"))
 _SCHEMA = f"""
 CREATE TABLE entries(
     key INTEGER PRIMARY KEY, source INTEGER NOT NULL, line INTEGER NOT NULL,
-    audit INTEGER NOT NULL, dictionary INTEGER NOT NULL, data BLOB NOT NULL);
+    flags INTEGER NOT NULL, dictionary INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5(
     document, content='', columnsize=0, detail=none,
     tokenize="{_TOKENIZER.replace('"', '""')}");
@@ -46,7 +50,7 @@ CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0), ('field_values', 0),
     ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0);
-INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20}), ('automerge', 8);
+INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20}), ('automerge', 16);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """

@@ -7,7 +7,7 @@ from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
 from mikroscope.query import Aggregate, Grouping, Page, Query
 from mikroscope.stores.base import Batch, Cutoffs, Deleted, Rebuild, Source
 from mikroscope.stores.sqlite import aggregates, files
-from mikroscope.stores.sqlite.batch import SqliteBatch, WasPruned
+from mikroscope.stores.sqlite.batch import Replaced, SqliteBatch
 from mikroscope.stores.sqlite.reader import Connection, Readers
 from mikroscope.stores.sqlite.rebuilding import OldIndex, SqliteRebuild, clean_up
 from mikroscope.stores.sqlite.schema import file_identity
@@ -20,7 +20,7 @@ READERS = 4
 
 
 class SqliteStore:
-    """An index file. With `write` false it must exist and is only read.
+    """An index file, or a link to one. With `write` false it must exist and is only read.
 
     With `alone` the file belongs to this process as long as the store is open: a second one
     that asks for the same is refused. Single batches of other processes remain possible, and
@@ -34,12 +34,12 @@ class SqliteStore:
         write: bool = True,
         alone: bool = False,
         query_timeout_s: float = QUERY_TIMEOUT_S,
-        was_pruned: WasPruned | None = None,
+        replaced: Replaced | None = None,
     ) -> None:
-        self._path = path
+        self._path = path = path.resolve()
         self._lock: int | None = None
         self._writer: Writer | None = None
-        self._was_pruned = was_pruned
+        self._replaced = replaced
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
         if alone:
@@ -134,7 +134,7 @@ class SqliteStore:
 
     def _open_writer(self, probe: bool = False) -> Writer:
         with files.translated(self._path), files.opening(self._path):
-            writer = Writer(self._path, self._was_pruned)
+            writer = Writer(self._path, self._replaced)
             try:
                 if probe:
                     writer.probe()
@@ -177,8 +177,9 @@ def begin_rebuild(path: Path) -> SqliteRebuild:
     def make_store(new: Path, old: OldIndex) -> SqliteStore:
         SqliteStore(new).close()
         old.seed(new)
-        return SqliteStore(new, was_pruned=old.was_pruned)
+        return SqliteStore(new, replaced=Replaced(old.rules, old.time_of))
 
+    path = path.resolve()  # what is replaced is a file, not a link to it
     with files.translated(path):
         return SqliteRebuild(path, make_store)
 

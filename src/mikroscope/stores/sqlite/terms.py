@@ -5,18 +5,23 @@ folds A-Z and splits at spaces and control characters. So each of these is writt
 0x80..0xBB that stands alone, which UTF-8 never has: a token is as long as its text, keeps its
 prefixes, and decodes back. What is derived bears a mark (0x1E) that no field's name begins with:
 
-    ^l<audit><own><level>   level and audit; `own`: the field `level` says the same, so it has no
-                            token of its own
-    ^e=<event>              an event that does not come from the field `event`
-    ^c=<id>                 a correlation that comes from `requestId`
-    ^x<name>=<value>        a value that is found but not counted: one of `event` or `correlationId`
-                            that is not usable as such, a second one under one dotted path
+    <day>name=<value>        a field
+    <day>^e=<event>          an event that does not come from the field `event`
+    <day>^c=<id>             a correlation that comes from `requestId`
+    <day>^x<name>=<value>    a value that is found but not counted: one of `event` or
+                             `correlationId` that is not usable as such, a second one of one path
+    ^l<audit><own><level>    level and audit; `own`: the field `level` says the same, so it has no
+                             token of its own
+    word                     of a message or an error
+
+`<day>` is the UTC day of the entry's time, as three characters: the values of one day lie next to
+each other, so that they are counted without a look at any other day.
 
 A text of more than 24 characters, and any value of more than 128, becomes a mark and its BLAKE2b
-hash (72 bits): unique messages would be the largest part of the index. The field that told the
-entry's time has no token: its key holds that. Words of messages and errors are tokens without `=`.
-No two pairs of name and value share a token, save for hashes that collide and for a value that
-looks like what stands for a hash: a mark and twelve characters.
+hash (60 bits): unique messages would be the largest part of the index. The field that told the
+entry's time has no token: its key holds that. No two pairs of name and value share a token, save
+for hashes that collide and for a value that looks like what stands for a hash: a mark and ten
+characters.
 """
 
 import codecs
@@ -24,6 +29,7 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from mikroscope.records import (
     DEFAULT_EVENT,
@@ -32,13 +38,17 @@ from mikroscope.records import (
     message_of,
     scalar_text,
 )
+from mikroscope.stores.sqlite.schema import DAY_MS
 
 MAX_TEXT_VALUE = 24  # characters; of longer values with a space in them the hash is kept
 MAX_VALUE = 128  # and of longer values without a space
 MAX_DEPTH = 16  # of nested objects
 MAX_SEARCHED = 32_768  # characters of one text whose words are kept
 MAX_KNOWN_NAMES = 10_000
+MAX_KNOWN_DAYS = 100
+HASH_CHARACTERS = 10  # six bits each
 _SHORT_INTEGER = 10**MAX_TEXT_VALUE
+_DAY_DIGITS = "0123456789_abcdefghijklmnopqrstuvwxyz~"  # which FTS5 does not fold; in order
 
 SEPARATOR, MARK = "\x1f", "\x1e"
 DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
@@ -81,18 +91,31 @@ codecs.register_error("mikroscope-terms", _unescape)
 
 
 class _Prefixes(dict[str, str]):
-    """`name=` for each field's name, with the names that are new since they were last asked for."""
+    """`<day>name=` for each field's name; those that were not known before are added to `names`."""
 
-    def __init__(self) -> None:
+    def __init__(self, day: str, names: set[str]) -> None:
         super().__init__()
-        self.new: set[str] = set()
+        self.day = day
+        self._names = names
 
     def __missing__(self, name: str) -> str:
         if len(self) >= MAX_KNOWN_NAMES:  # records whose keys are data
             self.clear()
-        prefix = self[name] = field_prefix(name)
-        self.new.add(name)
+        prefix = self[name] = self.day + field_prefix(name)
+        self._names.add(name)
         return prefix
+
+
+class _Days(dict[int, _Prefixes]):
+    def __init__(self, names: set[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, day: int) -> _Prefixes:
+        if len(self) >= MAX_KNOWN_DAYS:
+            self.clear()
+        prefixes = self[day] = _Prefixes(day_text(day), self._names)
+        return prefixes
 
 
 class _LevelTokens(dict[tuple[str, bool, bool], str]):
@@ -107,68 +130,71 @@ class Documents:
     """Makes documents; remembers the names of fields it has seen."""
 
     def __init__(self) -> None:
-        self._prefixes = _Prefixes()
+        self._names: set[str] = set()
+        self._days = _Days(self._names)
         self._level_tokens = _LevelTokens()
 
     def take_new_names(self) -> set[str]:
-        """The names of fields that were not seen before the last call."""
-        names, self._prefixes.new = self._prefixes.new, set()
+        """Names of fields, among them all that were not seen before the last call."""
+        names = self._names.copy()
+        self._names.clear()
         return names
 
-    def make(self, fields: Fields, level: str, audit: bool, time_field: str | None) -> bytes:
+    def make(
+        self, fields: Fields, level: str, audit: bool, time_ms: int, time_field: str | None
+    ) -> bytes:
         """The document of one record. Takes `fields` apart: it cannot be used afterwards.
 
-        The same record always gives the same document: that is how it is deleted.
+        `time_ms` is what its key says, or would say; without a `time_field` nothing else does.
+        The same record of the same time always gives the same document: that is how it is deleted.
         """
+        prefixes = self._days[time_ms // DAY_MS]
         message = message_of(fields)
         own = fields.get("level") == level
         tokens = [self._level_tokens[level, audit, own]]
         texts = [message] if message else []
         if not _ERROR_FIELDS.isdisjoint(fields):
             texts += _error_texts(fields, message)
-        _add_event(tokens, fields, message)
-        _add_correlation(tokens, fields)
+        _add_event(tokens, prefixes.day, fields, message)
+        _add_correlation(tokens, prefixes.day, fields)
         if own:
             del fields["level"]
-        if time_field is not None and not isinstance(fields[time_field], dict):
+        if time_field and not isinstance(fields[time_field], dict):
             del fields[time_field]
-        self._add_fields(tokens, texts, fields)
+        _add_fields(tokens, texts, fields, prefixes)
         return encode_tokens(tokens) + b"".join(map(_words, texts))
 
-    def _add_fields(self, tokens: list[str], texts: list[str], fields: Fields) -> None:
-        prefixes = self._prefixes
-        compound = []
-        for name, value in fields.items():
-            kind = type(value)
-            if kind is str:
-                text = value if len(value) <= MAX_TEXT_VALUE else shorten(value)
-                tokens.append(prefixes[name] + text)
-            elif kind is int and -_SHORT_INTEGER < value < _SHORT_INTEGER:
-                tokens.append(f"{prefixes[name]}{value}")
-            elif kind is dict or kind is list:
-                compound.append(name)
-            else:
-                tokens.append(prefixes[name] + shorten(scalar_text(value) or ""))
-        if compound:
-            self._add_objects(tokens, texts, fields, compound)
 
-    def _add_objects(
-        self, tokens: list[str], texts: list[str], fields: Fields, compound: list[str]
-    ) -> None:
-        seen = set(fields).difference(compound)
-        for name in sorted(compound, key=len):
-            if type(fields[name]) is dict:
-                self._add_nested(tokens, texts, name, fields[name], 1, seen)
+def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _Prefixes) -> None:
+    compound = []
+    for name, value in fields.items():
+        kind = type(value)
+        if kind is str:
+            text = value if len(value) <= MAX_TEXT_VALUE else shorten(value)
+            tokens.append(prefixes[name] + text)
+        elif kind is int and -_SHORT_INTEGER < value < _SHORT_INTEGER:
+            tokens.append(f"{prefixes[name]}{value}")
+        elif kind is dict or kind is list:
+            compound.append(name)
+        else:
+            tokens.append(prefixes[name] + shorten(scalar_text(value) or ""))
+    if not compound:
+        return
+    seen = set(fields).difference(compound)
+    for name in sorted(compound, key=len):
+        if type(fields[name]) is dict:
+            _Nested(tokens, texts, prefixes, seen).add(name, fields[name], 1)
 
-    def _add_nested(
-        self,
-        tokens: list[str],
-        texts: list[str],
-        path: str,
-        fields: Fields,
-        depth: int,
-        seen: set[str],
-    ) -> None:
+
+class _Nested(NamedTuple):
+    """Adds the scalars of objects; `seen` are the paths that have a value already."""
+
+    tokens: list[str]
+    texts: list[str]
+    prefixes: _Prefixes
+    seen: set[str]
+
+    def add(self, path: str, fields: Fields, depth: int) -> None:
         """An object's scalars, in the order of `field_values`: the first of a path counts."""
         inner = []
         for name, value in fields.items():
@@ -177,17 +203,21 @@ class Documents:
                 inner.append(name)
                 continue
             text = value if kind is str else scalar_text(value)
-            if text is None:
-                continue
-            full = f"{path}.{name}"
-            token = self._prefixes[full] + shorten(text)
-            tokens.append(_UNUSABLE + token if full in seen else token)
-            seen.add(full)
-            if kind is str and name in TEXT_FIELDS:
-                texts.append(value)
-        if inner and depth < MAX_DEPTH:
+            if text is not None:
+                self._add_scalar(f"{path}.{name}", text)
+                if kind is str and name in TEXT_FIELDS:
+                    self.texts.append(value)
+        if depth < MAX_DEPTH:
             for name in sorted(inner, key=len):
-                self._add_nested(tokens, texts, f"{path}.{name}", fields[name], depth + 1, seen)
+                self.add(f"{path}.{name}", fields[name], depth + 1)
+
+    def _add_scalar(self, path: str, text: str) -> None:
+        prefix = self.prefixes[path]
+        if path in self.seen:
+            day = self.prefixes.day
+            prefix = f"{day}{_UNUSABLE}{prefix[len(day) :]}"
+        self.tokens.append(prefix + shorten(text))
+        self.seen.add(path)
 
 
 def _error_texts(fields: Fields, message: str) -> list[str]:
@@ -195,30 +225,30 @@ def _error_texts(fields: Fields, message: str) -> list[str]:
     return [text for text in found if isinstance(text, str) and text is not message]
 
 
-def _add_event(tokens: list[str], fields: Fields, message: str) -> None:
+def _add_event(tokens: list[str], day: str, fields: Fields, message: str) -> None:
     event = fields.get("event")
     if type(event) is str and event:
         return
-    tokens.append(DERIVED_EVENT + shorten(message or DEFAULT_EVENT))
-    _set_aside(tokens, fields, "event")
+    tokens.append(day + DERIVED_EVENT + shorten(message or DEFAULT_EVENT))
+    _set_aside(tokens, day, fields, "event")
 
 
-def _add_correlation(tokens: list[str], fields: Fields) -> None:
+def _add_correlation(tokens: list[str], day: str, fields: Fields) -> None:
     own = fields.get("correlationId")
     if (type(own) is str and own) or correlation_text(own) is not None:
         return
     request = correlation_text(fields.get("requestId"))
     if request is not None:
-        tokens.append(REQUEST_CORRELATION + shorten(request))
-    _set_aside(tokens, fields, "correlationId")
+        tokens.append(day + REQUEST_CORRELATION + shorten(request))
+    _set_aside(tokens, day, fields, "correlationId")
 
 
-def _set_aside(tokens: list[str], fields: Fields, name: str) -> None:
+def _set_aside(tokens: list[str], day: str, fields: Fields, name: str) -> None:
     """Keep a scalar that is no usable event or id findable, without being counted as one."""
     if name in fields and not isinstance(fields[name], dict):
         text = scalar_text(fields.pop(name))
         if text is not None:
-            tokens.append(f"{_UNUSABLE}{field_prefix(name)}{shorten(text)}")
+            tokens.append(f"{day}{_UNUSABLE}{field_prefix(name)}{shorten(text)}")
 
 
 # --- tokens ---------------------------------------------------------------------------------
@@ -238,8 +268,14 @@ def decode_token(token: bytes) -> str:
     return token.decode("utf-8", "mikroscope-terms")
 
 
+def day_text(day: int) -> str:
+    """A day since 1970 as the first characters of a token; later days have greater texts."""
+    base = len(_DAY_DIGITS)
+    return _DAY_DIGITS[day // base**2] + _DAY_DIGITS[day // base % base] + _DAY_DIGITS[day % base]
+
+
 def field_prefix(name: str) -> str:
-    """What all tokens of a field begin with."""
+    """What all tokens of a field begin with, behind the day."""
     if len(name) > MAX_VALUE:
         name = f"{MARK}n{_hashed(name)[1:]}"
         return f"{name}="
@@ -261,15 +297,30 @@ def shorten(text: str) -> str:
 
 def is_shortened(text: str) -> bool:
     """Whether this is what stands for a text that is too long."""
-    return len(text) == 13 and text.startswith(MARK)
+    return len(text) == 1 + HASH_CHARACTERS and text.startswith(MARK)
 
 
 def _hashed(text: str) -> str:
     digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=9).digest()
-    return MARK + b64encode(digest).decode()
+    return MARK + b64encode(digest).decode()[:HASH_CHARACTERS]
 
 
 # --- what a filter or a grouping looks for --------------------------------------------------
+
+
+class Alternatives(NamedTuple):
+    """Tokens of which an entry has one: `daily` ones behind its day, `plain` ones as they are."""
+
+    plain: list[str]
+    daily: list[str]
+
+    def encoded(self, days: Sequence[str]) -> list[bytes]:
+        """Each token of each of these days."""
+        daily = [encode_tokens([token]) for token in self.daily]
+        return [
+            *(encode_tokens([token]) for token in self.plain),
+            *(day.encode() + token for day in days for token in daily),
+        ]
 
 
 def level_tokens(level: str, audit: bool | None) -> list[str]:
@@ -278,20 +329,21 @@ def level_tokens(level: str, audit: bool | None) -> list[str]:
     return [level_token(level, one, own) for one in audits for own in (False, True)]
 
 
-def field_tokens(name: str, value: str) -> list[str]:
+def field_tokens(name: str, value: str) -> Alternatives:
     """Every token that says a record has this value in this field."""
     text = shorten(value)
     prefix = field_prefix(name)
-    tokens = [prefix + text]
+    daily = [prefix + text]
     if name in _OWN_ATTRIBUTES or "." in name:
-        tokens.append(f"{_UNUSABLE}{prefix}{text}")
+        daily.append(f"{_UNUSABLE}{prefix}{text}")
+    plain = []
     if name == "level" and value == value.upper():
-        tokens += [level_token(value, audit, True) for audit in (False, True)]
-    return tokens
+        plain = [level_token(value, audit, True) for audit in (False, True)]
+    return Alternatives(plain, daily)
 
 
 def field_prefixes(name: str) -> list[str]:
-    """What the tokens that count for a field begin with; not all of `level` are among them."""
+    """What the daily tokens that count for a field begin with; of `level` others count, too."""
     prefix = field_prefix(name)
     return [prefix, f"{_UNUSABLE}{prefix}"] if name in _OWN_ATTRIBUTES else [prefix]
 

@@ -1,23 +1,45 @@
 """The one connection that writes: commits batches, and has entries deleted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import apsw
-from msgspec import structs
 
 from mikroscope.errors import StaleBatchError
 from mikroscope.records import level_of, parse_line, time_of
 from mikroscope.stores.base import Checkpoint, Cutoffs, Deleted, Source
 from mikroscope.stores.sqlite import deletion, terms
-from mikroscope.stores.sqlite.batch import DISCARDED, GONE, Preparation, Row, SqliteBatch, WasPruned
-from mikroscope.stores.sqlite.keys import assign_keys
-from mikroscope.stores.sqlite.packing import Dictionary, Packer, put_time
-from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, file_identity, open_writer
+from mikroscope.stores.sqlite.batch import (
+    DISCARDED,
+    GONE,
+    Preparation,
+    Replaced,
+    SqliteBatch,
+    moved,
+)
+from mikroscope.stores.sqlite.keys import assign_keys, newest_key
+from mikroscope.stores.sqlite.packing import TIME_PLACE, Dictionary, Packer, put_time
+from mikroscope.stores.sqlite.preparing import (
+    AUDIT,
+    DOCUMENT,
+    MINUTE_MS,
+    ROW,
+    WHOLE_FRAME,
+    ParsedRow,
+    Prepared,
+    parse_row,
+    with_key,
+)
+from mikroscope.stores.sqlite.schema import (
+    KEY_BITS,
+    KEY_MASK,
+    MAX_KEY,
+    file_identity,
+    open_writer,
+)
 
 _SOURCE_COLUMNS = (
     "id, path, state, offset, line, head, tail, device, inode, size, mtime_ns, holds_audit"
@@ -32,7 +54,7 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     first_key = min(first_key, excluded.first_key), last_key = max(last_key, excluded.last_key)
 """
 # One statement writes all rows of a batch, without Python: a carray is read by SQLite itself. It
-# holds one value a row, so the columns stand in it side by side.
+# holds one value a row, so the columns stand in it side by side (`preparing.ROW`).
 _PUT_ENTRIES = """
 INSERT INTO entries SELECT
     CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 17, 10) AS INTEGER),
@@ -57,8 +79,8 @@ _PROBES = (
 class Writer:
     """Owns the writing connection. Every method belongs to the one thread that writes."""
 
-    def __init__(self, path: Path, was_pruned: WasPruned | None = None) -> None:
-        self._was_pruned = was_pruned
+    def __init__(self, path: Path, replaced: Replaced | None = None) -> None:
+        self._replaced = replaced
         self._path = path
         self._connection = open_writer(path)
         self.identity = file_identity(path)
@@ -172,40 +194,62 @@ class Writer:
     def _write(self, batch: SqliteBatch) -> Callable[[], None]:
         """Write all but entries and documents; what is returned writes these, and commits."""
         execute_many = self._connection.executemany
-        # FTS5 starts a new segment whenever a key goes back; the sort keeps the order of arrival.
-        rows = sorted(batch.rows, key=attrgetter("time_ms"))
-        keys, spilled = assign_keys(self._connection, [row.time_ms for row in rows])
-        self._write_names()
-        self._connection.execute(
-            "UPDATE meta SET value = value + ? WHERE name = 'field_values'", (batch.field_values,)
-        )
-        for position in spilled:
-            rows[position] = self._spill(rows[position], keys[position], batch)
-        execute_many(
-            "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
-            "SET entries = entries + excluded.entries",
-            [(*minute, entries) for minute, entries in batch.minutes.items() if entries],
-        )
-        execute_many(
-            "INSERT OR IGNORE INTO levels VALUES(?)", {(level,) for _, level, _ in batch.minutes}
-        )
-        execute_many(_PUT_SOURCE, self._source_rows(batch, keys, rows))
-        entries, documents = _in_bulk(keys, rows)
+        prepared = batch.whole()
+        self._write_names(prepared)
+        if prepared is not None:
+            self._place(prepared)
+            self._connection.execute(
+                "UPDATE meta SET value = value + ? WHERE name = 'field_values'",
+                (prepared.field_values,),
+            )
+            execute_many(
+                "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET entries = entries + excluded.entries",
+                [(*minute, entries) for minute, entries in prepared.minutes.items() if entries],
+            )
+            execute_many(
+                "INSERT OR IGNORE INTO levels VALUES(?)",
+                {(level,) for _, level, _ in prepared.minutes},
+            )
+        execute_many(_PUT_SOURCE, self._source_rows(batch, prepared))
+        rows = tuple(prepared.rows) if prepared else ()
+        documents = tuple(prepared.documents) if prepared else ()
 
         def finish() -> None:
-            if entries:
-                self._connection.execute(_PUT_ENTRIES, (apsw.carray(entries),))
+            if rows:
+                self._connection.execute(_PUT_ENTRIES, (apsw.carray(rows),))
                 self._connection.execute(_PUT_DOCUMENTS, (apsw.carray(documents),))
             self._connection.execute("COMMIT")
 
         return finish
 
-    def _write_names(self) -> None:
+    def _place(self, prepared: Prepared) -> None:
+        """Give rows and documents their final keys.
+
+        Where the first one stands behind all there is, they have them: so logs that come in the
+        order of time cost nothing here.
+        """
+        times = prepared.times
+        if not times:
+            return
+        spilled = prepared.spilled
+        if newest_key(self._connection) >= times[0] << KEY_BITS:
+            keys, spilled = assign_keys(self._connection, times)
+            for place, key in enumerate(keys):
+                prepared.rows[place] = with_key(prepared.rows[place], key)
+                prepared.documents[place] = with_key(prepared.documents[place], key)
+        for place in spilled:
+            self._spill(prepared, place)
+
+    def _write_names(self, prepared: Prepared | None) -> None:
         """What the preparation of this batch, or of one that was given up, has brought."""
         preparation = self._preparation
-        new = [one for one in preparation.documents.take_new_names() if len(one) <= terms.MAX_VALUE]
+        names = preparation.documents.take_new_names()
+        if prepared is not None:
+            names |= prepared.names
         self._connection.executemany(
-            "INSERT OR IGNORE INTO fields VALUES(?)", [(name,) for name in new]
+            "INSERT OR IGNORE INTO fields VALUES(?)",
+            [(name,) for name in names if len(name) <= terms.MAX_VALUE],
         )
         for dictionary in preparation.new_dictionaries:
             self._connection.execute(
@@ -214,36 +258,50 @@ class Writer:
             self._dictionaries[dictionary.number] = dictionary
         self._set_meta("next_source", preparation.next_source)
 
-    def _spill(self, row: Row, key: int, batch: SqliteBatch) -> Row:
-        """A row whose millisecond is full: its line must keep the text of its time."""
-        behind = (key >> KEY_BITS) - row.time_ms
+    def _spill(self, prepared: Prepared, place: int) -> None:
+        """An entry whose millisecond is full: its key does not tell its time any more."""
+        key = int(prepared.rows[place][: len(b"%016d" % 0)])
+        behind = (key >> KEY_BITS) - prepared.times[place]
         if behind > self._spill_ms:
             self._spill_ms = behind
             self._set_meta("spill_ms", behind)
-        packing = self._dictionaries[row.dictionary]
-        raw = put_time(packing.unpack(row.data), row.time_ms)
-        fields, _ = parse_line(raw)
+        if not (prepared.has_taken_times or prepared.has_timeless):
+            return
+        row = parse_row(prepared.rows[place])
+        line = self._dictionaries[row.dictionary].unpack(row.data, bool(row.flags & WHOLE_FRAME))
+        if TIME_PLACE in line:
+            raw = put_time(line, prepared.times[place])
+            prepared.rows[place] = self._packed_anew(key, row, raw)
+            return
+        fields, _ = parse_line(line)
         if time_of(fields) is None:  # the key is all that tells its time, so it counts there
-            batch.move_count(row, key >> KEY_BITS, level_of(fields))
-        return structs.replace(row, data=packing.pack(raw))
+            level, is_audit = level_of(fields), bool(row.flags & AUDIT)
+            minute = prepared.times[place] // MINUTE_MS, level, is_audit
+            moved(prepared.minutes, minute, key >> KEY_BITS)
+            document = self._preparation.documents.make(
+                fields, level, is_audit, key >> KEY_BITS, None
+            )
+            prepared.documents[place] = DOCUMENT % (key, document)
+
+    def _packed_anew(self, key: int, row: ParsedRow, raw: bytes) -> bytes:
+        data, is_whole = self._dictionaries[row.dictionary].pack(raw)
+        flags = row.flags & AUDIT | is_whole * WHOLE_FRAME
+        return ROW % (key, row.source, row.line, flags, row.dictionary, data)
 
     def _source_rows(
-        self, batch: SqliteBatch, keys: Sequence[int], rows: Sequence[Row]
+        self, batch: SqliteBatch, prepared: Prepared | None
     ) -> list[tuple[object, ...]]:
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
-        for key, row in zip(keys, rows, strict=True):
-            first.setdefault(row.source, key)
-            last[row.source] = key
-        return [
-            (
-                *_source_row(source, state),
-                number in batch.audit_sources,
-                first.get(number, MAX_KEY),
-                last.get(number, 0),
-            )
-            for number, (source, state) in batch.sources.items()
-        ]
+        spans = prepared.spans if prepared else {}
+        audit_sources = prepared.audit_sources if prepared else set()
+        rows = []
+        for number, (source, state) in batch.sources.items():
+            first_key, last_key = MAX_KEY, 0
+            if number in spans:
+                first_ms, last_ms = spans[number]
+                first_key = first_ms << KEY_BITS
+                last_key = last_ms + self._spill_ms << KEY_BITS | KEY_MASK
+            rows.append((*_source_row(source, state), number in audit_sources, first_key, last_key))
+        return rows
 
     def _dictionary(self, number: int) -> Dictionary:
         """Also one that another process has trained meanwhile."""
@@ -269,7 +327,7 @@ class Writer:
         self._spill_ms = meta["spill_ms"]
         self._dictionaries = {one.number: one for one in [Dictionary(0, b""), *dictionaries]}
         packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
-        self._preparation = Preparation(packer, meta["next_source"], self._was_pruned)
+        self._preparation = Preparation(packer, meta["next_source"], self._replaced)
 
     def _check_not_replaced(self) -> None:
         if file_identity(self._path) != self.identity:
@@ -281,19 +339,6 @@ class Writer:
         loaded = batch.preparation is self._preparation
         if not loaded or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
-
-
-def _in_bulk(
-    keys: Sequence[int], rows: Sequence[Row]
-) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Entries and documents, each as one value, as _PUT_ENTRIES and _PUT_DOCUMENTS take them."""
-    pairs = list(zip(keys, rows, strict=True))
-    entries = tuple(
-        b"%016d%010d%010d%d%06d%b"
-        % (key, row.source, row.line, row.audit, row.dictionary, row.data)
-        for key, row in pairs
-    )
-    return entries, tuple(b"%016d%b" % (key, row.document) for key, row in pairs)
 
 
 def _source(row: tuple[Any, ...]) -> Source:

@@ -1,0 +1,102 @@
+"""Lines on their way into a store: read, being prepared here or by other processes, in order."""
+
+import logging
+from collections import deque
+from concurrent.futures import Future
+
+from mikroscope.stores.base import Batch, Prepared
+from mikroscope.workers import Workers, can_start
+
+logger = logging.getLogger(__name__)
+
+PARALLEL_BYTES = 48 << 20  # a smaller backlog is indexed before other processes would have begun
+_PROCESSES = 2  # two keep the one that writes busy
+_AHEAD = 3  # loads that are read before the first of them is committed: enough for all to work
+
+
+class Load:
+    """A batch, and what is known of its lines before they are parsed."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.paths: set[str] = set()
+        self.files_read = 0
+        self.too_long = 0
+        self._elsewhere: Future[Prepared] | None = None
+        self._prepared: Prepared | None = None
+
+    def submit(self, workers: Workers) -> None:
+        """Have the lines prepared elsewhere."""
+        self._elsewhere = workers.submit(self.batch.task())
+
+    def prepared(self) -> Prepared:
+        """What has become of the lines. Raises WorkerError."""
+        if self._prepared is None:
+            elsewhere = self._elsewhere
+            self._prepared = elsewhere.result() if elsewhere else self.batch.task().run()
+        return self._prepared
+
+
+class Loader:
+    """Loads that are read ahead, and the processes that prepare them; belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._loads: deque[Load] = deque()
+        self._workers: Workers | None = None
+        self._may_start = True
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a load to take."""
+        return bool(self._loads)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether other processes help."""
+        return self._workers is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another load should be read before the next one is taken."""
+        return len(self._loads) < (_AHEAD if self._workers else 1)
+
+    def prepare_for(self, backlog_bytes: int) -> None:
+        """Start processes if that much to be read is worth it."""
+        if backlog_bytes < PARALLEL_BYTES or not self._may_start or not can_start():
+            return
+        try:
+            self._workers = Workers(_PROCESSES)
+        except OSError as error:
+            self.give_up(error)
+
+    def submit(self, load: Load) -> None:
+        """A load that was read; the loads are taken in the order in which they come."""
+        if self._workers is not None:
+            load.submit(self._workers)
+        self._loads.append(load)
+
+    def take(self) -> Load:
+        """The first load."""
+        return self._loads.popleft()
+
+    def concerns(self, paths: set[str]) -> bool:
+        """Whether lines of one of these files are on their way."""
+        return any(not paths.isdisjoint(load.paths) for load in self._loads)
+
+    def give_up(self, error: Exception) -> None:
+        """Forget what is on its way, and go on without other processes: they are of no use."""
+        self._may_start = False
+        self.close()
+        logger.warning("lines are prepared by this process alone from now on: %s", error)
+
+    def drop(self) -> None:
+        """Forget what is on its way."""
+        if self._loads:  # what the processes are at is of no use any more
+            self.close()
+
+    def close(self) -> None:
+        """Forget what is on its way, and end the processes."""
+        self._loads.clear()
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.close()

@@ -1,0 +1,142 @@
+"""What FTS5 tells of its terms (`fts5vocab`): which values occur, and how often."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apsw
+
+from mikroscope.records import MISSING
+from mikroscope.stores.sqlite import terms
+
+_MANY_VALUES = 100_000  # whose order is that of the index where they are equally frequent
+
+# Both are tables of every connection that reads.
+_TABLES = (("vocabulary", "row"), ("instances", "instance"))
+_VALUE = "substr(CAST(term AS BLOB), ?)"
+_BETWEEN = "term >= CAST(? AS TEXT) AND term < CAST(? AS TEXT)"
+_OF_WHOLE_DAYS = f"""
+SELECT {_VALUE} AS text, doc AS n FROM carray(?) AS days CROSS JOIN temp.vocabulary
+WHERE term >= CAST(days.value || ? AS TEXT) AND term < CAST(days.value || ? AS TEXT)
+"""  # noqa: S608
+_OF_A_DAY = f"""
+SELECT {_VALUE} AS text, 1 AS n FROM temp.instances WHERE {_BETWEEN} AND doc BETWEEN ? AND ?
+"""  # noqa: S608
+_MATCHED = " AND doc IN (SELECT key FROM temp.matched)"
+_GIVEN = "SELECT value AS text, 1 AS n FROM carray(?)"
+
+
+class Part(NamedTuple):
+    """Entries of one day: all of them, or those with `low` <= key <= `high`."""
+
+    day: int
+    low: int | None = None
+    high: int | None = None
+
+
+class Counted(NamedTuple):
+    """The most frequent values, with all that are as frequent as the last; and how many entries
+    there are with any value.
+
+    Of more than 100,000 values those that are as frequent as the last may be missing.
+    """
+
+    values: list[tuple[str, int]]
+    entries: int
+
+
+def add_tables(sql: apsw.Connection) -> None:
+    """Make a connection ready for what this module asks."""
+    for name, kind in _TABLES:
+        sql.execute(f"CREATE VIRTUAL TABLE temp.{name} USING fts5vocab('main', 'terms', '{kind}')")
+    sql.execute("CREATE TEMP TABLE matched(key INTEGER PRIMARY KEY)")
+
+
+def count_values(
+    sql: apsw.Connection,
+    prefixes: Sequence[str],
+    parts: Sequence[Part],
+    given: Sequence[str] = (),
+    *,
+    wanted: int,
+    matched: bool = False,
+) -> Counted:
+    """How many entries of some parts have each value: the `wanted` most frequent ones.
+
+    `prefixes` are what the tokens of the values begin with, behind the day; `given` are values of
+    further entries. With `matched` only entries in temp.matched count.
+    """
+    question, bindings = _question(prefixes, parts, given, matched)
+    if not question:
+        return Counted([], 0)
+    missing = terms.encode_tokens([MISSING])
+    rows: Any = sql.execute(
+        f"SELECT text, sum(n) AS entries FROM ({question}) WHERE text <> ? "  # noqa: S608
+        f"GROUP BY text ORDER BY entries DESC, text LIMIT {_MANY_VALUES + 1}",
+        (*bindings, missing),
+    ).fetchall()
+    if len(rows) <= _MANY_VALUES:
+        entries = sum(count for _, count in rows)
+    else:
+        entries = sql.execute(
+            f"SELECT total(n) FROM ({question}) WHERE text <> ?",  # noqa: S608
+            (*bindings, missing),
+        ).get
+    least = rows[wanted - 1][1] if len(rows) >= wanted else 0
+    values = [(terms.decode_token(text), count) for text, count in rows if count >= least]
+    return Counted(values, int(entries))
+
+
+def values_of_day(sql: apsw.Connection, day: int, prefixes: Sequence[str]) -> Iterator[str]:
+    """Every value that occurs on a day, found by leaping from term to term."""
+    select = f"SELECT CAST(term AS BLOB) FROM temp.instances WHERE {_BETWEEN} LIMIT 1"  # noqa: S608
+    for prefix in _encoded(prefixes):
+        start, end = _range(terms.day_text(day).encode() + prefix)
+        skip = len(start)
+        while (found := sql.execute(select, (start, end)).fetchone()) is not None:
+            yield terms.decode_token(found[0][skip:])
+            start = found[0] + b"\0"
+
+
+def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) -> None:
+    """Fill temp.matched with the keys of plans: an FTS5 expression, the first and the last key."""
+    sql.execute("DELETE FROM temp.matched")
+    for expression, low, high in plans:
+        sql.execute(
+            "INSERT OR IGNORE INTO temp.matched SELECT rowid FROM terms "
+            "WHERE terms MATCH ? AND rowid BETWEEN ? AND ?",
+            (expression, low, high),
+        )
+
+
+def _question(
+    prefixes: Sequence[str], parts: Sequence[Part], given: Sequence[str], matched: bool
+) -> tuple[str, list[Any]]:
+    """A SELECT of values and counts, one below the other, and what is bound to it."""
+    selects: list[str] = []
+    bindings: list[Any] = []
+    whole = tuple(terms.day_text(part.day) for part in parts if part.low is None)
+    day_width = len(terms.day_text(0))
+    for prefix in _encoded(prefixes):
+        skip = day_width + len(prefix) + 1
+        if whole:
+            selects.append(_OF_WHOLE_DAYS)
+            bindings += [skip, apsw.carray(whole), *_range(prefix)]
+        for part in parts:
+            if part.low is not None:
+                selects.append(_OF_A_DAY + (_MATCHED if matched else ""))
+                of_day = _range(terms.day_text(part.day).encode() + prefix)
+                bindings += [skip, *of_day, part.low, part.high]
+    if given:
+        selects.append(_GIVEN)
+        texts = (terms.encode_tokens([terms.shorten(text)]) for text in given)
+        bindings.append(apsw.carray(tuple(texts)))
+    return " UNION ALL ".join(selects), bindings
+
+
+def _encoded(prefixes: Sequence[str]) -> list[bytes]:
+    return [terms.encode_tokens([prefix]) for prefix in prefixes]
+
+
+def _range(prefix: bytes) -> tuple[bytes, bytes]:
+    """The first term with a prefix, and the first one behind all of them."""
+    return prefix, prefix[:-1] + bytes([prefix[-1] + 1])
