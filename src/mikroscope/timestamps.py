@@ -50,13 +50,11 @@ def canonical_ms(text: str) -> int | None:
 
     None for any other form. Most logs are of this one, so its minutes are remembered.
     """
-    if len(text) != 24 or text[19] != "." or text[23] != "Z":
-        return None
-    digits = text[17:19] + text[20:23]
-    if digits > "59999" or not (digits.isascii() and digits.isdecimal()):
+    second, fraction = _SECONDS.get(text[17:20]), _FRACTIONS.get(text[20:])
+    if second is None or fraction is None:
         return None
     minute = _MINUTES[text[:17]]
-    return None if minute is None else minute + int(digits)
+    return None if minute is None else minute + second + fraction
 
 
 class _Minutes(dict[str, int | None]):
@@ -71,6 +69,22 @@ class _Minutes(dict[str, int | None]):
 
 
 _MINUTES = _Minutes()
+_SECONDS = {f"{second:02}.": second * 1000 for second in range(60)}
+_FRACTIONS = {f"{fraction:03}Z": fraction for fraction in range(1000)}
+
+
+class _MinuteTexts(dict[int, str]):
+    """The texts of minutes since 1970, up to the colon."""
+
+    def __missing__(self, minute: int) -> str:
+        if len(self) >= _MAX_MINUTES:
+            self.clear()
+        moment = EPOCH + timedelta(minutes=minute)
+        self[minute] = f"{moment.replace(tzinfo=None).isoformat(timespec='minutes')}:"
+        return self[minute]
+
+
+_MINUTE_TEXTS = _MinuteTexts()
 
 
 def parse_iso(text: str) -> int | None:
@@ -104,8 +118,8 @@ def parse_epoch(number: float) -> int | None:
 
 def format_time(milliseconds: int) -> str:
     """ISO 8601 in UTC with milliseconds and Z."""
-    moment = EPOCH + timedelta(milliseconds=milliseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    minute, rest = divmod(milliseconds, 60_000)
+    return f"{_MINUTE_TEXTS[minute]}{rest // 1000:02}.{rest % 1000:03}Z"
 
 
 def _parse_loose(text: str) -> int | None:

@@ -1,6 +1,7 @@
 """Raw lines packed with zstd: a trained dictionary makes up for each being packed alone."""
 
 from collections import deque
+from collections.abc import Callable
 
 import zstandard
 
@@ -24,8 +25,13 @@ TIME_PLACE = b"\x01"  # a byte that no JSON text has
 def take_time(raw: bytes, text: object) -> bytes:
     """A line without the text of its time, where the time gives that text back exactly."""
     if type(text) is str and canonical_ms(text) is not None:
-        return raw.replace(text.encode(), TIME_PLACE, 1)
+        return take_text(raw, text)
     return raw
+
+
+def take_text(raw: bytes, text: str) -> bytes:
+    """A line without the text of its time, which is canonical."""
+    return raw.replace(text.encode(), TIME_PLACE, 1)
 
 
 def put_time(line: bytes, milliseconds: int) -> bytes:
@@ -48,16 +54,17 @@ class Dictionary:
 
     def pack(self, raw: bytes) -> tuple[bytes, bool]:
         """The line packed, and whether that is a whole frame (but for its magic number)."""
+        return shortened(self.compressor()(raw))
+
+    def compressor(self) -> Callable[[bytes], bytes]:
+        """What makes a frame of a line, for `shortened`."""
         if self._compressor is None:
             if self._data is not None:
                 self._data.precompute_compress(level=LEVEL)
             self._compressor = zstandard.ZstdCompressor(
                 level=LEVEL, dict_data=self._data, write_checksum=False, write_dict_id=False
             )
-        frame = self._compressor.compress(raw)
-        if frame[4] == _USUAL and frame[7] & 0b111 == _LAST_COMPRESSED:
-            return frame[5:7] + frame[10:], False
-        return frame[4:], True
+        return self._compressor.compress
 
     def unpack(self, packed: bytes, is_whole: bool) -> bytes:
         """The line that `pack` was given."""
@@ -66,6 +73,13 @@ class Dictionary:
         size = len(packed) - 2
         header = _HEADERS[size] if size < len(_HEADERS) else _block_header(size)
         return self._decompress(_USUAL_START + packed[:2] + header + packed[2:])
+
+
+def shortened(frame: bytes) -> tuple[bytes, bool]:
+    """What is stored of a frame, and whether that is all but its magic number."""
+    if frame[4] == _USUAL and frame[7] & 0b111 == _LAST_COMPRESSED:
+        return frame[5:7] + frame[10:], False
+    return frame[4:], True
 
 
 def _block_header(size: int) -> bytes:

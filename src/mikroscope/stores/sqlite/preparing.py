@@ -17,7 +17,13 @@ from mikroscope.records import (
     time_of,
 )
 from mikroscope.stores.sqlite.keys import keys_alone
-from mikroscope.stores.sqlite.packing import SAMPLE_EVERY, Dictionary, take_time
+from mikroscope.stores.sqlite.packing import (
+    SAMPLE_EVERY,
+    Dictionary,
+    shortened,
+    take_text,
+    take_time,
+)
 from mikroscope.stores.sqlite.schema import MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import Documents
 from mikroscope.timestamps import canonical_ms
@@ -26,14 +32,15 @@ MINUTE_MS = 60_000
 FIRST_TIME_FIELD = TIME_FIELDS[0]
 AUDIT, WHOLE_FRAME = 1, 2  # flags of an entry
 
-# A row as one text, so that SQLite can read thousands of them at once (see `writer`): key, source,
-# line, flags and dictionary, each in decimal and as wide as it can get, then the packed line. And
-# its document, with the key in front.
-ROW = b"%016d%010d%010d%d%06d%b"
+# A row as one text, so that SQLite can read thousands of them at once (see `writer`): key, line,
+# and what most have in common (source, dictionary and flags), each in decimal and as wide as it can
+# get; then the packed line. And its document, with the key in front.
+_ROW = b"%016d%010d%b%b"
+_COMMON = b"%010d%06d%d"
 DOCUMENT = b"%016d%b"
 KEY_WIDTH = 16
-_SOURCE, _FLAGS = slice(16, 26), slice(36, 37)
-_LINE, _DICTIONARY = slice(26, 36), slice(37, 43)
+_LINE, _SOURCE = slice(16, 26), slice(26, 36)
+_DICTIONARY, _FLAGS = slice(36, 42), slice(42, 43)
 _DATA = slice(43, None)
 
 Minute = tuple[int, str, bool]
@@ -161,27 +168,36 @@ class _Making:
     """The entries of one task in the making."""
 
     def __init__(self, dictionary: Dictionary, rules: Rules | None, documents: Documents) -> None:
-        self._pack, self._dictionary = dictionary.pack, dictionary.number
+        self._compress, self._dictionary = dictionary.compressor(), dictionary.number
         self._rules = rules
         self._make_document = documents.make
         self.now_ms = time_ns() // 1_000_000
-        self._rows: list[tuple[int, int, int, bytes]] = []
+        self._rows: list[tuple[int, bytes, bytes]] = []
         self._prepared = Prepared([], [], [], [], {}, {}, set(), [], [], 0, sample=[])
 
     def add(self, piece: Piece) -> None:
-        """The hot loop: everything a record costs before SQLite happens here."""
-        prepared, pack, make_document = self._prepared, self._pack, self._make_document
+        """The hot loop: everything a record costs before SQLite happens here.
+
+        Where a function is called only after a look, the look tells the same for nearly all.
+        """
+        prepared, compress, make_document = self._prepared, self._compress, self._make_document
         times, documents, rows = prepared.times, prepared.documents, self._rows
         minutes, source, rules = prepared.minutes, piece.source, self._rules
+        common = [_COMMON % (source, self._dictionary, flags) for flags in range(4)]
         first, raw_bytes, packed_bytes, field_values = len(times), 0, 0, 0
+        has_taken_times = False
         for line, fields, raw in self._records(piece):
-            own_time, found, time_field = fields.get(FIRST_TIME_FIELD), None, FIRST_TIME_FIELD
-            if type(own_time) is str:
-                found = canonical_ms(own_time)
+            text, found, time_field = fields.get(FIRST_TIME_FIELD), None, FIRST_TIME_FIELD
+            if type(text) is str:
+                found = canonical_ms(text)
             if found is None:
                 found, time_field = time_of(fields) or (None, "")
-            level = level_of(fields)
-            is_audit = audit_of(fields, piece.is_audit_path)
+                text = None
+            level = fields.get("level")
+            level = level.upper() if type(level) is str and level else level_of(fields)
+            is_audit = piece.is_audit_path
+            if "audit" in fields:
+                is_audit = audit_of(fields, is_audit)
             if is_audit:
                 prepared.audit_sources.add(source)
             if rules is not None and rules.suspects(found, is_audit):
@@ -194,18 +210,19 @@ class _Making:
                 prepared.has_timeless |= found is None
             else:
                 time_ms, whole = found, raw
-                raw = take_time(raw, fields[time_field])
-                prepared.has_taken_times |= raw is not whole
-            data, is_whole = pack(raw)
+                raw = take_time(raw, fields[time_field]) if text is None else take_text(raw, text)
+                has_taken_times |= raw is not whole
+            data, is_whole = shortened(compress(raw))
             documents.append(make_document(fields, level, is_audit, time_ms, time_field))
             times.append(time_ms)
-            rows.append((source, line, is_audit | is_whole << 1, data))
+            rows.append((line, common[is_audit | is_whole << 1], data))
             minute = time_ms // MINUTE_MS, level, is_audit
             minutes[minute] = minutes.get(minute, 0) + 1
             raw_bytes += len(raw)
             packed_bytes += len(data)
             if not len(rows) % SAMPLE_EVERY:
                 prepared.sample.append(raw)
+        prepared.has_taken_times |= has_taken_times
         prepared.raw_bytes += raw_bytes
         prepared.packed_bytes += packed_bytes
         prepared.field_values += field_values
@@ -221,10 +238,9 @@ class _Making:
             documents = [documents[place] for place in order]
             rows = [rows[place] for place in order]
         keys, prepared.spilled = keys_alone(times)
-        dictionary = self._dictionary
         prepared.rows = [
-            ROW % (key, source, line, flags, dictionary, data)
-            for key, (source, line, flags, data) in zip(keys, rows, strict=True)
+            _ROW % (key, line, common, data)
+            for key, (line, common, data) in zip(keys, rows, strict=True)
         ]
         prepared.documents = [DOCUMENT % document for document in zip(keys, documents, strict=True)]
         return prepared
@@ -290,15 +306,27 @@ def with_key(row_or_document: bytes, key: int) -> bytes:
 class ParsedRow(NamedTuple):
     """A row taken apart again."""
 
-    source: int
+    key: int
     line: int
-    flags: int
+    source: int
     dictionary: int
+    flags: int
     data: bytes
 
 
 def parse_row(row: bytes) -> ParsedRow:
     """Take a row apart."""
     return ParsedRow(
-        int(row[_SOURCE]), int(row[_LINE]), int(row[_FLAGS]), int(row[_DICTIONARY]), row[_DATA]
+        key=int(row[:KEY_WIDTH]),
+        line=int(row[_LINE]),
+        source=int(row[_SOURCE]),
+        dictionary=int(row[_DICTIONARY]),
+        flags=int(row[_FLAGS]),
+        data=row[_DATA],
     )
+
+
+def make_row(row: ParsedRow) -> bytes:
+    """Put a row together."""
+    common = _COMMON % (row.source, row.dictionary, row.flags)
+    return _ROW % (row.key, row.line, common, row.data)

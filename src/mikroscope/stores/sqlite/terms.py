@@ -27,9 +27,9 @@ characters.
 import codecs
 import hashlib
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mikroscope.records import (
     DEFAULT_EVENT,
@@ -149,7 +149,9 @@ class Documents:
         The same record of the same time always gives the same document: that is how it is deleted.
         """
         prefixes = self._days[time_ms // DAY_MS]
-        message = message_of(fields)
+        message = fields.get("message")
+        if type(message) is not str:
+            message = message_of(fields)
         own = fields.get("level") == level
         tokens = [self._level_tokens[level, audit, own]]
         texts = [message] if message else []
@@ -166,24 +168,29 @@ class Documents:
 
 
 def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _Prefixes) -> None:
-    compound = []
-    for name, value in fields.items():
-        kind = type(value)
-        if kind is str:
-            text = value if len(value) <= MAX_TEXT_VALUE else shorten(value)
-            tokens.append(prefixes[name] + text)
-        elif kind is int and -_SHORT_INTEGER < value < _SHORT_INTEGER:
-            tokens.append(f"{prefixes[name]}{value}")
-        elif kind is dict or kind is list:
-            compound.append(name)
-        else:
-            tokens.append(prefixes[name] + shorten(scalar_text(value) or ""))
+    compound: list[str] = []
+    tokens += [
+        prefixes[name] + value
+        if type(value) is str and len(value) <= MAX_TEXT_VALUE
+        else f"{prefixes[name]}{value}"
+        if type(value) is int and -_SHORT_INTEGER < value < _SHORT_INTEGER
+        else _token(prefixes, name, value, compound)
+        for name, value in fields.items()
+    ]
     if not compound:
         return
     seen = set(fields).difference(compound)
     for name in sorted(compound, key=len):
         if type(fields[name]) is dict:
             _Nested(tokens, texts, prefixes, seen).add(name, fields[name], 1)
+
+
+def _token(prefixes: _Prefixes, name: str, value: Any, compound: list[str]) -> str:
+    """The token of any value; none, and a name in `compound`, for objects and arrays."""
+    if type(value) in (dict, list):
+        compound.append(name)
+        return ""
+    return prefixes[name] + shorten(scalar_text(value) or "")
 
 
 class _Nested(NamedTuple):
@@ -302,7 +309,7 @@ def is_shortened(text: str) -> bool:
 
 def _hashed(text: str) -> str:
     digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=9).digest()
-    return MARK + b64encode(digest).decode()[:HASH_CHARACTERS]
+    return MARK + b2a_base64(digest, newline=False).decode()[:HASH_CHARACTERS]
 
 
 # --- what a filter or a grouping looks for --------------------------------------------------

@@ -26,10 +26,9 @@ from mikroscope.stores.sqlite.preparing import (
     AUDIT,
     DOCUMENT,
     MINUTE_MS,
-    ROW,
     WHOLE_FRAME,
-    ParsedRow,
     Prepared,
+    make_row,
     parse_row,
     with_key,
 )
@@ -57,9 +56,9 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
 # holds one value a row, so the columns stand in it side by side (`preparing.ROW`).
 _PUT_ENTRIES = """
 INSERT INTO entries SELECT
-    CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 17, 10) AS INTEGER),
-    CAST(substr(value, 27, 10) AS INTEGER), CAST(substr(value, 37, 1) AS INTEGER),
-    CAST(substr(value, 38, 6) AS INTEGER), substr(value, 44)
+    CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 27, 10) AS INTEGER),
+    CAST(substr(value, 17, 10) AS INTEGER), CAST(substr(value, 43, 1) AS INTEGER),
+    CAST(substr(value, 37, 6) AS INTEGER), substr(value, 44)
 FROM carray(?)
 """
 _PUT_DOCUMENTS = """
@@ -260,33 +259,29 @@ class Writer:
 
     def _spill(self, prepared: Prepared, place: int) -> None:
         """An entry whose millisecond is full: its key does not tell its time any more."""
-        key = int(prepared.rows[place][: len(b"%016d" % 0)])
-        behind = (key >> KEY_BITS) - prepared.times[place]
+        row = parse_row(prepared.rows[place])
+        behind = (row.key >> KEY_BITS) - prepared.times[place]
         if behind > self._spill_ms:
             self._spill_ms = behind
             self._set_meta("spill_ms", behind)
         if not (prepared.has_taken_times or prepared.has_timeless):
             return
-        row = parse_row(prepared.rows[place])
         line = self._dictionaries[row.dictionary].unpack(row.data, bool(row.flags & WHOLE_FRAME))
         if TIME_PLACE in line:
             raw = put_time(line, prepared.times[place])
-            prepared.rows[place] = self._packed_anew(key, row, raw)
+            data, is_whole = self._dictionaries[row.dictionary].pack(raw)
+            flags = row.flags & AUDIT | is_whole * WHOLE_FRAME
+            prepared.rows[place] = make_row(row._replace(data=data, flags=flags))
             return
         fields, _ = parse_line(line)
         if time_of(fields) is None:  # the key is all that tells its time, so it counts there
             level, is_audit = level_of(fields), bool(row.flags & AUDIT)
             minute = prepared.times[place] // MINUTE_MS, level, is_audit
-            moved(prepared.minutes, minute, key >> KEY_BITS)
+            moved(prepared.minutes, minute, row.key >> KEY_BITS)
             document = self._preparation.documents.make(
-                fields, level, is_audit, key >> KEY_BITS, None
+                fields, level, is_audit, row.key >> KEY_BITS, None
             )
-            prepared.documents[place] = DOCUMENT % (key, document)
-
-    def _packed_anew(self, key: int, row: ParsedRow, raw: bytes) -> bytes:
-        data, is_whole = self._dictionaries[row.dictionary].pack(raw)
-        flags = row.flags & AUDIT | is_whole * WHOLE_FRAME
-        return ROW % (key, row.source, row.line, flags, row.dictionary, data)
+            prepared.documents[place] = DOCUMENT % (row.key, document)
 
     def _source_rows(
         self, batch: SqliteBatch, prepared: Prepared | None
