@@ -1,9 +1,11 @@
 """Alerts: rules, policy, delivery and cooldown, against a real HTTP server."""
 
 import json
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from mikroscope import alerts, webhook
 from mikroscope.alerter import Alerter
 from mikroscope.alerts import AlertPolicy, Sighting
 from mikroscope.errors import AlertPolicyError, MikroScopeError, StoreError
-from mikroscope.webhook import DeliveryError, deliver
-from tests.conftest import Connect, Serve, wait_until
-from tests.webhooks import DROP, HANG, Catcher, catching, make_certificate
+from mikroscope.webhook import Cancellation, DeliveryCancelledError, DeliveryError, deliver
+from tests.conftest import DEADLINE_S, Connect, Serve, wait_until
+from tests.webhooks import DRIP, DRIP_BODY, DROP, HANG, Catcher, catching, make_certificate
 
 POLICY = AlertPolicy(
     enabled=True,
@@ -167,17 +169,37 @@ def test_damaged_policy_file(tmp_path: Path, content: str) -> None:
 # --- delivery ---------------------------------------------------------------------------------
 
 
+class Pauses(Cancellation):
+    """Remembers the pauses that are asked for, and makes none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[float] = []
+
+    def pause(self, seconds: float) -> None:
+        """Remember it."""
+        self.made.append(seconds)
+
+
 def post(catcher: Catcher, attempts: int = 3, timeout_s: float = 5.0) -> list[float]:
     """Deliver something; returns the pauses that were made."""
-    pauses: list[float] = []
+    pauses = Pauses()
+    deliver_test(catcher.url, pauses, attempts, timeout_s)
+    return pauses.made
 
-    def pause(seconds: float) -> bool:
-        pauses.append(seconds)
-        return False
 
-    body = b'{"rule": "manual_test"}'
-    deliver(catcher.url, body, timeout_s=timeout_s, attempts=attempts, backoff_s=0.5, pause=pause)
-    return pauses
+def deliver_test(
+    url: str, cancellation: Cancellation, attempts: int = 1, timeout_s: float = 60.0
+) -> None:
+    """Deliver something."""
+    deliver(
+        url,
+        b'{"rule": "manual_test"}',
+        timeout_s=timeout_s,
+        attempts=attempts,
+        backoff_s=0.5,
+        cancellation=cancellation,
+    )
 
 
 @pytest.mark.parametrize("trouble", [408, 429, 500, 503, DROP])
@@ -207,6 +229,103 @@ def test_timeout_is_retried() -> None:
     """A webhook that does not answer in time is tried again."""
     with catching(HANG) as catcher:
         assert post(catcher, timeout_s=0.3) == [0.5]
+
+
+def deliveries() -> set[threading.Thread]:
+    """The threads that wait for a webhook's answer."""
+    return {one for one in threading.enumerate() if one.name == "mikroscope-webhook"}
+
+
+def test_dripping_head_is_no_answer() -> None:
+    """A webhook that sends a little now and then, but never a whole head, is a timeout."""
+    with catching(DRIP) as catcher, pytest.raises(DeliveryError, match=r"within 0\.3 s"):
+        post(catcher, attempts=1, timeout_s=0.3)
+
+
+def test_dripping_head_is_left() -> None:
+    """After the timeout the connection is closed, and no thread waits for it."""
+    with catching(DRIP) as catcher:
+        with pytest.raises(DeliveryError):
+            post(catcher, attempts=1, timeout_s=0.3)
+        wait_until(lambda: not deliveries())
+
+
+def test_dripping_head_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit holds within TLS, too, and the connection is closed."""
+    certificate, key = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    webhook._trusted.cache_clear()
+    with catching(DRIP, certificate=(certificate, key)) as catcher:
+        with pytest.raises(DeliveryError, match="no answer within"):
+            post(catcher, attempts=1, timeout_s=1.0)
+        wait_until(lambda: not deliveries())
+    webhook._trusted.cache_clear()
+
+
+def test_body_is_not_waited_for() -> None:
+    """The head of the answer decides; a body that never ends is left."""
+    with catching(DRIP_BODY) as catcher:
+        assert post(catcher, attempts=1, timeout_s=60.0) == []
+        assert catcher.left.wait(DEADLINE_S)
+
+
+def test_silent_peer_over_tls() -> None:
+    """Where TLS was hoped for and nobody says anything, that is a timeout that leaves nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/hook"
+        with pytest.raises(DeliveryError, match="no answer within"):
+            deliver_test(url, Cancellation(), timeout_s=0.3)
+        wait_until(lambda: not deliveries())
+
+
+def test_name_that_nobody_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit holds while a name is looked up, and nothing is sent afterwards."""
+    looked_up = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        looked_up.wait()
+        return resolve(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with catching() as catcher:
+        with pytest.raises(DeliveryError, match="no answer within"):
+            post(catcher, attempts=1, timeout_s=0.3)
+        looked_up.set()
+        wait_until(lambda: not deliveries())
+    assert catcher.payloads == []
+
+
+def test_cancelled_delivery() -> None:
+    """A delivery that is cancelled ends at once, says why, and leaves no connection behind."""
+    cancellation = Cancellation()
+    with catching(HANG) as catcher, ThreadPoolExecutor() as pool:
+        delivery = pool.submit(deliver_test, catcher.url, cancellation)
+        wait_until(lambda: catcher.requests)
+        cancellation.cancel("nobody wants it")
+        with pytest.raises(DeliveryCancelledError, match="nobody wants it"):
+            delivery.result(DEADLINE_S)
+        wait_until(lambda: not deliveries())
+
+
+def test_cancelled_pause() -> None:
+    """A delivery that is cancelled between two attempts makes no further one."""
+    cancellation = Cancellation()
+    with catching(503) as catcher, ThreadPoolExecutor() as pool:
+        delivery = pool.submit(
+            deliver,
+            catcher.url,
+            b"{}",
+            timeout_s=60.0,
+            attempts=2,
+            backoff_s=60.0,
+            cancellation=cancellation,
+        )
+        wait_until(lambda: catcher.requests)
+        cancellation.cancel("nobody wants it")
+        with pytest.raises(DeliveryCancelledError):
+            delivery.result(DEADLINE_S)
+        assert catcher.requests == 1
 
 
 def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

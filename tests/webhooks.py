@@ -13,6 +13,8 @@ from typing import Any
 
 DROP = -1  # in place of a status: close the connection without an answer
 HANG = -2  # or do not answer before the catcher is closed
+DRIP = -3  # or send the head of an answer byte by byte, and never its end
+DRIP_BODY = -4  # or its body
 
 
 class Catcher(ThreadingHTTPServer):
@@ -26,6 +28,7 @@ class Catcher(ThreadingHTTPServer):
         self.payloads: list[dict[str, Any]] = []
         self.requests = 0
         self.closing = threading.Event()
+        self.left = threading.Event()  # somebody did not wait for the end of a dripping answer
         self.scheme = "http"
 
     @property
@@ -50,6 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
         status = self.server.statuses.pop(0) if self.server.statuses else 200
         if status == HANG:
             self.server.closing.wait()
+        if status in (DRIP, DRIP_BODY):
+            self._drip(b"\r\n" if status == DRIP_BODY else b"")
         if status < 0:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -59,6 +64,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def _drip(self, head_end: bytes) -> None:
+        """Send a byte now and then, until the other side has gone or the catcher is closed."""
+        self.connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n" + head_end)
+        try:
+            while not self.server.closing.wait(0.02):
+                self.connection.sendall(b"x")
+        except OSError:
+            self.server.left.set()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

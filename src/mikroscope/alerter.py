@@ -10,7 +10,7 @@ import msgspec
 from mikroscope import alerts
 from mikroscope.alerts import AlertPolicy, Notification, Sighting
 from mikroscope.errors import AlertPolicyError, MikroScopeError
-from mikroscope.webhook import DeliveryError, deliver
+from mikroscope.webhook import Cancellation, DeliveryError, deliver
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Alerter:
         self._delivering: set[str] = set()
         self._changed = threading.Event()
         self._stopping = threading.Event()
+        self._stop = Cancellation()
         self._thread = threading.Thread(target=self._loop, name="mikroscope-alerts", daemon=True)
 
     def start(self, service_url: str) -> None:
@@ -71,8 +72,9 @@ class Alerter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Evaluate no more; what is being delivered gets no further attempt."""
+        """Evaluate no more, and give up what is being delivered."""
         self._stopping.set()
+        self._stop.cancel("the server stops")
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -174,5 +176,5 @@ class Alerter:
             timeout_s=policy.webhook_timeout_ms / 1000,
             attempts=policy.webhook_retry_attempts,
             backoff_s=policy.webhook_backoff_ms / 1000,
-            pause=self._stopping.wait,
+            cancellation=self._stop,
         )
