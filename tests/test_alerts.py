@@ -594,3 +594,19 @@ def test_slow_webhook_delays_nothing(serve: Serve, connect: Connect) -> None:
         assert answer.status_code == 200
         assert len(client.get("/api/logs").json()["entries"]) == 2
         server.close()
+
+
+def test_stop_gives_up_a_test(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test whose webhook hangs does not hold up the stop, and is told why it was given up."""
+    monkeypatch.setattr("mikroscope.server.run._GRACE_S", 600)
+    with catching(HANG) as catcher, ThreadPoolExecutor() as pool:
+        server = serve(alert_webhook_url=catcher.url, alert_webhook_timeout_ms=600_000)
+        client = connect(server)
+        waiting = pool.submit(client.post, "/api/alerts/test-webhook", json={})
+        wait_until(lambda: catcher.requests)
+        pool.submit(server.close).result(DEADLINE_S)
+        answer = waiting.result()
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "the webhook was given up: the server stops"}

@@ -88,9 +88,10 @@ class Service:
         self.worker.stop()
         self.store.close()
 
-    def give_up_rebuild(self) -> None:
-        """End a rebuild that is going on, so that nobody waits for it."""
+    def give_up_waits(self) -> None:
+        """End what requests may wait for long: a rebuild, and the test of a webhook."""
         self.rebuilder.stop()
+        self.alerter.stop()
 
     def require_room(self) -> None:
         """Raise StorageFullError while the disk of index or logs has less than its reserve.
