@@ -133,6 +133,7 @@ def test_url_enables_and_its_clearing_disables() -> None:
         ({"enabled": "yes"}, "enabled"),
         ({"webhookUrl": "ftp://example.com"}, "webhookUrl"),
         ({"webhookUrl": "example.com"}, "webhookUrl"),
+        ({"webhookUrl": "http://a..b"}, "webhookUrl"),
         ({"webhookUrl": 7}, "webhookUrl"),
         ({"webhookUrl": None, "enabled": True}, "webhookUrl"),
     ],
@@ -349,6 +350,13 @@ def test_connection_refused() -> None:
         post(catcher)
 
 
+@pytest.mark.parametrize("host", ["a..b", "xn--"])
+def test_host_that_cannot_be(host: str) -> None:
+    """A host that cannot be looked up fails as one that is not there does."""
+    with pytest.raises(DeliveryError, match="cannot be reached"):
+        deliver_test(f"http://{host}/", Cancellation())
+
+
 def test_error_names_no_url() -> None:
     """Webhook URLs often hold a key: errors do not show them."""
     with catching(400) as catcher, pytest.raises(DeliveryError) as caught:
@@ -552,7 +560,10 @@ def test_test_webhook(serve: Serve, connect: Connect) -> None:
         assert catcher.rules() == ["manual_test", "manual_test"]
 
 
-@pytest.mark.parametrize("body", ["{}", "[]", '{"url": 1}', '{"webhookUrl": "x"}', "{"])
+@pytest.mark.parametrize(
+    "body",
+    ["{}", "[]", '{"url": 1}', '{"webhookUrl": "x"}', '{"webhookUrl": "http://a..b/"}', "{"],
+)
 def test_test_webhook_refused(serve: Serve, connect: Connect, body: str) -> None:
     """A test without a URL, or with a wrong body, is a 400 that says why."""
     answer = connect(serve()).post("/api/alerts/test-webhook", content=body)
