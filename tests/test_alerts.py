@@ -13,12 +13,13 @@ import httpx
 import msgspec
 import pytest
 
-from mikroscope import alerts, webhook
+from mikroscope import alerts, start_server, webhook
 from mikroscope.alerter import Alerter
 from mikroscope.alerts import AlertPolicy, Sighting
-from mikroscope.errors import AlertPolicyError, MikroScopeError, StoreError
+from mikroscope.errors import AlertPolicyError, ConfigurationError, StoreError
+from mikroscope.service import policy_limits
 from mikroscope.webhook import Cancellation, DeliveryCancelledError, DeliveryError, deliver
-from tests.conftest import DEADLINE_S, Connect, Serve, wait_until
+from tests.conftest import DEADLINE_S, Connect, Serve, settings_in, wait_until
 from tests.webhooks import DRIP, DRIP_BODY, DROP, HANG, Catcher, catching, make_certificate
 
 POLICY = AlertPolicy(
@@ -33,7 +34,7 @@ POLICY = AlertPolicy(
     webhook_retry_attempts=3,
     webhook_backoff_ms=10,
 )
-LIMITS = {"intervalMs": (1000, 10_000), "errorThreshold": (1, 100)}
+LIMITS = policy_limits() | {"intervalMs": (1000, 10_000), "errorThreshold": (1, 100)}
 NOW = 1_771_410_000_000
 
 
@@ -147,24 +148,68 @@ def test_wrong_change_is_refused(change: object, named: str) -> None:
 def test_policy_file(tmp_path: Path) -> None:
     """A stored policy is read back, and readable by its owner only."""
     path = tmp_path / "deeper" / "policy.json"
-    alerts.store(path, POLICY)
-    assert alerts.load_policy(path, policy(error_threshold=99)) == POLICY
+    stored = policy(interval_ms=2000, webhook_backoff_ms=25)
+    alerts.store(path, stored)
+    assert alerts.load_policy(path, policy(error_threshold=99), LIMITS) == stored
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [one.name for one in path.parent.iterdir()] == ["policy.json"]
 
 
 def test_no_policy_file(tmp_path: Path) -> None:
     """Without a file the configured policy holds."""
-    assert alerts.load_policy(tmp_path / "none.json", POLICY) == POLICY
+    assert alerts.load_policy(tmp_path / "none.json", POLICY, LIMITS) == POLICY
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"enabled": "maybe"}', '{"nope": 1}'])
-def test_damaged_policy_file(tmp_path: Path, content: str) -> None:
-    """A policy file that cannot be understood is an error naming it, never passed over."""
+def load(tmp_path: Path, content: str) -> AlertPolicy:
+    """The policy that a file with this content makes."""
     path = tmp_path / "policy.json"
     path.write_text(content)
-    with pytest.raises(MikroScopeError, match=r"policy\.json"):
-        alerts.load_policy(path, POLICY)
+    return alerts.load_policy(path, POLICY, LIMITS)
+
+
+def test_empty_policy_file(tmp_path: Path) -> None:
+    """A policy file without any field leaves the configured policy as it is."""
+    assert load(tmp_path, "{}") == POLICY
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "expected a JSON object"),
+        ("[]", "expected a JSON object"),
+        ("null", "expected a JSON object"),
+        ('{"nope": 1}', "nope: no field of the policy, expected one of enabled, webhookUrl, "),
+        ('{"enabled": "maybe"}', "enabled: expected true or false, got 'maybe'"),
+        ('{"errorThreshold": "7"}', "errorThreshold: expected a whole number from 1 to 100"),
+        ('{"errorThreshold": 101}', "from 1 to 100, got 101"),
+        ('{"errorThreshold": 1.5}', "from 1 to 100, got 1.5"),
+        ('{"noLogsThresholdMinutes": -1}', "whole number from 0 to "),
+        ('{"webhookUrl": "ftp://SECRET"}', "webhookUrl: expected an http:// or https:// URL"),
+        ('{"webhookUrl": null, "enabled": true}', "enabled: expected false while there is no web"),
+    ],
+)
+def test_wrong_policy_file(tmp_path: Path, content: str, message: str) -> None:
+    """What a file must not say is one line naming file, field and expectation, and no secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, content)
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path / 'policy.json'}")
+    assert message in text
+    assert "SECRET" not in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("number", ["0", "-5", "-5.0"])
+def test_policy_file_below_a_floor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: str
+) -> None:
+    """A number below its floor is raised to it, with a warning that names file and field."""
+    found = load(tmp_path, f'{{"intervalMs": {number}, "errorThreshold": 5}}')
+    assert (found.interval_ms, found.error_threshold) == (1000, 5)
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{tmp_path / 'policy.json'}: intervalMs: ")
+    assert warning.endswith("is too low and is raised to 1000")
 
 
 # --- delivery ---------------------------------------------------------------------------------
@@ -621,3 +666,13 @@ def test_stop_gives_up_a_test(
         answer = waiting.result()
     assert answer.status_code == 400
     assert answer.json() == {"error": "the webhook was given up: the server stops"}
+
+
+def test_wrong_policy_file_refuses_the_start(tmp_path: Path) -> None:
+    """A server does not start on a policy file that is wrong, and lets go of the index."""
+    path = tmp_path / "alerts.json"
+    path.write_text('{"enabled": true}')
+    with pytest.raises(ConfigurationError, match=r"alerts\.json: enabled"):
+        start_server(settings_in(tmp_path, alert_config_path=path))
+    path.write_text("{}")
+    start_server(settings_in(tmp_path, alert_config_path=path)).close()

@@ -51,7 +51,7 @@ class Alerter:
     ) -> None:
         self.path = path
         self.state = AlertState()
-        self.policy = alerts.load_policy(path, default)
+        self.policy = alerts.load_policy(path, default, limits)
         self._limits = limits
         self._state_path = path.with_name(f"{path.stem}.state.json")
         self.last_sent_ms = alerts.load_last_sent(self._state_path)
