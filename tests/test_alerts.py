@@ -20,7 +20,7 @@ from mikroscope.errors import AlertPolicyError, ConfigurationError, StoreError
 from mikroscope.service import policy_limits
 from mikroscope.webhook import Cancellation, DeliveryCancelledError, DeliveryError, deliver
 from tests.conftest import DEADLINE_S, Connect, Serve, settings_in, wait_until
-from tests.webhooks import DRIP, DRIP_BODY, DROP, HANG, Catcher, catching, make_certificate
+from tests.webhooks import DRIP, DRIP_BODY, DROP, HANG, HOLD, Catcher, catching, make_certificate
 
 POLICY = AlertPolicy(
     enabled=True,
@@ -99,6 +99,14 @@ def test_cooldown(since_ms: int | None, cool: bool) -> None:
     """A rule may notify again after the cooldown; a clock set back does not silence it."""
     last = None if since_ms is None else NOW - since_ms
     assert alerts.is_cool(POLICY, last, NOW) is cool
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "begin_ms"), [(59_999, NOW + 4000), (60_000, NOW), (90_000, NOW)]
+)
+def test_cooldown_begin(interval_ms: int, begin_ms: int) -> None:
+    """The cooldown begins with the delivery, but an interval as long as it always notifies."""
+    assert alerts.cooldown_begin(policy(interval_ms=interval_ms), NOW, NOW + 4000) == begin_ms
 
 
 # --- changing the policy ----------------------------------------------------------------------
@@ -420,7 +428,7 @@ class World:
         self.now_ms = NOW
         self.last_log_ms = NOW
         self.windows: list[tuple[int, int]] = []
-        self.broken = False
+        self.error: Exception | None = None
         self._path = directory / "alerts.json"
 
     def alerter(self, default: AlertPolicy) -> Alerter:
@@ -436,8 +444,8 @@ class World:
 
     def _count(self, from_ms: int, to_ms: int) -> Mapping[str, int]:
         self.windows.append((from_ms, to_ms))
-        if self.broken:
-            raise StoreError("the index cannot be read")
+        if self.error is not None:
+            raise self.error
         return self.counts
 
 
@@ -526,11 +534,11 @@ def test_one_rule_does_not_hold_up_the_other(world: World, start: Start) -> None
 
 def test_broken_index_is_told_and_tried_again(world: World, start: Start) -> None:
     """An evaluation that fails is in the state, and the next one may succeed."""
-    world.broken = True
+    world.error = StoreError("the index cannot be read")
     with catching() as catcher:
         alerter = start(policy(webhook_url=catcher.url))
         wait_until(lambda: alerter.state.last_error == "the index cannot be read")
-        world.broken = False
+        world.error = None
         wait_until(lambda: alerter.state.sent)
 
 
@@ -551,6 +559,138 @@ def test_change_applies_at_once(start: Start) -> None:
         alerter = start(policy(enabled=False, webhook_url=None, interval_ms=3_600_000))
         alerter.change({"webhookUrl": catcher.url})
         wait_until(lambda: alerter.state.sent)
+
+
+def test_change_of_the_webhook_gives_up_the_old_one(start: Start) -> None:
+    """While the old webhook hangs, a new one is notified at once, and the old one is left."""
+    with catching(HANG) as old, catching() as new:
+        alerter = start(policy(webhook_url=old.url, webhook_timeout_ms=600_000))
+        wait_until(lambda: old.requests)
+        alerter.change({"webhookUrl": new.url})
+        wait_until(lambda: alerter.state.sent)
+        wait_until(lambda: not deliveries())
+    assert new.rules() == ["error_threshold"]
+
+
+def test_change_of_a_rule_gives_up_nothing(start: Start) -> None:
+    """A delivery goes on if nothing about the webhook changes: nobody is notified twice."""
+    with catching(HOLD) as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: catcher.requests)
+        alerter.change({"errorThreshold": 4})
+        suppressed = alerter.state.suppressed
+        wait_until(lambda: alerter.state.suppressed > suppressed + 1)
+        catcher.held.set()
+        wait_until(lambda: alerter.state.sent)
+        assert catcher.requests == 1
+
+
+def test_cooldown_counts_from_the_delivery(world: World, start: Start) -> None:
+    """A webhook that takes its time is left in peace for the whole cooldown afterwards."""
+    with catching(HOLD) as catcher:
+        alerter = start(policy(webhook_url=catcher.url, webhook_timeout_ms=600_000))
+        wait_until(lambda: catcher.requests)
+        world.now_ms += 50_000
+        catcher.held.set()
+        wait_until(lambda: alerter.state.sent)
+        world.now_ms += 50_000
+        suppressed = alerter.state.suppressed
+        wait_until(lambda: alerter.state.suppressed > suppressed + 1)
+        assert catcher.requests == 1
+        world.now_ms += 10_000
+        wait_until(lambda: alerter.state.sent == 2)
+
+
+def failing(start: Start, catcher: Catcher) -> Alerter:
+    """An alerter whose webhook refuses everything."""
+    alerter = start(policy(webhook_url=catcher.url))
+    wait_until(lambda: alerter.state.last_error == "error_threshold: answered with status 404")
+    return alerter
+
+
+REFUSE = [404] * 10_000
+
+
+def test_error_is_past_when_delivered(start: Start) -> None:
+    """After a delivery that failed, one that succeeds clears the error."""
+    with catching(404) as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.sent)
+        wait_until(lambda: alerter.state.last_error is None)
+
+
+def test_error_is_past_with_its_webhook(start: Start) -> None:
+    """Another webhook clears the errors of the old one, also when there is nothing to notify."""
+    with catching(*REFUSE) as catcher:
+        alerter = failing(start, catcher)
+        alerter.change({"webhookUrl": "http://127.0.0.1:9/", "errorThreshold": 100})
+        assert alerter.state.last_error is None
+
+
+def test_error_is_past_when_alerts_are_off(start: Start) -> None:
+    """Without a webhook nothing fails."""
+    with catching(*REFUSE) as catcher:
+        alerter = failing(start, catcher)
+        alerter.change({"webhookUrl": None})
+        assert alerter.state.last_error is None
+
+
+def test_error_is_past_with_its_rule(world: World, start: Start) -> None:
+    """A rule that fires no longer has nothing that nobody was told of."""
+    with catching(*REFUSE) as catcher:
+        alerter = failing(start, catcher)
+        world.counts = {"INFO": 20}
+        wait_until(lambda: alerter.state.last_error is None)
+
+
+def test_error_of_an_evaluation_is_past_after_the_next(world: World, start: Start) -> None:
+    """An evaluation that succeeds clears the error of the one before; nothing need fire."""
+    world.counts, world.error = {}, StoreError("the index cannot be read")
+    alerter = start(POLICY)
+    wait_until(lambda: alerter.state.last_error)
+    world.error = None
+    wait_until(lambda: alerter.state.last_error is None)
+
+
+def test_one_rule_does_not_hide_the_error_of_the_other(world: World, start: Start) -> None:
+    """While one rule cannot be delivered, the success of the other one leaves its error."""
+    world.last_log_ms = NOW - 600_000
+    with catching() as catcher:
+        catcher.refused_rules.add("no_logs")
+        alerter = start(policy(webhook_url=catcher.url, no_logs_threshold_minutes=5))
+        wait_until(lambda: alerter.state.sent and catcher.requests > 3)
+        wait_until(lambda: alerter.state.last_error == "no_logs: answered with status 404")
+
+
+def test_unexpected_error_is_told(
+    world: World, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever fails in an evaluation is told, logged with its origin, and tried again."""
+    world.error = ZeroDivisionError("nobody foresaw this")
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.last_error == "nobody foresaw this")
+        world.error = None
+        wait_until(lambda: alerter.state.sent)
+    assert "Traceback" in caplog.text
+
+
+def test_no_thread_left(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notification for which the system has no thread is tried again."""
+    begin = threading.Thread.start
+    refused: list[str] = []
+
+    def start_some(thread: threading.Thread) -> None:
+        if thread.name.startswith("mikroscope-alert-") and len(refused) < 2:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.sent)
+    assert len(refused) == 2
 
 
 # --- over HTTP --------------------------------------------------------------------------------

@@ -21,6 +21,10 @@ Rule = Literal["error_threshold", "no_logs", "manual_test"]
 ERROR_LEVELS = frozenset(
     ("ERROR", "ERR", "SEVERE", "CRIT", "CRITICAL", "FATAL", "ALERT", "EMERG", "PANIC", "DPANIC")
 )
+_OF_DELIVERY = (
+    *("enabled", "webhook_url"),
+    *("webhook_timeout_ms", "webhook_retry_attempts", "webhook_backoff_ms"),
+)
 _MINUTE_MS = 60_000
 _JITTER_MS = 100  # evaluations are not exactly an interval apart
 
@@ -86,6 +90,20 @@ def is_cool(policy: AlertPolicy, last_sent_ms: int | None, now_ms: int) -> bool:
     if last_sent_ms is None or last_sent_ms > now_ms:
         return True
     return now_ms - last_sent_ms >= policy.cooldown_ms - _JITTER_MS
+
+
+def cooldown_begin(policy: AlertPolicy, evaluated_ms: int, delivered_ms: int) -> int:
+    """From when a notification's cooldown counts: from its delivery.
+
+    Where evaluations are no closer than the cooldown it counts from the evaluation: each of them
+    may notify then, however long a delivery takes.
+    """
+    return evaluated_ms if policy.interval_ms >= policy.cooldown_ms else delivered_ms
+
+
+def delivers_alike(policy: AlertPolicy, other: AlertPolicy) -> bool:
+    """Whether two policies notify the same webhook in the same way."""
+    return all(getattr(policy, name) == getattr(other, name) for name in _OF_DELIVERY)
 
 
 def count_errors(counts: Mapping[str, int]) -> int:
