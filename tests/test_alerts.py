@@ -5,7 +5,8 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -431,14 +432,21 @@ class World:
         self.error: Exception | None = None
         self._path = directory / "alerts.json"
 
-    def alerter(self, default: AlertPolicy) -> Alerter:
-        """An alerter in this world."""
+    def alerter(self, default: AlertPolicy, read: "Future[None] | None" = None) -> Alerter:
+        """An alerter in this world, whose index has all that is in the files when `read` is done.
+
+        None: it has it already.
+        """
+        if read is None:
+            read = Future()
+            read.set_result(None)
         return Alerter(
             default=default,
             limits=LIMITS,
             path=self._path,
             count_levels=self._count,
             last_log_ms=lambda: self.last_log_ms,
+            caught_up=read,
             clock_ms=lambda: self.now_ms,
         )
 
@@ -693,6 +701,45 @@ def test_no_thread_left(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(refused) == 2
 
 
+def test_first_evaluation_waits_for_the_index(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start the rules see what was logged meanwhile: the files are read first."""
+    read: Future[None] = Future()
+    world.error = AssertionError("evaluated before the files were read")
+    with catching() as catcher:
+        alerter = world.alerter(policy(webhook_url=catcher.url), read)
+        alerter.start("http://127.0.0.1:4310")
+        alerter.change({"errorThreshold": 4})  # does not hurry it
+        world.error = None
+        read.set_result(None)
+        wait_until(lambda: alerter.state.sent)
+        alerter.stop()
+    assert "before the files" not in caplog.text
+
+
+def test_first_evaluation_does_not_wait_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes until the files are read, alerts begin after a while."""
+    monkeypatch.setattr("mikroscope.alerter._CATCH_UP_S", 0.05)
+    with catching() as catcher:
+        alerter = world.alerter(policy(webhook_url=catcher.url), Future())
+        alerter.start("http://127.0.0.1:4310")
+        wait_until(lambda: alerter.state.sent)
+        alerter.stop()
+
+
+def test_stop_before_the_first_evaluation(world: World) -> None:
+    """An alerter that still waits for the index stops at once, and notifies nobody."""
+    alerter = world.alerter(POLICY, Future())
+    alerter.start("http://127.0.0.1:4310")
+    stopping = threading.Thread(target=alerter.stop)
+    stopping.start()
+    stopping.join(DEADLINE_S)
+    assert (stopping.is_alive(), alerter.state.runs) == (False, 0)
+
+
 # --- over HTTP --------------------------------------------------------------------------------
 
 
@@ -816,3 +863,67 @@ def test_wrong_policy_file_refuses_the_start(tmp_path: Path) -> None:
         start_server(settings_in(tmp_path, alert_config_path=path))
     path.write_text("{}")
     start_server(settings_in(tmp_path, alert_config_path=path)).close()
+
+
+def log(directory: Path, minutes_ago: int) -> None:
+    """Add a record of that age to a log file."""
+    (directory / "logs").mkdir(exist_ok=True)
+    time = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    with (directory / "logs" / "app.ndjson").open("a") as file:
+        file.write(json.dumps({"timestamp": time.isoformat()}) + "\n")
+
+
+def index_old_log(serve: Serve, connect: Connect, directory: Path) -> None:
+    """A server that has indexed a record of ten minutes ago, and was stopped."""
+    log(directory, minutes_ago=10)
+    with serve() as server:
+        client = connect(server)
+        wait_until(lambda: client.get("/api/logs").json()["entries"])
+
+
+SILENCE: dict[str, object] = {"alert_no_logs_threshold_minutes": 5, "alert_interval_ms": 1000}
+
+
+def evaluations(client: httpx.Client) -> int:
+    """How many there were."""
+    return int(client.get("/health").json()["alerting"]["runs"])
+
+
+@pytest.mark.parametrize("disable_auto_ingest", [False, True])
+def test_no_false_silence_after_a_pause(
+    serve: Serve, connect: Connect, tmp_path: Path, disable_auto_ingest: bool
+) -> None:
+    """What was logged while no server ran is no silence."""
+    index_old_log(serve, connect, tmp_path)
+    log(tmp_path, minutes_ago=0)
+    with catching() as catcher:
+        server = serve(
+            **SILENCE, alert_webhook_url=catcher.url, disable_auto_ingest=disable_auto_ingest
+        )
+        wait_until(lambda: evaluations(connect(server)) > 1)
+        server.close()
+    assert catcher.payloads == []
+
+
+def test_silence_at_the_start(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """Where nothing was logged meanwhile, the evaluation at the start tells of the silence."""
+    index_old_log(serve, connect, tmp_path)
+    with catching() as catcher:
+        settings = SILENCE | {"alert_interval_ms": 3_600_000}
+        serve(**settings, alert_webhook_url=catcher.url)
+        wait_until(lambda: catcher.payloads)
+    assert catcher.rules() == ["no_logs"]
+
+
+def test_no_false_silence_while_the_files_are_read(
+    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a server does not know yet what the files hold, silence counts from its start."""
+    index_old_log(serve, connect, tmp_path)
+    monkeypatch.setattr("mikroscope.alerter._CATCH_UP_S", 0)
+    monkeypatch.setattr("mikroscope.service.Worker.begin_scans", lambda worker: None)
+    with catching() as catcher:
+        server = serve(**SILENCE, alert_webhook_url=catcher.url)
+        wait_until(lambda: evaluations(connect(server)) > 1)
+        server.close()
+    assert catcher.payloads == []

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from mikroscope.webhook import Cancellation, DeliveryCancelledError, DeliveryErr
 logger = logging.getLogger(__name__)
 
 _STOP = "the server stops"
+_CATCH_UP_S = 10.0  # that the first evaluation waits for what the files hold at the start
 
 CountLevels = Callable[[int, int], Mapping[str, int]]
 """How many entries of each level there are between two epoch milliseconds, both inclusive."""
@@ -67,6 +69,7 @@ class Alerter:
         path: Path,
         count_levels: CountLevels,
         last_log_ms: Callable[[], int],
+        caught_up: "Future[None]",
         clock_ms: Callable[[], int],
     ) -> None:
         self.path = path
@@ -77,6 +80,7 @@ class Alerter:
         self.last_sent_ms = alerts.load_last_sent(self._state_path)
         self._count_levels = count_levels
         self._last_log_ms = last_log_ms
+        self._caught_up = caught_up
         self._service_url = ""
         self._clock_ms = clock_ms
         self._lock = threading.Lock()
@@ -88,7 +92,10 @@ class Alerter:
         self._thread = threading.Thread(target=self._loop, name="mikroscope-alerts", daemon=True)
 
     def start(self, service_url: str) -> None:
-        """Evaluate once, and then on the cadence; notifications name this URL."""
+        """Evaluate once, and then on the cadence; notifications name this URL.
+
+        The first evaluation is made when the index has caught up with the files, or after a while.
+        """
         self._service_url = service_url
         self._thread.start()
 
@@ -141,6 +148,7 @@ class Alerter:
     # --- the thread ---------------------------------------------------------------------------
 
     def _loop(self) -> None:
+        self._stop.wait_for(self._caught_up, _CATCH_UP_S)
         while not self._stopping.is_set():
             self._changed.clear()
             if self.policy.enabled:

@@ -193,7 +193,10 @@ class Service:
         def last_log_ms() -> int:
             newest = self.store.page(Query(to_ms=_now_ms(), limit=1)).entries
             found = parse_time(newest[0].timestamp) if newest else None
-            return started_ms if found is None else found
+            if found is None:
+                return started_ms
+            # Until the files are read nobody knows how long it was quiet before the start.
+            return found if self.worker.caught_up.done() else max(found, started_ms)
 
         return Alerter(
             default=_alert_policy(self.settings),
@@ -201,6 +204,7 @@ class Service:
             path=self.settings.alert_config_file,
             count_levels=count_levels,
             last_log_ms=last_log_ms,
+            caught_up=self.worker.caught_up,
             clock_ms=_now_ms,
         )
 
