@@ -76,7 +76,8 @@ def deliver(
             raise
         except DeliveryError as error:
             if attempt == attempts:
-                raise DeliveryError(f"{error} ({attempts} attempts)") from error
+                tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+                raise DeliveryError(f"{error} ({tries})") from error
             logger.info("webhook attempt %d of %d failed: %s", attempt, attempts, error)
             cancellation.pause(backoff_s * 2 ** (attempt - 1))
 
@@ -88,7 +89,7 @@ def _post(url: str, body: bytes, timeout_s: float, cancellation: Cancellation) -
     if not attempt.status.done():
         attempt.abandon()
         cancellation.check()
-        raise DeliveryError(f"no answer within {timeout_s:g} s")
+        raise DeliveryError(f"gave no answer within {timeout_s:g} s")
     status = attempt.status.result()
     if status in _RETRIED or status >= 500:
         raise DeliveryError(f"answered with status {status}")
@@ -148,7 +149,7 @@ class _Attempt:
             ):
                 return answer.status_code
         except httpx.TimeoutException:
-            raise DeliveryError(f"no answer within {self._timeout_s:g} s") from None
+            raise DeliveryError(f"gave no answer within {self._timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise DeliveryError(f"cannot be reached: {error}") from None
 
