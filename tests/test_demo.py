@@ -112,6 +112,17 @@ def test_a_server_that_has_ended(demo: Demo) -> None:
     demo.tell("up")
 
 
+def test_up_after_the_server_has_ended(demo: Demo) -> None:
+    """It starts anew, and leaves nothing of the old demo running."""
+    demo.tell("up")
+    old = demo.state()
+    os.kill(old["server"]["pid"], signal.SIGKILL)
+    wait_until(lambda: not is_alive(old["server"]["pid"]))
+    demo.tell("up")
+    assert not is_alive(old["catcher"]["pid"])
+    demo.tell("status")
+
+
 def test_another_process_of_the_same_number(demo: Demo) -> None:
     """It is not ended."""
     demo.tell("up")

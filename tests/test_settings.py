@@ -621,6 +621,24 @@ def test_no_web_url(url: str) -> None:
     assert not is_web_url(url)
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["a..b", ".a", "a..", ".", "xn--", "a" * 64, "b\u00fc..x", "my_\u00fc.de", "xn--ls8h.la"],
+)
+def test_no_host(host: str) -> None:
+    """A host with an empty, overlong or wrongly encoded part is no host."""
+    assert not is_web_url(f"http://{host}/")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a.b.", "my_host", "B\u00dcCHER.de", "xn--bcher-kva.de", "\ua997\ua9ae.de", "\u65e5\u3002jp"],
+)
+def test_host(host: str) -> None:
+    """A host may end in a dot, have an underscore, and be of any alphabet."""
+    assert is_web_url(f"http://{host}/")
+
+
 def test_wrong_webhook_url() -> None:
     """A wrong webhook URL is refused without showing it, for it may hold a key."""
     message = refusal(env={"MIKROSCOPE_ALERT_WEBHOOK_URL": f"ftp://{SECRET}"})

@@ -13,6 +13,9 @@ from typing import Any
 
 DROP = -1  # in place of a status: close the connection without an answer
 HANG = -2  # or do not answer before the catcher is closed
+HOLD = 0  # or do not answer, with 200, before `held` is set
+DRIP = -3  # or send the head of an answer byte by byte, and never its end
+DRIP_BODY = -4  # or its body
 
 
 class Catcher(ThreadingHTTPServer):
@@ -24,8 +27,11 @@ class Catcher(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.statuses = list(statuses)
         self.payloads: list[dict[str, Any]] = []
+        self.refused_rules: set[str] = set()  # answered with 404
         self.requests = 0
         self.closing = threading.Event()
+        self.held = threading.Event()
+        self.left = threading.Event()  # somebody did not wait for the end of a dripping answer
         self.scheme = "http"
 
     @property
@@ -48,17 +54,33 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.requests += 1
         status = self.server.statuses.pop(0) if self.server.statuses else 200
+        if status == HOLD:
+            self.server.held.wait()
+            status = 200
         if status == HANG:
             self.server.closing.wait()
+        if status in (DRIP, DRIP_BODY):
+            self._drip(b"\r\n" if status == DRIP_BODY else b"")
         if status < 0:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
+        if json.loads(body).get("rule") in self.server.refused_rules:
+            status = 404
         if status == 200:
             self.server.payloads.append(json.loads(body))
         self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def _drip(self, head_end: bytes) -> None:
+        """Send a byte now and then, until the other side has gone or the catcher is closed."""
+        self.connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n" + head_end)
+        try:
+            while not self.server.closing.wait(0.02):
+                self.connection.sendall(b"x")
+        except OSError:
+            self.server.left.set()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -88,6 +110,7 @@ def catching(*statuses: int, certificate: tuple[Path, Path] | None = None) -> It
         yield catcher
     finally:
         catcher.closing.set()
+        catcher.held.set()
         catcher.shutdown()
         thread.join()
         catcher.server_close()

@@ -70,10 +70,12 @@ class AlertDemo:
 
     def up(self, mode: Mode) -> State:
         """Start both, and return when both answer."""
-        if self._state_file.exists() and self._load().server.is_alive():
-            raise MikroScopeError(
-                "the demo runs already: end it with 'mikroscope demo alerts down'"
-            )
+        if self._state_file.exists():
+            if self._load().server.is_alive():
+                raise MikroScopeError(
+                    "the demo runs already: end it with 'mikroscope demo alerts down'"
+                )
+            self.down()  # its server has died, but perhaps not its catcher
         self._directory.mkdir(parents=True, exist_ok=True)
         self._webhooks.unlink(missing_ok=True)
         self._log.unlink(missing_ok=True)

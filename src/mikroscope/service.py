@@ -88,9 +88,10 @@ class Service:
         self.worker.stop()
         self.store.close()
 
-    def give_up_rebuild(self) -> None:
-        """End a rebuild that is going on, so that nobody waits for it."""
+    def give_up_waits(self) -> None:
+        """End what requests may wait for long: a rebuild, and the test of a webhook."""
         self.rebuilder.stop()
+        self.alerter.stop()
 
     def require_room(self) -> None:
         """Raise StorageFullError while the disk of index or logs has less than its reserve.
@@ -192,7 +193,10 @@ class Service:
         def last_log_ms() -> int:
             newest = self.store.page(Query(to_ms=_now_ms(), limit=1)).entries
             found = parse_time(newest[0].timestamp) if newest else None
-            return started_ms if found is None else found
+            if found is None:
+                return started_ms
+            # Until the files are read nobody knows how long it was quiet before the start.
+            return found if self.worker.caught_up.done() else max(found, started_ms)
 
         return Alerter(
             default=_alert_policy(self.settings),
@@ -200,6 +204,7 @@ class Service:
             path=self.settings.alert_config_file,
             count_levels=count_levels,
             last_log_ms=last_log_ms,
+            caught_up=self.worker.caught_up,
             clock_ms=_now_ms,
         )
 

@@ -116,13 +116,30 @@ def _url(raw: object, option: Option) -> str:
 
 
 def is_web_url(url: str) -> bool:
-    """Whether this is an http or https URL with a host and, if any, a possible port."""
+    """Whether this is an http or https URL with a possible host and, if any, a possible port."""
     if not url.isprintable() or " " in url:
         return False
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_host = _is_host(parts.hostname or "")
+        return parts.scheme in ("http", "https") and is_host and parts.port != 0
     except ValueError:  # a port or an IPv6 address that cannot be
+        return False
+
+
+def _is_host(name: str) -> bool:
+    """Whether this can be looked up: no part of it is empty, too long, or wrongly encoded.
+
+    As for httpx, names of other alphabets are those of IDNA 2008; the standard library's own codec
+    knows only those of 2003.
+    """
+    try:
+        if not name.isascii() or "xn--" in name:
+            import idna  # httpx brings it; its tables are large and hardly ever needed
+
+            name = idna.encode(idna.decode(name)).decode()
+        return bool(name.encode("idna"))
+    except UnicodeError:
         return False
 
 

@@ -79,6 +79,8 @@ class Worker:
         """Why the last records that came could not be written or indexed; None if they could."""
         self.lost_records = 0
         """How many of the queue could not be written before the end."""
+        self.caught_up: Future[None] = Future()
+        """Done when all is indexed that the files held at the start."""
         self._thread = threading.Thread(target=self._loop, name="mikroscope-worker", daemon=True)
 
     def start(self, scan: bool = True) -> None:
@@ -291,6 +293,8 @@ class Worker:
         state.last_error = None
         state.last_mode = "incremental"
         state.last_run = self.tally.since(before)
+        if not self.caught_up.done():
+            self.caught_up.set_result(None)
 
     def _failed(self, error: Exception) -> None:
         if self.run.last_error != str(error):

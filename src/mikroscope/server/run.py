@@ -56,7 +56,7 @@ class RunningServer:
         if not self._closed.acquire(blocking=False):
             return
         self._uvicorn.should_exit = True
-        self._service.give_up_rebuild()
+        self._service.give_up_waits()
         self._thread.join()
         self._service.close()
 
