@@ -254,6 +254,31 @@ def test_a_file_that_is_not_read_to_its_end_stays(keeper: Keeper) -> None:
     assert file.exists()
 
 
+@pytest.mark.parametrize("before", [[record(1, 40)], []], ids=["a line", "nothing"])
+def test_audit_behind_the_last_line_end(keeper: Keeper, before: list[dict[str, Any]]) -> None:
+    """An audit record on a line that never got its end keeps its file as any other does."""
+    file = write(keeper.logs / "app.ndjson", before)
+    with file.open("a") as opened:
+        opened.write(json.dumps(record(2, 40, audit=True)))
+    age(file, 40)
+    keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert file.exists()
+    age(file, 400)
+    found = keeper.run(audit_backup_directory=keeper.backup)
+    assert (file.exists(), found["auditFilesDeletedLastRun"]) == (False, 1)
+    assert b'"audit":' in (keeper.backup / "app.ndjson").read_bytes().replace(b" ", b"")
+
+
+def test_half_a_line_at_the_end(keeper: Keeper) -> None:
+    """A file that ends in what is no record leaves as others do."""
+    file = write(keeper.logs / "app.ndjson", [record(1, 40)])
+    with file.open("a") as opened:
+        opened.write('{"audit":true,"n"')
+    age(file, 40)
+    keeper.run_twice()
+    assert not file.exists()
+
+
 def test_zero_days_keep_files_for_good(keeper: Keeper) -> None:
     """0 switches a rule off."""
     file = write(keeper.logs / "audit" / "app.ndjson", [record(1, 1)], days=4000)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from mikroscope import start_server
 from mikroscope.errors import DamagedIndexError, StoreError
 from mikroscope.query import Query
+from mikroscope.stores.base import Cutoffs
 from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
 from tests.conftest import Connect, Serve, settings_in, wait_until
 from tests.support import all_entries
@@ -59,6 +61,22 @@ def stored(directory: Path) -> list[tuple[str, int]]:
     """Source file and line of every entry."""
     with closing(SqliteStore(database(directory), write=False)) as store:
         return sorted((one.source_file, one.line_number) for one in all_entries(store))
+
+
+def timestamps(directory: Path) -> list[str]:
+    """The time of every entry, in the order of lines."""
+    with closing(SqliteStore(database(directory), write=False)) as store:
+        return [
+            one.timestamp for one in sorted(all_entries(store), key=lambda one: one.line_number)
+        ]
+
+
+def prune(path: Path, before_ms: int) -> None:
+    """Delete the entries that are older."""
+    with closing(SqliteStore(path)) as store:
+        position: int | None = 0
+        while position is not None:
+            _, position = store.prune(Cutoffs(before_ms, before_ms), position, 1000)
 
 
 def runs(client: httpx.Client) -> int:
@@ -255,6 +273,49 @@ def test_rebuild_where_nothing_is(tmp_path: Path) -> None:
     """It makes an index."""
     write_records(tmp_path, 10)
     assert run_index(tmp_path, "--rebuild")["recordsInserted"] == 10
+    assert len(stored(tmp_path)) == 10
+
+
+def test_pruned_lines_of_a_file_that_was_renamed(tmp_path: Path) -> None:
+    """They stay away, also where the file got its new name while nobody looked."""
+    file = write_records(tmp_path, 10)
+    run_index(tmp_path)
+    prune(database(tmp_path), 1_700_000_005_000)
+    file.rename(file.with_name("renamed.ndjson"))
+    report = run_index(tmp_path, "--rebuild")
+    assert (report["recordsInserted"], report["recordsSkipped"]) == (5, 5)
+    assert stored(tmp_path) == [("renamed.ndjson", n) for n in range(6, 11)]
+
+
+def test_records_without_a_time(tmp_path: Path) -> None:
+    """They keep the time at which they were indexed first, and stay away once they were pruned."""
+    file = tmp_path / "logs" / "app.ndjson"
+    file.parent.mkdir()
+    file.write_text("".join(f'{{"n":{n}}}\n' for n in range(5)))
+    run_index(tmp_path)
+    before = timestamps(tmp_path)
+    time.sleep(0.01)
+    with file.open("a") as opened:
+        opened.write('{"n":5}\n')
+    run_index(tmp_path)
+    run_index(tmp_path, "--rebuild")
+    assert timestamps(tmp_path)[:5] == before
+    prune(database(tmp_path), int(time.time() * 1000) + 1000)
+    report = run_index(tmp_path, "--rebuild")
+    assert (report["recordsInserted"], report["recordsSkipped"]) == (0, 6)
+
+
+def test_an_index_behind_a_link(tmp_path: Path) -> None:
+    """The file is replaced, and the link stays."""
+    write_records(tmp_path, 10)
+    real = tmp_path / "elsewhere" / "real.db"
+    real.parent.mkdir()
+    database(tmp_path).parent.mkdir()
+    database(tmp_path).symlink_to(real)
+    run_index(tmp_path)
+    inode = real.stat().st_ino
+    run_index(tmp_path, "--rebuild")
+    assert (database(tmp_path).is_symlink(), real.stat().st_ino == inode) == (True, False)
     assert len(stored(tmp_path)) == 10
 
 

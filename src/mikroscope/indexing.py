@@ -1,9 +1,9 @@
 """One pass over the log files in the foreground, with a progress bar where somebody watches."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
-from mikroscope.errors import MikroScopeError
+from mikroscope.errors import MikroScopeError, StoreError
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.logfiles import LogTree
 from mikroscope.rebuild import Builder
@@ -28,12 +28,21 @@ def index_once(settings: Settings, show_progress: bool) -> Tally:
 def index_anew(settings: Settings, show_progress: bool) -> Tally:
     """Make the index anew, also beside a running server. Raises MikroScopeError."""
     tree = _tree(settings)
+    _name_sources(settings, tree)
     with (
         begin_rebuild(settings.db_path) as rebuild,
         closing(Builder(rebuild, tree, final=True)) as builder,
     ):
         _watch(builder.fill(), builder.indexer, show_progress)
         return builder.swap().tally
+
+
+def _name_sources(settings: Settings, tree: LogTree) -> None:
+    """Tell the old index, if there is one, where its files are now: it knows what was pruned."""
+    if not settings.db_path.exists():
+        return
+    with suppress(StoreError), closing(SqliteStore(settings.db_path)) as store:
+        Indexer(store, tree).scan()
 
 
 def _tree(settings: Settings) -> LogTree:

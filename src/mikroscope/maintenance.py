@@ -148,7 +148,7 @@ class Maintainer:
         if cutoffs.normal_ms is None and cutoffs.audit_ms is None:
             return problems
         sources: list[Source] = self._ask(self._store.sources)
-        for expired in expired_files(self._tree.walk().files, sources, cutoffs):
+        for expired in expired_files(self._tree, self._tree.walk().files, sources, cutoffs):
             if self._stopping.is_set():
                 break
             try:

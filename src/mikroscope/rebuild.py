@@ -1,5 +1,6 @@
 """Builds the index anew from the log files, beside the old one, and puts it in its place."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -10,11 +11,13 @@ from typing import NamedTuple
 import msgspec
 
 from mikroscope.answers import IndexReport
-from mikroscope.errors import StoreError
+from mikroscope.errors import DamagedIndexError, StoreError
 from mikroscope.indexer import Indexer, Tally
 from mikroscope.ingest import receipt_time
 from mikroscope.logfiles import LogTree
 from mikroscope.stores.base import Deleted, Rebuild, Store
+
+logger = logging.getLogger(__name__)
 
 _FEW_RECORDS = 2_000  # what may be left to be read while nobody can write to the old index
 _MAX_ROUNDS = 20
@@ -71,8 +74,9 @@ class Builder:
 class Rebuilder:
     """Rebuilds a server's index, once at a time, while everything else goes on.
 
-    `in_turn` has a step called by the thread that writes, until it returns False; `done` is told
-    there of what went into the index. It holds `alone` meanwhile, and waits for it at first.
+    `in_turn` has a step called by the thread that writes, until it returns False; there `scan`
+    tells the old index where its files are now, and `done` is told what went into the new one. It
+    holds `alone` meanwhile, and waits for it at first.
     """
 
     def __init__(
@@ -81,12 +85,14 @@ class Rebuilder:
         make_tree: Callable[[], LogTree],
         *,
         in_turn: Callable[[Callable[[], bool]], "Future[None]"],
+        scan: Callable[[], None],
         done: Callable[[Tally], None],
         alone: threading.Lock,
     ) -> None:
         self._store = store
         self._make_tree = make_tree
         self._in_turn = in_turn
+        self._scan = scan
         self._done = done
         self._alone = alone
         self._lock = threading.Lock()
@@ -128,6 +134,7 @@ class Rebuilder:
             self._alone.release()
 
     def _rebuild_alone(self) -> Rebuilt:
+        self._in_turn(self._scan_once).result()
         rebuild = self._store.rebuild()
         try:
             with closing(Builder(rebuild, self._make_tree())) as builder:
@@ -136,6 +143,14 @@ class Rebuilder:
                 return self._swap(builder)
         finally:
             rebuild.close()
+
+    def _scan_once(self) -> bool:
+        self._check()
+        try:
+            self._scan()
+        except DamagedIndexError:  # which the new one is to replace
+            logger.warning("the old index cannot tell where its files are now")
+        return False
 
     def _swap(self, builder: Builder) -> Rebuilt:
         found: list[Rebuilt] = []

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from mikroscope.errors import MikroScopeError
 from mikroscope.logfiles import FileStat, LogTree
+from mikroscope.records import NotARecordError, audit_of, parse_line
 from mikroscope.rotation import is_unchanged
 from mikroscope.stores.base import Cutoffs, Source
 
+_TAIL_BYTES = 1 << 20
 _PART = ".mikroscope-part"  # of a copy that is not complete
 
 
@@ -25,11 +27,11 @@ class Expired(NamedTuple):
 
 
 def expired_files(
-    files: Mapping[str, FileStat], sources: Iterable[Source], cutoffs: Cutoffs
+    tree: LogTree, files: Mapping[str, FileStat], sources: Iterable[Source], cutoffs: Cutoffs
 ) -> list[Expired]:
     """The files that were changed last before the cutoff of their kind.
 
-    A file that is not indexed to its end is none of them: nobody knows yet what it holds.
+    A file that is not indexed to its last line end is none of them: nobody knows yet what it holds.
     """
     indexed = {source.path: source for source in sources if not source.gone}
     expired = []
@@ -38,10 +40,26 @@ def expired_files(
         if source is None or not is_unchanged(source.checkpoint, stat):
             continue
         is_audit = source.holds_audit or "audit" in path.lower()
-        cutoff_ms = cutoffs.audit_ms if is_audit else cutoffs.normal_ms
-        if cutoff_ms is not None and stat.mtime_ns < cutoff_ms * 1_000_000:
+        if not is_audit and _is_older(stat, cutoffs.normal_ms):
+            is_audit = _ends_in_audit(tree, source)
+        if _is_older(stat, cutoffs.audit_ms if is_audit else cutoffs.normal_ms):
             expired.append(Expired(path, stat, is_audit))
     return expired
+
+
+def _is_older(stat: FileStat, cutoff_ms: int | None) -> bool:
+    return cutoff_ms is not None and stat.mtime_ns < cutoff_ms * 1_000_000
+
+
+def _ends_in_audit(tree: LogTree, source: Source) -> bool:
+    """Whether what stands behind the last line end is an audit record: it is in no index."""
+    read_to = source.checkpoint
+    with contextlib.suppress(OSError), tree.open(source.path, read_to.offset, read_to.line) as file:
+        for line in file.read(_TAIL_BYTES, final=True).lines:
+            with contextlib.suppress(NotARecordError):
+                if audit_of(parse_line(line)[0], path_is_audit=False):
+                    return True
+    return False
 
 
 def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:

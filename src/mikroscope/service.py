@@ -65,6 +65,7 @@ class Service:
             self.store,
             lambda: open_tree(settings),
             in_turn=self.worker.in_turn,
+            scan=self.worker.scan,
             done=self.worker.count_rebuild,
             alone=upkeep,
         )

@@ -142,6 +142,10 @@ class Worker:
             self._wake.notify()
             return self._chores.add(step)
 
+    def scan(self) -> None:
+        """Look at the tree, so that the sources are named as the files are; a step of `in_turn`."""
+        self._indexer.scan()
+
     def count_rebuild(self, tally: Tally) -> None:
         """A rebuild of the index has come to its end; belongs to a step of `in_turn`."""
         self._indexer.tally.add(tally)

@@ -172,6 +172,15 @@ def test_alone(path: Path) -> None:
         SqliteStore(path, alone=True)
 
 
+def test_alone_behind_a_link(path: Path) -> None:
+    """A link to a file that somebody has alone is refused, too."""
+    link = path.with_name("link.db")
+    with closing(SqliteStore(path, alone=True)):
+        link.symlink_to(path)
+        with pytest.raises(StoreError, match="uses"):
+            SqliteStore(link, alone=True)
+
+
 def test_alone_ends_with_close(path: Path) -> None:
     """A closed store lets go of its file."""
     SqliteStore(path, alone=True).close()
