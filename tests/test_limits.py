@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,13 @@ import pytest
 from mikroscope.server.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
 from mikroscope.server.run import RunningServer
 from tests.conftest import DEADLINE_S, Connect, Serve, settings_in, wait_until
+from tests.webhooks import HANG, Catcher, catching
 
 SHORT = TimeLimits(head=0.3, body_gap=0.3, body=1.0, idle=1, reading=0.3)
 PRODUCER = {"authorization": "Bearer t"}
+TEST_WEBHOOK = "/api/alerts/test-webhook"
+WEBHOOK_TESTS = 4  # at a time
+PATIENT_WEBHOOKS = {"alert_webhook_timeout_ms": 60_000, "alert_webhook_retry_attempts": 1}
 POST = b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t\r\n"
 
 
@@ -217,3 +221,44 @@ def test_concurrent_requests(serve: Serve, connect: Connect) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
         connection.close()
     assert client.get("/api/logs").status_code == 200
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Catcher]:
+    """A webhook that takes requests and never answers."""
+    with catching(*[HANG] * 100) as catcher:
+        yield catcher
+
+
+@contextmanager
+def webhooks_on_test(server: RunningServer, webhook: Catcher, count: int) -> Iterator[None]:
+    """Tests of a webhook are asked for, and waited for until the end."""
+    body = json.dumps({"webhookUrl": webhook.url}).encode()
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    with ExitStack() as connections:
+        for _ in range(count):
+            connection = connections.enter_context(closing(connected(server)))
+            connection.sendall(head % (TEST_WEBHOOK.encode(), len(body)) + body)
+        yield
+
+
+def test_slow_webhooks_hold_no_query_up(
+    serve: Serve, connect: Connect, black_hole: Catcher
+) -> None:
+    """However many webhooks are being tested, queries are answered."""
+    server = serve(**PATIENT_WEBHOOKS)
+    with webhooks_on_test(server, black_hole, 60):
+        wait_until(lambda: black_hole.requests >= WEBHOOK_TESTS)
+        assert connect(server).get("/api/logs").status_code == 200
+
+
+def test_webhooks_that_are_tested_at_a_time(
+    serve: Serve, connect: Connect, black_hole: Catcher
+) -> None:
+    """A few; one more gets 503 at once."""
+    server = serve(**PATIENT_WEBHOOKS)
+    with webhooks_on_test(server, black_hole, WEBHOOK_TESTS):
+        wait_until(lambda: black_hole.requests == WEBHOOK_TESTS)
+        refused = connect(server).post(TEST_WEBHOOK, json={"webhookUrl": black_hole.url})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "webhooks are being tested" in refused.json()["error"]

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import NamedTuple
 
 import msgspec
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +29,7 @@ from mikroscope.answers import (
 from mikroscope.errors import AlertPolicyError, IngestError
 from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
 from mikroscope.query import parse_grouping, parse_query
-from mikroscope.rebuild import index_report
+from mikroscope.rebuild import Rebuilt, index_report
 from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
@@ -39,12 +40,13 @@ from mikroscope.server.metrics import Metrics
 from mikroscope.server.openapi import as_json, as_yaml
 from mikroscope.server.operations import methods_of
 from mikroscope.server.requests import PRODUCER, Requests
-from mikroscope.server.responses import CONTENT_TYPE, ERROR_HANDLERS, answer
+from mikroscope.server.responses import CONTENT_TYPE, ERROR_HANDLERS, RETRY, answer
 from mikroscope.service import Service, now_utc
 from mikroscope.timestamps import format_time
 
 _MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
+_WEBHOOK_TESTS = 4  # at a time
 _YAML_TYPE = "application/yaml; charset=utf-8"
 
 
@@ -81,6 +83,11 @@ class _Routes:
         self._auth = Auth(service.settings)
         self._queued = service.settings.ingest_async_queue
         self._max_body = service.settings.ingest_max_body_bytes
+        # What may take long has threads of its own, so that nothing else waits for one.
+        self._query_threads = CapacityLimiter(40)
+        self._webhook_threads = CapacityLimiter(_WEBHOOK_TESTS)
+        self._rebuild_thread = CapacityLimiter(1)
+        self._rebuilding: asyncio.Task[Rebuilt] | None = None
 
     def routes(self) -> list[Route]:
         """One route a path; its methods are those that the table of operations documents."""
@@ -114,25 +121,34 @@ class _Routes:
     async def logs(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
-        return await to_thread.run_sync(lambda: answer(self._store.page(query)))
+        return await self._ask(lambda: answer(self._store.page(query)))
 
     async def aggregate(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
         grouping = parse_grouping(request.query_params)
-        return await to_thread.run_sync(lambda: answer(self._store.aggregate(query, grouping)))
+        return await self._ask(lambda: answer(self._store.aggregate(query, grouping)))
+
+    async def _ask(self, make_answer: Callable[[], Response]) -> Response:
+        return await to_thread.run_sync(make_answer, limiter=self._query_threads)
 
     async def reindex(self, request: Request) -> Response:
         self._auth.require_api(request)
         started = now_utc()
-        # A client that goes away does not stop it.
-        rebuilt = await asyncio.shield(to_thread.run_sync(self._service.rebuilder.run))
+        rebuilt = await self._rebuild()
         reset = Reset(
             entries_deleted=rebuilt.replaced.entries,
             fields_deleted=rebuilt.replaced.field_values,
         )
         report = index_report(rebuilt.tally, started, now_utc())
         return answer(Reindexed(report=report, reset=reset))
+
+    async def _rebuild(self) -> Rebuilt:
+        """One rebuild in one thread, however many wait for it; who goes away does not stop it."""
+        if self._rebuilding is None or self._rebuilding.done():
+            run = to_thread.run_sync(self._service.rebuilder.run, limiter=self._rebuild_thread)
+            self._rebuilding = asyncio.create_task(run)
+        return await asyncio.shield(self._rebuilding)
 
     async def alert_config(self, request: Request) -> Response:
         self._auth.require_api(request)
@@ -146,7 +162,12 @@ class _Routes:
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
         url = url_to_test(await _read_json(request))
-        sent_ms, target = await to_thread.run_sync(self._alerter.send_test, url)
+        if self._webhook_threads.available_tokens == 0:
+            text = f"{_WEBHOOK_TESTS} webhooks are being tested, which is the limit: try again"
+            raise HTTPException(503, text, RETRY)
+        sent_ms, target = await to_thread.run_sync(
+            self._alerter.send_test, url, limiter=self._webhook_threads
+        )
         return answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
 
     async def openapi_json(self, request: Request) -> Response:
