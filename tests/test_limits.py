@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
+from mikroscope import start_server
+from mikroscope.server.operations import OPERATIONS, Operation
 from mikroscope.server.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
 from mikroscope.server.run import RunningServer
 from tests.conftest import DEADLINE_S, Connect, Serve, settings_in, wait_until
@@ -204,30 +207,21 @@ def test_listed_origin(tmp_path: Path) -> None:
 # --- how many -----------------------------------------------------------------------------------
 
 
-def test_concurrent_requests(serve: Serve, connect: Connect) -> None:
-    """Above the limit there is 503 at once; /health is always answered."""
-    server = serve(max_concurrent_requests=2, ingest_producers="t=p")
-    client = connect(server)
-    waiting = [connected(server) for _ in range(2)]
-    for connection in waiting:
-        connection.sendall(POST + b"content-length: 4\r\n\r\n[")
-    wait_until(lambda: client.get("/api/logs").status_code == 503)
-    refused = client.get("/api/logs")
-    assert refused.headers["retry-after"] == "1"
-    assert "limit" in refused.json()["error"]
-    assert client.get("/health").status_code == 200
-    for connection in waiting:
-        connection.sendall(b"{}]")
-        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
-        connection.close()
-    assert client.get("/api/logs").status_code == 200
-
-
 @pytest.fixture
 def black_hole() -> Iterator[Catcher]:
     """A webhook that takes requests and never answers."""
     with catching(*[HANG] * 100) as catcher:
         yield catcher
+
+
+@contextmanager
+def unfinished(server: RunningServer, *parts: bytes) -> Iterator[list[socket.socket]]:
+    """Bodies for ingest that lack their last byte."""
+    with ExitStack() as opened:
+        connections = [opened.enter_context(closing(connected(server))) for _ in parts]
+        for connection, part in zip(connections, parts, strict=True):
+            connection.sendall(POST + b"content-length: %d\r\n\r\n" % (len(part) + 1) + part)
+        yield connections
 
 
 @contextmanager
@@ -240,6 +234,70 @@ def webhooks_on_test(server: RunningServer, webhook: Catcher, count: int) -> Ite
             connection = connections.enter_context(closing(connected(server)))
             connection.sendall(head % (TEST_WEBHOOK.encode(), len(body)) + body)
         yield
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a server that is at its limit."""
+    options = PATIENT_WEBHOOKS | {"max_concurrent_requests": 1, "ingest_producers": "t=p"}
+    with (
+        start_server(settings_in(tmp_path_factory.mktemp("full"), **options)) as server,
+        catching(*[HANG] * 100) as catcher,
+        webhooks_on_test(server, catcher, 1),
+        httpx.Client(base_url=server.url, timeout=DEADLINE_S, trust_env=False) as client,
+    ):
+        wait_until(lambda: catcher.requests == 1)
+        yield client
+
+
+def test_concurrent_requests(serve: Serve, connect: Connect, black_hole: Catcher) -> None:
+    """Above the limit there is 503 at once; /health and /metrics are always answered."""
+    server = serve(**PATIENT_WEBHOOKS, max_concurrent_requests=2)
+    client = connect(server)
+    with webhooks_on_test(server, black_hole, 2):
+        wait_until(lambda: black_hole.requests == 2)
+        refused = client.get("/api/logs")
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert "limit" in refused.json()["error"]
+        assert client.get("/health").status_code == 200
+        assert client.get("/metrics").status_code == 200
+        black_hole.closing.set()
+        wait_until(lambda: client.get("/api/logs").status_code == 200)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_limit_is_documented(operation: Operation, full: httpx.Client) -> None:
+    """Every operation that the limit is for has the 503 in its document."""
+    answer = full.request(operation.method, operation.path)
+    assert (answer.status_code == 503) == (503 in operation.answers)
+
+
+def test_unfinished_bodies(serve: Serve, connect: Connect) -> None:
+    """Who waits for a client's body takes nobody's place."""
+    server = serve(max_concurrent_requests=2, ingest_producers="t=p")
+    with unfinished(server, *[b"["] * 8):
+        client = connect(server)
+        for _ in range(20):  # whenever the bodies' heads are read
+            assert client.get("/api/logs").status_code == 200
+
+
+def test_body_that_ends_above_the_limit(
+    serve: Serve, connect: Connect, black_hole: Catcher
+) -> None:
+    """It gets 503, and nothing is kept."""
+    server = serve(**PATIENT_WEBHOOKS, max_concurrent_requests=2, ingest_producers="t=p")
+    client = connect(server)
+    with (
+        unfinished(server, b"[{}") as (connection,),
+        webhooks_on_test(server, black_hole, 2),
+    ):
+        wait_until(lambda: black_hole.requests == 2)
+        connection.sendall(b"]")
+        assert connection.recv(100).startswith(b"HTTP/1.1 503 ")
+        black_hole.closing.set()
+        wait_until(lambda: client.get("/api/logs").status_code == 200)
+    assert client.get("/api/logs").json()["entries"] == []
 
 
 def test_slow_webhooks_hold_no_query_up(

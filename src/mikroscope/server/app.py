@@ -34,7 +34,7 @@ from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
 from mikroscope.server.docs_page import page, script
-from mikroscope.server.limits import ConcurrencyLimit
+from mikroscope.server.limits import Slots
 from mikroscope.server.metrics import CONTENT_TYPE as METRICS_TYPE
 from mikroscope.server.metrics import Metrics
 from mikroscope.server.openapi import as_json, as_yaml
@@ -68,8 +68,7 @@ def make_app(service: Service) -> App:
     )
     app.router.redirect_slashes = False  # /api/logs/ is no route: it gets its 404
     settings = service.settings
-    limited = ConcurrencyLimit(app, settings.max_concurrent_requests)
-    cors = Cors(limited, settings.cors_allow_origin, paths)
+    cors = Cors(app, settings.cors_allow_origin, paths)
     return App(Requests(cors, paths, settings.log_requests, metrics.observe), cors)
 
 
@@ -83,6 +82,7 @@ class _Routes:
         self._auth = Auth(service.settings)
         self._queued = service.settings.ingest_async_queue
         self._max_body = service.settings.ingest_max_body_bytes
+        self._slots = Slots(service.settings.max_concurrent_requests)
         # What may take long has threads of its own, so that nothing else waits for one.
         self._query_threads = CapacityLimiter(40)
         self._webhook_threads = CapacityLimiter(_WEBHOOK_TESTS)
@@ -91,9 +91,8 @@ class _Routes:
 
     def routes(self) -> list[Route]:
         """One route a path; its methods are those that the table of operations documents."""
-        endpoints = {
-            "/health": self.health,
-            "/metrics": self.metrics,
+        always_answered = {"/health": self.health, "/metrics": self.metrics}
+        limited = {
             "/api/ingest": self.ingest,
             "/api/logs": self.logs,
             "/api/logs/aggregate": self.aggregate,
@@ -104,6 +103,9 @@ class _Routes:
             "/openapi.yaml": self.openapi_yaml,
             "/docs": self.docs,
             "/docs/scalar.js": self.docs_script,
+        }
+        endpoints = always_answered | {
+            path: self._slots.limited(endpoint) for path, endpoint in limited.items()
         }
         return [
             Route(path, endpoint, methods=methods_of(path)) for path, endpoint in endpoints.items()
@@ -154,14 +156,14 @@ class _Routes:
         self._auth.require_api(request)
         policy = self._alerter.policy
         if request.method == "PUT":
-            change = await _read_json(request)
+            change = await self._read_json(request)
             policy = await to_thread.run_sync(self._alerter.change, change)
         shown = ShownPolicy(**msgspec.structs.asdict(policy))
         return answer(AlertConfig(config_path=str(self._alerter.path), policy=shown))
 
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
-        url = url_to_test(await _read_json(request))
+        url = url_to_test(await self._read_json(request))
         if self._webhook_threads.available_tokens == 0:
             text = f"{_WEBHOOK_TESTS} webhooks are being tested, which is the limit: try again"
             raise HTTPException(503, text, RETRY)
@@ -169,6 +171,14 @@ class _Routes:
             self._alerter.send_test, url, limiter=self._webhook_threads
         )
         return answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
+
+    async def _read_json(self, request: Request) -> object:
+        """A small body; an empty one counts as {}."""
+        body = await self._slots.outside(_read_body(request, _MAX_JSON_BYTES))
+        try:
+            return parse_json(body)[0] if body.strip() else {}
+        except NotARecordError as error:
+            raise AlertPolicyError(f"the body is no valid JSON: {error}") from None
 
     async def openapi_json(self, request: Request) -> Response:
         return _document(await to_thread.run_sync(as_json), CONTENT_TYPE)
@@ -190,7 +200,7 @@ class _Routes:
         producer = self._auth.require_producer(request)
         request.scope[PRODUCER] = producer
         self._service.require_room()
-        body = await _read_body(request, self._max_body)
+        body = await self._slots.outside(_read_body(request, self._max_body))
         received_at = receipt_time(now_utc())
         lines = await self._make_lines(request, body, producer, received_at)
         queued = self._queued and lines.accepted > 0
@@ -244,15 +254,6 @@ async def _read_body(request: Request, limit: int) -> bytes:
     except asyncio.CancelledError:  # what a stop does when its patience is over
         raise IngestError("the server is stopping, and the body has not ended", 503) from None
     return b"".join(parts)
-
-
-async def _read_json(request: Request) -> object:
-    """A small body; an empty one counts as {}."""
-    body = await _read_body(request, _MAX_JSON_BYTES)
-    try:
-        return parse_json(body)[0] if body.strip() else {}
-    except NotARecordError as error:
-        raise AlertPolicyError(f"the body is no valid JSON: {error}") from None
 
 
 def _document(content: bytes, content_type: str) -> Response:
