@@ -282,6 +282,16 @@ def test_unfinished_bodies(serve: Serve, connect: Connect) -> None:
             assert client.get("/api/logs").status_code == 200
 
 
+def test_bytes_of_unfinished_bodies(serve: Serve) -> None:
+    """If they are too many, the oldest body is given up with 503."""
+    server = serve(ingest_producers="t=p")
+    part = b"[" + b" " * 1_000_000
+    with unfinished(server, *[part] * 70) as connections:
+        assert_refused(all_of(connections[0]), 503)
+        connections[-1].sendall(b"]")
+        assert connections[-1].recv(100).startswith(b"HTTP/1.1 200 ")
+
+
 def test_body_that_ends_above_the_limit(
     serve: Serve, connect: Connect, black_hole: Catcher
 ) -> None:

@@ -1,13 +1,15 @@
 """HTTP connections with time limits; what cannot be understood is answered in JSON, too."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from starlette.datastructures import MutableHeaders
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mikroscope.server.cors import Cors
-from mikroscope.server.responses import error_response
+from mikroscope.server.responses import RETRY, error_response
+from mikroscope.server.room import Bodies
 
 MAX_HEAD_BYTES = 65_536
 MAX_URL_BYTES = 32_768
@@ -31,9 +33,10 @@ class TimeLimits(NamedTuple):
 DEFAULT_LIMITS = TimeLimits()
 
 
-def make_protocol(limits: TimeLimits, cors: Cors) -> type[HttpToolsProtocol]:
-    """The class of a server's connections."""
-    return type("Connection", (_Connection,), {"limits": limits, "cors": cors})
+def make_protocol(limits: TimeLimits, cors: Cors, max_bodies_bytes: int) -> type[HttpToolsProtocol]:
+    """The class of a server's connections; all bodies they wait for hold so many bytes."""
+    shared = {"limits": limits, "cors": cors, "bodies": Bodies(max_bodies_bytes)}
+    return type("Connection", (_Connection,), shared)
 
 
 class _Connection(HttpToolsProtocol):
@@ -41,6 +44,7 @@ class _Connection(HttpToolsProtocol):
 
     limits: TimeLimits
     cors: Cors
+    bodies: "Bodies[_Connection]"
 
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
@@ -58,6 +62,7 @@ class _Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         self._stop_write_timer()
+        self.bodies.drop(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -71,6 +76,7 @@ class _Connection(HttpToolsProtocol):
             self._watch_head(is_new=not before)
         elif self._in_body:
             self._watch_body()
+            self._hold_body(len(data))
         else:
             self._stop()
 
@@ -88,6 +94,7 @@ class _Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_body = False
+        self.bodies.drop(self)
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
@@ -105,6 +112,15 @@ class _Connection(HttpToolsProtocol):
     def _watch_body(self) -> None:
         left = self._body_until - self.loop.time()
         self._start(max(0.0, min(self.limits.body_gap, left)))
+
+    def _hold_body(self, size: int) -> None:
+        if self.cycle.response_complete:  # nobody reads it
+            self.bodies.drop(self)
+            return
+        self.bodies.add(self, size)
+        while (oldest := self.bodies.excess()) is not None:
+            text = "the server holds too many bodies that do not come to their end: try again"
+            oldest._refuse(503, text, RETRY)
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -126,16 +142,17 @@ class _Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, status: int, text: str, retry: Mapping[str, str] | None = None) -> None:
         """Answer in place of the app, and close."""
         self._stop()
+        self.bodies.drop(self)
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:
                 self.transport.close()
                 return
             self.cycle.disconnected = True  # the app may end, but answers no more
             self.cycle.message_event.set()
-        response = error_response(status, text, {"connection": "close"})
+        response = error_response(status, text, {"connection": "close", **(retry or {})})
         headers = MutableHeaders(raw=response.raw_headers)
         self.cors.add_headers(headers, self._origin())
         head = b"".join(b"%b: %b\r\n" % pair for pair in headers.raw)

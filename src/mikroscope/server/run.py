@@ -21,6 +21,7 @@ from mikroscope.settings import Settings
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_BODIES_BYTES = 67_108_864  # of all bodies that are not complete
 _GRACE_S = 10  # for requests that are running when the server is stopped
 
 
@@ -142,9 +143,10 @@ def _check_tls(settings: Settings) -> None:
 def _uvicorn_config(settings: Settings, service: Service, limits: TimeLimits) -> uvicorn.Config:
     https = settings.protocol == "https"
     app = make_app(service)
+    bodies = max(_BODIES_BYTES, 4 * settings.ingest_max_body_bytes)
     config = uvicorn.Config(
         app.asgi,
-        http=make_protocol(limits, app.cors),
+        http=make_protocol(limits, app.cors, bodies),
         timeout_keep_alive=limits.idle,
         lifespan="off",
         log_config=None,
