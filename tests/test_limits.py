@@ -134,11 +134,60 @@ def test_idle_connection(hasty: RunningServer) -> None:
         assert all_of(connection) == b""
 
 
+def test_blank_line_on_an_idle_connection(hasty: RunningServer) -> None:
+    """It is no request: the connection is closed all the same."""
+    with closing(connected(hasty)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"\r\n")
+        assert all_of(connection) == b""
+
+
+def test_rest_of_a_body_that_was_answered(hasty: RunningServer) -> None:
+    """It is no request: the connection is closed all the same."""
+    with closing(connected(hasty)) as connection:
+        connection.sendall(b"POST /api/ingest HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n[")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(b"{}]")
+        assert all_of(connection) == b""
+
+
+def test_client_that_reads_slowly(tmp_path: Path, connect: Connect) -> None:
+    """An answer may take its time while it is being taken, also longer than an idle connection."""
+    settings = settings_in(tmp_path, ingest_producers="t=p")
+    with RunningServer(settings, SHORT._replace(reading=1.0)).start() as server:
+        fill(connect(server), megabytes=20)
+        with closing(connected(server)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            connection.sendall(b"GET /api/logs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n")
+            head, _, begin = connection.recv(65_536).partition(b"\r\n\r\n")
+            length = int(head.partition(b"content-length: ")[2].split()[0])
+            assert length > 20_000_000
+            assert len(begin) + taken_slowly(connection, length - len(begin)) == length
+
+
+def taken_slowly(connection: socket.socket, size: int) -> int:
+    """Take so many bytes, with a pause in every 100,000; returns how many there were."""
+    taken = pauses = 0
+    while taken < size and (part := connection.recv(65_536)):
+        taken += len(part)
+        if taken // 100_000 > pauses:
+            pauses += 1
+            threading.Event().wait(0.01)
+    return taken
+
+
+def fill(client: httpx.Client, megabytes: int) -> None:
+    """Send that many, in records of 20,000 bytes."""
+    for _ in range(megabytes):
+        answer = client.post("/api/ingest", json=[{"pad": "x" * 20_000}] * 50, headers=PRODUCER)
+        assert answer.status_code == 200
+
+
 def test_client_that_does_not_read(hasty: RunningServer, connect: Connect) -> None:
     """Who asks, and asks, and takes no answer is cut off."""
     client = connect(hasty)
-    record = {"pad": "x" * 10_000}
-    assert client.post("/api/ingest", json=[record] * 100, headers=PRODUCER).status_code == 200
+    fill(client, megabytes=1)
     with closing(connected(hasty)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /api/logs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n" * 40)

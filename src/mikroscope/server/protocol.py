@@ -13,6 +13,7 @@ from mikroscope.server.room import Bodies
 
 MAX_HEAD_BYTES = 65_536
 MAX_URL_BYTES = 32_768
+_LOOKS_AT_READING = 10  # within the time for it
 
 
 class TimeLimits(NamedTuple):
@@ -48,6 +49,8 @@ class _Connection(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
+    _left = 0  # of an answer that is not taken at once
+    _taken_at = 0.0
     _in_head = True  # a new connection is expected to send one
     _in_body = False
     _head_bytes = 0
@@ -77,8 +80,10 @@ class _Connection(HttpToolsProtocol):
         elif self._in_body:
             self._watch_body()
             self._hold_body(len(data))
-        else:
+        elif not self.cycle.response_complete:
             self._stop()
+        elif self._timer is None:  # what has come is no request: a line end, the rest of a body
+            self._start(self.limits.idle)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -126,21 +131,56 @@ class _Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stop_write_timer()
-        self._write_timer = self.loop.call_later(self.limits.reading, self.transport.abort)
+        self._stop_write_timer()  # all before was taken
+        self._watch_reading()
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop_write_timer()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self.transport.get_write_buffer_size():
+            super().timeout_keep_alive_handler()
+            return
+        self._watch_reading()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.limits.idle, self.timeout_keep_alive_handler
+        )
+
+    def _watch_reading(self) -> None:
+        """Until all that was written is taken; each part that is taken gives new time."""
+        if self._write_timer is None:
+            self._left = self.transport.get_write_buffer_size()
+            self._taken_at = self.loop.time()
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        seconds = self.limits.reading / _LOOKS_AT_READING
+        self._write_timer = self.loop.call_later(seconds, self._look_at_reading)
+
+    def _look_at_reading(self) -> None:
+        self._write_timer = None
+        left, now = self.transport.get_write_buffer_size(), self.loop.time()
+        if left < self._left:
+            self._left, self._taken_at = left, now
+        if left and now - self._taken_at >= self.limits.reading:
+            self.transport.abort()
+        elif left:
+            self._look_soon()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch_reading()
 
     def _late(self) -> None:
         """The client has not sent in time what it began to send, or nothing at all."""
         if self._in_head and not self._head_bytes:
-            self.transport.close()
+            self._close()
         elif self._in_head or not self.cycle.response_started:
             self._refuse(408, "the request did not come to its end in time")
         else:
-            self.transport.close()
+            self._close()
 
     def _refuse(self, status: int, text: str, retry: Mapping[str, str] | None = None) -> None:
         """Answer in place of the app, and close."""
@@ -148,7 +188,7 @@ class _Connection(HttpToolsProtocol):
         self.bodies.drop(self)
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:
-                self.transport.close()
+                self._close()
                 return
             self.cycle.disconnected = True  # the app may end, but answers no more
             self.cycle.message_event.set()
@@ -157,7 +197,7 @@ class _Connection(HttpToolsProtocol):
         self.cors.add_headers(headers, self._origin())
         head = b"".join(b"%b: %b\r\n" % pair for pair in headers.raw)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(response.body))
-        self.transport.close()
+        self._close()
 
     def _origin(self) -> str | None:
         for name, value in self.headers or []:

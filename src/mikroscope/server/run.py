@@ -149,6 +149,7 @@ def _uvicorn_config(settings: Settings, service: Service, limits: TimeLimits) ->
         http=make_protocol(limits, app.cors, bodies),
         timeout_keep_alive=limits.idle,
         lifespan="off",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
