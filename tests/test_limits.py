@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -13,9 +15,10 @@ import pytest
 from mikroscope import start_server
 from mikroscope.server.operations import OPERATIONS, Operation
 from mikroscope.server.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
+from mikroscope.server.room import Room
 from mikroscope.server.run import RunningServer
 from tests.conftest import DEADLINE_S, Connect, Serve, settings_in, wait_until
-from tests.webhooks import HANG, Catcher, catching
+from tests.webhooks import HANG, Catcher, catching, make_certificate
 
 SHORT = TimeLimits(head=0.3, body_gap=0.3, body=1.0, idle=1, reading=0.3)
 PRODUCER = {"authorization": "Bearer t"}
@@ -253,6 +256,14 @@ def test_listed_origin(tmp_path: Path) -> None:
     assert b"vary: origin\r\n" in answer
 
 
+def test_silent_tls_client(tmp_path: Path) -> None:
+    """Who does not begin to speak TLS is hung up on, too."""
+    certificate, key = make_certificate(tmp_path)
+    settings = settings_in(tmp_path, protocol="https", tls_cert_path=certificate, tls_key_path=key)
+    with RunningServer(settings, SHORT).start() as server:
+        assert said_to(server) == b""
+
+
 # --- how many -----------------------------------------------------------------------------------
 
 
@@ -379,3 +390,46 @@ def test_webhooks_that_are_tested_at_a_time(
         refused = connect(server).post(TEST_WEBHOOK, json={"webhookUrl": black_hole.url})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert "webhooks are being tested" in refused.json()["error"]
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[int]:
+    """The port of a server process that may have few descriptors, and takes logs."""
+    command = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", sys.executable, "-m", "mikroscope"]
+    command += ["serve", "--port", "0", "--min-free-bytes", "0", "--ingest-producers", "t=p"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().split(" listens on http://127.0.0.1:")[1].split()[0])
+        process.terminate()
+
+
+def test_many_connections(narrow: int) -> None:
+    """Silent ones give way, so that files can be opened and others are answered."""
+    address = ("127.0.0.1", narrow)
+    url = f"http://127.0.0.1:{narrow}"
+    with (
+        httpx.Client(base_url=url, timeout=DEADLINE_S, trust_env=False) as client,
+        ExitStack() as opened,
+    ):
+        assert client.get("/health").status_code == 200
+        for _ in range(400):
+            opened.enter_context(socket.create_connection(address, DEADLINE_S))
+        assert client.post("/api/ingest", json=[{"n": 1}], headers=PRODUCER).status_code == 200
+        assert httpx.get(f"{url}/health", trust_env=False).json()["ok"] is True
+
+
+def test_who_gives_way() -> None:
+    """Who has said nothing yet, then who has no request, a body to send, an answer to take."""
+    room = Room[str](max_connections=1, max_body_bytes=100)
+    room.reading["reading"] = None
+    room.add_body("body", 1)
+    room.idle["idle for long"] = None
+    room.idle["idle"] = None
+    room.silent["silent"] = None
+    gone = []
+    while (first := room.first_to_go()) is not None:
+        gone.append(first)
+        room.leave(first)
+    assert gone == ["silent", "idle for long", "idle", "body", "reading"]

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mikroscope.server.cors import Cors
 from mikroscope.server.responses import RETRY, error_response
-from mikroscope.server.room import Bodies
+from mikroscope.server.room import Room
 
 MAX_HEAD_BYTES = 65_536
 MAX_URL_BYTES = 32_768
@@ -34,10 +34,12 @@ class TimeLimits(NamedTuple):
 DEFAULT_LIMITS = TimeLimits()
 
 
-def make_protocol(limits: TimeLimits, cors: Cors, max_bodies_bytes: int) -> type[HttpToolsProtocol]:
-    """The class of a server's connections; all bodies they wait for hold so many bytes."""
-    shared = {"limits": limits, "cors": cors, "bodies": Bodies(max_bodies_bytes)}
-    return type("Connection", (_Connection,), shared)
+def make_protocol(
+    limits: TimeLimits, cors: Cors, max_connections: int, max_body_bytes: int
+) -> type[HttpToolsProtocol]:
+    """The class of a server's connections; `max_body_bytes` is for all bodies not complete yet."""
+    room = Room[_Connection](max_connections, max_body_bytes)
+    return type("Connection", (_Connection,), {"limits": limits, "cors": cors, "room": room})
 
 
 class _Connection(HttpToolsProtocol):
@@ -45,7 +47,7 @@ class _Connection(HttpToolsProtocol):
 
     limits: TimeLimits
     cors: Cors
-    bodies: "Bodies[_Connection]"
+    room: "Room[_Connection]"
 
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
@@ -61,11 +63,14 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start(self.limits.head)
+        self.room.silent[self] = None
+        if len(self.connections) > self.room.max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         self._stop_write_timer()
-        self.bodies.drop(self)
+        self.room.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -91,6 +96,7 @@ class _Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.room.begin_request(self)
         self._in_head = False
         self._head_bytes = 0
         self._in_body = True
@@ -99,7 +105,7 @@ class _Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_body = False
-        self.bodies.drop(self)
+        self.room.drop_body(self)
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
@@ -120,12 +126,21 @@ class _Connection(HttpToolsProtocol):
 
     def _hold_body(self, size: int) -> None:
         if self.cycle.response_complete:  # nobody reads it
-            self.bodies.drop(self)
+            self.room.drop_body(self)
             return
-        self.bodies.add(self, size)
-        while (oldest := self.bodies.excess()) is not None:
+        self.room.add_body(self, size)
+        while (oldest := self.room.excess_body()) is not None:
             text = "the server holds too many bodies that do not come to their end: try again"
             oldest._refuse(503, text, RETRY)
+
+    def _make_room(self) -> None:
+        """One connection, this one if all others are worked for, gives way."""
+        first = self.room.first_to_go() or self
+        if self.room.has_body(first):
+            first._refuse(503, "the server has too many connections: try again", RETRY)
+        else:
+            self.room.leave(first)
+            first.transport.abort()
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -138,6 +153,8 @@ class _Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_reading()
+        else:
+            self._rest()
 
     def timeout_keep_alive_handler(self) -> None:
         if not self.transport.get_write_buffer_size():
@@ -148,11 +165,18 @@ class _Connection(HttpToolsProtocol):
             self.limits.idle, self.timeout_keep_alive_handler
         )
 
+    def _rest(self) -> None:
+        """Idle, if there is no other request and nothing left to be taken."""
+        if self.timeout_keep_alive_task is not None and self._write_timer is None:
+            self.room.idle[self] = None
+
     def _watch_reading(self) -> None:
         """Until all that was written is taken; each part that is taken gives new time."""
         if self._write_timer is None:
             self._left = self.transport.get_write_buffer_size()
             self._taken_at = self.loop.time()
+            self.room.idle.pop(self, None)
+            self.room.reading[self] = None
             self._look_soon()
 
     def _look_soon(self) -> None:
@@ -168,6 +192,9 @@ class _Connection(HttpToolsProtocol):
             self.transport.abort()
         elif left:
             self._look_soon()
+        else:
+            self.room.reading.pop(self, None)
+            self._rest()
 
     def _close(self) -> None:
         self.transport.close()
@@ -185,7 +212,7 @@ class _Connection(HttpToolsProtocol):
     def _refuse(self, status: int, text: str, retry: Mapping[str, str] | None = None) -> None:
         """Answer in place of the app, and close."""
         self._stop()
-        self.bodies.drop(self)
+        self.room.leave(self)
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:
                 self._close()
