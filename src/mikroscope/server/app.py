@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 import msgspec
@@ -234,8 +234,14 @@ class _Routes:
 def _is_loopback(request: Request) -> bool:
     """Whether the other end of the connection is this machine, whatever headers say."""
     with suppress(ValueError):
-        return request.client is not None and ip_address(request.client.host).is_loopback
+        return request.client is not None and _address(request.client.host).is_loopback
     return False
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """Of IPv4, too, where a socket that serves both says ::ffff:127.0.0.1. Raises ValueError."""
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
