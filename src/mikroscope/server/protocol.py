@@ -188,9 +188,11 @@ class _Connection(HttpToolsProtocol):
         left, now = self.transport.get_write_buffer_size(), self.loop.time()
         if left < self._left:
             self._left, self._taken_at = left, now
-        if left and now - self._taken_at >= self.limits.reading:
+        # Over TLS not all that is left is told.
+        waits = left or self.flow.write_paused
+        if waits and now - self._taken_at >= self.limits.reading:
             self.transport.abort()
-        elif left:
+        elif waits:
             self._look_soon()
         else:
             self.room.reading.pop(self, None)
