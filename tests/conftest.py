@@ -1,5 +1,6 @@
 """What tests of the outside share: servers that are closed again, a client, a patient wait."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -32,6 +33,15 @@ def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S) 
     while not condition():
         assert time.monotonic() < end, f"not within {deadline_s} s"
         time.sleep(0.005)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can listen on an IPv6 address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def settings_in(directory: Path, **overrides: object) -> Settings:

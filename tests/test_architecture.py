@@ -32,7 +32,8 @@ LEVELS = [
     {
         *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
         *("server.openapi", "server.docs_page", "server.responses", "server.limits"),
-        *("server.requests", "server.metrics", "server.protocol", "server.app", "server.run"),
+        *("server.requests", "server.metrics", "server.room", "server.protocol"),
+        *("server.app", "server.run"),
     },
     {"cli", "__init__"},
     {"__main__"},
@@ -46,7 +47,14 @@ CHAINS = [
     ["server.yaml", "server.operations", "server.openapi", "server.app"],
     ["server.auth", "server.docs_page", "server.requests", "server.metrics", "server.app"],
     ["server.responses", "server.limits", "server.app"],
-    ["server.cors", "server.responses", "server.protocol", "server.app", "server.run"],
+    [
+        "server.cors",
+        "server.responses",
+        "server.room",
+        "server.protocol",
+        "server.app",
+        "server.run",
+    ],
 ]
 SEE_SETTINGS = {"status", "service", "indexing", "server.auth", "server.run", "cli", "__init__"}
 OPEN_STORES = {"service", "indexing", "cli"}

@@ -24,7 +24,7 @@ from mikroscope import RunningServer, start_server
 from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.indexer import Indexer
 from mikroscope.stores.sqlite import SqliteStore
-from tests.conftest import Connect, Serve, settings_in, wait_until
+from tests.conftest import Connect, Serve, has_ipv6, settings_in, wait_until
 
 API_ROUTES = ["/api/logs", "/api/logs/aggregate?groupBy=level", "/api/alerts/config"]
 ROUTES = ["/health", "/api/ingest", "/api/logs", "/api/logs/aggregate", "/api/alerts/config"]
@@ -707,14 +707,6 @@ def test_probe_is_removed(serve: Serve, tmp_path: Path) -> None:
 
 
 # --- addresses and TLS ------------------------------------------------------------------------
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")

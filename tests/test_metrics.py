@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from mikroscope.server.app import _is_loopback
 from mikroscope.server.metrics import BOUNDS_S, Metrics
-from tests.conftest import Connect, Serve, wait_until
+from tests.conftest import Connect, Serve, has_ipv6, wait_until
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -94,10 +94,19 @@ def test_loopback_needs_no_credentials(serve: Serve, connect: Connect) -> None:
     assert client.get("/api/logs").status_code == 401
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_loopback_by_ipv4_of_a_server_on_ipv6(serve: Serve, connect: Connect) -> None:
+    """A server on `::` serves IPv4, too, and this machine is this machine by both."""
+    client = connect(serve(api_token="secret", host="::"))
+    assert client.base_url.host == "127.0.0.1"
+    assert client.get("/metrics").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
     [
         *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True)),
+        *(("::ffff:127.0.0.1", True), ("::ffff:192.0.2.1", False)),
         *(("192.0.2.1", False), ("2001:db8::1", False), ("nonsense", False)),
     ],
 )

@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,23 @@ def test_two_at_a_time_are_one(filled: Path, serve: Serve, connect: Connect) -> 
         thread.join()
     assert answers == [200] * 4
     assert len(stored(filled)) == 3_000
+
+
+def test_waiting_takes_no_thread(filled: Path, serve: Serve, connect: Connect) -> None:
+    """However many wait for a rebuild, queries are answered meanwhile."""
+    server = serve()
+    request = b"POST /api/reindex HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        with server._service.rebuilder._alone:  # as while a clean-up goes on
+            waiting = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+                for _ in range(60)
+            ]
+            for connection in waiting:
+                connection.sendall(request)
+            wait_until(lambda: server._service.rebuilder._running)
+            assert connect(server).get("/api/logs").status_code == 200
+        assert [connection.recv(12) for connection in waiting] == [b"HTTP/1.1 200"] * 60
 
 
 def test_a_stop_gives_it_up(tmp_path: Path, connect: Connect) -> None:

@@ -1,11 +1,13 @@
 """The command line: each command reads its options, calls one part, and prints JSON."""
 
 import os
+import resource
 import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,6 +105,7 @@ def serve(**given: Any) -> int:
     if settings.log_format == "ndjson":
         use_ndjson()
     sys.setswitchinterval(_SWITCH_S)
+    _raise_descriptor_limit()
     stop = _Stop()
     with start_server(settings) as server:
         click.echo(
@@ -311,6 +314,13 @@ def _print(content: object) -> None:
     while left:  # without buffering (PYTHONUNBUFFERED) a write may take a part
         left = left[sys.stdout.buffer.write(left) :]
     sys.stdout.flush()
+
+
+def _raise_descriptor_limit() -> None:
+    """To what the system lets this process have, for connections and files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError):  # some systems call infinite what they do not give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _first_query(url: str, settings: Settings) -> str:

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 import msgspec
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -28,23 +29,24 @@ from mikroscope.answers import (
 from mikroscope.errors import AlertPolicyError, IngestError
 from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
 from mikroscope.query import parse_grouping, parse_query
-from mikroscope.rebuild import index_report
+from mikroscope.rebuild import Rebuilt, index_report
 from mikroscope.records import NotARecordError, parse_json
 from mikroscope.server.auth import Auth
 from mikroscope.server.cors import Cors
 from mikroscope.server.docs_page import page, script
-from mikroscope.server.limits import ConcurrencyLimit
+from mikroscope.server.limits import Slots
 from mikroscope.server.metrics import CONTENT_TYPE as METRICS_TYPE
 from mikroscope.server.metrics import Metrics
 from mikroscope.server.openapi import as_json, as_yaml
 from mikroscope.server.operations import methods_of
 from mikroscope.server.requests import PRODUCER, Requests
-from mikroscope.server.responses import CONTENT_TYPE, ERROR_HANDLERS, answer
+from mikroscope.server.responses import CONTENT_TYPE, ERROR_HANDLERS, RETRY, answer
 from mikroscope.service import Service, now_utc
 from mikroscope.timestamps import format_time
 
 _MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
+_WEBHOOK_TESTS = 4  # at a time
 _YAML_TYPE = "application/yaml; charset=utf-8"
 
 
@@ -66,8 +68,7 @@ def make_app(service: Service) -> App:
     )
     app.router.redirect_slashes = False  # /api/logs/ is no route: it gets its 404
     settings = service.settings
-    limited = ConcurrencyLimit(app, settings.max_concurrent_requests)
-    cors = Cors(limited, settings.cors_allow_origin, paths)
+    cors = Cors(app, settings.cors_allow_origin, paths)
     return App(Requests(cors, paths, settings.log_requests, metrics.observe), cors)
 
 
@@ -81,12 +82,17 @@ class _Routes:
         self._auth = Auth(service.settings)
         self._queued = service.settings.ingest_async_queue
         self._max_body = service.settings.ingest_max_body_bytes
+        self._slots = Slots(service.settings.max_concurrent_requests)
+        # What may take long has threads of its own, so that nothing else waits for one.
+        self._query_threads = CapacityLimiter(40)
+        self._webhook_threads = CapacityLimiter(_WEBHOOK_TESTS)
+        self._rebuild_thread = CapacityLimiter(1)
+        self._rebuilding: asyncio.Task[Rebuilt] | None = None
 
     def routes(self) -> list[Route]:
         """One route a path; its methods are those that the table of operations documents."""
-        endpoints = {
-            "/health": self.health,
-            "/metrics": self.metrics,
+        always_answered = {"/health": self.health, "/metrics": self.metrics}
+        limited = {
             "/api/ingest": self.ingest,
             "/api/logs": self.logs,
             "/api/logs/aggregate": self.aggregate,
@@ -97,6 +103,9 @@ class _Routes:
             "/openapi.yaml": self.openapi_yaml,
             "/docs": self.docs,
             "/docs/scalar.js": self.docs_script,
+        }
+        endpoints = always_answered | {
+            path: self._slots.limited(endpoint) for path, endpoint in limited.items()
         }
         return [
             Route(path, endpoint, methods=methods_of(path)) for path, endpoint in endpoints.items()
@@ -114,19 +123,21 @@ class _Routes:
     async def logs(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
-        return await to_thread.run_sync(lambda: answer(self._store.page(query)))
+        return await self._ask(lambda: answer(self._store.page(query)))
 
     async def aggregate(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
         grouping = parse_grouping(request.query_params)
-        return await to_thread.run_sync(lambda: answer(self._store.aggregate(query, grouping)))
+        return await self._ask(lambda: answer(self._store.aggregate(query, grouping)))
+
+    async def _ask(self, make_answer: Callable[[], Response]) -> Response:
+        return await to_thread.run_sync(make_answer, limiter=self._query_threads)
 
     async def reindex(self, request: Request) -> Response:
         self._auth.require_api(request)
         started = now_utc()
-        # A client that goes away does not stop it.
-        rebuilt = await asyncio.shield(to_thread.run_sync(self._service.rebuilder.run))
+        rebuilt = await self._rebuild()
         reset = Reset(
             entries_deleted=rebuilt.replaced.entries,
             fields_deleted=rebuilt.replaced.field_values,
@@ -134,20 +145,40 @@ class _Routes:
         report = index_report(rebuilt.tally, started, now_utc())
         return answer(Reindexed(report=report, reset=reset))
 
+    async def _rebuild(self) -> Rebuilt:
+        """One rebuild in one thread, however many wait for it; who goes away does not stop it."""
+        if self._rebuilding is None or self._rebuilding.done():
+            run = to_thread.run_sync(self._service.rebuilder.run, limiter=self._rebuild_thread)
+            self._rebuilding = asyncio.create_task(run)
+        return await asyncio.shield(self._rebuilding)
+
     async def alert_config(self, request: Request) -> Response:
         self._auth.require_api(request)
         policy = self._alerter.policy
         if request.method == "PUT":
-            change = await _read_json(request)
+            change = await self._read_json(request)
             policy = await to_thread.run_sync(self._alerter.change, change)
         shown = ShownPolicy(**msgspec.structs.asdict(policy))
         return answer(AlertConfig(config_path=str(self._alerter.path), policy=shown))
 
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
-        url = url_to_test(await _read_json(request))
-        sent_ms, target = await to_thread.run_sync(self._alerter.send_test, url)
+        url = url_to_test(await self._read_json(request))
+        if self._webhook_threads.available_tokens == 0:
+            text = f"{_WEBHOOK_TESTS} webhooks are being tested, which is the limit: try again"
+            raise HTTPException(503, text, RETRY)
+        sent_ms, target = await to_thread.run_sync(
+            self._alerter.send_test, url, limiter=self._webhook_threads
+        )
         return answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
+
+    async def _read_json(self, request: Request) -> object:
+        """A small body; an empty one counts as {}."""
+        body = await self._slots.outside(_read_body(request, _MAX_JSON_BYTES))
+        try:
+            return parse_json(body)[0] if body.strip() else {}
+        except NotARecordError as error:
+            raise AlertPolicyError(f"the body is no valid JSON: {error}") from None
 
     async def openapi_json(self, request: Request) -> Response:
         return _document(await to_thread.run_sync(as_json), CONTENT_TYPE)
@@ -169,7 +200,7 @@ class _Routes:
         producer = self._auth.require_producer(request)
         request.scope[PRODUCER] = producer
         self._service.require_room()
-        body = await _read_body(request, self._max_body)
+        body = await self._slots.outside(_read_body(request, self._max_body))
         received_at = receipt_time(now_utc())
         lines = await self._make_lines(request, body, producer, received_at)
         queued = self._queued and lines.accepted > 0
@@ -203,8 +234,14 @@ class _Routes:
 def _is_loopback(request: Request) -> bool:
     """Whether the other end of the connection is this machine, whatever headers say."""
     with suppress(ValueError):
-        return request.client is not None and ip_address(request.client.host).is_loopback
+        return request.client is not None and _address(request.client.host).is_loopback
     return False
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """Of IPv4, too, where a socket that serves both says ::ffff:127.0.0.1. Raises ValueError."""
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
@@ -223,15 +260,6 @@ async def _read_body(request: Request, limit: int) -> bytes:
     except asyncio.CancelledError:  # what a stop does when its patience is over
         raise IngestError("the server is stopping, and the body has not ended", 503) from None
     return b"".join(parts)
-
-
-async def _read_json(request: Request) -> object:
-    """A small body; an empty one counts as {}."""
-    body = await _read_body(request, _MAX_JSON_BYTES)
-    try:
-        return parse_json(body)[0] if body.strip() else {}
-    except NotARecordError as error:
-        raise AlertPolicyError(f"the body is no valid JSON: {error}") from None
 
 
 def _document(content: bytes, content_type: str) -> Response:

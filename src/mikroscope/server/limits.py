@@ -1,29 +1,50 @@
 """How many requests are worked on at a time."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from collections.abc import Awaitable, Callable
 
-from mikroscope.server.responses import RETRY, error_response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
-_ALWAYS_TAKEN = frozenset(("/health", "/metrics"))
+from mikroscope.server.responses import RETRY
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class ConcurrencyLimit:
-    """Answers requests above the limit with 503 at once, so that none waits without end."""
+class Slots:
+    """One for each request that is worked on; above the limit there is 503 at once.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
+    Waiting for a client, to send its body or to take its answer, is no work.
+    """
+
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._running = 0
+        self._taken = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _ALWAYS_TAKEN:
-            await self._app(scope, receive, send)
-        elif self._running >= self._limit:
-            text = f"{self._limit} requests are being answered, which is the limit: try again"
-            await error_response(503, text, RETRY)(scope, receive, send)
-        else:
-            self._running += 1
+    def limited(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint, in a slot while it makes its answer."""
+
+        async def in_slot(request: Request) -> Response:
+            self._taken += 1
             try:
-                await self._app(scope, receive, send)
+                self._check()
+                return await endpoint(request)
             finally:
-                self._running -= 1
+                self._taken -= 1
+
+        return in_slot
+
+    async def outside(self, body: Awaitable[bytes]) -> bytes:
+        """A body that is waited for without the slot. Raises 503 if none is left then."""
+        self._taken -= 1
+        try:
+            content = await body
+        finally:
+            self._taken += 1
+        self._check()
+        return content
+
+    def _check(self) -> None:
+        if self._taken > self._limit:
+            text = f"{self._limit} requests are being answered, which is the limit: try again"
+            raise HTTPException(503, text, RETRY)

@@ -238,7 +238,11 @@ _ALERTS = (
         tag="Alerts",
         access="api",
         summary="The alert policy in force",
-        answers={200: Answer("The policy, and the file that keeps it.", AlertConfig), 401: _NO_API},
+        answers={
+            200: Answer("The policy, and the file that keeps it.", AlertConfig),
+            401: _NO_API,
+            503: _BUSY,
+        },
     ),
     Operation(
         method="PUT",
@@ -289,7 +293,7 @@ _DOCUMENTS = (
         tag="Documentation",
         access="anybody",
         summary="This document as JSON",
-        answers={200: Answer("OpenAPI 3.1.", {"type": "object"})},
+        answers={200: Answer("OpenAPI 3.1.", {"type": "object"}), 503: _BUSY},
     ),
     Operation(
         method="GET",
@@ -298,7 +302,7 @@ _DOCUMENTS = (
         tag="Documentation",
         access="anybody",
         summary="This document as YAML",
-        answers={200: Answer("OpenAPI 3.1.", {"type": "object"}, YAML)},
+        answers={200: Answer("OpenAPI 3.1.", {"type": "object"}, YAML), 503: _BUSY},
     ),
     Operation(
         method="GET",
@@ -308,7 +312,7 @@ _DOCUMENTS = (
         access="anybody",
         summary="This document as a page to read and try out",
         text="It works without internet: no other host is asked for anything.",
-        answers={200: Answer("The page.", _TEXT, HTML)},
+        answers={200: Answer("The page.", _TEXT, HTML), 503: _BUSY},
     ),
     Operation(
         method="GET",
@@ -320,7 +324,10 @@ _DOCUMENTS = (
         parameters=(
             Parameter("v", "The script's version: with it, the answer may be kept.", _TEXT),
         ),
-        answers={200: Answer("Scalar's API reference.", _TEXT, SCRIPT, ("Cache-Control",))},
+        answers={
+            200: Answer("Scalar's API reference.", _TEXT, SCRIPT, ("Cache-Control",)),
+            503: _BUSY,
+        },
     ),
 )
 

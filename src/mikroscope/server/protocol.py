@@ -1,16 +1,19 @@
 """HTTP connections with time limits; what cannot be understood is answered in JSON, too."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from starlette.datastructures import MutableHeaders
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mikroscope.server.cors import Cors
-from mikroscope.server.responses import error_response
+from mikroscope.server.responses import RETRY, error_response
+from mikroscope.server.room import Room
 
 MAX_HEAD_BYTES = 65_536
 MAX_URL_BYTES = 32_768
+_LOOKS_AT_READING = 10  # within the time for it
 
 
 class TimeLimits(NamedTuple):
@@ -31,9 +34,12 @@ class TimeLimits(NamedTuple):
 DEFAULT_LIMITS = TimeLimits()
 
 
-def make_protocol(limits: TimeLimits, cors: Cors) -> type[HttpToolsProtocol]:
-    """The class of a server's connections."""
-    return type("Connection", (_Connection,), {"limits": limits, "cors": cors})
+def make_protocol(
+    limits: TimeLimits, cors: Cors, max_connections: int, max_body_bytes: int
+) -> type[HttpToolsProtocol]:
+    """The class of a server's connections; `max_body_bytes` is for all bodies not complete yet."""
+    room = Room[_Connection](max_connections, max_body_bytes)
+    return type("Connection", (_Connection,), {"limits": limits, "cors": cors, "room": room})
 
 
 class _Connection(HttpToolsProtocol):
@@ -41,9 +47,12 @@ class _Connection(HttpToolsProtocol):
 
     limits: TimeLimits
     cors: Cors
+    room: "Room[_Connection]"
 
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
+    _left = 0  # of an answer that is not taken at once
+    _taken_at = 0.0
     _in_head = True  # a new connection is expected to send one
     _in_body = False
     _head_bytes = 0
@@ -54,10 +63,14 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start(self.limits.head)
+        self.room.silent[self] = None
+        if len(self.connections) > self.room.max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         self._stop_write_timer()
+        self.room.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -71,8 +84,11 @@ class _Connection(HttpToolsProtocol):
             self._watch_head(is_new=not before)
         elif self._in_body:
             self._watch_body()
-        else:
+            self._hold_body(len(data))
+        elif not self.cycle.response_complete:
             self._stop()
+        elif self._timer is None:  # what has come is no request: a line end, the rest of a body
+            self._start(self.limits.idle)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -80,6 +96,7 @@ class _Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.room.begin_request(self)
         self._in_head = False
         self._head_bytes = 0
         self._in_body = True
@@ -88,6 +105,7 @@ class _Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_body = False
+        self.room.drop_body(self)
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
@@ -106,41 +124,109 @@ class _Connection(HttpToolsProtocol):
         left = self._body_until - self.loop.time()
         self._start(max(0.0, min(self.limits.body_gap, left)))
 
+    def _hold_body(self, size: int) -> None:
+        if self.cycle.response_complete:  # nobody reads it
+            self.room.drop_body(self)
+            return
+        self.room.add_body(self, size)
+        while (oldest := self.room.excess_body()) is not None:
+            text = "the server holds too many bodies that do not come to their end: try again"
+            oldest._refuse(503, text, RETRY)
+
+    def _make_room(self) -> None:
+        """One connection, this one if all others are worked for, gives way."""
+        first = self.room.first_to_go() or self
+        if self.room.has_body(first):
+            first._refuse(503, "the server has too many connections: try again", RETRY)
+        else:
+            self.room.leave(first)
+            first.transport.abort()
+
     # --- what goes out --------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stop_write_timer()
-        self._write_timer = self.loop.call_later(self.limits.reading, self.transport.abort)
+        self._stop_write_timer()  # all before was taken
+        self._watch_reading()
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop_write_timer()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reading()
+        else:
+            self._rest()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self.transport.get_write_buffer_size():
+            super().timeout_keep_alive_handler()
+            return
+        self._watch_reading()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.limits.idle, self.timeout_keep_alive_handler
+        )
+
+    def _rest(self) -> None:
+        """Idle, if there is no other request and nothing left to be taken."""
+        if self.timeout_keep_alive_task is not None and self._write_timer is None:
+            self.room.idle[self] = None
+
+    def _watch_reading(self) -> None:
+        """Until all that was written is taken; each part that is taken gives new time."""
+        if self._write_timer is None:
+            self._left = self.transport.get_write_buffer_size()
+            self._taken_at = self.loop.time()
+            self.room.idle.pop(self, None)
+            self.room.reading[self] = None
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        seconds = self.limits.reading / _LOOKS_AT_READING
+        self._write_timer = self.loop.call_later(seconds, self._look_at_reading)
+
+    def _look_at_reading(self) -> None:
+        self._write_timer = None
+        left, now = self.transport.get_write_buffer_size(), self.loop.time()
+        if left < self._left:
+            self._left, self._taken_at = left, now
+        # Over TLS not all that is left is told.
+        waits = left or self.flow.write_paused
+        if waits and now - self._taken_at >= self.limits.reading:
+            self.transport.abort()
+        elif waits:
+            self._look_soon()
+        else:
+            self.room.reading.pop(self, None)
+            self._rest()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch_reading()
 
     def _late(self) -> None:
         """The client has not sent in time what it began to send, or nothing at all."""
         if self._in_head and not self._head_bytes:
-            self.transport.close()
+            self._close()
         elif self._in_head or not self.cycle.response_started:
             self._refuse(408, "the request did not come to its end in time")
         else:
-            self.transport.close()
+            self._close()
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, status: int, text: str, retry: Mapping[str, str] | None = None) -> None:
         """Answer in place of the app, and close."""
         self._stop()
+        self.room.leave(self)
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:
-                self.transport.close()
+                self._close()
                 return
             self.cycle.disconnected = True  # the app may end, but answers no more
             self.cycle.message_event.set()
-        response = error_response(status, text, {"connection": "close"})
+        response = error_response(status, text, {"connection": "close", **(retry or {})})
         headers = MutableHeaders(raw=response.raw_headers)
         self.cors.add_headers(headers, self._origin())
         head = b"".join(b"%b: %b\r\n" % pair for pair in headers.raw)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(response.body))
-        self.transport.close()
+        self._close()
 
     def _origin(self) -> str | None:
         for name, value in self.headers or []:

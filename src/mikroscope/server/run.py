@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import os
+import resource
 import socket
 import ssl
+import sys
 import threading
 from contextlib import ExitStack
 from types import TracebackType
@@ -21,6 +23,8 @@ from mikroscope.settings import Settings
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_CONNECTIONS = 4096
+_BODY_BYTES = 67_108_864  # of all bodies that are not complete
 _GRACE_S = 10  # for requests that are running when the server is stopped
 
 
@@ -33,7 +37,8 @@ class RunningServer:
             self._listener = undo.enter_context(_listen(settings))
             self._service = Service(settings)
             undo.callback(self._service.close)
-            self._uvicorn = uvicorn.Server(_uvicorn_config(settings, self._service, limits))
+            config = _uvicorn_config(settings, self._service, limits)
+            self._uvicorn = _Uvicorn(config, limits.head)
             undo.pop_all()
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{settings.protocol}://{_url_host(settings.host)}:{self.port}"
@@ -95,6 +100,51 @@ def start_server(settings: Settings) -> RunningServer:
     return RunningServer(settings).start()
 
 
+class _Uvicorn(uvicorn.Server):
+    """Listens with a time limit for TLS handshakes, which uvicorn has no option for."""
+
+    def __init__(self, config: uvicorn.Config, handshake_s: float) -> None:
+        super().__init__(config)
+        self._handshake_s = handshake_s if config.ssl else None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def make_connection() -> asyncio.Protocol:
+            return config.http_protocol_class(
+                config=config,  # type: ignore[call-arg]
+                server_state=self.server_state,
+                app_state={},
+            )
+
+        self.servers = [
+            await loop.create_server(
+                make_connection,
+                sock=one,
+                backlog=config.backlog,
+                ssl=config.ssl,
+                ssl_handshake_timeout=self._handshake_s,
+            )
+            for one in sockets or []
+        ]
+        self.started = True
+
+
+def _max_connections() -> int:
+    """Half of the descriptors; files, and connections that are about to give way, have the rest."""
+    return min(_CONNECTIONS, _max_descriptors() // 2)
+
+
+def _backlog() -> int:
+    """As many connections may be accepted at once, before any gives way."""
+    return min(_BACKLOG, _max_descriptors() // 4)
+
+
+def _max_descriptors() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
 def _listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
     try:
@@ -103,7 +153,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(
             address[:2],
             family=family,
-            backlog=_BACKLOG,
+            backlog=_backlog(),
             dualstack_ipv6=address[0] == "::" and socket.has_dualstack_ipv6(),
         )
     except socket.gaierror as error:
@@ -142,15 +192,18 @@ def _check_tls(settings: Settings) -> None:
 def _uvicorn_config(settings: Settings, service: Service, limits: TimeLimits) -> uvicorn.Config:
     https = settings.protocol == "https"
     app = make_app(service)
+    body_bytes = max(_BODY_BYTES, 4 * settings.ingest_max_body_bytes)
     config = uvicorn.Config(
         app.asgi,
-        http=make_protocol(limits, app.cors),
+        http=make_protocol(limits, app.cors, _max_connections(), body_bytes),
         timeout_keep_alive=limits.idle,
         lifespan="off",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=_backlog(),
         workers=1,  # or uvicorn reads WEB_CONCURRENCY
         timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=settings.tls_cert_path if https else None,
