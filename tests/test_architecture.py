@@ -20,6 +20,7 @@ LEVELS = [
         "preflight",
         "webhook",
         "alerts",
+        "cadence",
         "chores",
         "workers",
     },

@@ -17,6 +17,17 @@ from tests.support import SUFFIXES, Place, lines, place_in, wait_until
 HOUR_S = 3_600.0
 
 
+def test_it_is_found_out_whether_changes_are_told(tmp_path: Path) -> None:
+    """A tree in which nothing happens brings a notice all the same, of nothing that is read."""
+    told: list[set[str]] = []
+    watcher = Watcher(LogTree(tmp_path, SUFFIXES), told.append)
+    watcher.start()
+    wait_until(lambda: bool(told))
+    watcher.stop()
+    assert set().union(*told) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
 class Notices:
     """A watcher on a place, and what it has told."""
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mikroscope.errors import MikroScopeError, StorageFullError
 
+PROBE_PREFIX = ".mikroscope-probe-"
+
 
 def prepare_directory(directory: Path, purpose: str, min_free_bytes: int) -> None:
     """Make a directory, write to it on trial, and look at the room that is left.
@@ -15,7 +17,7 @@ def prepare_directory(directory: Path, purpose: str, min_free_bytes: int) -> Non
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".mikroscope-probe-") as probe:
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=PROBE_PREFIX) as probe:
             probe.write(b"probe")
             probe.flush()
     except FileExistsError as error:

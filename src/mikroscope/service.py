@@ -58,8 +58,8 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        watched = not settings.disable_auto_ingest
-        self._watcher = Watcher(tree, self.worker.notice) if watched else None
+        watcher = Watcher(tree, self.worker.notice, self.worker.lose_sight)
+        self._watcher = None if settings.disable_auto_ingest else watcher
         upkeep = threading.Lock()
         self.rebuilder = Rebuilder(
             self.store,

@@ -115,7 +115,10 @@ class Settings:
         floor=1024,
     )
     ingest_interval_ms: int = declare(
-        2000, "Milliseconds between two looks for new lines.", floor=250
+        2000,
+        "Milliseconds between two looks for new lines; up to 16 times as many where nothing "
+        "happens and the system tells of changes.",
+        floor=250,
     )
     disable_auto_ingest: bool = declare(
         False, "Look for new lines once at the start, and not while running."

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from math import inf
 from typing import NamedTuple
 
+from mikroscope.cadence import Cadence
 from mikroscope.chores import Chores, refused
 from mikroscope.errors import IngestError, MikroScopeError
 from mikroscope.indexer import Indexer, Tally
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 MAX_PENDING_BYTES = 64 << 20
 MAX_ROUND_BYTES = 4 << 20  # of requests that are committed together
 RETRY_S = 1.0  # after a failure to write or to index
-SCAN_SHARE = 50  # a look at the tree may take a fiftieth of the time at the most
-NOTICE_SHARE = 5
 STOP_PATIENCE_S = 5.0  # for records that cannot be written when it is to stop
 
 
@@ -54,7 +53,7 @@ class Worker:
     ) -> None:
         self._indexer = indexer
         self._writer = writer
-        self._interval_s = interval_s
+        self._cadence = Cadence(interval_s)
         self._flush_s = flush_s
         self._clock = clock
         self._now = monotonic
@@ -69,8 +68,6 @@ class Worker:
         self._stop_by = 0.0
         self._drain_at = 0.0  # once it is to stop
         self._chores = Chores(monotonic)
-        self._next_scan: float | None = 0.0
-        self._no_scan_before = 0.0
         self._retry_at = 0.0
         self._run_began: tuple[float, Tally] | None = None
         self.run = RunState()
@@ -92,7 +89,8 @@ class Worker:
     def begin_scans(self) -> None:
         """Look at the tree now, and then at the interval."""
         with self._wake:
-            self._next_scan = self._retry_at = self._now()
+            self._retry_at = self._now()
+            self._cadence.ask_for_look(self._retry_at)
             self._wake.notify()
 
     def stop(self) -> None:
@@ -126,9 +124,19 @@ class Worker:
                 self._wake.notify()
 
     def notice(self, paths: set[str]) -> None:
-        """Files below the root that have changed, as the file system tells."""
+        """Files below the root that have changed, as the file system tells.
+
+        That it tells anything, be it of no file that is read, shows that changes are told at all.
+        """
         with self._wake:
+            self._cadence.told()
             self._noticed |= paths
+            self._wake.notify()
+
+    def lose_sight(self) -> None:
+        """Changes are told no more, until one is."""
+        with self._wake:
+            self._cadence.lost(self._now())
             self._wake.notify()
 
     def in_turn(self, step: Callable[[], bool]) -> "Future[None]":
@@ -224,9 +232,8 @@ class Worker:
         if (chore_at := self._chores.due()) is not None:
             due.append(chore_at)
         if self._noticed:
-            due.append(max(self._retry_at, self._no_scan_before))
-        if self._next_scan is not None:
-            due.append(max(self._retry_at, self._next_scan))
+            due.append(max(self._retry_at, self._cadence.next_after_notice))
+        due.append(max(self._retry_at, self._cadence.next_look))
         first = min(due, default=inf)
         return None if first == inf else first - now
 
@@ -246,9 +253,9 @@ class Worker:
         self._end_run()
 
     def _keep_up(self, now: float) -> None:
-        if self._noticed and now >= self._no_scan_before:
+        if self._noticed and now >= self._cadence.next_after_notice:
             self._look_at_noticed()
-        elif self._next_scan is not None and now >= self._next_scan:
+        elif now >= self._cadence.next_look:
             self._begin_run()
             self._scan()
         elif self._indexer.backlog:
@@ -265,15 +272,9 @@ class Worker:
             self._begin_run()
 
     def _scan(self) -> None:
-        before = self._now()
+        began = self._now()
         self._indexer.scan()
-        after = self._now()
-        took = after - before
-        self._no_scan_before = after + took * NOTICE_SHARE
-        if self._interval_s is None:
-            self._next_scan = None
-        else:
-            self._next_scan = after + max(self._interval_s, took * SCAN_SHARE)
+        self._cadence.looked(began, self._now(), has_found=self._indexer.backlog)
 
     def _begin_run(self) -> None:
         if self._run_began is None:
@@ -283,8 +284,8 @@ class Worker:
 
     def _end_run(self) -> None:
         """A run is over when nothing is left to be indexed."""
-        if self._indexer.rotated and self._interval_s is not None:
-            self._next_scan = self._now()
+        if self._indexer.rotated:
+            self._cadence.look_again(self._now())
         if self._run_began is None or self._indexer.backlog:
             return
         began, before = self._run_began
@@ -307,7 +308,7 @@ class Worker:
         self.run.running = False
         self.run.last_error = str(error)
         self._retry_at = self._now() + RETRY_S
-        self._next_scan = self._retry_at
+        self._cadence.ask_for_look(self._retry_at)
 
     # --- what is ingested ---------------------------------------------------------------------
 
