@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,8 @@ class Disk(NamedTuple):
         if self.is_mounted:
             room = os.statvfs(self.directory)
             size = max(0, room.f_bavail * room.f_frsize - leave)
-            (self.directory / "ballast").write_bytes(b"\0" * size)
+            with suppress(OSError):  # where the server has taken some of it meanwhile
+                (self.directory / "ballast").write_bytes(b"\0" * size)
         else:
             sizes = [path.stat().st_size for path in self.directory.rglob("*") if path.is_file()]
             limit = max(sizes) + leave

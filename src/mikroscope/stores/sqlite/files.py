@@ -21,6 +21,11 @@ _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
 DAMAGE = (apsw.CorruptError, apsw.NotADBError)
 
 
+def followed(path: Path) -> Path:
+    """What a link to an index leads to: that is locked and replaced, and never the link."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def beside(path: Path, suffix: str) -> Path:
     """A file that belongs to an index: its name and a suffix."""
     return path.with_name(f"{path.name}{suffix}")

@@ -36,7 +36,7 @@ class SqliteStore:
         query_timeout_s: float = QUERY_TIMEOUT_S,
         replaced: Replaced | None = None,
     ) -> None:
-        self._path = path = path.resolve()
+        self._path = path = files.followed(path)
         self._lock: int | None = None
         self._writer: Writer | None = None
         self._replaced = replaced
@@ -179,7 +179,7 @@ def begin_rebuild(path: Path) -> SqliteRebuild:
         old.seed(new)
         return SqliteStore(new, replaced=Replaced(old.rules, old.time_of))
 
-    path = path.resolve()  # what is replaced is a file, not a link to it
+    path = files.followed(path)
     with files.translated(path):
         return SqliteRebuild(path, make_store)
 
