@@ -12,8 +12,8 @@ from mikroscope.logging.losses import Losses
 class Bounds(NamedTuple):
     """How much may wait, and how much makes a request."""
 
-    max_records: int
-    max_bytes: int
+    max_buffer_records: int
+    max_buffer_bytes: int
     batch_records: int
     batch_bytes: int
 
@@ -126,7 +126,10 @@ class Buffer:
 
     def _drop_oldest(self) -> None:
         before = len(self._lines)
-        while len(self._lines) > self._bounds.max_records or self._bytes > self._bounds.max_bytes:
+        while (
+            len(self._lines) > self._bounds.max_buffer_records
+            or self._bytes > self._bounds.max_buffer_bytes
+        ):
             self._pop()
         dropped = before - len(self._lines)
         if dropped:

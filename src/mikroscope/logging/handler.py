@@ -66,11 +66,11 @@ class MikroScopeHandler(logging.Handler):
         _require_free(fields or {})
         target = parse_url(url)
         headers = authorization(token, username, password)
+        transport = Transport(target, headers, ca_file, compress)
         super().__init__(level)
         self._fields = dict(fields or {})
         self._flush_timeout_s = flush_timeout_s
         self._flush_failed_at: int | None = None
-        transport = Transport(target, headers, ca_file, compress)
         self._sender = Sender(transport, url, bounds, pace, self._fields)
         _handlers.add(self)
         weakref.finalize(self, self._sender.close_soon, flush_timeout_s).atexit = False

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Set
 from datetime import date, time
 from numbers import Integral, Real
 
-MAX_DEPTH = 100  # of nested containers; what lies deeper is kept as its text
+MAX_DEPTH = 100  # of nested containers; what lies deeper is left out (a server takes 500)
+_LARGEST_BITS = 10_000  # of an integer that Python writes in decimal
 
 _encode = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda value: _plain(value)
@@ -17,7 +18,10 @@ def to_json(value: object) -> bytes:
     """JSON text in UTF-8. What JSON does not have becomes a text, a list or an object."""
     try:
         text = _encode(value)
-    except Exception:  # odd keys, NaN, a circle, too deep, an object that raises
+        may_be_deep = text.count("{") + text.count("[") > MAX_DEPTH
+    except Exception:  # odd keys, NaN, a circle, an object that raises
+        may_be_deep = True
+    if may_be_deep:
         text = _encode(_safe(value, MAX_DEPTH))
     return text.encode("utf-8", "replace")  # a lone surrogate has no UTF-8
 
@@ -49,10 +53,10 @@ def _plain(value: object) -> object:
 
 def _safe(value: object, depth: int) -> object:
     """The same value, made of nothing but what JSON has."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool | str):
         return value
-    if isinstance(value, str):
-        return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _LARGEST_BITS else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if depth == 0:

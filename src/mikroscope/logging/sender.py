@@ -145,13 +145,12 @@ class Sender:
         with self._starting:
             if self._thread is not None:
                 return
-            self._thread = threading.Thread(
-                target=self._run, name="mikroscope-logging", daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
             try:
                 self._thread.start()
             except RuntimeError:  # too many threads, or the interpreter shuts down
                 self._thread = None
+        _at_end_of_worker(self.close, self._pace.closing)
 
     def _nudge(self) -> None:
         self._is_nudged = True

@@ -1,6 +1,7 @@
 """Posts bodies to one server over a connection that is kept, and says what came of it."""
 
 import base64
+import encodings.idna  # noqa: F401 -- or the thread imports it, and a fork meanwhile breaks it
 import gzip
 import json
 import os
