@@ -1,8 +1,10 @@
 """The examples run as they are, and what they send is found."""
 
 import hashlib
+import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 import yaml
 
 from mikroscope import RunningServer
+from mikroscope.logging import MikroScopeHandler
 from tests.conftest import Connect, Serve, wait_until
 from tests.ingest_stub import DROP, Reply, stub
 
@@ -82,6 +85,27 @@ def test_python_logging(sidecar: Sidecar) -> None:
     assert order["message"] == "Order ORD-123 created"
     assert order["data"]["service"] == "shop"
     assert failure["data"]["error"]["type"] == "TimeoutError"
+
+
+def test_python_in_the_document(sidecar: Sidecar) -> None:
+    """The code in docs/sending-logs.md runs as it stands there, but for the address."""
+    text = (EXAMPLES.parent / "docs" / "sending-logs.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    url = sidecar.environment["MIKROSCOPE_URL"]
+    sidecar.run(sys.executable, "-c", code.replace("http://127.0.0.1:4310", url))
+    assert _told(sidecar.wait_for(1)) == [("INFO", "order.created")]
+
+
+def test_options_in_the_document() -> None:
+    """docs/sending-logs.md names every argument of the handler, with its default."""
+    text = (EXAMPLES.parent / "docs" / "sending-logs.md").read_text()
+    table = text[text.index("### Options") : text.index("### What it costs")]
+    rows = re.findall(r"^\| (`[^|]*`) \| (.*?) \|", table, re.MULTILINE)
+    named = {name: row[1] for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    parameters = inspect.signature(MikroScopeHandler).parameters
+    assert set(named) == set(parameters)
+    for name in ("linger_s", "timeout_s", "flush_timeout_s", "url"):
+        assert named[name].strip("`") == f"{parameters[name].default}".removesuffix(".0")
 
 
 def test_python_dict_config(sidecar: Sidecar) -> None:

@@ -162,11 +162,27 @@ def test_lost_answer_marks_what_is_sent_again() -> None:
     assert desk.bodies == [[{"n": 0}], [{"n": 0, "resent": True}]]
 
 
-def test_failure_before_the_request_marks_nothing() -> None:
-    """What cannot have arrived before is sent as it is."""
-    desk = Desk(UNSENT, _answer(503))
+@pytest.mark.parametrize("status", [200, 500, 502, 504])
+def test_answer_of_a_proxy_marks_what_is_sent_again(status: int) -> None:
+    """So does what was answered by somebody who may not know."""
+    desk = Desk(_answer(status), _answer(status))
     desk.deliver(1)
-    assert desk.bodies == [[{"n": 0}]] * 3
+    assert desk.bodies == [[{"n": 0}], *[[{"n": 0, "resent": True}]] * 2]
+
+
+def test_mark_stays_in_the_halves() -> None:
+    """A batch that is marked and then split stays marked."""
+    desk = Desk(UNANSWERED, _answer(413))
+    desk.deliver(2)
+    assert desk.bodies[2:] == [[{"n": 0, "resent": True}], [{"n": 1, "resent": True}]]
+
+
+@pytest.mark.parametrize("failure", [UNSENT, *map(_answer, (401, 404, 429, 503))])
+def test_what_was_not_taken_is_not_marked(failure: Answer | SendError) -> None:
+    """What cannot have arrived before is sent as it is."""
+    desk = Desk(failure)
+    desk.deliver(1)
+    assert desk.bodies == [[{"n": 0}]] * 2
 
 
 def test_given_up() -> None:

@@ -362,6 +362,22 @@ def test_first_log_at_exit() -> None:
         assert server.messages() == ["bye"]
 
 
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no thread, what waits is sent at the end, as `logging` ends it."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with stub() as server:
+        handler = MikroScopeHandler(server.url, token=TOKEN)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        handler.handle(logging.makeLogRecord({"msg": "hello", "levelno": 20}))
+        monkeypatch.undo()
+        assert not handler.flush()
+        handler.close()
+        assert server.messages() == ["hello"]
+
+
 def test_waiting_for_the_end_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     """After a flush in vain, as `logging.shutdown` does it, close does not wait once more."""
     with stub(HANG) as server:

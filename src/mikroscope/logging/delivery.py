@@ -65,6 +65,14 @@ def judge(answer: Answer) -> Verdict:
     return Verdict.WRONG
 
 
+def may_have_been_taken(answer: Answer) -> bool:
+    """Whether an answer that is no success leaves that open: a proxy gives 502 and 504 (and a page
+    of its own) whatever became of the request. MikroScope's 503 says that nothing was kept."""
+    if 200 <= answer.status < 300:
+        return not answer.is_ingest
+    return answer.status >= 500 and answer.status != 503
+
+
 class Delivery:
     """Used by one thread."""
 
@@ -122,24 +130,33 @@ class Delivery:
 
     def _send(self, lines: list[bytes]) -> Verdict | None:
         """TAKEN, UNACCEPTABLE, or None if it is time to give up."""
-        body = _body(lines)
         tries = 0
         while True:
             tries += 1
-            try:
-                answer = self._post.post(body, self._timeout_s())
-            except SendError as error:
-                self._complain("cannot be reached", str(error))
-                if error.maybe_taken:
-                    body = _body([_marked(line) for line in lines])
-                verdict, seconds = Verdict.LATER, None
-            else:
-                verdict, seconds = judge(answer), answer.retry_after_s
-                self._note(verdict, answer, lines, len(body))
+            verdict, retry_after_s = self._try(lines)
             if verdict in (Verdict.TAKEN, Verdict.UNACCEPTABLE):
                 return verdict
-            if self._give_up(verdict, tries, seconds):
+            if self._give_up(verdict, tries, retry_after_s):
                 return None
+
+    def _try(self, lines: list[bytes]) -> tuple[Verdict, float | None]:
+        """Send once: what came of it, and the pause that the server asks for.
+
+        Lines that may have arrived all the same are marked, in place.
+        """
+        body = _body(lines)
+        try:
+            answer = self._post.post(body, self._timeout_s())
+        except SendError as error:
+            self._complain("cannot be reached", str(error))
+            if error.maybe_taken:
+                _mark(lines)
+            return Verdict.LATER, None
+        verdict = judge(answer)
+        self._note(verdict, answer, lines, len(body))
+        if may_have_been_taken(answer):
+            _mark(lines)
+        return verdict, answer.retry_after_s
 
     def _give_up(self, verdict: Verdict, tries: int, retry_after_s: float | None) -> bool:
         """Wait for the next try; True if there shall be none."""
@@ -173,6 +190,7 @@ def _body(lines: list[bytes]) -> bytes:
     return b"[" + b",".join(lines) + b"]"
 
 
-def _marked(line: bytes) -> bytes:
-    """A line that says that it may have arrived before."""
-    return line[:-1] + _RESENT
+def _mark(lines: list[bytes]) -> None:
+    """Have each line say that it may have arrived before."""
+    if not lines[0].endswith(_RESENT):
+        lines[:] = [line[:-1] + _RESENT for line in lines]

@@ -63,6 +63,7 @@ class MikroScopeHandler(logging.Handler):
         pace = Pace(linger_s, timeout_s, flush_timeout_s, Backoff(backoff_s, max_backoff_s))
         _require_positive(bounds._asdict())
         _require_positive({"timeout_s": timeout_s, "backoff_s": backoff_s})
+        _require_positive({"max_backoff_s": max_backoff_s})
         _require_free(fields or {})
         target = parse_url(url)
         headers = authorization(token, username, password)
@@ -110,7 +111,7 @@ class MikroScopeHandler(logging.Handler):
 
         After a `flush()` in vain (`logging.shutdown` calls both) it does not wait a second time.
         """
-        in_vain = self._flush_failed_at == self.counts.sent
+        in_vain = self._sender.has_thread and self._flush_failed_at == self.counts.sent
         self._sender.close(0.0 if in_vain else self._flush_timeout_s)
         super().close()
 

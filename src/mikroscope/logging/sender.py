@@ -100,6 +100,11 @@ class Sender:
             self._start()
 
     @property
+    def has_thread(self) -> bool:
+        """Whether somebody sends; else `close` has to."""
+        return self._thread is not None
+
+    @property
     def is_current_thread(self) -> bool:
         """Whether the caller is the background thread."""
         return self._thread is threading.current_thread()

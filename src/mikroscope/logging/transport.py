@@ -161,10 +161,10 @@ class Transport:
         return HTTPSConnection(host, port, timeout=timeout_s, context=self._context)
 
     def _exchange(self, connection: HTTPConnection, body: bytes) -> Answer:
-        unsent: OSError | None = None
+        unsent: Exception | None = None
         try:
             connection.request("POST", self._target.path, body, self._headers)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             unsent = error  # a server that refuses a large body answers before it has read it
         try:
             response = connection.getresponse()
