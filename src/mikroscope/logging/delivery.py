@@ -175,7 +175,7 @@ class Delivery:
         elif verdict is Verdict.UNACCEPTABLE and answer.status == 413:
             self.largest_body = max(_LEAST_BATCH_BYTES, size // 2)
         elif verdict is Verdict.WRONG:
-            self._complain("is no ingest endpoint that takes these logs", said)
+            self._complain("does not take these logs", said)
         elif verdict is Verdict.LATER:
             self._complain("cannot take logs now", said)
 

@@ -75,6 +75,7 @@ class Sender:
         self._deadline: float | None = None  # set by close; time.monotonic
         self._hurry_to = 0  # the number of lines that somebody waits for
         self._is_nudged = False
+        self._rests_until = 0.0  # a pause that nothing but a nudge shortens
         self._losses_told_at = 0.0
 
     def start_anew(self) -> None:
@@ -115,14 +116,21 @@ class Sender:
         return Counts(self._delivery.sent, len(self._buffer), losses.dropped, losses.refused)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until what has been put is sent or lost; False if the time is too short for it."""
+        """Wait until what has been put is sent or lost; False if the time is too short for it.
+
+        If the server is known not to be asked again within that time, it is not waited for.
+        """
         target = self._buffer.put_total
+        end = time.monotonic() + timeout_s
         self._hurry_to = max(self._hurry_to, target)
         self._nudge()
+
+        def is_over() -> bool:
+            rests = not self._is_nudged and self._rests_until > end
+            return rests or self._thread is None or self._has_settled(target)
+
         with self._settled:
-            self._settled.wait_for(
-                lambda: self._thread is None or self._has_settled(target), timeout_s
-            )
+            self._settled.wait_for(is_over, timeout_s)
         return self._has_settled(target)
 
     def close(self, timeout_s: float) -> None:
@@ -137,7 +145,7 @@ class Sender:
         self._losses.add(time.time(), dropped=self._buffer.clear())
         loss = self._losses.untold
         if loss is not None:
-            text = f"{loss.total} log records could not be sent to {self._where}, and are lost"
+            text = f"log records lost, because {self._where} did not take them: {loss.total}"
             self._complaints.say("end", text)
 
     def close_soon(self, timeout_s: float) -> None:
@@ -169,12 +177,11 @@ class Sender:
     def _run(self) -> None:
         while batch := self._next_batch():
             try:
-                given_up = self._delivery.deliver(batch)
+                self._settle(self._delivery.deliver(batch))
+                self._tell_losses()
             except Exception as error:  # a defect must not end the sending
-                given_up = len(batch)
-                self._complaints.say("defect", f"a batch is lost: {type(error).__name__}: {error}")
-            self._settle(given_up)
-            self._tell_losses()
+                self._settle(len(batch))
+                self._complaints.say("defect", f"sending failed: {type(error).__name__}: {error}")
         self._transport.close()
 
     def _next_batch(self) -> list[bytes]:
@@ -199,6 +206,7 @@ class Sender:
                 return
 
     def _settle(self, given_up: int) -> None:
+        """Be done with the batch, once."""
         with self._settled:
             if self._buffer.settle():
                 self._losses.add(time.time(), dropped=given_up)
@@ -222,17 +230,26 @@ class Sender:
     def _pause(self, seconds: float, may_hurry: bool) -> bool:
         """Wait between two tries; True when it is to be given up. A nudge ends it."""
         start = time.monotonic()
-        while not self._is_over():
-            if self._is_nudged:
-                self._is_nudged = False
-                return False
+        if not may_hurry:
+            self._rest(start + seconds)
+        while not self._is_nudged:
             hurried = may_hurry and self._is_hurried()
             end = start + (min(seconds, _HURRIED_S) if hurried else seconds)
-            left = min(end, self._deadline or end) - time.monotonic()
+            if self._deadline is not None and end > self._deadline:
+                return True
+            left = end - time.monotonic()
             if left <= 0:
-                return self._is_over()
+                break
             self._buffer.wait(left)
-        return True
+        self._rests_until = 0.0
+        self._is_nudged = False
+        return self._is_over()
+
+    def _rest(self, until: float) -> None:
+        """Let those know who wait in `flush`."""
+        with self._settled:
+            self._rests_until = until
+            self._settled.notify_all()
 
     def _timeout_s(self) -> float:
         if self._deadline is None:
