@@ -625,10 +625,13 @@ def test_server_is_killed_and_restarted(tmp_path: Path, capsys: pytest.CaptureFi
     records = [json.loads(bytes(entry.data)) for entry in all_entries(store)]
     store.close()
     found = Counter((one["n"], "resent" in one) for one in records if "n" in one)
-    told = [one["dropped"] for one in records if one.get("event") == "logs.dropped"]
-    assert counts.dropped >= THREADS * WHILE_DEAD - 20_000
+    losses = [one for one in records if one.get("event") == "logs.dropped"]
+    told = {(one["timestamp"], one["droppedSince"]): one["dropped"] for one in losses}
+    assert (
+        counts.dropped >= THREADS * WHILE_DEAD - 20_000 - 1000
+    )  # what the buffer and a batch hold
     assert (counts.sent + counts.dropped, counts.waiting, counts.refused) == (RECORDS, 0, 0)
     assert len({number for number, _ in found}) == counts.sent
     assert set(found.values()) == {1}
-    assert sum(told) == counts.dropped
+    assert sum(told.values()) == counts.dropped  # its answer may have been lost, too
     assert "cannot be reached" in capsys.readouterr().err
