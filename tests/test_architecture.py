@@ -9,7 +9,12 @@ import mikroscope
 
 PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
-    {"errors", "timestamps", "logformat"},
+    {
+        *("errors", "timestamps", "logformat"),
+        *("logging.jsontext", "logging.fields", "logging.losses", "logging.buffer"),
+        *("logging.transport", "logging.complaints", "logging.delivery", "logging.sender"),
+        *("logging.handler", "logging"),
+    },
     {"settings_values", "settings_sources", "settings", "records"},
     {
         "demo",
@@ -41,6 +46,12 @@ LEVELS = [
 ]
 # Inside one level: a module may import those that stand before it.
 CHAINS = [
+    ["logging.jsontext", "logging.fields", "logging.losses", "logging.buffer", "logging.sender"],
+    ["logging.losses", "logging.complaints", "logging.delivery", "logging.sender"],
+    ["logging.jsontext", "logging.losses", "logging.transport", "logging.delivery"],
+    ["logging.transport", "logging.sender", "logging.handler"],
+    ["logging.fields", "logging.losses", "logging.buffer", "logging.delivery", "logging.handler"],
+    ["logging.losses", "logging.handler", "logging"],
     ["settings_values", "settings_sources", "settings"],
     ["stores.base", "stores.sqlite"],
     ["worker_state", "worker"],

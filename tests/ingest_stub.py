@@ -1,0 +1,118 @@
+"""A real HTTP server in the place of MikroScope's ingest endpoint, which misbehaves as told."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+TOKEN = "stub-token"
+
+
+class Reply(NamedTuple):
+    """How one request is answered."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    payload: dict[str, Any] | None = None
+    """None stands for what the status wants."""
+
+
+DROP = Reply(-1)  # take the request, and close the connection without an answer
+HANG = Reply(-2)  # or answer only when the stub is closed
+CLOSE = Reply(200, (("x-close", "yes"),))  # answer, and then close without having said so
+
+
+class IngestStub(ThreadingHTTPServer):
+    """Replies as told, one after the other, and then with 200."""
+
+    daemon_threads = True
+
+    def __init__(self, *replies: Reply, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.replies = list(replies)
+        self.batches: list[list[dict[str, Any]]] = []
+        self.taken: list[dict[str, Any]] = []
+        self.connections = 0
+        self.hung_up = 0
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Of the server."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def messages(self) -> list[Any]:
+        """What was acknowledged, in order, without what the handler itself says."""
+        return [one["message"] for one in self.taken if one.get("event") != "logs.dropped"]
+
+    def losses(self) -> list[int]:
+        """The numbers of lost records that were told."""
+        return [one["dropped"] for one in self.taken if one.get("event") == "logs.dropped"]
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Count the connections."""
+        self.connections += 1
+        return super().get_request()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: IngestStub
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        batch = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.batches.append(batch)
+        reply = self.server.replies.pop(0) if self.server.replies else Reply()
+        if reply == HANG:
+            self.server.closing.wait()
+        if reply.status < 0:
+            self._hang_up()
+            return
+        payload = reply.payload
+        if reply.status == 200 and payload is None:
+            self.server.taken += batch
+            payload = {"accepted": len(batch)}
+        body = json.dumps(payload or {"error": "the stub does not want to"}).encode()
+        self.send_response(reply.status)
+        for header in (*reply.headers, ("content-length", str(len(body)))):
+            self.send_header(*header)
+        self.end_headers()
+        self.wfile.write(body)
+        if reply == CLOSE:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+        self.server.hung_up += 1
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def stub(*replies: Reply, port: int = 0) -> Iterator[IngestStub]:
+    """A stub that runs while the context lasts."""
+    server = IngestStub(*replies, port=port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
