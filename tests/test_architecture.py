@@ -22,7 +22,11 @@ LEVELS = [
         "alerts",
         "chores",
     },
-    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
+    {
+        *("stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"),
+        *("archive", "logcopy", "doctor.findings", "doctor.table", "doctor.places"),
+        *("doctor.logs", "doctor.network"),
+    },
     {"rotation"},
     {"indexer", "retention"},
     {"worker_state", "worker", "watcher", "rebuild", "maintenance"},
@@ -32,8 +36,9 @@ LEVELS = [
         *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
         *("server.openapi", "server.docs_page", "server.responses", "server.limits"),
         *("server.requests", "server.metrics", "server.protocol", "server.app", "server.run"),
+        *("backup", "restore", "doctor.index", "doctor"),
     },
-    {"cli", "__init__"},
+    {"cli_parts", "cli_operations", "cli", "__init__"},
     {"__main__"},
 ]
 # Inside one level: a module may import those that stand before it.
@@ -42,13 +47,24 @@ CHAINS = [
     ["stores.base", "stores.sqlite"],
     ["worker_state", "worker"],
     ["health", "answers"],
+    ["archive", "logcopy"],
+    ["doctor.findings", "doctor.table"],
+    ["doctor.findings", "doctor.places"],
+    ["doctor.findings", "doctor.logs"],
+    ["doctor.findings", "doctor.network"],
+    ["backup", "restore"],
+    ["server.run", "doctor.index", "doctor"],
+    ["cli_parts", "cli_operations", "cli"],
     ["server.yaml", "server.operations", "server.openapi", "server.app"],
     ["server.auth", "server.docs_page", "server.requests", "server.metrics", "server.app"],
     ["server.responses", "server.limits", "server.app"],
     ["server.cors", "server.responses", "server.protocol", "server.app", "server.run"],
 ]
-SEE_SETTINGS = {"status", "service", "indexing", "server.auth", "server.run", "cli", "__init__"}
-OPEN_STORES = {"service", "indexing", "cli"}
+SEE_SETTINGS = {
+    *("status", "service", "indexing", "server.auth", "server.run", "backup", "restore", "doctor"),
+    *("cli_parts", "cli", "__init__"),
+}
+OPEN_STORES = {"service", "indexing", "cli", "backup", "restore", "doctor.index", "doctor"}
 
 
 def _modules() -> dict[str, set[str]]:
