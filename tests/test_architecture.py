@@ -64,7 +64,7 @@ SEE_SETTINGS = {
     *("status", "service", "indexing", "server.auth", "server.run", "backup", "restore", "doctor"),
     *("cli_parts", "cli", "__init__"),
 }
-OPEN_STORES = {"service", "indexing", "cli", "backup", "restore", "doctor.index", "doctor"}
+OPEN_STORES = {"service", "indexing", "cli", "backup", "restore", "doctor.index"}
 
 
 def _modules() -> dict[str, set[str]]:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from mikroscope.alerts import load_policy
 from mikroscope.doctor.findings import Diagnosis, Finding, diagnosis, ok, problem, warning
-from mikroscope.doctor.index import check_holder, check_index
+from mikroscope.doctor.index import check_holder, check_index, check_versions
 from mikroscope.doctor.logs import check_logs
 from mikroscope.doctor.network import (
     Address,
@@ -32,7 +31,6 @@ from mikroscope.errors import MikroScopeError
 from mikroscope.service import alert_policy, open_tree
 from mikroscope.settings import Settings, config_file, options, resolve_settings
 from mikroscope.settings_sources import read_file
-from mikroscope.stores.sqlite.diagnosis import engine_version
 
 _OTHERS = stat.S_IRWXO
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -42,7 +40,7 @@ def examine(
     version: str, config_path: str | None, overrides: Mapping[str, object], *, online: bool = False
 ) -> Diagnosis:
     """All that can be found out about a server with these settings, running or not."""
-    findings = [_check_versions(version)]
+    findings = [check_versions(version)]
     try:
         with _warnings_noted() as noted:
             settings = resolve_settings(config_file_path=config_path, overrides=overrides)
@@ -84,13 +82,6 @@ def _safely(check: Check) -> list[Finding]:
             problem("doctor", str(error), "ask as the user that the server runs as, or as root")
         )
     return found
-
-
-def _check_versions(version: str) -> Finding:
-    return ok(
-        "versions",
-        f"MikroScope {version}, Python {platform.python_version()}, SQLite {engine_version()}",
-    )
 
 
 def _check_places(settings: Settings) -> Iterator[Finding]:

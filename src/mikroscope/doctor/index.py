@@ -1,5 +1,6 @@
 """The index: who uses it, is it whole, is its newest entry plausible, and what lies beside it."""
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from mikroscope.timestamps import parse_time
 _MUCH_LOG_BYTES = 256 << 20
 _AHEAD_MS = 5 * 60_000
 _MEBIBYTE = 1 << 20
+
+
+def check_versions(version: str) -> Finding:
+    """What runs: ours, Python's, SQLite's."""
+    engine = diagnosis.engine_version()
+    text = f"MikroScope {version}, Python {platform.python_version()}, SQLite {engine}"
+    return ok("versions", text)
 
 
 def check_index(path: Path, now_ms: int) -> Iterator[Finding]:
