@@ -9,6 +9,7 @@ else happens, and during each way of copying. Prints JSON and keeps it below `be
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def measure(directory: Path, records: int, rounds: int) -> dict[str, Any]:
-    """Every way in turn, several times; the whole command last."""
+    """Every way in turn, and the whole command, several times."""
     logs, index = directory / "logs", directory / "index.db"
     logs.mkdir()
     write_corpus(logs / "corpus.ndjson", records, shape="plain")
@@ -75,9 +76,11 @@ def measure(directory: Path, records: int, rounds: int) -> dict[str, Any]:
                 found = during(server, lambda command=command: run(command))
                 add(result, way, found | {"bytes": target.stat().st_size})
                 target.unlink()
-        command = [sys.executable, "-m", "mikroscope", "backup", str(directory / "backups")]
-        command += ["--logs", str(logs), "--db", str(index), "--min-free-bytes", "0"]
-        add(result, "mikroscope backup", during(server, lambda: run(command)))
+            backups = directory / "backups"
+            command = [sys.executable, "-m", "mikroscope", "backup", str(backups)]
+            command += [f"--logs={logs}", f"--db={index}", "--min-free-bytes=0"]
+            add(result, "mikroscope backup", during(server, lambda: run(command)))  # noqa: B023
+            shutil.rmtree(backups)
     return result
 
 

@@ -335,6 +335,23 @@ def test_unchanged_files_are_linked(here: Machine, backups: Path) -> None:
     verified(second)
 
 
+def test_linked_files_that_are_damaged(here: Machine, backups: Path) -> None:
+    """What an older backup shares is read back as well, and the error says what to do."""
+    path = make(here, backups) / "logs" / FILE
+    stat = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"7", b"8", 1))
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    with pytest.raises(MikroScopeError, match="share this file: back up into another directory"):
+        make(here, backups)
+
+
+def test_links_past_a_backup_without_logs(here: Machine, backups: Path) -> None:
+    """The newest one that has log files counts."""
+    first = make(here, backups)
+    make(here, backups, only="index")
+    assert (make(here, backups) / "logs" / FILE).samefile(first / "logs" / FILE)
+
+
 def test_alert_policy(here: Machine, there: Machine, backups: Path) -> None:
     """It comes along, readable by its owner only, as it was."""
     policy = here.settings.alert_config_file

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -122,10 +122,8 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def verify_files(
-    directory: Path, manifest: Manifest, tell: Callable[[int], object] = lambda _bytes: None
-) -> None:
-    """Read every file back and compare it with the manifest; `tell` hears of bytes read.
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Read every file back, and compare it with the manifest.
 
     Raises MikroScopeError for the first that is missing or other than it was.
     """
@@ -134,17 +132,18 @@ def verify_files(
             with (directory / one.path).open("rb") as file:
                 _forget_cached(file)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                size = os.fstat(file.fileno()).st_size
+                look = os.fstat(file.fileno())
         except OSError as error:
             raise MikroScopeError(
                 f"the backup {directory} is not whole: {one.path}: {error.strerror}"
             ) from error
-        if (size, digest) != (one.size, one.sha256):
+        if (look.st_size, digest) != (one.size, one.sha256):
+            shared = "; backups beside it share this file: back up into another directory"
             raise MikroScopeError(
-                f"the backup {directory} is damaged: {one.path} has {size} bytes of SHA-256 "
-                f"{digest}, expected {one.size} bytes of {one.sha256}"
+                f"the backup {directory} is damaged: {one.path} has {look.st_size} bytes of "
+                f"SHA-256 {digest}, expected {one.size} bytes of {one.sha256}"
+                f"{shared if look.st_nlink > 1 else ''}"
             )
-        tell(size)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from mikroscope.logcopy import NOTHING_BEFORE, LogCopy, Previous
 from mikroscope.preflight import free_bytes
 from mikroscope.service import open_tree
 from mikroscope.settings import Settings
-from mikroscope.stores.sqlite.backup import copy_index, count_whole, sources_of
+from mikroscope.stores.sqlite.backup import Copied, copy_index, count_whole, look_into
 
 Part = Literal["logs", "index"]
 Clock = Callable[[], datetime]
@@ -103,35 +103,38 @@ def _verify(backup: Path, manifest: Manifest) -> None:
 def _fill(
     settings: Settings, part: Path, only: Part | None, created_at: str, version: str
 ) -> Manifest:
-    entries = None
+    previous = _previous(part.parent)
+    _require_room(settings, part, only, previous)
     files: list[SavedFile] = []
-    indexed: dict[str, int] = {}
-    reserve = _reserve(settings, part)
+    copied = Copied([], None)
     if only != "logs":
-        _require_room(part, _size_of_index(settings.db_path), reserve)
-        copy_index(settings.db_path, part / INDEX)
-        shutil.copymode(settings.db_path, part / INDEX)
-        indexed = {
-            one.path: one.checkpoint.offset for one in sources_of(part / INDEX) if not one.gone
-        }
-        entries = count_whole(part / INDEX)
+        copied = _copy_index(settings.db_path, part / INDEX)
         files.append(archive.describe_file(part / INDEX, INDEX))
     if only != "index":
-        copy = LogCopy(open_tree(settings), part / LOGS, indexed, _previous(part.parent))
-        _require_room(part, copy.bytes_to_copy(), reserve)
-        files += copy.run()
+        files += LogCopy(open_tree(settings), part / LOGS, _indexed(copied), previous).run()
     if only is None:
         files += _copy_alert_policy(settings.alert_config_file, part)
     manifest = Manifest(
         format=archive.FORMAT,
         version=version,
         created_at=created_at,
-        entries=entries,
+        entries=copied.entries,
         files=files,
     )
     archive.write_manifest(part, manifest)
     archive.sync_tree(part)
     return manifest
+
+
+def _copy_index(path: Path, target: Path) -> Copied:
+    copy_index(path, target)
+    shutil.copymode(path, target)
+    return look_into(target)
+
+
+def _indexed(copied: Copied) -> dict[str, int]:
+    """How far each file is indexed."""
+    return {one.path: one.checkpoint.offset for one in copied.sources if not one.gone}
 
 
 def _copy_alert_policy(path: Path, part: Path) -> list[SavedFile]:
@@ -142,11 +145,12 @@ def _copy_alert_policy(path: Path, part: Path) -> list[SavedFile]:
 
 
 def _previous(directory: Path) -> Previous:
-    """The newest backup that is there, if its manifest can be read."""
+    """The newest backup with log files whose manifest can be read."""
     for backup in sorted(directory.glob(f"*Z/{archive.MANIFEST}"), reverse=True):
         with contextlib.suppress(MikroScopeError):
             manifest = archive.read_manifest(backup.parent)
-            return Previous(backup.parent, {one.path: one for one in manifest.files})
+            if manifest.logs:
+                return Previous(backup.parent, {one.path: one for one in manifest.logs})
     return NOTHING_BEFORE
 
 
@@ -170,12 +174,17 @@ def _reserve(settings: Settings, part: Path) -> int:
     return settings.min_free_bytes if shared else 0
 
 
-def _require_room(place: Path, needed: int, reserve: int) -> None:
-    free = free_bytes(place)
+def _require_room(settings: Settings, part: Path, only: Part | None, previous: Previous) -> None:
+    needed = 0
+    if only != "logs":
+        needed += _size_of_index(settings.db_path)
+    if only != "index":
+        needed += LogCopy(open_tree(settings), part / LOGS, {}, previous).bytes_to_copy()
+    free, reserve = free_bytes(part), _reserve(settings, part)
     if free is not None and free < needed + reserve:
         kept = f", and {reserve} (--min-free-bytes) must stay free for the server" * bool(reserve)
         raise StorageFullError(
-            f"the backup needs about {needed} bytes in {place.parent}, which has {free}{kept}: "
+            f"the backup needs about {needed} bytes in {part.parent}, which has {free}{kept}: "
             "make room, or name a directory on another disk"
         )
 

@@ -1,5 +1,7 @@
 """The findings as a table for people."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +32,5 @@ def _row(finding: Finding) -> tuple[Text, Text, Text]:
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
-    counts = dict.fromkeys(_STYLES, 0)
-    for finding in diagnosis.findings:
-        counts[finding.status] += 1
-    return f"{counts['problem']} problems, {counts['warning']} warnings, {counts['ok']} ok"
+    counts = Counter(finding.status for finding in diagnosis.findings)
+    return f"problems: {counts['problem']}, warnings: {counts['warning']}, ok: {counts['ok']}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -57,11 +58,18 @@ def find_damage(connection: apsw.Connection) -> str | None:
     return None if found == "ok" else found
 
 
-def sources_of(copy: Path) -> list[Source]:
-    """The sources that a copy, which nobody else uses, knows."""
+class Copied(NamedTuple):
+    """What a copy holds; without a copy there is no number of entries."""
+
+    sources: list[Source]
+    entries: int | None
+
+
+def look_into(copy: Path) -> Copied:
+    """What a copy, which nobody else uses, holds; it can be read where nothing may be written."""
     store = SqliteStore(copy)
     try:
-        return store.sources()
+        return Copied(store.sources(), store.count())
     finally:
         store.seal()
         _leave_log_mode(copy)
@@ -93,6 +101,6 @@ def put_index(new: Path, path: Path) -> Path | None:
 
 
 def _leave_log_mode(copy: Path) -> None:
-    """Without a write-ahead log a file can be read where nothing may be written beside it."""
+    """Who reads a file with a write-ahead log has to write beside it."""
     with files.translated(copy), closing(apsw.Connection(str(copy))) as connection:
         connection.pragma("journal_mode", "delete")
