@@ -339,7 +339,7 @@ def test_linked_files_that_are_damaged(here: Machine, backups: Path) -> None:
     """What an older backup shares is read back as well, and the error says what to do."""
     path = make(here, backups) / "logs" / FILE
     stat = path.stat()
-    path.write_bytes(path.read_bytes().replace(b"7", b"8", 1))
+    path.write_bytes(path.read_bytes().replace(b"97", b"98"))
     os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
     with pytest.raises(MikroScopeError, match="share this file: back up into another directory"):
         make(here, backups)

@@ -113,7 +113,8 @@ class LogCopy:
 
     def _link(self, path: str, stat: FileStat, target: Path) -> SavedFile | None:
         saved = self._previous.same(path, stat)
-        if saved is None:
+        before = LogTree(self._previous.directory / LOGS, ())
+        if saved is None or before.head(path) != self._tree.head(path):
             return None
         try:
             os.link(self._previous.directory / saved.path, target)
