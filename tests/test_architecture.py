@@ -23,10 +23,10 @@ LEVELS = [
         "chores",
     },
     {
-        *("stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"),
         *("archive", "logcopy", "doctor.findings", "doctor.table", "doctor.places"),
         *("doctor.logs", "doctor.network"),
     },
+    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
     {"rotation"},
     {"indexer", "retention"},
     {"worker_state", "worker", "watcher", "rebuild", "maintenance"},
