@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -652,6 +653,29 @@ def test_an_index_below_the_logs(here: Machine, backups: Path, tmp_path: Path) -
     settings = settings_in(tmp_path / "x", db_path=tmp_path / "x" / "logs" / "i.db")
     with pytest.raises(MikroScopeError, match="lies below the logs"):
         restore(settings, make(here, backups))
+
+
+@pytest.fixture
+def mounted(there: Machine) -> Iterator[None]:
+    """The logs are a file system of their own, as they are in a container."""
+    there.logs.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(there.logs)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield
+    subprocess.run(["umount", "--lazy", str(there.logs)], check=True)
+
+
+@pytest.mark.usefixtures("mounted")
+def test_logs_on_a_disk_of_their_own(here: Machine, there: Machine, backups: Path) -> None:
+    """A mount point is filled if it is empty; what is in it cannot be set aside, and stays."""
+    backup = make(here, backups)
+    restore(there.settings, backup)
+    assert there.read() == 0
+    assert sorted(path.name for path in there.logs.iterdir()) == [FILE, "deep", "ingest"]
+    with pytest.raises(MikroScopeError, match="move what is in it away"):
+        restore(there.settings, backup, force=True)
+    assert there.numbers() == [*range(151)]
 
 
 def test_no_room_to_restore(

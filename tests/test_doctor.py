@@ -260,7 +260,7 @@ def test_remains_of_a_rebuild(look: Look, tmp_path: Path) -> None:
 def test_old_indexes(look: Look, tmp_path: Path) -> None:
     """What was kept takes room."""
     files.beside(index(tmp_path), ".damaged-20260218T102000000000Z").write_bytes(b"x" * (3 << 20))
-    expect(look()["old indexes"], "warning", "1 take 3 MiB: mikroscope.db.damaged-", "delete")
+    expect(look()["old indexes"], "warning", "3 MiB are kept in mikroscope.db.damaged-", "delete")
 
 
 def test_a_long_write_ahead_log(look: Look, tmp_path: Path) -> None:
@@ -278,6 +278,12 @@ def test_lines_that_do_not_parse(look: Look, tmp_path: Path) -> None:
     """The file and the first reason are told; half a line at the end is none."""
     logs(tmp_path).write_bytes(lines(*range(5000)) + b"[1]\n" + line(1) + b'{"half')
     expect(look()["log lines"], "warning", "app.ndjson (a JSON array", "one JSON object a line")
+
+
+def test_old_logs(look: Look, tmp_path: Path) -> None:
+    """What a restore has set aside takes room as well."""
+    (tmp_path / "logs.before-restore-20260218T102000000000Z").mkdir()
+    expect(look()["old logs"], "warning", "logs.before-restore-20260218T", "delete")
 
 
 def test_files_left_out(look: Look, tmp_path: Path) -> None:
@@ -308,12 +314,13 @@ def test_a_server_that_does_not_answer(look: Look, tmp_path: Path) -> None:
         expect(look(port=port)["port"], "warning", "nothing answers at", "restart it")
 
 
-def test_a_server_with_a_problem(look: Look, tmp_path: Path) -> None:
+def test_a_server_with_a_problem(
+    look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it says of itself is passed on."""
-    with start_server(settings_in(tmp_path)) as server:
-        files.beside(index(tmp_path), ".damaged").touch()
-        server._service.worker.run.last_error = "the disk is on fire"
-        expect(look(port=server.port)["port"], "problem", "the disk is on fire")
+    with start_server(settings_in(tmp_path, min_free_bytes=1)) as server:
+        monkeypatch.setattr("mikroscope.service.free_bytes", lambda _directory: 0)
+        expect(look(port=server.port)["port"], "problem", "nearly full", "mend what it names")
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):

@@ -1,5 +1,6 @@
 """Puts a backup in the place of index, log files and alert policy; what was there is kept."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def _places(settings: Settings) -> _Places:
 @contextmanager
 def _staged(places: _Places, new_index: Path) -> Iterator[_Places]:
     """Where the parts are kept until they are complete: each on the disk it belongs to."""
-    parent = places.logs if places.logs.is_mount() else places.logs.parent
+    parent = places.logs if _is_fixed(places.logs) else places.logs.parent
     logs = parent / f".{places.logs.name}.restoring"
     policy = places.alert_policy.with_name(f".{places.alert_policy.name}.restoring")
     staged = _Places(logs, new_index, policy)
@@ -115,10 +116,16 @@ def _check_free(places: _Places, manifest: Manifest, force: bool) -> None:
             f"there is something at {' and '.join(map(str, occupied))} already: restore to other "
             "paths, or have it set aside under another name with --force"
         )
-    if places.logs in occupied and places.logs.is_mount():
+    if places.logs in occupied and _is_fixed(places.logs):
         raise MikroScopeError(
-            f"{places.logs} is a mount point, which cannot be renamed: move what is in it away"
+            f"{places.logs} cannot be renamed, it is a mount point or the directory around it "
+            "cannot be written: move what is in it away"
         )
+
+
+def _is_fixed(logs: Path) -> bool:
+    """Whether no other directory can take the place of this one."""
+    return logs.is_mount() or (logs.exists() and not os.access(logs.parent, os.W_OK))
 
 
 def _targets(places: _Places, manifest: Manifest) -> list[Path]:
@@ -160,7 +167,7 @@ def _put_in_place(manifest: Manifest, staged: _Places, places: _Places) -> list[
     kept: list[Path | None] = []
     if manifest.logs:
         archive.sync_tree(staged.logs)
-        kept.append(_set_aside(places.logs))
+        kept.append(None if _is_fixed(places.logs) else _set_aside(places.logs))
         _move_logs(staged.logs, places.logs)
     if manifest.file(ALERT_POLICY):
         kept.append(_set_aside(places.alert_policy))

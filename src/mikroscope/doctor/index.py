@@ -88,7 +88,7 @@ def _check_neighbours(path: Path) -> Iterator[Finding]:
         size = sum(one.stat().st_size for one in kept)
         yield warning(
             "old indexes",
-            f"{len(kept)} take {size // _MEBIBYTE:,} MiB: {', '.join(one.name for one in kept)}",
+            f"{size // _MEBIBYTE:,} MiB are kept in {', '.join(one.name for one in kept)}",
             "delete them when nobody wants to look at them any more",
         )
 

@@ -38,6 +38,13 @@ def check_logs(tree: LogTree) -> Iterator[Finding]:
             "or move them out of the logs",
         )
     yield _check_lines(tree, listing.files)
+    kept = [path.name for path in tree.root.parent.glob(f"{tree.root.name}.before-restore-*Z")]
+    if kept:
+        yield warning(
+            "old logs",
+            f"a restore has kept what was there before: {_some(kept)}",
+            "delete it when nobody wants to look at it any more",
+        )
 
 
 def _closed_directories(root: Path) -> list[str]:
