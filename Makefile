@@ -55,6 +55,7 @@ openapi: $(VENV)/.runtime
 bench: $(VENV)/.development
 	$(BIN)/python benches/main_job.py
 	$(BIN)/python benches/upkeep.py
+	$(BIN)/python benches/backup.py
 
 clean:
 	rm -rf $(VENV)

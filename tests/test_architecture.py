@@ -29,6 +29,10 @@ LEVELS = [
         "chores",
         "workers",
     },
+    {
+        *("archive", "logcopy", "doctor.findings", "doctor.table", "doctor.places"),
+        *("doctor.logs", "doctor.network"),
+    },
     {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
     {"rotation", "loading"},
     {"indexer", "retention"},
@@ -39,9 +43,9 @@ LEVELS = [
         *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
         *("server.openapi", "server.docs_page", "server.responses", "server.limits"),
         *("server.requests", "server.metrics", "server.room", "server.protocol"),
-        *("server.app", "server.run"),
+        *("server.app", "server.run", "backup", "restore", "doctor.index", "doctor"),
     },
-    {"cli", "__init__"},
+    {"cli_parts", "cli_operations", "cli", "__init__"},
     {"__main__"},
 ]
 # Inside one level: a module may import those that stand before it.
@@ -56,6 +60,14 @@ CHAINS = [
     ["stores.base", "stores.sqlite"],
     ["worker_state", "worker"],
     ["health", "answers"],
+    ["archive", "logcopy"],
+    ["doctor.findings", "doctor.table"],
+    ["doctor.findings", "doctor.places"],
+    ["doctor.findings", "doctor.logs"],
+    ["doctor.findings", "doctor.network"],
+    ["backup", "restore"],
+    ["server.run", "doctor.index", "doctor"],
+    ["cli_parts", "cli_operations", "cli"],
     ["server.yaml", "server.operations", "server.openapi", "server.app"],
     ["server.auth", "server.docs_page", "server.requests", "server.metrics", "server.app"],
     ["server.responses", "server.limits", "server.app"],
@@ -68,8 +80,11 @@ CHAINS = [
         "server.run",
     ],
 ]
-SEE_SETTINGS = {"status", "service", "indexing", "server.auth", "server.run", "cli", "__init__"}
-OPEN_STORES = {"service", "indexing", "cli"}
+SEE_SETTINGS = {
+    *("status", "service", "indexing", "server.auth", "server.run", "backup", "restore", "doctor"),
+    *("cli_parts", "cli", "__init__"),
+}
+OPEN_STORES = {"service", "indexing", "cli", "backup", "restore", "doctor.index"}
 
 
 def _modules() -> dict[str, set[str]]:

@@ -717,7 +717,7 @@ def test_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     def fail(**_: object) -> None:
         raise KeyError("a\nb")
 
-    monkeypatch.setattr("mikroscope.cli.resolve_settings", fail)
+    monkeypatch.setattr("mikroscope.cli_parts.resolve_settings", fail)
     with pytest.raises(SystemExit) as caught:
         cli.main(["query"])
     text = capsys.readouterr().err

@@ -18,7 +18,9 @@ from mikroscope.server.metrics import Metrics
 from mikroscope.settings import options, reference_markdown
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "OPS_RUNBOOK.md")
+]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 PARITY = (ROOT / "docs" / "parity.md").read_text()

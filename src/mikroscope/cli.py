@@ -6,23 +6,23 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import msgspec
 
-from mikroscope import __version__
+from mikroscope.cli_operations import backup, doctor, restore
+from mikroscope.cli_parts import Command as _Command
+from mikroscope.cli_parts import print_json as _print
+from mikroscope.cli_parts import setting_options
+from mikroscope.cli_parts import settings_of as _settings
+from mikroscope.cli_parts import version_option as _version
 from mikroscope.errors import MikroScopeError
 from mikroscope.logformat import log_to_stderr, use_ndjson
-from mikroscope.settings import Option, Settings, options, resolve_settings
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_version = click.version_option(__version__, prog_name="mikroscope")
+from mikroscope.settings import Settings
 
 # While a thread reads a backlog, a query waits so long each time it needs Python: a page of a
 # hundred entries does so some hundred times.
@@ -63,32 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
 def cli() -> None:
     """A log sidecar: NDJSON files and HTTP in, one SQLite index, answers in milliseconds."""
     log_to_stderr()
-
-
-def setting_options(names: Iterable[str] | None = None) -> Callable[[_Command], _Command]:
-    """The flags of the named settings, or of all of them, as `settings.options` states them."""
-    wanted = [option for option in options() if names is None or option.name in names]
-
-    def decorate(command: _Command) -> _Command:
-        for option in reversed(wanted):
-            command = _flag(option)(command)
-        return command
-
-    return decorate
-
-
-def _flag(option: Option) -> Callable[[_Command], _Command]:
-    text = f"{option.help}  [default: {option.default}]"
-    if option.kind == "boolean":  # --https, --https true and --https=true
-        return click.option(
-            option.flag, option.name, is_flag=False, flag_value="true", metavar="[BOOL]", help=text
-        )
-    return click.option(option.flag, option.name, metavar="VALUE", help=text)
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    path = given.pop("config_path", None)
-    return resolve_settings(config_file_path=path or None, overrides=given)
 
 
 # --- commands -------------------------------------------------------------------------------
@@ -279,6 +253,11 @@ def down(alert_demo: Any) -> None:
     click.echo("the demo has ended", err=True)
 
 
+cli.add_command(backup)
+cli.add_command(restore)
+cli.add_command(doctor)
+
+
 # --- helpers of the commands ----------------------------------------------------------------
 
 
@@ -303,17 +282,6 @@ def _ask(given: dict[str, Any], question: Callable[[Any], object]) -> None:
         _print(question(store))
     finally:
         store.close()
-
-
-def _print(content: object) -> None:
-    """JSON on stdout: one line for programs, indented on a terminal."""
-    text = msgspec.json.encode(content)
-    if sys.stdout.isatty():
-        text = msgspec.json.format(text, indent=2)
-    left = memoryview(text + b"\n")
-    while left:  # without buffering (PYTHONUNBUFFERED) a write may take a part
-        left = left[sys.stdout.buffer.write(left) :]
-    sys.stdout.flush()
 
 
 def _raise_descriptor_limit() -> None:

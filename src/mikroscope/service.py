@@ -200,7 +200,7 @@ class Service:
             return found if self.worker.caught_up.done() else max(found, started_ms)
 
         return Alerter(
-            default=_alert_policy(self.settings),
+            default=alert_policy(self.settings),
             limits=policy_limits(),
             path=self.settings.alert_config_file,
             count_levels=count_levels,
@@ -231,7 +231,8 @@ def _make_worker(settings: Settings, store: Store, tree: LogTree) -> Worker:
     )
 
 
-def _alert_policy(settings: Settings) -> AlertPolicy:
+def alert_policy(settings: Settings) -> AlertPolicy:
+    """The policy that the options state; one that was stored wins over it."""
     return AlertPolicy(
         enabled=settings.alert_webhook_url is not None,
         webhook_url=settings.alert_webhook_url,

@@ -13,7 +13,15 @@ from mikroscope.errors import ConfigurationError
 from mikroscope.settings_sources import Given, Layer, read_environment, read_file, read_overrides
 from mikroscope.settings_values import HIDDEN, LARGEST_INTEGER, Kind, Option, shown
 
-__all__ = ["Option", "Settings", "describe", "options", "reference_markdown", "resolve_settings"]
+__all__ = [
+    "Option",
+    "Settings",
+    "config_file",
+    "describe",
+    "options",
+    "reference_markdown",
+    "resolve_settings",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -257,7 +265,7 @@ def resolve_settings(
     """
     env = os.environ if env is None else env
     settable = {option.name: option for option in options() if option.key}
-    given = read_file(*_config_file(config_file_path, env), settable.values())
+    given = read_file(*config_file(config_file_path, env), settable.values())
     given |= read_environment(env, settable.values())
     given |= read_overrides(overrides or {}, settable.values())
     values: dict[str, Any] = {name: _in_force(settable[name], given[name]) for name in given}
@@ -309,7 +317,7 @@ def _default_text(default: object) -> str:
     return "none" if default is None else str(default).lower()
 
 
-def _config_file(argument: str | Path | None, env: Mapping[str, str]) -> tuple[str, str | None]:
+def config_file(argument: str | Path | None, env: Mapping[str, str]) -> tuple[str, str | None]:
     """The config file's path, and the flag or variable that names it (None: the default file)."""
     if argument is not None and str(argument).strip():
         return str(argument), _CONFIG.flag

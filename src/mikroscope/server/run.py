@@ -32,7 +32,7 @@ class RunningServer:
     """A server that answers; `close` it, or use it in a `with` statement."""
 
     def __init__(self, settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> None:
-        _check_tls(settings)
+        check_tls(settings)
         with ExitStack() as undo:
             self._listener = undo.enter_context(_listen(settings))
             self._service = Service(settings)
@@ -165,7 +165,7 @@ def _listen(settings: Settings) -> socket.socket:
         raise MikroScopeError(f"cannot listen on {host}:{port}: no such host") from error
 
 
-def _check_tls(settings: Settings) -> None:
+def check_tls(settings: Settings) -> None:
     """Raise ConfigurationError unless the certificate and its key can be used."""
     certificate, key = settings.tls_cert_path, settings.tls_key_path
     if settings.protocol != "https" or certificate is None or key is None:
