@@ -1,0 +1,9 @@
+"""stub."""
+
+from pathlib import Path
+
+
+def publish(results: Path, docs: Path) -> None: ...
+
+
+def write_report(docs: Path) -> None: ...
