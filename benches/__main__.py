@@ -10,6 +10,7 @@ two options.
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -22,13 +23,15 @@ from typing import Any
 from benches.cache import Cache
 from benches.corpus import Shape
 from benches.figures import Recorder
-from benches.report import publish, write_report
+from benches.published import publish
+from benches.report import write_report
 from benches.scenarios import SCENARIOS
 from benches.scenarios.base import Scenario
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benches" / "results"
 DOCS = ROOT / "docs"
+TYPICAL_RECORDS = 1_000_000
 MANY_RECORDS = 5_000_000
 ROUNDS_OF_MANY = 3  # at the most
 
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--records", type=_sizes, default=sizes, help="one size or several: 100000,1000000")
     add("--rounds", type=_positive, default=os.environ.get("BENCH_ROUNDS", "5"))
     add("--shape", choices=("plain", "ragged"), help="default: plain, and ragged where that is due")
+    add("--effort", type=float, default=1.0, help="share of the usual samples, for a trial: 0.1")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help=argparse.SUPPRESS)
     reporting = commands.add_parser("report", help="write docs/benchmarks.md and its pictures")
     reporting.set_defaults(act=_report)
@@ -96,7 +100,7 @@ def _list(given: argparse.Namespace) -> None:
 
 def _report(given: argparse.Namespace) -> None:
     if given.publish:
-        publish(given.results, given.docs)
+        publish(given.results, given.docs / "benchmarks")
     write_report(given.docs)
 
 
@@ -108,7 +112,10 @@ def _run(given: argparse.Namespace) -> None:
         for scenario, shape, records in jobs:
             rounds = min(given.rounds, ROUNDS_OF_MANY) if records >= MANY_RECORDS else given.rounds
             print(f"{scenario.name}: {shape}, {records:,} records, {rounds} rounds", flush=True)
-            result = _measure(cache, scenario, shape, records, rounds)
+            corpus = cache.corpus(shape, records)
+            recorder = Recorder(corpus, rounds, given.effort)
+            scenario.measure(cache, corpus, recorder)
+            result = recorder.result(scenario.name)
             _keep(result, given.results)
             _print(result)
 
@@ -121,6 +128,7 @@ def _jobs(names: list[str], sizes: list[int], shape: Shape | None) -> list[Job]:
     chosen = list(SCENARIOS.values()) if everything else [SCENARIOS[name] for name in names]
     if shape and not everything and (wrong := [one for one in chosen if shape not in one.shapes]):
         raise _UsageError(f"{wrong[0].name} has no {shape} corpus, only {wrong[0].shapes[0]}")
+    once = min(sizes, key=lambda size: abs(math.log(size / TYPICAL_RECORDS)))
     return [
         (scenario, one, records)
         for records in sizes
@@ -128,7 +136,7 @@ def _jobs(names: list[str], sizes: list[int], shape: Shape | None) -> list[Job]:
         for one in scenario.shapes
         if shape in (None, one)
         # Every size is for what grows with it; the ragged corpus and the rest are run once.
-        if records == sizes[0] or (scenario.every_size and one == "plain")
+        if records == once or (scenario.every_size and one == "plain")
     ]
 
 
@@ -140,15 +148,6 @@ def _directory() -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mikroscope-bench-") as directory:
         yield Path(directory)
-
-
-def _measure(
-    cache: Cache, scenario: Scenario, shape: Shape, records: int, rounds: int
-) -> dict[str, Any]:
-    corpus = cache.corpus(shape, records)
-    recorder = Recorder(corpus, rounds)
-    scenario.measure(cache, corpus, recorder)
-    return recorder.result(scenario.name)
 
 
 def _keep(result: dict[str, Any], directory: Path) -> None:

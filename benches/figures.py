@@ -33,14 +33,19 @@ SECONDS: dict[str, Callable[[float], float]] = {
 class Recorder:
     """Collects the values of a scenario, round by round."""
 
-    def __init__(self, corpus: Corpus, rounds: int) -> None:
+    def __init__(self, corpus: Corpus, rounds: int, effort: float = 1.0) -> None:
         self._corpus = corpus
         self._rounds = rounds
+        self.effort = effort  # a share of the usual number of samples, of pauses
         self._rates: list[float] = []
         self._values: dict[tuple[str, str], list[float]] = {}
         self._in_json: dict[str, list[float]] = {}
         self._latencies: dict[str, list[float]] = {}
         self.notes: list[str] = []
+
+    def samples(self, usual: int) -> int:
+        """How often to do what is done so often usually."""
+        return max(1, round(usual * self.effort))
 
     def rounds(self) -> Iterator[int]:
         """The numbers of the rounds; the yardstick is measured before each."""
@@ -68,6 +73,7 @@ class Recorder:
             "shape": self._corpus.shape,
             "records": self._corpus.records,
             "rounds": self._rounds,
+            "effort": self.effort,
             "bytesPerRecord": round(self._corpus.size / self._corpus.records, 1),
             "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "machine": machine(),

@@ -18,6 +18,7 @@ def command(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         "--version": (*MIKROSCOPE, "--version"),
         "python -c pass": (sys.executable, "-c", "pass"),
     }
+    runs = record.samples(RUNS)
     for _ in record.rounds():
         for name, words in commands.items():
-            record.add_latencies(name, [run(*words).seconds * 1000 for _ in range(RUNS)])
+            record.add_latencies(name, [run(*words).seconds * 1000 for _ in range(runs)])

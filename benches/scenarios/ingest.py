@@ -11,13 +11,13 @@ from benches.program import Server, serve
 from benches.trivial import trivial_server
 
 CLIENTS = (1, 4, 16, 64)
-BATCHES = {1: 2000, 100: 320}  # records a request: requests
+BATCHES = {1: 4000, 100: 400}  # records a request: requests
 MODES = {"sync": False, "queued": True}
 
 
 def http_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     """`POST /api/ingest` with 1 and 100 records, at once and queued, by 1 to 64 clients."""
-    for number in record.rounds():
+    for _ in record.rounds():
         for mode, queued in MODES.items():
             with cache.scratch() as scratch:
                 (scratch / "logs").mkdir()
@@ -26,12 +26,13 @@ def http_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
                 ) as server:
                     _all_cases(server, corpus, record, mode)
         _ceilings(corpus, record)
-        if not number:
-            record.notes.append(f"{BATCHES[1]:,} or {BATCHES[100]:,} requests a round")
+    sizes = [f"{record.samples(requests):,}" for requests in BATCHES.values()]
+    record.notes.append(f"{' or '.join(sizes)} requests a round")
 
 
 def _all_cases(server: Server, corpus: Corpus, record: Recorder, mode: str) -> None:
-    for batch, requests in BATCHES.items():
+    for batch, usual in BATCHES.items():
+        requests = record.samples(usual)
         for clients in CLIENTS:
             name = case(batch, mode, clients)
             before = server.count()
@@ -57,7 +58,8 @@ def _queue_is_empty(health: dict[str, Any]) -> bool:
 def _ceilings(corpus: Corpus, record: Recorder) -> None:
     """What the load generator reaches against a server that does nothing."""
     with trivial_server() as url:
-        for batch, requests in BATCHES.items():
+        for batch, usual in BATCHES.items():
+            requests = record.samples(usual)
             with _load(url, corpus, 16, batch, requests) as sending:
                 seen = sending.finish()
             name = f"ceiling of the load, {batch} a request"

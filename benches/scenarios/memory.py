@@ -25,7 +25,7 @@ def _with_nothing(cache: Cache, record: Recorder) -> None:
     """A server without any logs."""
     with cache.scratch() as scratch, serve(scratch / "logs", scratch / "index.db") as server:
         server.wait_until_indexed()
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S * record.effort)
         record.add("idle, nothing indexed", "MiB", resident_mb(server.process))
 
 
@@ -35,12 +35,12 @@ def _with_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         logs, index = place_with(corpus, cache.index(corpus), scratch)
         with serve(logs, index) as server:
             server.wait_until_indexed()
-            time.sleep(SETTLE_S)
+            time.sleep(SETTLE_S * record.effort)
             record.add("idle, all indexed", "MiB", resident_mb(server.process))
             with peak_memory(server.process) as peak:
                 _ask_and_send(server, corpus, lambda: True)
             record.add("ingest and queries, peak", "MiB", peak.megabytes)
-            time.sleep(SETTLE_S)
+            time.sleep(SETTLE_S * record.effort)
             record.add("idle after that", "MiB", resident_mb(server.process))
 
 

@@ -47,7 +47,8 @@ def _ask_all(name: str, peer: Peer, asked: dict[str, list[Question]], record: Re
     for kind, kind_questions in asked.items():
         for question in kind_questions:
             taken: list[float] = []
-            while not taken or (sum(taken) < ASK_AGAIN_S * 1000 and len(taken) < ASK_AGAIN):
+            again = record.samples(ASK_AGAIN)
+            while not taken or (sum(taken) < ASK_AGAIN_S * 1000 and len(taken) < again):
                 began = time.perf_counter()
                 answers[f"{kind}: {question.name}"] = ask[kind](question)
                 taken.append((time.perf_counter() - began) * 1000)

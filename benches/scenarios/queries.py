@@ -33,7 +33,7 @@ def pages_under_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 def _ask_pages(server: Server, corpus: Corpus, record: Recorder) -> None:
     for number in record.rounds():
-        samples = questions.sample(corpus, SAMPLES, seed=number)
+        samples = questions.sample(corpus, record.samples(SAMPLES), seed=number)
         _ask(server, record, questions.pages(samples))
 
 
@@ -42,7 +42,7 @@ def counts(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     with serve(corpus.logs, cache.index(corpus)) as server:
         server.wait_until_indexed()
         for number in record.rounds():
-            samples = questions.sample(corpus, HEAVY_SAMPLES, seed=number)
+            samples = questions.sample(corpus, record.samples(HEAVY_SAMPLES), seed=number)
             _ask(server, record, questions.counts(samples))
 
 
@@ -51,7 +51,10 @@ def aggregates(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     with serve(corpus.logs, cache.index(corpus)) as server:
         server.wait_until_indexed()
         for _ in record.rounds():
-            targets = {kind: [one] * HEAVY_SAMPLES for kind, one in questions.groups().items()}
+            targets = {
+                kind: [one] * record.samples(HEAVY_SAMPLES)
+                for kind, one in questions.groups().items()
+            }
             _ask(server, record, targets)
 
 

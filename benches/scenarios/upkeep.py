@@ -30,7 +30,9 @@ def upkeep(cache: Cache, corpus: Corpus, record: Recorder) -> None:
             with serve(logs, index) as server:
                 server.wait_until_indexed()
                 targets = _full_pages(server)
-                _ask_during(server, targets, record, "nothing", lambda: time.sleep(IDLE_S))
+                _ask_during(
+                    server, targets, record, "nothing", lambda: time.sleep(IDLE_S * record.effort)
+                )
                 _ask_during(
                     server, targets, record, "a rebuild", lambda: server.post("/api/reindex")
                 )
