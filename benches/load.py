@@ -152,8 +152,11 @@ class Load:
 
     def finish(self) -> Seen:
         """Tell an endless load to end, wait, and get what it saw."""
-        output, _ = self._process.communicate()
-        if self._process.returncode:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        output = self._process.stdout.read()  # communicate() would miss what readline() has read
+        if self._process.wait():
             raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
         found = json.loads(output)
         statuses, entries = (_by_number(found[name]) for name in ("statuses", "entries"))

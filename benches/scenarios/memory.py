@@ -38,7 +38,7 @@ def _with_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
             time.sleep(SETTLE_S * record.effort)
             record.add("idle, all indexed", "MiB", resident_mb(server.process))
             with peak_memory(server.process) as peak:
-                _ask_and_send(server, corpus, lambda: True)
+                _ask_and_send(server, corpus, record, lambda: True)
             record.add("ingest and queries, peak", "MiB", peak.megabytes)
             time.sleep(SETTLE_S * record.effort)
             record.add("idle after that", "MiB", resident_mb(server.process))
@@ -50,15 +50,21 @@ def _with_backlog(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         logs = link_logs(corpus, scratch)
         with serve(logs, scratch / "index.db") as server:
             with peak_memory(server.process) as peak:
-                _ask_and_send(server, corpus, lambda: server.get("/health")["ingest"]["runs"] > 0)
+                _ask_and_send(server, corpus, record, lambda: _caught_up(server))
             record.add("backlog, ingest and queries, peak", "MiB", peak.megabytes)
 
 
-def _ask_and_send(server: Server, corpus: Corpus, done: Callable[[], bool]) -> None:
+def _caught_up(server: Server) -> bool:
+    return int(server.get("/health")["ingest"]["runs"]) > 0
+
+
+def _ask_and_send(
+    server: Server, corpus: Corpus, record: Recorder, done: Callable[[], bool]
+) -> None:
     """Ask and send at the same time, until it is done."""
-    sizes = ("--clients", CLIENTS, "--batch", BATCH, "--requests", REQUESTS, "--endless")
+    sizes = ("--clients", CLIENTS, "--batch", BATCH, "--requests", record.samples(REQUESTS))
     targets = _questions(corpus)
-    with load(server.url, "--post", corpus.path, *sizes) as sending:
+    with load(server.url, "--post", corpus.path, "--endless", *sizes) as sending:
         while True:
             get(server.url, targets)
             if done():

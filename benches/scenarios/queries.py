@@ -23,8 +23,8 @@ def pages_under_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         logs, index = place_with(corpus, cache.index(corpus), scratch)
         with serve(logs, index) as server:
             server.wait_until_indexed()
-            arguments = ("--clients", 16, "--batch", 100, "--requests", 500, "--endless")
-            with load(server.url, "--post", corpus.path, *arguments) as sending:
+            arguments = ("--clients", 16, "--batch", 100, "--requests", record.samples(500))
+            with load(server.url, "--post", corpus.path, "--endless", *arguments) as sending:
                 _ask_pages(server, corpus, record)
                 sent = sending.finish()
     rate = sent.succeeded * 100 / sent.seconds
