@@ -1,6 +1,6 @@
 # make serve   start the server with sample logs: all it needs is Python 3.11+ and make
 # make test    everything that must hold: lint, types, tests, docs
-# make bench   measure this machine (half an hour; run it on an idle one; see docs/benchmarks.md)
+# make bench   measure this machine (an hour; run it on an idle one; see docs/benchmarks.md)
 # make clean   remove the environment; logs and index stay
 
 VENV ?= .venv

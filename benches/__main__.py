@@ -15,12 +15,13 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benches.cache import Cache
+from benches.cache import Cache, Corpus
 from benches.corpus import Shape
 from benches.figures import Recorder
 from benches.published import publish
@@ -32,8 +33,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benches" / "results"
 DOCS = ROOT / "docs"
 TYPICAL_RECORDS = 1_000_000
-MANY_RECORDS = 5_000_000
-ROUNDS_OF_MANY = 3  # at the most
+LARGE_BYTES = 1_000_000_000
+ROUNDS_OF_LARGE = 3  # at the most
 
 Job = tuple[Scenario, Shape, int]
 
@@ -107,17 +108,28 @@ def _report(given: argparse.Namespace) -> None:
 def _run(given: argparse.Namespace) -> None:
     jobs = _jobs(given.scenarios, given.records, given.shape)
     given.results.mkdir(parents=True, exist_ok=True)
+    failed = []
     with _directory() as directory:
         cache = Cache(directory)
         for scenario, shape, records in jobs:
-            rounds = min(given.rounds, ROUNDS_OF_MANY) if records >= MANY_RECORDS else given.rounds
-            print(f"{scenario.name}: {shape}, {records:,} records, {rounds} rounds", flush=True)
-            corpus = cache.corpus(shape, records)
-            recorder = Recorder(corpus, rounds, given.effort)
-            scenario.measure(cache, corpus, recorder)
-            result = recorder.result(scenario.name)
-            _keep(result, given.results)
-            _print(result)
+            try:
+                _measure(given, cache, scenario, cache.corpus(shape, records))
+            except Exception:  # an hour's other measurements are worth having
+                traceback.print_exc()
+                failed.append(scenario.name)
+    if failed:
+        sys.exit(f"error: {', '.join(failed)} failed")
+
+
+def _measure(given: argparse.Namespace, cache: Cache, scenario: Scenario, corpus: Corpus) -> None:
+    """Run one scenario, keep its result, and print it."""
+    most = ROUNDS_OF_LARGE if corpus.size >= LARGE_BYTES else given.rounds
+    rounds = min(given.rounds, most, scenario.most_rounds)
+    recorder = Recorder(corpus, rounds, given.effort)
+    scenario.measure(cache, corpus, recorder)
+    result = recorder.result(scenario.name)
+    _keep(result, given.results)
+    _print(result)
 
 
 def _jobs(names: list[str], sizes: list[int], shape: Shape | None) -> list[Job]:
@@ -157,6 +169,7 @@ def _keep(result: dict[str, Any], directory: Path) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
+    print("{scenario}: {shape}, {records:,} records, {rounds} rounds".format_map(result))
     for figure in result["figures"]:
         more = f"{figure['low']:g} to {figure['high']:g}"
         if "p99" in figure:
@@ -166,6 +179,7 @@ def _print(result: dict[str, Any]) -> None:
         print(f"  {figure['name']:50} {figure['median']:>12g} {figure['unit']} ({more})")
     for note in result["notes"]:
         print(f"  {note}")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

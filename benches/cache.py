@@ -57,9 +57,10 @@ class Cache:
         if not path.exists():
             for old in corpus.logs.parent.glob("index-*"):
                 shutil.rmtree(old)
-            with self.scratch() as scratch:
-                index(corpus.logs, scratch / path.name)
-                shutil.copytree(scratch, directory)
+            part = directory.with_name("index-part")
+            part.mkdir()
+            index(corpus.logs, part / path.name)
+            part.rename(directory)
         return path
 
     @contextmanager

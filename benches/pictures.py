@@ -52,6 +52,7 @@ def _pages(results: Results) -> str | None:
             [one.figures[name]["p99"] for one in both],
         )
         for name in alone.figures
+        if ": " in name
     ]
     series = ["alone", "under full ingest"][: len(both)]
     title = f"Pages of 100 over HTTP, {alone.records:,} records"
@@ -65,7 +66,7 @@ def _in_scopes(scenario: str, title: str) -> Callable[[Results], str | None]:
         result = _largest(results, scenario)
         if result is None:
             return None
-        names = dict.fromkeys(name.rpartition(", ")[0] for name in result.figures)
+        names = dict.fromkeys(name.rpartition(", ")[0] for name in result.figures if ": " in name)
         rows = [
             Row(name.partition(": ")[2], [result.median(f"{name}, {scope}") for scope in SCOPES])
             for name in names

@@ -95,13 +95,13 @@ class Server:
         buckets = self.get("/api/logs/aggregate", groupBy="level", **filters)["buckets"]
         return sum(bucket["count"] for bucket in buckets)
 
-    def wait(self, condition: Callable[[dict[str, Any]], bool]) -> None:
-        """Return when `/health` fulfils a condition."""
+    def wait(self, condition: Callable[[dict[str, Any]], bool], every_s: float = 0.002) -> None:
+        """Return when `/health` fulfils a condition; it is asked every so many seconds."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition(self.get("/health")):
             if time.monotonic() > deadline:
                 raise TimeoutError("the server did not come to the awaited state")
-            time.sleep(0.002)
+            time.sleep(every_s)
 
     def wait_until_indexed(self) -> None:
         """Return when the first run over the files has ended."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from benches.__main__ import DOCS, main
-from benches.cache import Cache
+from benches.cache import Cache, Corpus
 from benches.corpus import write_corpus
 from benches.figures import Recorder
 from benches.goals import GOALS, Goal, Measured
@@ -20,6 +20,7 @@ from benches.peers.ours import MikroScope
 from benches.published import Results
 from benches.report import write_report
 from benches.scenarios import SCENARIOS
+from benches.scenarios.base import Scenario
 from benches.scenarios.peers import peers
 from benches.svg import Row, bars, lines, number
 from benches.trivial import trivial_server
@@ -184,6 +185,21 @@ def test_load_asks_in_order() -> None:
     """A single client has one latency for each target."""
     with trivial_server() as url:
         assert len(get(url, ["/a", "/b", "/c"]).milliseconds) == 3
+
+
+def test_failing_scenario_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails is named at the end, with exit code 1; the other results are kept."""
+
+    def fail(cache: Cache, corpus: Corpus, record: Recorder) -> None:
+        raise RuntimeError("it does not work")
+
+    monkeypatch.setenv("BENCH_DIR", str(tmp_path / "cache"))
+    monkeypatch.setitem(SCENARIOS, "counts", Scenario("counts", fail))
+    with pytest.raises(SystemExit, match="counts failed"):
+        main(["run", "counts", "size", *SLIGHT, "--results", str(tmp_path / "results")])
+    assert len(list((tmp_path / "results").glob("size-plain-*.json"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("aggregates", queries.aggregates),
         Scenario("command", command.command),
         Scenario("memory", memory.memory),
-        Scenario("upkeep", upkeep.upkeep, every_size=False),
+        Scenario("upkeep", upkeep.upkeep, every_size=False, most_rounds=3),
         Scenario("peers", peers.peers, every_size=False),
     )
 }

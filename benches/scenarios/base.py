@@ -16,6 +16,7 @@ class Scenario:
     measure: Callable[[Cache, Corpus, Recorder], None]
     shapes: tuple[Shape, ...] = ("plain",)
     every_size: bool = True  # whether a run over several sizes repeats it for each
+    most_rounds: int = 100
 
     @property
     def purpose(self) -> str:

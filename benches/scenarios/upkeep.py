@@ -74,4 +74,4 @@ def _ask_during(
 
 
 def _wait_for_clean_up(server: Server) -> None:
-    server.wait(lambda health: health["maintenance"]["runs"] > 0)
+    server.wait(lambda health: health["maintenance"]["runs"] > 0, every_s=0.25)
