@@ -24,7 +24,8 @@ from mikroscope import __version__
 YARDSTICK_RECORDS = 100_000
 SECONDS: dict[str, Callable[[float], float]] = {
     "s": lambda value: value,
-    "ms": lambda value: value / 1000,
+    "ms": lambda value: value / 1e3,
+    "µs": lambda value: value / 1e6,
     "records/s": lambda value: 1 / value,
     "requests/s": lambda value: 1 / value,
 }

@@ -40,10 +40,12 @@ class Goal:
         found = self.find(results, self.records)
         if found is None:
             return (self.text, limit, "–", "–", "not measured")
-        size = "" if found.records == self.records else f" (at {found.records:,} records)"
-        measured = f"{number(found.value)} {self.unit}: {found.figure}{size}"
+        measured = f"{number(found.value)} {self.unit}: {found.figure}"
         ratio = "–" if found.json_records is None else number(found.json_records)
-        return (self.text, limit, measured, ratio, self.verdict(found.value))
+        verdict = self.verdict(found.value)
+        if found.records != self.records:
+            verdict += f" at {found.records:,} records"
+        return (self.text, limit, measured, ratio, verdict)
 
     def verdict(self, value: float) -> str:
         """Met, or by how much not."""

@@ -56,7 +56,13 @@ def _pages(results: Results) -> str | None:
     ]
     series = ["alone", "under full ingest"][: len(both)]
     title = f"Pages of 100 over HTTP, {alone.records:,} records"
-    return bars(title, "ms: bar is the median, stroke the 99th percentile", series, rows, log=True)
+    return bars(
+        title,
+        "ms: bar and first number are the median, stroke and second the 99th percentile",
+        series,
+        rows,
+        log=True,
+    )
 
 
 def _in_scopes(scenario: str, title: str) -> Callable[[Results], str | None]:

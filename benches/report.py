@@ -35,7 +35,8 @@ def _block(found: "re.Match[str]", results: Results, drawn: set[str]) -> str:
     parts = [f"![{name}](benchmarks/{name}.svg)"] if name in drawn else []
     make = BLOCKS.get(name)
     parts += make(results) if make else _tables(results, name)
-    return f"{begin}\n{chr(10).join(parts) or 'Not measured.'}\n\n{end}"
+    text = "\n".join(parts).strip() or "Not measured."
+    return f"{begin}\n{text}\n\n{end}"
 
 
 def _tables(results: Results, scenario: str) -> list[str]:
@@ -61,7 +62,8 @@ def _row(figure: Figure, with_tail: bool) -> list[str]:
 
 
 def _notes(result: Result) -> list[str]:
-    return ["", *(f"{note[0].upper()}{note[1:]}." for note in result.data["notes"])]
+    notes = [f"{note[0].upper()}{note[1:]}." for note in result.data["notes"]]
+    return ["", *notes] if notes else []
 
 
 def _goals(results: Results) -> list[str]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-WIDTH = 760
-LEFT, RIGHT, TOP = 210, 80, 56  # of the plot: room for labels, values, title and legend
+WIDTH = 800
+LEFT, RIGHT, TOP = 225, 100, 56  # of the plot: room for labels, values, title and legend
 ROW, BAR_GAP, BOTTOM = 14, 10, 46
 LINES_HEIGHT, LINES_LEFT = 300, 80
 STYLE = """
@@ -83,7 +83,7 @@ def _step(high: float) -> float:
 def bars(
     title: str, axis: str, series: Sequence[str], rows: Sequence[Row], log: bool = False
 ) -> str:
-    """Horizontal bars in groups; a mark is a stroke, and the legend must say what it means."""
+    """Horizontal bars in groups; a mark is a stroke, and the axis must say what it means."""
     group = len(series) * ROW + BAR_GAP
     bottom = TOP + len(rows) * group
     found = [one for row in rows for one in (*row.values, *row.marks) if one is not None]
@@ -107,13 +107,13 @@ def _bars_of(row: Row, top: float, along: Scale) -> list[str]:
     for index, (value, mark) in enumerate(zip(row.values, marks, strict=True)):
         if value is None:
             continue
-        y, x = top + index * ROW, along.at(value)
+        y, x, said = top + index * ROW, along.at(value), number(value)
         shape = f'x="{LEFT}" y="{y:.1f}" width="{x - LEFT:.1f}" height="{ROW - 2}"'
         parts.append(f'<rect class="f{index}" {shape}/>')
         if mark is not None:
-            x = max(x, along.at(mark))
             parts.append(f'<path class="mark" d="M{along.at(mark):.1f} {y:.1f}v{ROW - 2}"/>')
-        parts.append(_text(x + 5, y + ROW - 4, number(value), "", "start"))
+            x, said = max(x, along.at(mark)), f"{said} / {number(mark)}"
+        parts.append(_text(x + 5, y + ROW - 4, said, "", "start"))
     return parts
 
 
