@@ -69,8 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     add = running.add_argument
     add("scenarios", nargs="*", metavar="SCENARIO", help="which ones; default: all")
     sizes = os.environ.get("BENCH_RECORDS", "1000000")
-    add("--records", type=_sizes, default=sizes, help="one size or several: 100000,1000000")
-    add("--rounds", type=_positive, default=os.environ.get("BENCH_ROUNDS", "5"))
+    add(
+        "--records",
+        type=_sizes,
+        default=sizes,
+        help=f"one size or several: 100000,1000000; default: {sizes}",
+    )
+    rounds = os.environ.get("BENCH_ROUNDS", "5")
+    add("--rounds", type=_positive, default=rounds, help=f"how often; default: {rounds}")
     add("--shape", choices=("plain", "ragged"), help="default: plain, and ragged where that is due")
     add("--effort", type=float, default=1.0, help="share of the usual samples, for a trial: 0.1")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help=argparse.SUPPRESS)
@@ -88,10 +94,9 @@ def _sizes(text: str) -> list[int]:
 
 
 def _positive(text: str) -> int:
-    number = int(text.replace("_", ""))
-    if number < 1:
-        raise ValueError(f"{number} is not positive")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def _list(given: argparse.Namespace) -> None:

@@ -207,6 +207,7 @@ def test_failing_scenario_does_not_stop_the_others(
     [
         (["run", "nonsense"], "no scenario nonsense; there are cold-index"),
         (["run", "pages", "--shape", "ragged"], "pages has no ragged corpus, only plain"),
+        (["run", "--records", "1000,0"], "'0' is not a whole number from 1 on"),
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
