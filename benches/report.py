@@ -118,7 +118,7 @@ def _ingest(results: Results) -> list[str]:
             if name.startswith("ceiling")
         ]
         parts += ["", f"{result.title}:", "", *table(head, rows), *_notes(result)]
-        parts += ["", f"By 16 clients, against a server that does nothing, {'; '.join(ceilings)}."]
+        parts += ["", f"Against a server that does nothing, by 16 clients: {'; '.join(ceilings)}."]
     return parts
 
 
@@ -148,7 +148,7 @@ def _peers_cells(result: Result, what: str) -> Iterable[str]:
 BY_SIZE: dict[str, tuple[str, str]] = {
     "cold index, all cores": ("cold-index", "all cores"),
     "peak memory of that": ("cold-index", "peak memory, all cores"),
-    "index, bytes a record": ("size", "index"),
+    "size of the index": ("size", "index"),
     "append 1,000 lines": ("incremental-index", "append 1,000 lines"),
     "append 1%": ("incremental-index", "append 1%, rate"),
     "restart": ("restart", "until all files are looked at"),
