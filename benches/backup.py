@@ -3,7 +3,7 @@
 Clients send batches of ten records, and one asks for pages, all without a pause: while nothing
 else happens, and during each way of copying. Prints JSON and keeps it below `benches/results/`.
 
-    python benches/backup.py --records 500000
+    python -m benches.backup --records 500000
 """
 
 import argparse
@@ -23,9 +23,10 @@ from typing import Any
 
 import httpx
 
-from corpus import write_corpus
-from main_job import RESULTS, index_once, machine
+from benches.corpus import write_corpus
+from benches.figures import machine
 
+RESULTS = Path(__file__).parent / "results"
 TOKEN = "bench"
 INGEST_CLIENTS = 4
 IDLE_S = 5
@@ -65,7 +66,8 @@ def measure(directory: Path, records: int, rounds: int) -> dict[str, Any]:
     logs, index = directory / "logs", directory / "index.db"
     logs.mkdir()
     write_corpus(logs / "corpus.ndjson", records, shape="plain")
-    index_once(logs, index, logs / "corpus.ndjson")
+    command = [sys.executable, "-m", "mikroscope", "index", f"--logs={logs}", f"--db={index}"]
+    run(command)
     result: dict[str, Any] = {"machine": machine(), "records": records, "ways": {}}
     with serve(logs, index) as server:
         for _ in range(rounds):

@@ -1,6 +1,6 @@
 """Writes the benchmark corpora: seeded NDJSON of any length, spread evenly over thirty days.
 
-    python benches/corpus.py OUT --records N --shape plain --seed 1
+    python -m benches.corpus OUT --records N --shape plain --seed 1
 
 `plain` is what a service writes on a good day: about 350 bytes and thirteen fields a record.
 `ragged` is everything else: 3 to 60 fields, nested objects, long messages and stacks.

@@ -1,0 +1,225 @@
+"""Loads a server over HTTP from a process of its own: plain sockets, kept alive, one request each.
+
+    python -m benches.load URL --clients 16 --post corpus.ndjson --batch 100 --requests 500
+    python -m benches.load URL --clients 1 --get targets.txt
+
+Prints `ready`, sends every request once (with `--endless`: over and over until its input ends),
+and prints what it saw as JSON. A client sends its next request when it has the last one's answer.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+from benches.program import TOKEN
+
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+HEAD_END = b"\r\n\r\n"
+
+
+@dataclass
+class Seen:
+    """What a load has seen; latencies in the order of the answers."""
+
+    seconds: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    milliseconds: list[float] = field(default_factory=list)
+    entries: Counter[int] = field(default_factory=Counter)  # answers by their number of entries
+
+    @property
+    def succeeded(self) -> int:
+        """Requests that were answered with success."""
+        return sum(count for status, count in self.statuses.items() if status < 300)
+
+
+class Client(asyncio.Protocol):
+    """One connection that sends request after request."""
+
+    def __init__(self, requests: Iterator[bytes], seen: Seen) -> None:
+        self._requests = requests
+        self._seen = seen
+        self._buffer = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._send()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End; with an error if there was more to do."""
+        if not self.done.done():
+            self.done.set_exception(error or ConnectionError("the server closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """Take note of an answer when it is whole, and go on."""
+        self._buffer += data
+        end = self._buffer.find(HEAD_END)
+        if end < 0 or len(self._buffer) < end + len(HEAD_END) + self._length(end):
+            return
+        self._seen.milliseconds.append((time.perf_counter() - self._began) * 1000)
+        self._seen.statuses[int(self._buffer[9:12])] += 1
+        self._seen.entries[self._buffer.count(b'"sourceFile":')] += 1
+        self._buffer = b""
+        self._send()
+
+    def _length(self, end: int) -> int:
+        found = LENGTH.search(self._buffer, 0, end)
+        if found is None:
+            raise ConnectionError("an answer without content-length")
+        return int(found[1])
+
+    def _send(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self.done.set_result(None)
+            self._transport.close()
+            return
+        self._began = time.perf_counter()
+        self._transport.write(request)
+
+
+def get_requests(targets: Iterable[str]) -> list[bytes]:
+    """Requests for these paths."""
+    return [f"GET {target} HTTP/1.1\r\nhost: bench\r\n\r\n".encode() for target in targets]
+
+
+def post_requests(corpus: Path, requests: int, batch: int) -> list[bytes]:
+    """Ingest requests with the first records of a corpus, which begins anew where it ends."""
+    with corpus.open("rb") as file:
+        lines = [line.rstrip() for line in itertools.islice(file, requests * batch)]
+    records = itertools.cycle(lines)
+    return [_post(list(itertools.islice(records, batch))) for _ in range(requests)]
+
+
+def _post(lines: list[bytes]) -> bytes:
+    body = b"[" + b",".join(lines) + b"]"
+    head = (
+        "POST /api/ingest HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {TOKEN}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def send(url: str, requests: Iterator[bytes], clients: int) -> Seen:
+    """Send all requests over so many connections, which share them."""
+    host, port = urlsplit(url).netloc.split(":")
+    loop, seen = asyncio.get_running_loop(), Seen()
+    began = time.perf_counter()
+    opened = [
+        await loop.create_connection(lambda: Client(requests, seen), host, int(port))
+        for _ in range(clients)
+    ]
+    await asyncio.gather(*(client.done for _, client in opened))
+    seen.seconds = time.perf_counter() - began
+    return seen
+
+
+def until_input_ends(requests: Sequence[bytes]) -> Iterator[bytes]:
+    """All requests once, then over and over until standard input is closed."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    again = itertools.takewhile(lambda _: not ended.is_set(), itertools.cycle(requests))
+    return itertools.chain(requests, again)
+
+
+class Load:
+    """A load that runs in its own process, seen from the outside."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def finish(self) -> Seen:
+        """Tell an endless load to end, wait, and get what it saw."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        output = self._process.stdout.read()  # communicate() would miss what readline() has read
+        if self._process.wait():
+            raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
+        found = json.loads(output)
+        statuses, entries = (_by_number(found[name]) for name in ("statuses", "entries"))
+        return Seen(found["seconds"], statuses, found["milliseconds"], entries)
+
+
+def _by_number(counts: dict[str, int]) -> Counter[int]:
+    return Counter({int(number): count for number, count in counts.items()})
+
+
+@contextmanager
+def load(url: str, *arguments: str | int | Path) -> Iterator[Load]:
+    """A load that has begun; the arguments are those of the command line."""
+    command = [sys.executable, "-m", "benches.load", url, *map(str, arguments)]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield Load(process)
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def asking(url: str, targets: Iterable[str], *arguments: str | int) -> Iterator[Load]:
+    """A load of questions."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write("\n".join(targets))
+        file.flush()
+        with load(url, "--get", file.name, *arguments) as asked:
+            yield asked
+
+
+def get(url: str, targets: Iterable[str]) -> Seen:
+    """Ask each of these in turn, by one client; latencies in the order of the targets."""
+    with asking(url, targets) as asked:
+        return asked.finish()
+
+
+def main() -> None:
+    """Be the load."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("url")
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--post", type=Path, metavar="CORPUS")
+    parser.add_argument("--batch", type=int, default=1, help="records a request")
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--get", type=Path, metavar="TARGETS", help="a file with a path a line")
+    parser.add_argument("--endless", action="store_true")
+    given = parser.parse_args()
+    if given.get:
+        requests = get_requests(given.get.read_text().splitlines())
+    else:
+        requests = post_requests(given.post, given.requests, given.batch)
+    source = until_input_ends(requests) if given.endless else iter(requests)
+    print("ready", flush=True)
+    seen = uvloop.run(send(given.url, source, given.clients))
+    milliseconds = [round(one, 3) for one in seen.milliseconds]
+    print(json.dumps({**vars(seen), "milliseconds": milliseconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The program under test, run as its users run it: as processes, asked over HTTP."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+MIKROSCOPE = (sys.executable, "-m", "mikroscope")
+TOKEN = "bench-token"
+SAMPLE_S = 0.01
+PATIENCE_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command took, and what it printed."""
+
+    seconds: float
+    processor_seconds: float
+    peak_mb: float
+    output: str
+
+
+def run(*command: str | Path, cpus: set[int] | None = None) -> Run:
+    """Run a command to its end, on some processors only if told so; raises where it fails."""
+    limit = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
+    before = _children_seconds()
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=limit) as process:
+        with peak_memory(process.pid) as peak:
+            output, _ = process.communicate()
+        seconds = time.perf_counter() - began
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Run(seconds, _children_seconds() - before, peak.megabytes, output)
+
+
+def index(logs: Path, index: Path, cpus: set[int] | None = None) -> tuple[Run, dict[str, Any]]:
+    """`mikroscope index`, and its report."""
+    flags = ("--logs", logs, "--db", index)
+    done = run(*MIKROSCOPE, "index", *flags, cpus=cpus)
+    report: dict[str, Any] = json.loads(done.output)["report"]
+    return done, report
+
+
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server in a process of its own."""
+
+    process: int
+    url: str
+    began: float
+
+    def get(self, path: str, **parameters: str) -> dict[str, Any]:
+        """The answer to a question; raises where it is an error."""
+        target = f"{path}?{urlencode(parameters)}" if parameters else path
+        return self._ask("GET", target)
+
+    def post(self, path: str) -> dict[str, Any]:
+        """The answer to an order without a body."""
+        return self._ask("POST", path)
+
+    def _ask(self, method: str, target: str) -> dict[str, Any]:
+        address = urlsplit(self.url)
+        connection = HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_S)
+        try:
+            connection.request(method, target)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"{method} {target}: {response.status} {body.decode()}")
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    def count(self, **filters: str) -> int:
+        """How many entries there are."""
+        buckets = self.get("/api/logs/aggregate", groupBy="level", **filters)["buckets"]
+        return sum(bucket["count"] for bucket in buckets)
+
+    def wait(self, condition: Callable[[dict[str, Any]], bool], every_s: float = 0.002) -> None:
+        """Return when `/health` fulfils a condition; it is asked every so many seconds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition(self.get("/health")):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the server did not come to the awaited state")
+            time.sleep(every_s)
+
+    def wait_until_indexed(self) -> None:
+        """Return when the first run over the files has ended."""
+        self.wait(lambda health: health["ingest"]["runs"] > 0)
+
+
+@contextmanager
+def serve(logs: Path, index: Path, **options: object) -> Iterator[Server]:
+    """A running server; options by the flags' names. Retention is off unless asked for."""
+    flags: dict[str, object] = {
+        "logs": logs,
+        "db": index,
+        "port": 0,
+        "min_free_bytes": 0,
+        "ingest_producers": f"{TOKEN}=bench",
+        **dict.fromkeys(("db_retention_days", "db_audit_retention_days"), 0),
+        **dict.fromkeys(("log_retention_days", "log_audit_retention_days"), 0),
+        **options,
+    }
+    command = [*MIKROSCOPE, "serve"]
+    command += [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    began = time.perf_counter()
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            _, _, said = process.stdout.readline().partition(" listens on ")
+            if not said:
+                process.wait()
+                log.seek(0)
+                raise RuntimeError(f"the server did not start: {log.read()}")
+            yield Server(process.pid, said.split()[0], began)
+        finally:
+            process.terminate()
+
+
+class Peak:
+    """The most memory that was seen."""
+
+    megabytes = 0.0
+
+
+@contextmanager
+def peak_memory(process: int) -> Iterator[Peak]:
+    """Watch a process and all its children for as long as the block runs."""
+    peak, stop = Peak(), threading.Event()
+
+    def watch() -> None:
+        while True:
+            peak.megabytes = max(peak.megabytes, resident_mb(process))
+            if stop.wait(SAMPLE_S):
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def resident_mb(process: int) -> float:
+    """The resident sets of a process and its children, in MiB; shared pages count in each."""
+    pages = 0
+    for one in process_tree(process):
+        with suppress(OSError):  # it has just ended
+            pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / (1 << 20)
+
+
+def process_tree(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [process]
+    for one in found:
+        with suppress(OSError):
+            for children in Path(f"/proc/{one}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+    return found

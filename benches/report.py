@@ -1,0 +1,196 @@
+"""Writes the tables of docs/benchmarks.md and its pictures from the published results.
+
+The prose of that page is written by hand; what stands between `<!-- begin: NAME -->` and
+`<!-- end: NAME -->` is written here, so that no figure is.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benches.goals import GOALS
+from benches.peers import PEERS
+from benches.pictures import PICTURES
+from benches.published import Figure, Result, Results
+from benches.scenarios.ingest import BATCHES, CLIENTS, MODES, case
+from benches.scenarios.peers import figure as peer_figure
+from benches.svg import number
+
+BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+
+
+def write_report(docs: Path) -> None:
+    """Bring page and pictures up with the results in `docs/benchmarks`."""
+    directory = docs / "benchmarks"
+    results = Results(directory)
+    drawn = {name: picture for name, draw in PICTURES.items() if (picture := draw(results))}
+    for name, picture in drawn.items():
+        (directory / f"{name}.svg").write_text(picture)
+    page = docs / "benchmarks.md"
+    page.write_text(BLOCK.sub(lambda found: _block(found, results, set(drawn)), page.read_text()))
+
+
+def _block(found: "re.Match[str]", results: Results, drawn: set[str]) -> str:
+    begin, name, end = found.groups()
+    parts = [f"![{name}](benchmarks/{name}.svg)"] if name in drawn else []
+    make = BLOCKS.get(name)
+    parts += make(results) if make else _tables(results, name)
+    text = "\n".join(parts).strip() or "Not measured."
+    return f"{begin}\n{text}\n\n{end}"
+
+
+def _tables(results: Results, scenario: str) -> list[str]:
+    """A scenario's figures: of the largest plain corpus, and of the largest ragged one."""
+    parts: list[str] = []
+    for shape in ("plain", "ragged"):
+        for result in results.of(scenario, shape)[-1:]:
+            parts += ["", f"{result.title}:", "", *_table(result), *_notes(result)]
+    return parts
+
+
+def _table(result: Result) -> list[str]:
+    with_tail = any("p99" in figure for figure in result.figures.values())
+    head = ["what", "median", "lowest to highest", *(["p99"] if with_tail else []), "json"]
+    return table(head, (_row(figure, with_tail) for figure in result.figures.values()))
+
+
+def _row(figure: Figure, with_tail: bool) -> list[str]:
+    tail = [number(figure["p99"]) if "p99" in figure else ""] if with_tail else []
+    ratio = number(figure["jsonRecords"]) if "jsonRecords" in figure else ""
+    spread = f"{number(figure['low'])} – {number(figure['high'])}"
+    return [figure["name"], f"{number(figure['median'])} {figure['unit']}", spread, *tail, ratio]
+
+
+def _notes(result: Result) -> list[str]:
+    notes = [f"{note[0].upper()}{note[1:]}." for note in result.data["notes"]]
+    return ["", *notes] if notes else []
+
+
+def _goals(results: Results) -> list[str]:
+    head = ["what", "goal", "measured", "json", "verdict"]
+    return table(head, (goal.row(results) for goal in GOALS))
+
+
+def _machines(results: Results) -> list[str]:
+    """Where the results come from: one line for each different place and state."""
+    head = [
+        "scenarios",
+        "date",
+        "commit",
+        "processor",
+        "cores",
+        "Python",
+        "SQLite",
+        "json records/s",
+    ]
+    rows: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        machine = result.data["machine"]
+        names = ("commit", "processor", "cores", "python", "sqlite")
+        key = (result.data["date"][:10], *(str(machine[name]) for name in names))
+        rows.setdefault(key, []).append(result)
+    return table(head, ([_scenarios(found), *key, _loop(found)] for key, found in rows.items()))
+
+
+def _scenarios(results: list[Result]) -> str:
+    return ", ".join(dict.fromkeys(result.scenario for result in results))
+
+
+def _loop(results: list[Result]) -> str:
+    rates = [
+        result.data["jsonRecordsPerSecond"]["median"]
+        for result in results
+        if result.shape == "plain"
+    ]
+    return f"{number(min(rates))} – {number(max(rates))}" if rates else "–"
+
+
+def _ingest(results: Results) -> list[str]:
+    parts: list[str] = []
+    head = ["records a request, mode, clients", "requests/s", "records/s until findable",
+            "median ms", "p99 ms", "refused", "json"]  # fmt: skip
+    for result in results.of("http-ingest")[-1:]:
+        cases = [case(batch, mode, n) for batch in BATCHES for mode in MODES for n in CLIENTS]
+        rows = [_ingest_row(result, name) for name in cases if name in result.figures]
+        ceilings = [
+            f"{name}: {number(figure['median'])} requests/s"
+            for name, figure in result.figures.items()
+            if name.startswith("ceiling")
+        ]
+        parts += ["", f"{result.title}:", "", *table(head, rows), *_notes(result)]
+        parts += ["", f"Against a server that does nothing, by 16 clients: {'; '.join(ceilings)}."]
+    return parts
+
+
+def _ingest_row(result: Result, name: str) -> list[str]:
+    figures = result.figures
+    latency = figures[f"{name}, latency"]
+    cells = [figures[name]["median"], figures[f"{name}, findable"]["median"]]
+    cells += [latency["median"], latency["p99"], figures[f"{name}, refused"]["median"]]
+    return [name, *(number(cell) for cell in (*cells, figures[name]["jsonRecords"]))]
+
+
+def _peers(results: Results) -> list[str]:
+    parts: list[str] = []
+    for result in results.of("peers")[-1:]:
+        names = dict.fromkeys(name.partition(" | ")[2] for name in result.figures)
+        rows = ([what, *_peers_cells(result, what)] for what in names)
+        parts += ["", f"{result.title}:", "", *table(["what", *PEERS], rows), *_notes(result)]
+    return parts
+
+
+def _peers_cells(result: Result, what: str) -> Iterable[str]:
+    for peer in PEERS:
+        figure = result.figures.get(peer_figure(peer, what))
+        yield f"{number(figure['median'])} {figure['unit']}" if figure else "–"
+
+
+BY_SIZE: dict[str, tuple[str, str]] = {
+    "cold index, all cores": ("cold-index", "all cores"),
+    "peak memory of that": ("cold-index", "peak memory, all cores"),
+    "size of the index": ("size", "index"),
+    "append 1,000 lines": ("incremental-index", "append 1,000 lines"),
+    "append 1%": ("incremental-index", "append 1%, rate"),
+    "restart": ("restart", "until all files are looked at"),
+    "newest page": ("pages", "page: newest"),
+    "page of a tenant": ("pages", "page: tenantId"),
+    "page of an order": ("pages", "page: orderId"),
+    "page of two words": ("pages", "page: two words"),
+    "count of a level": ("counts", "count: level, all"),
+    "group by level": ("aggregates", "group: level, all"),
+    "group by tenantId": ("aggregates", "group: tenantId, all"),
+    "group by tenantId, one day": ("aggregates", "group: tenantId, one day"),
+    "group by correlation": ("aggregates", "group: correlation, all"),
+    "`mikroscope query`": ("command", "query"),
+    "idle memory, all indexed": ("memory", "idle, all indexed"),
+}
+
+
+def _by_size(results: Results) -> list[str]:
+    sizes = sorted({result.records for result in results.of("cold-index")})
+    rows = (
+        [what, *(_median_at(results, scenario, name, size) for size in sizes)]
+        for what, (scenario, name) in BY_SIZE.items()
+    )
+    return ["", *table(["records", *(f"{size:,}" for size in sizes)], rows)]
+
+
+def _median_at(results: Results, scenario: str, name: str, size: int) -> str:
+    result = results.at(scenario, size)
+    figure = result.figures.get(name) if result else None
+    return f"{number(figure['median'])} {figure['unit']}" if figure else "–"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table; a bar would end a cell."""
+    cells = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells]
+
+
+BLOCKS: dict[str, Callable[[Results], list[str]]] = {
+    "goals": _goals,
+    "machines": _machines,
+    "http-ingest": _ingest,
+    "peers": _peers,
+    "by-size": _by_size,
+}

@@ -1,0 +1,23 @@
+"""The scenarios by name, in the order in which all of them run."""
+
+from benches.scenarios import command, indexing, ingest, memory, peers, queries, upkeep
+from benches.scenarios.base import Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("cold-index", indexing.cold_index, ("plain", "ragged")),
+        Scenario("size", indexing.size, ("plain", "ragged")),
+        Scenario("incremental-index", indexing.incremental_index),
+        Scenario("restart", indexing.restart),
+        Scenario("http-ingest", ingest.http_ingest, every_size=False),
+        Scenario("pages", queries.pages),
+        Scenario("pages-under-ingest", queries.pages_under_ingest),
+        Scenario("counts", queries.counts),
+        Scenario("aggregates", queries.aggregates),
+        Scenario("command", command.command),
+        Scenario("memory", memory.memory),
+        Scenario("upkeep", upkeep.upkeep, every_size=False, most_rounds=3),
+        Scenario("peers", peers.peers, every_size=False),
+    )
+}

@@ -1,0 +1,24 @@
+"""What a scenario is: a function that records what it measures on a corpus."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benches.cache import Cache, Corpus
+from benches.corpus import Shape
+from benches.figures import Recorder
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A measurement by its name; its function's docstring says what is measured."""
+
+    name: str
+    measure: Callable[[Cache, Corpus, Recorder], None]
+    shapes: tuple[Shape, ...] = ("plain",)
+    every_size: bool = True  # whether a run over several sizes repeats it for each
+    most_rounds: int = 100
+
+    @property
+    def purpose(self) -> str:
+        """One line."""
+        return (self.measure.__doc__ or "").partition("\n")[0]
