@@ -339,7 +339,7 @@ def test_a_chunk_says_where_the_next_one_starts(tmp_path: Path) -> None:
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\ntwo\nhal")
     with LineReader(file, 0, 0) as reader:
-        assert reader.read(1 << 20) == ([b"one", b"two"], 8, 2, b"one\ntwo\n", 0)
+        assert reader.read(1 << 20) == (b"one\ntwo", 2, 8, 2, b"one\ntwo\n", 0)
 
 
 def test_at_the_end_a_chunk_is_empty(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_at_the_end_a_chunk_is_empty(tmp_path: Path) -> None:
     file.write_bytes(b"one\nhal")
     with LineReader(file, 0, 0) as reader:
         reader.read(100)
-        assert reader.read(100) == reader.read(100) == ([], 4, 1, b"one\n", 0)
+        assert reader.read(100) == reader.read(100) == (b"", 0, 4, 1, b"one\n", 0)
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
@@ -462,7 +462,7 @@ CONTENTS = st.lists(
 
 def outcome(chunks: list[Chunk]) -> tuple[list[tuple[int, bytes]], tuple[int, int, bytes]]:
     """The lines that hold something, and where reading stands."""
-    last = chunks[-1] if chunks else Chunk([], 0, 0, b"", 0)
+    last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
     found = [(number, line) for number, line in numbered(chunks) if line.strip()]
     return found, (last.offset, last.line, last.tail)
 
@@ -493,7 +493,7 @@ def test_reopening_after_every_chunk_gives_the_same(
         want = outcome(read_all(reader))
     chunks: list[Chunk] = []
     while True:
-        before = chunks[-1] if chunks else Chunk([], 0, 0, b"", 0)
+        before = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
         with LineReader(file, before.offset, before.line) as reader:
             chunk = reader.read(limit)
         if not chunk.lines:
@@ -566,7 +566,7 @@ def test_a_line_that_is_too_long_is_counted_once_however_slowly_it_grows(
     for piece in (b"x" * 60, b"y" * 90, b"z" * 10, b"w" * 70 + b"\nthree\n"):
         with file.open("ab") as more:
             more.write(piece)
-        last = chunks[-1] if chunks else Chunk([], 0, 0, b"", 0)
+        last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
         with LineReader(file, last.offset, last.line) as reader:
             chunks += read_all(reader, limit)
     assert [(n, line) for n, line in numbered(chunks) if line] == [(1, b"one"), (3, b"three")]

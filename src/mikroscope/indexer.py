@@ -310,8 +310,8 @@ class Indexer:
             load.too_long += chunk.too_long
             self._warn(source.path, f"{chunk.too_long} lines before line {chunk.line} are too long")
         checkpoint = self._checkpoint(source.checkpoint, chunk, reader)
-        first = chunk.line - len(chunk.lines) + 1
-        load.batch.add(source, first, chunk.lines, checkpoint)
+        first = chunk.line - chunk.length + 1
+        load.batch.add(source, first, chunk.content, checkpoint)
         return msgspec.structs.replace(source, checkpoint=checkpoint)
 
     def _checkpoint(self, before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
@@ -371,7 +371,7 @@ class Indexer:
 
 
 def _is_end(chunk: Chunk) -> bool:
-    return not chunk.lines and not chunk.too_long
+    return not chunk.length and not chunk.too_long
 
 
 def _counts(tally: Tally) -> tuple[int, ...]:

@@ -57,9 +57,8 @@ class _Process:
     def do(self, task: Task) -> Any:
         """Have a task done, and wait for that. Raises WorkerError."""
         try:
-            pickle.dump(task, self._tasks, protocol=5)
-            self._tasks.flush()
-            result = pickle.load(self._results)  # noqa: S301 - from our own process
+            _send(task, self._tasks)
+            result = _receive(self._results)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise WorkerError(f"a process that prepares lines has ended: {error!r}") from error
         if isinstance(result, _Failure):
@@ -124,7 +123,7 @@ def main() -> None:
     sys.stdout = sys.stderr
     while True:
         try:
-            task = pickle.load(tasks)  # noqa: S301 - from the one who started us
+            task = _receive(tasks)
         except EOFError:
             return
         try:
@@ -133,6 +132,22 @@ def main() -> None:
             logger.exception("a task has failed")
             result = _Failure(error)
         del task
-        pickle.dump(result, results, protocol=5)
-        results.flush()
+        _send(result, results)
         del result
+
+
+def _send(message: Any, pipe: IO[bytes]) -> None:
+    """One message: its length as eight bytes, and the pickle."""
+    content = pickle.dumps(message, protocol=5)
+    pipe.write(len(content).to_bytes(8))
+    pipe.write(content)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    """The next message. Raises EOFError where it does not come to its end."""
+    size = int.from_bytes(pipe.read(8))
+    content = pipe.read(size)
+    if not size or len(content) < size:
+        raise EOFError("the other end has closed the pipe")
+    return pickle.loads(content)  # noqa: S301 - from a process of our own

@@ -85,7 +85,7 @@ def add(
 ) -> None:
     """Add records, or the texts of some, as the indexer does."""
     lines = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in records]
-    batch.add(source, first, lines, checkpoint or Checkpoint())
+    batch.add(source, first, b"\n".join(lines), checkpoint or Checkpoint())
 
 
 def prepare(batch: Batch) -> Accepted:

@@ -1,6 +1,6 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -105,12 +105,11 @@ class Batch(Protocol):
     Lines that were added must be made ready: `batch.accept(batch.task().run())`.
     """
 
-    def add(
-        self, source: Source, first: int, lines: Sequence[bytes], checkpoint: Checkpoint
-    ) -> None:
+    def add(self, source: Source, first: int, lines: bytes, checkpoint: Checkpoint) -> None:
         """Neighbouring lines of one source, and how far that brings it.
 
-        `first` is the number of the first line; lines are without their ends, and may be blank.
+        `first` is the number of the first line; between each two is a line feed, and some may be
+        blank.
         Adding a (source, line) that is there already is a mistake of the caller.
         """
 

@@ -56,13 +56,10 @@ class SqliteBatch:
         self.sources: dict[int, tuple[Source, int]] = {}
         self._pieces: list[Piece] = []
 
-    def add(
-        self, source: Source, first: int, lines: Sequence[bytes], checkpoint: Checkpoint
-    ) -> None:
+    def add(self, source: Source, first: int, lines: bytes, checkpoint: Checkpoint) -> None:
         """Neighbouring lines of one source, and how far that brings it."""
         if lines:
-            content = b"\n".join(lines)
-            self._pieces.append(Piece(source.id, is_audit_path(source.path), first, content))
+            self._pieces.append(Piece(source.id, is_audit_path(source.path), first, lines))
         self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
 
     def task(self) -> Task:

@@ -50,7 +50,7 @@ CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0), ('field_values', 0),
     ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0);
-INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20}), ('automerge', 16);
+INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20});
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """

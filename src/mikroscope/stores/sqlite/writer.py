@@ -66,6 +66,11 @@ INSERT INTO terms(rowid, document)
 SELECT CAST(substr(value, 1, 16) AS INTEGER), substr(value, 17) FROM carray(?)
 """
 
+# Of how many parts of the inverted index a larger one is made. Each term is looked up in every part,
+# so there should be few; but in a bulk load every entry would be merged again and again.
+_MERGE_FEW, _MERGE_MANY = 4, 16
+_BULK_ENTRIES = 5_000  # in one batch
+
 _PROBES = (
     "SELECT * FROM entries ORDER BY key DESC LIMIT 1",
     "SELECT * FROM entries ORDER BY key LIMIT 1",
@@ -86,6 +91,7 @@ class Writer:
         self._committer = ThreadPoolExecutor(1, "mikroscope-commit")
         self._committing: Future[object] | None = None
         self._spill_ms = 0
+        self._merge_at = 0
         self._dictionaries: dict[int, Dictionary] = {}
         self._load()
 
@@ -197,6 +203,7 @@ class Writer:
         self._write_names(prepared)
         if prepared is not None:
             self._place(prepared)
+            self._merge(_MERGE_MANY if len(prepared.rows) > _BULK_ENTRIES else _MERGE_FEW)
             self._connection.execute(
                 "UPDATE meta SET value = value + ? WHERE name = 'field_values'",
                 (prepared.field_values,),
@@ -239,6 +246,14 @@ class Writer:
                 prepared.documents[place] = with_key(prepared.documents[place], key)
         for place in spilled:
             self._spill(prepared, place)
+
+    def _merge(self, parts: int) -> None:
+        """From how many parts on FTS5 merges; it remembers that by itself."""
+        if parts != self._merge_at:
+            self._connection.execute(
+                "INSERT INTO terms(terms, rank) VALUES('automerge', ?)", (parts,)
+            )
+            self._merge_at = parts
 
     def _write_names(self, prepared: Prepared | None) -> None:
         """What the preparation of this batch, or of one that was given up, has brought."""
@@ -313,6 +328,7 @@ class Writer:
 
     def _load(self) -> None:
         """Take over what is committed."""
+        self._merge_at = 0  # whatever was rolled back
         connection = self._connection
         with connection:  # one snapshot
             meta = dict(connection.execute("SELECT name, value FROM meta"))
