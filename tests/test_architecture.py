@@ -32,6 +32,7 @@ LEVELS = [
         *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
         *("server.openapi", "server.docs_page", "server.responses", "server.limits"),
         *("server.requests", "server.metrics", "server.protocol", "server.app", "server.run"),
+        "server.notify",
     },
     {"cli", "__init__"},
     {"__main__"},
