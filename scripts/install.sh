@@ -58,8 +58,15 @@ clean_up() {
 interrupted() {
     trap - EXIT
     clean_up
-    printf '\ninstall.sh: interrupted: run it again to finish\n' >&2
+    printf '\ninstall.sh: interrupted: run it again to finish\n' >&3
     exit 130
+}
+
+reason() { # why the last command failed
+    found=$(tail -n 1 "$work/log" 2>/dev/null || :)
+    # A disk that is full has no room for the reason, either.
+    free=$(df -Pk "$install_dir" | { read -r _; read -r _ _ _ free _; printf '%s' "$free"; })
+    printf '%s' "${found:-No space left on device ($free kB are free)}"
 }
 
 run() { # a shell that waits can be interrupted, one that runs a command only after it
@@ -145,7 +152,10 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
     case $base in
         http://* | https://*) ;;
         *)
-            problem=$(cp "${base#file://}/$1" "$work/$1" 2>&1) || { problem=${problem##*: }; return 1; }
+            problem=$(cp "${base#file://}/$1" "$work/$1" 2>&1) || {
+                problem=${problem##*: }
+                return 1
+            }
             return
             ;;
     esac
@@ -156,7 +166,7 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
     else
         fail "curl or wget is needed: install one of them"
     fi
-    problem=$(tail -n 1 "$work/log")
+    problem=$(reason)
     return 1
 }
 
@@ -190,7 +200,7 @@ try:
         archive.extractall(sys.argv[2], **options)
 except (OSError, EOFError, tarfile.TarError) as error:
     sys.exit(getattr(error, "strerror", None) or str(error))' "$work/$archive" "$work/unpacked" 2>"$work/log" ||
-        fail "$archive cannot be unpacked in $install_dir: $(tail -n 1 "$work/log")"
+        fail "$archive cannot be unpacked in $install_dir: $(reason)"
     unpacked=$work/unpacked/${archive%.tar.gz}
     [ -x "$unpacked/mikroscope" ] || fail "$archive is no MikroScope release: it holds no ${archive%.tar.gz}/mikroscope"
 }
@@ -218,7 +228,7 @@ step() { # STEP ARGUMENTS: what the version itself knows
 try_out() {
     say "trying version $release on a free port"
     TMPDIR=$work step try-out --config "$config" && return
-    fail "version $release does not work here: $(tail -n 1 "$work/log")${current:+; $(basename "$current") stays}"
+    fail "version $release does not work here: $(reason)${current:+; $(basename "$current") stays}"
 }
 
 switch() {
@@ -241,8 +251,8 @@ ask() { # VARIABLE QUESTION DEFAULT [secret]
     default=${given:-$3}
     shown=$default
     [ -z "${4:-}" ] || [ -z "$default" ] || shown="as in the environment"
-    printf '%s [%s]: ' "$2" "${shown:-none}" >/dev/tty
     [ -z "${4:-}" ] || { hidden=1; stty -echo </dev/tty; }
+    printf '%s [%s]: ' "$2" "${shown:-none}" >/dev/tty
     IFS= read -r answer </dev/tty || answer=""
     [ -z "${4:-}" ] || { stty echo </dev/tty; hidden=0; echo >/dev/tty; }
     export "$1=${answer:-$default}"
@@ -273,8 +283,8 @@ configure() {
     while :; do
         [ "$interactive" = 0 ] || ask_all
         step write-config --config "$config" --home "$install_dir" --directory "$PWD" && return
-        [ "$interactive" = 1 ] || fail "the config file is not written: $(tail -n 1 "$work/log")"
-        printf '%s\n' "$(tail -n 1 "$work/log")" >/dev/tty
+        [ "$interactive" = 1 ] || fail "the config file is not written: $(reason)"
+        printf '%s\n' "$(reason)" >/dev/tty
     done
 }
 
@@ -378,6 +388,7 @@ main() {
     config=$install_dir/mikroscope.config.json
     version=${MIKROSCOPE_INSTALL_VERSION:-}
 
+    exec 3>&2 # what is interrupted may have its errors sent elsewhere
     trap clean_up EXIT
     trap interrupted INT TERM HUP
     if [ "$wanted" = uninstall ]; then
