@@ -114,7 +114,9 @@ print(f"{system}-{platform.machine()}-cp{sys.version_info[0]}{sys.version_info[1
 
 find_python() { # sets python, tag and, from the sums, archive and expected
     seen=""
-    for python in ${MIKROSCOPE_PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+    set -- python3 python3.14 python3.13 python3.12 python3.11 python
+    [ -z "${MIKROSCOPE_PYTHON:-}" ] || set -- "$MIKROSCOPE_PYTHON"
+    for python; do
         tag=$(python_tag "$python") || continue
         case " $seen " in *" $tag "*) continue ;; esac
         seen="$seen $tag"
@@ -328,6 +330,7 @@ install() {
     base=${MIKROSCOPE_INSTALL_BASE_URL:-$BASE_URL}
     base=${base%/}
     [ -n "$base" ] || fail "set MIKROSCOPE_INSTALL_BASE_URL to the address, or the directory, of the files of a release"
+    umask 022 # a service runs as another user; the config file is made for its owner only
     make_directory "$install_dir" MIKROSCOPE_INSTALL_DIR
     make_directory "$bin_dir" MIKROSCOPE_BIN_DIR
     is_ours "$bin_dir/mikroscope" || fail "$bin_dir/mikroscope was not made by this installer: move it, or choose another directory by MIKROSCOPE_BIN_DIR"

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from release_archive import ROOT, archive_files, write_tar, write_zip
@@ -86,8 +87,10 @@ def _build_archive(out: Path, own: Path, target: Target, installer: bytes, epoch
         wheels = _fetch_wheels(Path(directory), target)
         files = archive_files(target, [own, *wheels], installer)
         (out / f"{name}.cdx.json").write_bytes(sbom(own, wheels, epoch))
-    write_tar(out / f"{name}.tar.gz", name, files, epoch)
-    write_zip(out / f"{name}.zip", name, files, epoch)
+    with ThreadPoolExecutor() as both:  # compression does not hold the interpreter's lock
+        packed = both.submit(write_tar, out / f"{name}.tar.gz", name, files, epoch)
+        write_zip(out / f"{name}.zip", name, files, epoch)
+        packed.result()
 
 
 def _fetch_wheels(directory: Path, target: Target) -> list[Path]:

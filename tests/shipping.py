@@ -1,6 +1,7 @@
 """What tests of releases and of the installer share: a release, and an environment without us."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,3 +92,11 @@ def output(command: list[str], home: Path, **more: str) -> str:
     done = run(command, home, **more)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def documented(name: str) -> str:
+    """A block of commands in docs/install.md, by the name in the comment before it."""
+    text = (ROOT / "docs" / "install.md").read_text()
+    found = re.search(rf"<!-- test: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found[1]

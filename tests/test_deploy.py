@@ -181,7 +181,7 @@ def calls_of(name: str) -> Iterator[str]:
 
 
 def test_allowed_system_calls_are_enough(tmp_path: Path) -> None:
-    """Under the filter of system calls, no memory both written and run, the server does its work."""
+    """Under the filter of system calls and of memory that can be run, the server does its work."""
     needs("systemd-analyze", "apt-get install systemd")
     if ctypes.util.find_library("seccomp") is None:
         pytest.skip("libseccomp is missing: apt-get install libseccomp2")

@@ -20,6 +20,7 @@ from mikroscope.settings import options, reference_markdown
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS += [ROOT / "deploy" / "systemd" / "README.md"]
 README = (ROOT / "README.md").read_text()
 PARITY = (ROOT / "docs" / "parity.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()

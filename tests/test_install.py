@@ -23,7 +23,7 @@ import pytest
 from mikroscope import __version__
 from mikroscope.settings import options
 from tests.conftest import DEADLINE_S, wait_until
-from tests.shipping import PYTHON, ROOT, Release, bare_environment, output, run
+from tests.shipping import PYTHON, ROOT, Release, bare_environment, documented, output, run
 
 SCRIPT = ROOT / "scripts" / "install.sh"
 # Stands for a server: what the installer sees of one, without the megabytes.
@@ -191,6 +191,22 @@ def test_real_release(release: Release, tmp_path: Path) -> None:
     assert [entry["message"] for entry in page["entries"]] == ["found"]
 
 
+@pytest.mark.parametrize("words", ["installer", "provisioning"])
+def test_as_documented(user: User, words: str) -> None:
+    """The commands of docs/install.md install; those of uninstalling take it away again."""
+    shutil.copy(SCRIPT, user.site.directory)
+    env = {"RELEASE": user.site.url, "MIKROSCOPE_PYTHON": PYTHON}
+    output(["sh", "-euc", documented(words)], user.home, **env)
+    assert user.version == "0.1.0"
+    output(["sh", "-euc", documented("uninstall")], user.home)
+    assert user.left() == {".local/share/mikroscope/mikroscope.config.json"}
+
+
+def test_one_line_of_the_readme() -> None:
+    """The README's line is that of docs/install.md, which is run."""
+    assert documented("installer") in (ROOT / "README.md").read_text()
+
+
 def test_from_a_directory(user: User, release: Release) -> None:
     """A directory does as well as an address: an archive that was carried there is installed."""
     user.installs(MIKROSCOPE_INSTALL_BASE_URL=str(user.site.directory))
@@ -241,6 +257,18 @@ def test_chosen_directories(user: User, tmp_path: Path) -> None:
     user.installs("--uninstall", "--purge", **chosen)
     assert not (tmp_path / "an 'odd' $name").exists()
     assert not command.exists()
+
+
+def test_careful_umask(user: User) -> None:
+    """Somebody whose files are for nobody else can install for a service that is another user."""
+    before = os.umask(0o077)
+    try:
+        user.installs()
+    finally:
+        os.umask(before)
+    found = [path for path in (user.directory / "versions").rglob("*") if path != user.config]
+    assert {path.stat().st_mode & 0o055 for path in found} <= {0o044, 0o055}
+    assert user.directory.stat().st_mode & 0o777 == 0o755
 
 
 def test_path_line(user: User) -> None:
