@@ -623,37 +623,35 @@ def test_no_space(user: User, small_disk: Path, ballast: int) -> None:
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("variable", ["MIKROSCOPE_INSTALL_DIR", "MIKROSCOPE_BIN_DIR"])
-def test_no_permission(user: User, variable: str) -> None:
+def test_no_permission(user: User) -> None:
     """A directory that may not be written is named, with the variable that chooses another."""
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere; test_no_permission_for_nobody has this")
-    (user.home / "locked").mkdir(0o555)
-    line = user.is_refused(**{variable: str(user.home / "locked" / "in")})
-    assert f"Permission denied (choose another by {variable})" in line
-
-
-def test_no_permission_for_nobody(user: User) -> None:
-    """The same for a user without rights, if we are root."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
-    home = Path("/var/empty-mikroscope-home")
+    locked = user.home / "locked"
+    locked.mkdir(0o555)
+    nobody = 65534 if os.geteuid() == 0 else None  # root may write everywhere
     done = subprocess.run(
         ["sh", "-s"],
         input=SCRIPT.read_text(),
-        env={**user.env, "HOME": str(home), "PATH": "/usr/bin:/bin"},
+        env=bare_environment(user.home, **user.env, MIKROSCOPE_INSTALL_DIR=str(locked / "in")),
         cwd="/",
-        user=65534,
-        group=65534,
+        user=nobody,
+        group=nobody,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"install.sh: {home}/.local/share/mikroscope cannot be made: Permission denied "
+        f"install.sh: {locked}/in cannot be made: Permission denied "
         "(choose another by MIKROSCOPE_INSTALL_DIR)\n"
     )
+
+
+def test_no_permission_for_the_command(user: User) -> None:
+    """So is one for the command that cannot be, and nothing is installed."""
+    (user.home / "file").write_text("")
+    line = user.is_refused(MIKROSCOPE_BIN_DIR=str(user.home / "file" / "bin"))
+    assert line.endswith("Not a directory (choose another by MIKROSCOPE_BIN_DIR)\n")
+    assert user.left() == {"file"}
 
 
 def test_somebody_elses_command(user: User) -> None:
