@@ -265,7 +265,7 @@ ask_all() {
     ask MIKROSCOPE_PORT "Port" 4310
     ask MIKROSCOPE_LOGS_PATH "Directory of the logs" "$install_dir/logs"
     ask MIKROSCOPE_DB_PATH "File of the index" "$install_dir/data/mikroscope.db"
-    ask MIKROSCOPE_API_TOKEN "Token that opens the API" "" secret
+    ask MIKROSCOPE_API_TOKEN "Token that opens the API; without one anybody who reaches the port may ask" "" secret
     ask MIKROSCOPE_INGEST_PRODUCERS "Who may send logs, as token=producer pairs" "" secret
     ask MIKROSCOPE_AUTH_USERNAME "User of Basic auth" ""
     if [ -n "$MIKROSCOPE_AUTH_USERNAME" ]; then
@@ -314,7 +314,7 @@ report() {
     say "MikroScope $release is installed in $install_dir"
     say "  config: $config"
     say "  start:  mikroscope serve"
-    [ -z "$current" ] || say "  a server that is running goes on with the version it has until it is restarted"
+    [ "${current:-versions/${target##*/}}" = "versions/${target##*/}" ] || say "  a server that is running goes on with the version it has until it is restarted"
     case ":$PATH:" in
         *":$bin_dir:"*) ;;
         *)
