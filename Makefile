@@ -1,6 +1,7 @@
 # make serve   start the server with sample logs: all it needs is Python 3.11+ and make
 # make test    everything that must hold: lint, types, tests, docs
 # make bench   measure this machine (an hour; run it on an idle one; see docs/benchmarks.md)
+# make release   wheel, sdist, self-contained archives, sums, SBOM into dist/ (RELEASE_ARGS="…")
 # make clean   remove the environment; logs and index stay
 
 VENV ?= .venv
@@ -10,7 +11,7 @@ FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11 pyth
 PYTHON ?= $(shell $(FIND_PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types format bench reference openapi clean
+.PHONY: help serve test lint types format bench reference openapi release lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -58,6 +59,14 @@ $(VENV)/.benchmarks: $(BIN)/python pyproject.toml
 
 bench: $(VENV)/.benchmarks
 	$(BIN)/python -m benches run all
+
+release: $(VENV)/.development
+	$(BIN)/python scripts/release.py $(RELEASE_ARGS)
+
+lock: $(VENV)/.development
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --custom-compile-command "make lock" pyproject.toml \
+		--output-file scripts/release-requirements.txt
 
 clean:
 	rm -rf $(VENV)

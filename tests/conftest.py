@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from mikroscope import RunningServer, Settings, resolve_settings, start_server
+from tests.shipping import Release, build_release
 
 DEADLINE_S = 30.0  # far above what anything takes, on a machine that is busy with other things
 
@@ -79,3 +80,9 @@ def connect() -> Iterator[Connect]:
             return clients.enter_context(httpx.Client(base_url=server.url, **given | options))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A release for this machine, built once."""
+    return build_release(tmp_path_factory.mktemp("release") / "dist")

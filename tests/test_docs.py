@@ -22,6 +22,7 @@ DOCUMENTS = [
     ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "OPS_RUNBOOK.md")
 ]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS += [ROOT / "deploy" / "systemd" / "README.md"]
 README = (ROOT / "README.md").read_text()
 PARITY = (ROOT / "docs" / "parity.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()

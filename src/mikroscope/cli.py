@@ -5,6 +5,7 @@ import resource
 import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -73,6 +74,7 @@ def cli() -> None:
 @_version
 def serve(**given: Any) -> int:
     """Start the server: index the log files, take logs over HTTP, answer queries."""
+    from mikroscope.server.notify import Supervisor
     from mikroscope.server.run import start_server
 
     settings = _settings(given)
@@ -81,15 +83,20 @@ def serve(**given: Any) -> int:
     sys.setswitchinterval(_SWITCH_S)
     _raise_descriptor_limit()
     stop = _Stop()
+    supervisor = Supervisor(os.environ, os.getpid(), time.monotonic)
+    step_s = min(1.0, supervisor.beat_s or 1.0)
     with start_server(settings) as server:
         click.echo(
             f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
             f"db: {settings.db_path})"
         )
         click.echo(f"try: {_first_query(server.url, settings)}", err=True)
-        while not stop.wait(timeout_s=1.0):
+        supervisor.ready(f"listens on {server.url}")
+        while not stop.wait(step_s):
             if not server.is_alive():
                 raise MikroScopeError("the HTTP server has ended by itself; the log says why")
+            supervisor.beat(lambda: server.is_responsive(step_s))
+        supervisor.stopping()
     if server.lost_records:
         raise MikroScopeError(f"{server.lost_records} queued records could not be written")
     return 0

@@ -74,6 +74,15 @@ class RunningServer:
         """Whether requests are still answered."""
         return self._thread.is_alive()
 
+    def is_responsive(self, timeout_s: float) -> bool:
+        """Whether the event loop, which answers requests, gets to something new in time."""
+        reached = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(reached.set)
+        except RuntimeError:  # it is closed
+            return False
+        return reached.wait(timeout_s)
+
     def __enter__(self) -> Self:
         return self
 
@@ -89,6 +98,7 @@ class RunningServer:
         with self._listener:
             loop = self._uvicorn.config.get_loop_factory()
             with asyncio.Runner(loop_factory=loop) as runner:
+                self._loop = runner.get_loop()
                 runner.run(self._uvicorn.serve(sockets=[self._listener]))
 
 
