@@ -265,7 +265,13 @@ def test_pages(case: Case, asked: list[Query]) -> None:
 WAYS: dict[str, dict[str, int]] = {
     "by reading the rows": {},
     "by vocabulary or by reading": {"_FEW_ROWS": 0, "_ROW_US": 0},
-    "by one match for each value": {"_FEW_ROWS": 0, "_ROW_US": 10**6},
+    "by one match for each value": {
+        "_FEW_ROWS": 0,
+        "_ROW_US": 10**6,
+        "_INSTANCE_US": 10**6,
+        "_BOTH_US": 0,
+    },
+    "by passing all values": {"_FEW_ROWS": 0, "_ROW_US": 10**6, "_VALUE_US": 10**12},
 }
 
 

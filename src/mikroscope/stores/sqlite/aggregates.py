@@ -7,6 +7,7 @@ number of values; only what a range has of a day besides is looked at entry by e
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -26,8 +27,9 @@ _DAY_MINUTES = DAY_MS // MINUTE_MS
 _MANY_DAYS = 64  # counted by one expression
 _FEW_ROWS = 5_000  # reading so few takes no longer than to find another way
 _MAX_VALUES = 2_000  # more are not counted one by one
-# Microseconds: to read a row, to count a value on a day, to pass an entry's value, to look one up.
-_ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US = 4, 15, 0.12, 0.3
+# Microseconds: to read a row; to find a value of a day, and count it; to pass an entry's value; to
+# find an entry among others, and between two lists of them.
+_ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US, _BOTH_US = 4.5, 30, 0.12, 0.3, 0.5
 
 Counts = Iterable[tuple[str, int]]
 
@@ -151,25 +153,35 @@ def _by_days(connection: Connection, query: Query, grouping: Grouping, total: in
     days = connection.days()
     parts = [Part(day) for day in days if first <= day < end]
     rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
-    values: list[str] = []
+    given: Counter[str] = Counter()
     for rest in rests:
         for plan in _plans(connection, rest).parts:
-            if plan.check or _is_read_faster(connection, plan, days):
-                values += _read_values(connection, rest, plan, grouping)
-            else:
+            more = _count_part(connection, rest, plan, grouping)
+            if more is None:
                 parts += [Part(day, plan.low, plan.high) for day in _days_of(connection, plan)]
-    given = [value for value in values if value != MISSING]
-    counted = count_values(connection.sql, _prefixes(grouping), parts, given, wanted=query.limit)
+            else:
+                given.update(more)
+    del given[MISSING]
+    prefixes = _prefixes(grouping)
+    counted = count_values(connection.sql, prefixes, parts, given, wanted=query.limit)
     return _with_missing(counted, total)
 
 
-def _is_read_faster(connection: Connection, plan: Plan, days: Sequence[int]) -> bool:
-    """Whether to read the rows of a part of some days, rather than to pass all of these days."""
-    passed = sum(
+def _count_part(
+    connection: Connection, query: Query, plan: Plan, grouping: Grouping
+) -> Counter[str] | None:
+    """Of a part of a day or two; None if the cheapest is to pass all values of these days."""
+    if plan.check:
+        return Counter(_read_values(connection, query, plan, grouping))
+    days = _days_of(connection, plan)
+    passing_us = _INSTANCE_US * sum(
         _sum_minutes(connection, Query(), day * _DAY_MINUTES, (day + 1) * _DAY_MINUTES - 1).total()
-        for day in reaching(days, plan.low, plan.high, connection.spill_ms())
+        for day in days
     )
-    return _count_matches(connection, plan) * _ROW_US < passed * _INSTANCE_US
+    if _count_matches(connection, plan) * _ROW_US < passing_us:
+        return Counter(_read_values(connection, query, plan, grouping))
+    values = _few_values(connection, grouping, days, int(passing_us / _VALUE_US))
+    return None if values is None else _match_plan(connection, plan, grouping, values)
 
 
 def _days_of(connection: Connection, plan: Plan) -> list[int]:
@@ -189,12 +201,18 @@ def _by_value(connection: Connection, query: Query, grouping: Grouping, total: i
     """A match for each value if they are few; else by passing all entries, or reading rows."""
     plans = _plans(connection, query)
     days = _days_between(connection, query)
+    entries = _count(connection, Query(from_ms=query.from_ms, to_ms=query.to_ms))
     reading_us = total * _ROW_US
-    values = _few_values(connection, grouping, days, int(reading_us / _VALUE_US))
-    if values is not None:
+    passing_us = entries * _INSTANCE_US * 2 + total * _MATCH_US
+    # Other tokens than those with the prefix of a field say what `level` is.
+    if grouping.field == "level" or any(plan.check or not plan.match for plan in plans.parts):
+        passing_us = inf
+    cheapest_us = min(reading_us, passing_us)
+    values = _few_values(connection, grouping, days, int(cheapest_us / _VALUE_US))
+    # What a value and the filter have in common is found by a look at each entry of either.
+    if values is not None and min(total * len(values), entries) * _BOTH_US < cheapest_us:
         return _match_values(connection, query, grouping, values, total)
-    passing_us = _count(connection, _unfiltered(query)) * _INSTANCE_US * 2 + total * _MATCH_US
-    if passing_us > reading_us or any(plan.check or plan.match is None for plan in plans.parts):
+    if reading_us < passing_us:
         return _scan(connection, query, plans, grouping)
     match(connection.sql, ((plan.match, plan.low, plan.high) for plan in plans.parts))
     parts = [Part(day, 0, MAX_KEY) for day in days]
@@ -202,10 +220,6 @@ def _by_value(connection: Connection, query: Query, grouping: Grouping, total: i
         connection.sql, _prefixes(grouping), parts, wanted=query.limit, matched=True
     )
     return _with_missing(counted, total)
-
-
-def _unfiltered(query: Query) -> Query:
-    return Query(from_ms=query.from_ms, to_ms=query.to_ms)
 
 
 def _days_between(connection: Connection, query: Query) -> list[int]:
@@ -242,13 +256,25 @@ def _match_values(
     for plan in _plans(connection, query).parts:
         if plan.check:
             counts.update(map(terms.shorten, _read_values(connection, query, plan, grouping)))
-            continue
-        for value in values:
-            for part in cut(plan, [_tokens(grouping, value)], *connection.days_and_spill()):
-                counts[value] += _count_matches(connection, part)
+        else:
+            counts.update(_match_plan(connection, plan, grouping, values))
     del counts[MISSING]
-    counted = Counted(list((+counts).items()), counts.total())
-    return _with_missing(counted, total)
+    return _with_missing(Counted(list((+counts).items()), counts.total()), total)
+
+
+def _match_plan(
+    connection: Connection, plan: Plan, grouping: Grouping, values: set[str]
+) -> Counter[str]:
+    days, spill_ms = connection.days_and_spill()
+    return Counter(
+        {
+            value: sum(
+                _count_matches(connection, part)
+                for part in cut(plan, [_tokens(grouping, value)], days, spill_ms)
+            )
+            for value in values
+        }
+    )
 
 
 def _tokens(grouping: Grouping, value: str) -> Alternatives:
@@ -271,15 +297,13 @@ def _prefixes(grouping: Grouping) -> list[str]:
 
 def _scan(connection: Connection, query: Query, plans: Plans, grouping: Grouping) -> Counts:
     """Read every row that matches."""
-    read = reader_of(grouping)
-    return Counter(read(row.raw) for row in connection.merged_rows(query, plans)).items()
+    return Counter(map(reader_of(grouping), connection.lines(query, plans))).items()
 
 
 def _read_values(
     connection: Connection, query: Query, plan: Plan, grouping: Grouping
 ) -> Iterator[str]:
-    read = reader_of(grouping)
-    return (read(row.raw) for row in connection.rows(query, plan))
+    return map(reader_of(grouping), connection.lines(query, Plans([plan], [])))
 
 
 def _whole(connection: Connection, key: str, grouping: Grouping) -> str:

@@ -170,25 +170,26 @@ def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
 
 
 def _merge_some(connection: apsw.Connection) -> bool:
-    """Merge parts of the inverted index, if enough was deleted; False if that is done.
+    """Merge parts of the inverted index, where there are many, or enough was deleted.
 
-    A negative number of pages makes FTS5 begin to merge all of it, a positive one go on. It has
-    ended when hardly a row was changed.
+    False if that is done: hardly a row was changed then. A positive number of pages makes FTS5
+    merge parts of one size, or go on with what was begun; a negative one begins to merge all of it.
     """
-    meta = dict(connection.execute("SELECT name, value FROM meta"))
-    deleted = meta["deleted_since_merge"]
+    deleted: int = connection.execute(
+        "SELECT value FROM meta WHERE name = 'deleted_since_merge'"
+    ).get
+    begins_all = False
     if deleted > 0:
         left: int = connection.execute("SELECT total(entries) FROM minutes").get
-        if deleted < _MERGE_AFTER_SHARE * (left + deleted):
-            return False
-    elif not deleted:
-        return False
+        begins_all = deleted >= _MERGE_AFTER_SHARE * (left + deleted)
     before = connection.total_changes()
-    pages = -_MERGE_PAGES if deleted > 0 else _MERGE_PAGES
+    pages = -_MERGE_PAGES if begins_all else _MERGE_PAGES
     connection.execute("INSERT INTO terms(terms, rank) VALUES('merge', ?)", (pages,))
-    is_done = deleted < 0 and connection.total_changes() - before < 2
-    # -1 stands for: merging has begun.
-    connection.execute(
-        "UPDATE meta SET value = ? WHERE name = 'deleted_since_merge'", (0 if is_done else -1,)
-    )
-    return not is_done
+    is_done = connection.total_changes() - before < 2
+    if begins_all or (is_done and deleted < 0):
+        # -1 stands for: merging all of it has begun.
+        connection.execute(
+            "UPDATE meta SET value = ? WHERE name = 'deleted_since_merge'",
+            (-1 if begins_all else 0,),
+        )
+    return begins_all or not is_done

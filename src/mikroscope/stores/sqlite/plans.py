@@ -13,6 +13,7 @@ from mikroscope.records import (
     TIME_FIELDS,
     Fields,
     field_values,
+    level_of,
     scalar_text,
     time_of,
 )
@@ -65,6 +66,14 @@ class Plans(NamedTuple):
     """They lie apart from each other, the newest first."""
     moments: list[Plan]
     """Of an entry's time, asked for as the value of a field; these overlap with the others."""
+
+    def checked(self) -> "Plans":
+        """The same, with each entry to be looked at."""
+        replace = msgspec.structs.replace
+        return Plans(
+            [replace(plan, check=True) for plan in self.parts],
+            [replace(plan, check=True) for plan in self.moments],
+        )
 
 
 def make_plans(query: Query, known: Known, first_days: int = 1) -> Plans:
@@ -217,8 +226,12 @@ def _last_key(milliseconds: int) -> int:
     return milliseconds << KEY_BITS | KEY_MASK
 
 
-def matches(query: Query, fields: Fields, key: int) -> bool:
-    """Whether a record of a plan with `check` is what the query asks for."""
+def matches(query: Query, fields: Fields, key: int, is_audit: bool) -> bool:
+    """Whether a record of a plan with `check` is what the query asks for, but for its words."""
+    if query.audit is not None and query.audit != is_audit:
+        return False
+    if query.level is not None and query.level != level_of(fields):
+        return False
     found = time_of(fields)
     time_ms = key >> KEY_BITS if found is None else found[0]
     if query.from_ms is not None and time_ms < query.from_ms:

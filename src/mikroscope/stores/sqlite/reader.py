@@ -27,7 +27,7 @@ from mikroscope.records import (
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
 from mikroscope.stores.sqlite.plans import Known, Plan, Plans, encode_cursor, make_plans, matches
-from mikroscope.stores.sqlite.preparing import WHOLE_FRAME
+from mikroscope.stores.sqlite.preparing import AUDIT, WHOLE_FRAME
 from mikroscope.stores.sqlite.schema import KEY_BITS, file_identity, open_reader, require_index
 from mikroscope.stores.sqlite.vocabulary import add_tables
 from mikroscope.timestamps import format_time, parse_iso
@@ -48,6 +48,12 @@ _MATCH = (
 )
 
 
+_FEW_ROWS = 1000
+_COUNT_UP_TO = """
+SELECT count(*) FROM (
+    SELECT 1 FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?)
+"""
+
 Answer = TypeVar("Answer")
 
 
@@ -57,6 +63,7 @@ class Row(NamedTuple):
     key: int
     source: int
     line: int
+    is_audit: bool
     raw: bytes
 
     def fields(self) -> Fields:
@@ -93,7 +100,17 @@ class Connection:
                 self.sql.execute("ROLLBACK")
 
     def plans(self, query: Query, first_days: int = 1) -> Plans:
-        """How to answer a query from what the index holds now."""
+        """How to answer a query from what the index holds now.
+
+        FTS5 finds what two tokens have in common by passing all entries of the more frequent one.
+        So of a value that few entries have, these are read instead, and their level looked at.
+        """
+        if query.field is not None and (query.level is not None or query.audit is not None):
+            by_field = self.plans(
+                msgspec.structs.replace(query, level=None, audit=None), first_days
+            )
+            if self._are_few(by_field.parts):
+                return by_field.checked()
         known = Known(
             levels=self.levels() if query.audit is not None and query.level is None else [],
             fields=self._field_names() if query.text else [],
@@ -101,6 +118,17 @@ class Connection:
             spill_ms=self.spill_ms(),
         )
         return make_plans(query, known, first_days)
+
+    def _are_few(self, plans: list[Plan]) -> bool:
+        """Whether so few entries match that each of them can be looked at."""
+        left = _FEW_ROWS
+        for plan in plans:
+            if plan.match is None:
+                return False
+            left -= self.sql.execute(_COUNT_UP_TO, (plan.match, plan.low, plan.high, left)).get
+            if left <= 0:
+                return False
+        return True
 
     def days_and_spill(self) -> tuple[list[int], int]:
         """What a plan is cut by."""
@@ -123,15 +151,29 @@ class Connection:
     def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
         """The rows of a plan, newest first."""
         suffix = f" LIMIT {limit}" if limit >= 0 and not plan.check else ""
-        if plan.match is None:
-            found = self.sql.execute(_WALK + suffix, (plan.low, plan.high))
-        else:
-            found = self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
-        for key, source, line, flags, dictionary, data in found:
+        for key, source, line, flags, dictionary, data in self._find(plan, suffix):
             packed = self._dictionary(dictionary).unpack(data, flags >= WHOLE_FRAME)
-            row = Row(key, source, line, put_time(packed, key >> KEY_BITS))
-            if not plan.check or matches(query, row.fields(), key):
+            row = Row(key, source, line, bool(flags & AUDIT), put_time(packed, key >> KEY_BITS))
+            if not plan.check or matches(query, row.fields(), key, row.is_audit):
                 yield row
+
+    def lines(self, query: Query, plans: Plans) -> Iterator[bytes]:
+        """The lines of all plans, in any order: what is counted is read without rows and order."""
+        if plans.moments:
+            yield from (row.raw for row in self.merged_rows(query, plans))
+            return
+        for plan in plans.parts:
+            if plan.check:
+                yield from (row.raw for row in self.rows(query, plan))
+                continue
+            for key, _, _, flags, dictionary, data in self._find(plan):
+                packed = self._dictionary(dictionary).unpack(data, flags >= WHOLE_FRAME)
+                yield put_time(packed, key >> KEY_BITS)
+
+    def _find(self, plan: Plan, suffix: str = "") -> Iterator[Any]:
+        if plan.match is None:
+            return self.sql.execute(_WALK + suffix, (plan.low, plan.high))
+        return self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
 
     def merged_rows(self, query: Query, plans: Plans, limit: int = -1) -> Iterator[Row]:
         """The rows of all plans, newest first, each once; no plan is begun before it is needed."""

@@ -74,6 +74,9 @@ for _number, _character in enumerate(_ESCAPED):
 _TOKEN_TABLE = bytes(_ESCAPES)
 _ESCAPES[ord(SEPARATOR)] = 0x20
 _TABLE = bytes(_ESCAPES)
+_UNESCAPES = bytearray(range(256))
+_UNESCAPES[0x80 : 0x80 + len(_ESCAPED)] = bytes(_ESCAPED)
+_FIRST_LEAD_BYTE = 0xC0  # of characters that UTF-8 writes with several bytes
 _WORD_TABLE = bytes(
     code if code >= 0x80 or chr(code).isalnum() or code == 0x5F else 0x20 for code in range(256)
 )
@@ -272,6 +275,8 @@ def encode_tokens(tokens: Sequence[str]) -> bytes:
 
 def decode_token(token: bytes) -> str:
     """The text of a token."""
+    if not token or max(token) < _FIRST_LEAD_BYTE:  # all above ASCII stands for a character of it
+        return token.translate(_UNESCAPES).decode("ascii")
     return token.decode("utf-8", "mikroscope-terms")
 
 

@@ -1,6 +1,7 @@
 """What FTS5 tells of its terms (`fts5vocab`): which values occur, and how often."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import apsw
@@ -22,7 +23,7 @@ _OF_A_DAY = f"""
 SELECT {_VALUE} AS text, 1 AS n FROM temp.instances WHERE {_BETWEEN} AND doc BETWEEN ? AND ?
 """  # noqa: S608
 _MATCHED = " AND doc IN (SELECT key FROM temp.matched)"
-_GIVEN = "SELECT value AS text, 1 AS n FROM carray(?)"
+_GIVEN = "SELECT text, n FROM temp.given"
 
 
 class Part(NamedTuple):
@@ -49,23 +50,29 @@ def add_tables(sql: apsw.Connection) -> None:
     for name, kind in _TABLES:
         sql.execute(f"CREATE VIRTUAL TABLE temp.{name} USING fts5vocab('main', 'terms', '{kind}')")
     sql.execute("CREATE TEMP TABLE matched(key INTEGER PRIMARY KEY)")
+    sql.execute("CREATE TEMP TABLE given(text BLOB, n INTEGER)")
 
 
 def count_values(
     sql: apsw.Connection,
     prefixes: Sequence[str],
     parts: Sequence[Part],
-    given: Sequence[str] = (),
+    given: Mapping[str, int] = MappingProxyType({}),
     *,
     wanted: int,
     matched: bool = False,
 ) -> Counted:
     """How many entries of some parts have each value: the `wanted` most frequent ones.
 
-    `prefixes` are what the tokens of the values begin with, behind the day; `given` are values of
-    further entries. With `matched` only entries in temp.matched count.
+    `prefixes` are what the tokens of the values begin with, behind the day; `given` are counts of
+    further entries by their values. With `matched` only entries in temp.matched count.
     """
-    question, bindings = _question(prefixes, parts, given, matched)
+    question, bindings = _question(prefixes, parts, matched)
+    if given:
+        sql.execute("DELETE FROM temp.given")
+        encoded = ((terms.encode_tokens([terms.shorten(text)]), n) for text, n in given.items())
+        sql.executemany("INSERT INTO temp.given VALUES(?, ?)", encoded)
+        question = f"{question} UNION ALL {_GIVEN}" if question else _GIVEN
     if not question:
         return Counted([], 0)
     missing = terms.encode_tokens([MISSING])
@@ -109,7 +116,7 @@ def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) 
 
 
 def _question(
-    prefixes: Sequence[str], parts: Sequence[Part], given: Sequence[str], matched: bool
+    prefixes: Sequence[str], parts: Sequence[Part], matched: bool
 ) -> tuple[str, list[Any]]:
     """A SELECT of values and counts, one below the other, and what is bound to it."""
     selects: list[str] = []
@@ -126,10 +133,6 @@ def _question(
                 selects.append(_OF_A_DAY + (_MATCHED if matched else ""))
                 of_day = _range(terms.day_text(part.day).encode() + prefix)
                 bindings += [skip, *of_day, part.low, part.high]
-    if given:
-        selects.append(_GIVEN)
-        texts = (terms.encode_tokens([terms.shorten(text)]) for text in given)
-        bindings.append(apsw.carray(tuple(texts)))
     return " UNION ALL ".join(selects), bindings
 
 
