@@ -269,7 +269,7 @@ WAYS: dict[str, dict[str, int]] = {
         "_FEW_ROWS": 0,
         "_ROW_US": 10**6,
         "_INSTANCE_US": 10**6,
-        "_BOTH_US": 0,
+        "_PASSED_US": 0,
     },
     "by passing all values": {"_FEW_ROWS": 0, "_ROW_US": 10**6, "_VALUE_US": 10**12},
 }

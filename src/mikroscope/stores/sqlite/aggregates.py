@@ -7,6 +7,7 @@ number of values; only what a range has of a day besides is looked at entry by e
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -16,20 +17,27 @@ from mikroscope.query import Aggregate, Bucket, Grouping, Query
 from mikroscope.records import MISSING, TIME_FIELDS, level_of
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.plans import Plan, Plans, cut, narrowed, reaching
-from mikroscope.stores.sqlite.preparing import MINUTE_MS
+from mikroscope.stores.sqlite.preparing import DAY_MINUTES, MINUTE_MS
 from mikroscope.stores.sqlite.reader import Connection
 from mikroscope.stores.sqlite.schema import DAY_MS, MAX_KEY, MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import Alternatives
 from mikroscope.stores.sqlite.values import reader_of
-from mikroscope.stores.sqlite.vocabulary import Counted, Part, count_values, match, values_of_day
+from mikroscope.stores.sqlite.vocabulary import (
+    Counted,
+    Part,
+    count_values,
+    counts_of_day,
+    match,
+    values_of_day,
+)
 
-_DAY_MINUTES = DAY_MS // MINUTE_MS
 _MANY_DAYS = 64  # counted by one expression
 _FEW_ROWS = 5_000  # reading so few takes no longer than to find another way
 _MAX_VALUES = 2_000  # more are not counted one by one
-# Microseconds: to read a row; to find a value of a day, and count it; to pass an entry's value; to
-# find an entry among others, and between two lists of them.
-_ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US, _BOTH_US = 4.5, 30, 0.12, 0.3, 0.5
+# Microseconds: to read a row; to find a value of a day, and count it; to pass an entry's value, and
+# to find it among keys; to pass an entry of a value, and to look one up among those of another.
+_ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US = 4.5, 30, 0.12, 0.3
+_PASSED_US, _LOOKED_UP_US = 0.04, 0.9
 
 Counts = Iterable[tuple[str, int]]
 
@@ -150,10 +158,18 @@ def _count_matches(connection: Connection, plan: Plan) -> int:
 def _by_days(connection: Connection, query: Query, grouping: Grouping, total: int) -> Counts:
     """From the vocabulary of whole days; of what a range has of other days, in cheaper ways."""
     first, end = _whole_units(query, DAY_MS)
-    days = connection.days()
-    parts = [Part(day) for day in days if first <= day < end]
-    rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
+    prefixes = _prefixes(grouping)
     given: Counter[str] = Counter()
+    parts = []
+    for state in connection.day_states(range(first, end)):
+        known = connection.day_counts.get(
+            state, tuple(prefixes), partial(counts_of_day, connection.sql, state.day, prefixes)
+        )
+        if known is None:
+            parts.append(Part(state.day))
+        else:
+            given.update(known)
+    rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
     for rest in rests:
         for plan in _plans(connection, rest).parts:
             more = _count_part(connection, rest, plan, grouping)
@@ -162,7 +178,6 @@ def _by_days(connection: Connection, query: Query, grouping: Grouping, total: in
             else:
                 given.update(more)
     del given[MISSING]
-    prefixes = _prefixes(grouping)
     counted = count_values(connection.sql, prefixes, parts, given, wanted=query.limit)
     return _with_missing(counted, total)
 
@@ -170,16 +185,19 @@ def _by_days(connection: Connection, query: Query, grouping: Grouping, total: in
 def _count_part(
     connection: Connection, query: Query, plan: Plan, grouping: Grouping
 ) -> Counter[str] | None:
-    """Of a part of a day or two; None if the cheapest is to pass all values of these days."""
+    """Of a part of a day or two; None if the cheapest is to pass all values of these days.
+
+    Texts are as the index has them.
+    """
     if plan.check:
-        return Counter(_read_values(connection, query, plan, grouping))
+        return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
     days = _days_of(connection, plan)
     passing_us = _INSTANCE_US * sum(
-        _sum_minutes(connection, Query(), day * _DAY_MINUTES, (day + 1) * _DAY_MINUTES - 1).total()
+        _sum_minutes(connection, Query(), day * DAY_MINUTES, (day + 1) * DAY_MINUTES - 1).total()
         for day in days
     )
     if _count_matches(connection, plan) * _ROW_US < passing_us:
-        return Counter(_read_values(connection, query, plan, grouping))
+        return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
     values = _few_values(connection, grouping, days, int(passing_us / _VALUE_US))
     return None if values is None else _match_plan(connection, plan, grouping, values)
 
@@ -209,9 +227,12 @@ def _by_value(connection: Connection, query: Query, grouping: Grouping, total: i
         passing_us = inf
     cheapest_us = min(reading_us, passing_us)
     values = _few_values(connection, grouping, days, int(cheapest_us / _VALUE_US))
-    # What a value and the filter have in common is found by a look at each entry of either.
-    if values is not None and min(total * len(values), entries) * _BOTH_US < cheapest_us:
-        return _match_values(connection, query, grouping, values, total)
+    if values is not None:
+        # What a value and the filter have in common is found by passing the entries of both, or by
+        # looking each entry of the one up among those of the other.
+        passed_us = (entries + total * len(values)) * _PASSED_US
+        if min(passed_us, entries * _LOOKED_UP_US) < cheapest_us:
+            return _match_values(connection, query, grouping, values, total)
     if reading_us < passing_us:
         return _scan(connection, query, plans, grouping)
     match(connection.sql, ((plan.match, plan.low, plan.high) for plan in plans.parts))

@@ -9,10 +9,15 @@ from mikroscope.records import level_of, parse_line, time_of
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.batch import DISCARDED, GONE
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
-from mikroscope.stores.sqlite.preparing import AUDIT, MINUTE_MS, WHOLE_FRAME
-from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp
+from mikroscope.stores.sqlite.preparing import AUDIT, DAY_MINUTES, MINUTE_MS, WHOLE_FRAME
+from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, note_days
 from mikroscope.stores.sqlite.terms import Documents
 
+_FORGET_DAYS = f"""
+DELETE FROM days WHERE NOT EXISTS (
+    SELECT 1 FROM minutes
+    WHERE minute BETWEEN day * {DAY_MINUTES} AND day * {DAY_MINUTES} + {DAY_MINUTES - 1})
+"""  # noqa: S608
 _WINDOW = 20_000  # rows looked at in one step
 # The inverted index lets go of room only when its parts are merged: worth it after this share.
 _MERGE_AFTER_SHARE = 0.1
@@ -62,6 +67,7 @@ def prune(
     deleted = deleter.delete(keys)
     if reached is not None:
         return deleted, reached + 1
+    connection.execute(_FORGET_DAYS)
     connection.execute(
         "DELETE FROM sources WHERE state = ? AND last_key < ?", (GONE, min(normal_end, audit_end))
     )
@@ -115,6 +121,7 @@ class Deleter:
         return deleted
 
     def _count_down(self, minutes: dict[tuple[int, str, bool], int]) -> None:
+        note_days(self._connection, {minute // DAY_MINUTES for minute, _, _ in minutes})
         where = "minute = ? AND level = ? AND audit = ?"
         self._connection.executemany(
             f"UPDATE minutes SET entries = entries - ? WHERE {where}",  # noqa: S608

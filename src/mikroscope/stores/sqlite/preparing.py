@@ -24,11 +24,12 @@ from mikroscope.stores.sqlite.packing import (
     take_text,
     take_time,
 )
-from mikroscope.stores.sqlite.schema import MAX_MS, clamp
+from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import Documents
 from mikroscope.timestamps import canonical_ms
 
 MINUTE_MS = 60_000
+DAY_MINUTES = DAY_MS // MINUTE_MS
 FIRST_TIME_FIELD = TIME_FIELDS[0]
 AUDIT, WHOLE_FRAME = 1, 2  # flags of an entry
 

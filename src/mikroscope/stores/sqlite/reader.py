@@ -2,7 +2,7 @@
 
 import heapq
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from math import inf
@@ -25,6 +25,7 @@ from mikroscope.records import (
     time_of,
 )
 from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.daycounts import DayCounts, DayState
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
 from mikroscope.stores.sqlite.plans import Known, Plan, Plans, encode_cursor, make_plans, matches
 from mikroscope.stores.sqlite.preparing import AUDIT, WHOLE_FRAME
@@ -34,13 +35,6 @@ from mikroscope.timestamps import format_time, parse_iso
 
 _CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
 _ROW = "e.key, e.source, e.line, e.flags, e.dictionary, e.data"
-_DAYS = """
-WITH RECURSIVE found(day) AS (
-    SELECT min(minute) / 1440 FROM minutes UNION ALL
-    SELECT (SELECT min(minute) / 1440 FROM minutes WHERE minute >= (day + 1) * 1440)
-    FROM found WHERE day IS NOT NULL)
-SELECT day FROM found
-"""
 _WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
 _MATCH = (
     f"SELECT {_ROW} FROM terms t CROSS JOIN entries e ON e.key = t.rowid "  # noqa: S608
@@ -74,8 +68,9 @@ class Row(NamedTuple):
 class Connection:
     """One reading connection; a question runs inside `snapshot`, in one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, day_counts: DayCounts) -> None:
         require_index(path)
+        self.day_counts = day_counts
         with files.opening(path):
             self.identity = file_identity(path)
             self.sql = open_reader(path)
@@ -135,9 +130,14 @@ class Connection:
         return self.days(), self.spill_ms()
 
     def days(self) -> list[int]:
-        """Every day that has entries, in rising order; found by leaping from one to the next."""
-        rows: Any = self.sql.execute(_DAYS)
-        return [day for (day,) in rows if day is not None]
+        """Every day that has entries, or had, in rising order."""
+        rows: Any = self.sql.execute("SELECT day FROM days ORDER BY day")
+        return [day for (day,) in rows]
+
+    def day_states(self, days: Collection[int]) -> list[DayState]:
+        """These days as they are now, those that have, or had, entries."""
+        rows: Any = self.sql.execute("SELECT day, changed FROM days ORDER BY day")
+        return [DayState(self.identity, day, changed) for day, changed in rows if day in days]
 
     def spill_ms(self) -> int:
         """How many milliseconds behind its time an entry may stand."""
@@ -235,6 +235,7 @@ class Readers:
         self._idle: list[Connection] = []
         self._busy: list[Connection] = []
         self._closed = False
+        self._day_counts = DayCounts()
 
     def ask(self, question: Callable[[Connection], Answer]) -> Answer:
         """Run a question on a connection of its own; waits while all of them are busy."""
@@ -269,7 +270,9 @@ class Readers:
             if self._closed:
                 raise StoreError("the index is closed")
             self._drop_replaced()
-            connection = self._idle.pop() if self._idle else Connection(self._path)
+            connection = (
+                self._idle.pop() if self._idle else Connection(self._path, self._day_counts)
+            )
             self._busy.append(connection)
             return connection
 

@@ -1,5 +1,6 @@
 """The tables of an index file, its connections, and the key under which an entry stands."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
@@ -38,6 +39,7 @@ CREATE VIRTUAL TABLE terms USING fts5(
 CREATE TABLE minutes(
     minute INTEGER NOT NULL, level TEXT NOT NULL, audit INTEGER NOT NULL, entries INTEGER NOT NULL,
     PRIMARY KEY(minute, level, audit)) WITHOUT ROWID;
+CREATE TABLE days(day INTEGER PRIMARY KEY, changed INTEGER NOT NULL);
 CREATE TABLE levels(level TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fields(name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sources(
@@ -49,11 +51,21 @@ CREATE TABLE sources(
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0), ('field_values', 0),
-    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0);
+    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0), ('changes', 0);
 INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20});
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
+
+
+def note_days(connection: apsw.Connection, days: Iterable[int]) -> None:
+    """Entries of these days were added or deleted: each gets a number that no day ever had."""
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'changes'")
+    connection.executemany(
+        "INSERT INTO days SELECT ?, value FROM meta WHERE name = 'changes' "
+        "ON CONFLICT DO UPDATE SET changed = excluded.changed",
+        [(day,) for day in days],
+    )
 
 
 def clamp(milliseconds: int) -> int:

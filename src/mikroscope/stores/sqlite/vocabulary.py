@@ -65,16 +65,16 @@ def count_values(
     """How many entries of some parts have each value: the `wanted` most frequent ones.
 
     `prefixes` are what the tokens of the values begin with, behind the day; `given` are counts of
-    further entries by their values. With `matched` only entries in temp.matched count.
+    further entries by their values, as the index has these. With `matched` only entries in temp.matched count.
     """
+    if not parts:
+        return _counted(given, wanted)
     question, bindings = _question(prefixes, parts, matched)
     if given:
         sql.execute("DELETE FROM temp.given")
-        encoded = ((terms.encode_tokens([terms.shorten(text)]), n) for text, n in given.items())
+        encoded = ((terms.encode_tokens([text]), n) for text, n in given.items())
         sql.executemany("INSERT INTO temp.given VALUES(?, ?)", encoded)
-        question = f"{question} UNION ALL {_GIVEN}" if question else _GIVEN
-    if not question:
-        return Counted([], 0)
+        question = f"{question} UNION ALL {_GIVEN}"
     missing = terms.encode_tokens([MISSING])
     rows: Any = sql.execute(
         f"SELECT text, sum(n) AS entries FROM ({question}) WHERE text <> ? "  # noqa: S608
@@ -93,6 +93,15 @@ def count_values(
     return Counted(values, int(entries))
 
 
+def counts_of_day(
+    sql: apsw.Connection, day: int, prefixes: Sequence[str]
+) -> Iterator[tuple[str, int]]:
+    """Every value of a day with its count; one that several prefixes have comes several times."""
+    question, bindings = _question(prefixes, [Part(day)], matched=False)
+    rows: Any = sql.execute(f"SELECT text, sum(n) FROM ({question}) GROUP BY text", bindings)  # noqa: S608
+    return ((terms.decode_token(text), count) for text, count in rows)
+
+
 def values_of_day(sql: apsw.Connection, day: int, prefixes: Sequence[str]) -> Iterator[str]:
     """Every value that occurs on a day, found by leaping from term to term."""
     select = f"SELECT CAST(term AS BLOB) FROM temp.instances WHERE {_BETWEEN} LIMIT 1"  # noqa: S608
@@ -102,6 +111,13 @@ def values_of_day(sql: apsw.Connection, day: int, prefixes: Sequence[str]) -> It
         while (found := sql.execute(select, (start, end)).fetchone()) is not None:
             yield terms.decode_token(found[0][skip:])
             start = found[0] + b"\0"
+
+
+def _counted(given: Mapping[str, int], wanted: int) -> Counted:
+    counts = sorted(given.values(), reverse=True)
+    least = counts[wanted - 1] if len(counts) >= wanted else 0
+    values = [(text, n) for text, n in given.items() if n >= least]
+    return Counted(values, sum(counts))
 
 
 def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) -> None:

@@ -24,6 +24,7 @@ from mikroscope.stores.sqlite.keys import assign_keys, newest_key
 from mikroscope.stores.sqlite.packing import TIME_PLACE, Dictionary, Packer, put_time
 from mikroscope.stores.sqlite.preparing import (
     AUDIT,
+    DAY_MINUTES,
     DOCUMENT,
     MINUTE_MS,
     WHOLE_FRAME,
@@ -37,6 +38,7 @@ from mikroscope.stores.sqlite.schema import (
     KEY_MASK,
     MAX_KEY,
     file_identity,
+    note_days,
     open_writer,
 )
 
@@ -212,6 +214,9 @@ class Writer:
                 "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
                 "SET entries = entries + excluded.entries",
                 [(*minute, entries) for minute, entries in prepared.minutes.items() if entries],
+            )
+            note_days(
+                self._connection, {minute // DAY_MINUTES for minute, _, _ in prepared.minutes}
             )
             execute_many(
                 "INSERT OR IGNORE INTO levels VALUES(?)",

@@ -1,0 +1,68 @@
+"""Remembers how often the values of a field occur on a day, for as long as that day stays as it is.
+
+Who looks at logs asks for the same counts again and again, and all days but one do not change.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+MAX_VALUES_OF_DAY = 4_000  # a day of a field with more is not remembered
+MAX_VALUES = 200_000  # in all: some tens of megabytes
+
+
+class DayState(NamedTuple):
+    """A day of one index file; `changed` is another number after each change of that day."""
+
+    file: tuple[int, int] | None
+    day: int
+    changed: int
+
+
+class DayCounts:
+    """May be used by any thread."""
+
+    def __init__(self, max_values: int = MAX_VALUES) -> None:
+        self._max_values = max_values
+        self._known: OrderedDict[tuple[DayState, tuple[str, ...]], Mapping[str, int] | None]
+        self._known = OrderedDict()
+        self._values = 0
+        self._lock = threading.Lock()
+
+    def get(
+        self,
+        state: DayState,
+        prefixes: tuple[str, ...],
+        count: Callable[[], Iterator[tuple[str, int]]],
+    ) -> Mapping[str, int] | None:
+        """The counts of a day's values, which `count` gives where they are not known.
+
+        None if there are too many values. `prefixes` say of what.
+        """
+        key = state, prefixes
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        found = dict(islice(count(), MAX_VALUES_OF_DAY + 1))
+        counts = found if len(found) <= MAX_VALUES_OF_DAY else None
+        with self._lock:
+            self._keep(key, counts)
+        return counts
+
+    def _keep(
+        self, key: tuple[DayState, tuple[str, ...]], counts: Mapping[str, int] | None
+    ) -> None:
+        if key in self._known:
+            return
+        self._known[key] = counts
+        self._values += _size(counts)
+        while self._values > self._max_values:
+            _, dropped = self._known.popitem(last=False)
+            self._values -= _size(dropped)
+
+
+def _size(counts: Mapping[str, int] | None) -> int:
+    return 1 + len(counts or ())
