@@ -65,7 +65,8 @@ def count_values(
     """How many entries of some parts have each value: the `wanted` most frequent ones.
 
     `prefixes` are what the tokens of the values begin with, behind the day; `given` are counts of
-    further entries by their values, as the index has these. With `matched` only entries in temp.matched count.
+    further entries by their values, as the index has these. With `matched` only entries in
+    temp.matched count.
     """
     if not parts:
         return _counted(given, wanted)
