@@ -22,6 +22,14 @@ _WINDOW = 20_000  # rows looked at in one step
 # The inverted index lets go of room only when its parts are merged: worth it after this share.
 _MERGE_AFTER_SHARE = 0.1
 _MERGE_PAGES = 100
+_MANY_PARTS = 16  # in each of which a term is looked up
+# FTS5 keeps for each part where its pages begin; found by leaping from one part to the next.
+_COUNT_PARTS = """
+WITH RECURSIVE parts(part) AS (
+    SELECT min(segid) FROM terms_idx UNION ALL
+    SELECT (SELECT min(segid) FROM terms_idx WHERE segid > part) FROM parts WHERE part IS NOT NULL)
+SELECT count(part) FROM parts
+"""
 _VACUUM_PAGES = 250
 
 
@@ -182,21 +190,30 @@ def _merge_some(connection: apsw.Connection) -> bool:
     False if that is done: hardly a row was changed then. A positive number of pages makes FTS5
     merge parts of one size, or go on with what was begun; a negative one begins to merge all of it.
     """
-    deleted: int = connection.execute(
-        "SELECT value FROM meta WHERE name = 'deleted_since_merge'"
-    ).get
-    begins_all = False
-    if deleted > 0:
-        left: int = connection.execute("SELECT total(entries) FROM minutes").get
-        begins_all = deleted >= _MERGE_AFTER_SHARE * (left + deleted)
+    select = "SELECT value FROM meta WHERE name = 'deleted_since_merge'"
+    deleted: int = connection.execute(select).get
+    if deleted > 0 and deleted >= _MERGE_AFTER_SHARE * (_entries(connection) + deleted):
+        _merge(connection, -_MERGE_PAGES)
+        _set_deleted(connection, -1)  # stands for: merging all of it has begun
+        return True
+    if deleted >= 0 and connection.execute(_COUNT_PARTS).get <= _MANY_PARTS:
+        return False
+    goes_on = _merge(connection, _MERGE_PAGES)
+    if deleted < 0 and not goes_on:
+        _set_deleted(connection, 0)
+    return goes_on
+
+
+def _merge(connection: apsw.Connection, pages: int) -> bool:
     before = connection.total_changes()
-    pages = -_MERGE_PAGES if begins_all else _MERGE_PAGES
     connection.execute("INSERT INTO terms(terms, rank) VALUES('merge', ?)", (pages,))
-    is_done = connection.total_changes() - before < 2
-    if begins_all or (is_done and deleted < 0):
-        # -1 stands for: merging all of it has begun.
-        connection.execute(
-            "UPDATE meta SET value = ? WHERE name = 'deleted_since_merge'",
-            (-1 if begins_all else 0,),
-        )
-    return begins_all or not is_done
+    return connection.total_changes() - before >= 2
+
+
+def _entries(connection: apsw.Connection) -> int:
+    return int(connection.execute("SELECT total(entries) FROM minutes").get)
+
+
+def _set_deleted(connection: apsw.Connection, value: int) -> None:
+    update = "UPDATE meta SET value = ? WHERE name = 'deleted_since_merge'"
+    connection.execute(update, (value,))

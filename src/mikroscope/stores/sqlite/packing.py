@@ -1,7 +1,6 @@
 """Raw lines packed with zstd: a trained dictionary makes up for each being packed alone."""
 
 from collections import deque
-from collections.abc import Callable
 
 import zstandard
 
@@ -54,17 +53,25 @@ class Dictionary:
 
     def pack(self, raw: bytes) -> tuple[bytes, bool]:
         """The line packed, and whether that is a whole frame (but for its magic number)."""
-        return shortened(self.compressor()(raw))
+        return _shortened(self._ready_compressor().compress(raw))
 
-    def compressor(self) -> Callable[[bytes], bytes]:
-        """What makes a frame of a line, for `shortened`."""
+    def pack_all(self, lines: list[bytes]) -> list[tuple[bytes, bool]]:
+        """The same for each line; in one call into the library, which takes three quarters of the
+        time, and lets other threads run but once.
+        """
+        if len(lines) < 2:
+            return [self.pack(line) for line in lines]
+        frames = self._ready_compressor().multi_compress_to_buffer(lines)
+        return [_shortened(frames[place].tobytes()) for place in range(len(lines))]
+
+    def _ready_compressor(self) -> zstandard.ZstdCompressor:
         if self._compressor is None:
             if self._data is not None:
                 self._data.precompute_compress(level=LEVEL)
             self._compressor = zstandard.ZstdCompressor(
                 level=LEVEL, dict_data=self._data, write_checksum=False, write_dict_id=False
             )
-        return self._compressor.compress
+        return self._compressor
 
     def unpack(self, packed: bytes, is_whole: bool) -> bytes:
         """The line that `pack` was given."""
@@ -75,7 +82,7 @@ class Dictionary:
         return self._decompress(_USUAL_START + packed[:2] + header + packed[2:])
 
 
-def shortened(frame: bytes) -> tuple[bytes, bool]:
+def _shortened(frame: bytes) -> tuple[bytes, bool]:
     """What is stored of a frame, and whether that is all but its magic number."""
     if frame[4] == _USUAL and frame[7] & 0b111 == _LAST_COMPRESSED:
         return frame[5:7] + frame[10:], False

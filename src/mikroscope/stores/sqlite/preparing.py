@@ -20,7 +20,6 @@ from mikroscope.stores.sqlite.keys import keys_alone
 from mikroscope.stores.sqlite.packing import (
     SAMPLE_EVERY,
     Dictionary,
-    shortened,
     take_text,
     take_time,
 )
@@ -169,11 +168,12 @@ class _Making:
     """The entries of one task in the making."""
 
     def __init__(self, dictionary: Dictionary, rules: Rules | None, documents: Documents) -> None:
-        self._compress, self._dictionary = dictionary.compressor(), dictionary.number
+        self._dictionary = dictionary
         self._rules = rules
         self._make_document = documents.make
         self.now_ms = time_ns() // 1_000_000
-        self._rows: list[tuple[int, bytes, bytes]] = []
+        self._rows: list[tuple[int, list[bytes], bool]] = []
+        self._lines: list[bytes] = []
         self._prepared = Prepared([], [], [], [], {}, {}, set(), [], [], 0, sample=[])
 
     def add(self, piece: Piece) -> None:
@@ -181,12 +181,11 @@ class _Making:
 
         Where a function is called only after a look, the look tells the same for nearly all.
         """
-        prepared, compress, make_document = self._prepared, self._compress, self._make_document
+        prepared, make_document, lines = self._prepared, self._make_document, self._lines
         times, documents, rows = prepared.times, prepared.documents, self._rows
         minutes, source, rules = prepared.minutes, piece.source, self._rules
-        common = [_COMMON % (source, self._dictionary, flags) for flags in range(4)]
-        first, raw_bytes, packed_bytes, field_values = len(times), 0, 0, 0
-        has_taken_times = False
+        common = [_COMMON % (source, self._dictionary.number, flags) for flags in range(4)]
+        first, field_values, has_taken_times = len(times), 0, False
         for line, fields, raw in self._records(piece):
             text, found, time_field = fields.get(FIRST_TIME_FIELD), None, FIRST_TIME_FIELD
             if type(text) is str:
@@ -213,35 +212,35 @@ class _Making:
                 time_ms, whole = found, raw
                 raw = take_time(raw, fields[time_field]) if text is None else take_text(raw, text)
                 has_taken_times |= raw is not whole
-            data, is_whole = shortened(compress(raw))
+            lines.append(raw)
             documents.append(make_document(fields, level, is_audit, time_ms, time_field))
             times.append(time_ms)
-            rows.append((line, common[is_audit | is_whole << 1], data))
+            rows.append((line, common, is_audit))
             minute = time_ms // MINUTE_MS, level, is_audit
             minutes[minute] = minutes.get(minute, 0) + 1
-            raw_bytes += len(raw)
-            packed_bytes += len(data)
-            if not len(rows) % SAMPLE_EVERY:
-                prepared.sample.append(raw)
         prepared.has_taken_times |= has_taken_times
-        prepared.raw_bytes += raw_bytes
-        prepared.packed_bytes += packed_bytes
         prepared.field_values += field_values
         self._note_span(source, times[first:])
 
     def finish(self) -> Prepared:
         """All that was added, in the order of times; that of arrival where they are equal."""
-        prepared, rows = self._prepared, self._rows
+        prepared, rows, packed = self._prepared, self._rows, self._dictionary.pack_all(self._lines)
+        prepared.raw_bytes = sum(map(len, self._lines))
+        prepared.packed_bytes = sum(len(data) for data, _ in packed)
+        prepared.sample = self._lines[SAMPLE_EVERY - 1 :: SAMPLE_EVERY]
         times, documents = prepared.times, prepared.documents
         order = sorted(range(len(times)), key=times.__getitem__)
         if order != list(range(len(times))):
             times = prepared.times = [times[place] for place in order]
             documents = [documents[place] for place in order]
             rows = [rows[place] for place in order]
+            packed = [packed[place] for place in order]
         keys, prepared.spilled = keys_alone(times)
         prepared.rows = [
-            _ROW % (key, line, common, data)
-            for key, (line, common, data) in zip(keys, rows, strict=True)
+            _ROW % (key, line, common[is_audit | is_whole << 1], data)
+            for key, (line, common, is_audit), (data, is_whole) in zip(
+                keys, rows, packed, strict=True
+            )
         ]
         prepared.documents = [DOCUMENT % document for document in zip(keys, documents, strict=True)]
         return prepared

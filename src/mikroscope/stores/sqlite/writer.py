@@ -70,7 +70,7 @@ SELECT CAST(substr(value, 1, 16) AS INTEGER), substr(value, 17) FROM carray(?)
 
 # Of how many parts of the inverted index a larger one is made. Each term is looked up in every
 # part, so there should be few; but in a bulk load every entry would be merged again and again.
-_MERGE_FEW, _MERGE_MANY = 4, 16
+_MERGE_FEW, _MERGE_MANY = 8, 16
 _BULK_ENTRIES = 5_000  # in one batch
 
 _PROBES = (
