@@ -111,6 +111,26 @@ def _outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
 
 
 def _sum_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
+    """What minutes have of each level; of whole days that is remembered."""
+    first_day, end_day = -(-first // DAY_MINUTES), (last + 1) // DAY_MINUTES
+    if first_day >= end_day:
+        return _add_minutes(connection, query, first, last)
+    counts = _add_minutes(connection, query, first, first_day * DAY_MINUTES - 1)
+    counts += _add_minutes(connection, query, end_day * DAY_MINUTES, last)
+    what = "minutes", f"{query.level}", f"{query.audit}"
+    for state in connection.day_states(range(first_day, end_day)):
+        count = partial(_minutes_of_day, connection, query, state.day)
+        known = connection.day_counts.get(state, what, count)
+        counts.update(dict(count() if known is None else known))
+    return counts
+
+
+def _minutes_of_day(connection: Connection, query: Query, day: int) -> Iterable[tuple[str, int]]:
+    start = day * DAY_MINUTES
+    return _add_minutes(connection, query, start, start + DAY_MINUTES - 1).items()
+
+
+def _add_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
     rows: Any = connection.sql.execute(
         "SELECT level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ? "
         "AND level = coalesce(?, level) AND audit = coalesce(?, audit) GROUP BY level",

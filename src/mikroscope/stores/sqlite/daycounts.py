@@ -5,7 +5,7 @@ Who looks at logs asks for the same counts again and again, and all days but one
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,14 +34,14 @@ class DayCounts:
     def get(
         self,
         state: DayState,
-        prefixes: tuple[str, ...],
-        count: Callable[[], Iterator[tuple[str, int]]],
+        what: tuple[str, ...],
+        count: Callable[[], Iterable[tuple[str, int]]],
     ) -> Mapping[str, int] | None:
         """The counts of a day's values, which `count` gives where they are not known.
 
-        None if there are too many values. `prefixes` say of what.
+        None if there are too many values. `what` says of what.
         """
-        key = state, prefixes
+        key = state, what
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
