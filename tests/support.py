@@ -237,6 +237,7 @@ class Place:
 
     def restart(self) -> None:
         """Close the index, and open it anew."""
+        self.indexer.close()
         self.store.close()
         self._open()
 
@@ -249,6 +250,7 @@ class Place:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.indexer.close()
         self.store.close()
 
     def write(self, path: str, content: bytes) -> Path:
