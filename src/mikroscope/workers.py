@@ -117,7 +117,8 @@ def can_start() -> bool:
 def main() -> None:
     """The program of a process: do what comes in until that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides
-    os.nice(_NICENESS)
+    with suppress(OSError):  # a hardened unit of systemd does not let us
+        os.nice(_NICENESS)
     gc.disable()  # nothing here is in a circle
     tasks, results = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
