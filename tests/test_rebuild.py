@@ -19,7 +19,7 @@ import pytest
 
 from mikroscope import start_server
 from mikroscope.errors import DamagedIndexError, StoreError
-from mikroscope.query import Query
+from mikroscope.query import Grouping, Query
 from mikroscope.stores.base import Cutoffs
 from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
 from tests.conftest import Connect, Serve, settings_in, wait_until
@@ -398,6 +398,18 @@ def test_readers_follow(filled: Path) -> None:
         run_index(filled, "--rebuild")
         assert len(store.page(Query(limit=1000)).entries) == 5
         assert not [name for name in open_files() if "mikroscope.db" in name and "deleted" in name]
+
+
+def test_counts_follow(tmp_path: Path) -> None:
+    """What was counted in one index is not told of a later one that got the same inode."""
+    write_records(tmp_path, 1)
+    run_index(tmp_path)
+    with closing(SqliteStore(database(tmp_path), write=False)) as store:
+        for count in range(2, 7):
+            write_records(tmp_path, count)
+            run_index(tmp_path, "--rebuild")
+            buckets = store.aggregate(Query(), Grouping("level")).buckets
+            assert [(one.key, one.count) for one in buckets] == [("WARN", count)]
 
 
 def test_writers_follow(filled: Path) -> None:

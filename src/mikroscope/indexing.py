@@ -41,8 +41,12 @@ def _name_sources(settings: Settings, tree: LogTree) -> None:
     """Tell the old index, if there is one, where its files are now: it knows what was pruned."""
     if not settings.db_path.exists():
         return
-    with suppress(StoreError), closing(SqliteStore(settings.db_path)) as store:
-        Indexer(store, tree).scan()
+    with (
+        suppress(StoreError),
+        closing(SqliteStore(settings.db_path)) as store,
+        closing(Indexer(store, tree)) as indexer,
+    ):
+        indexer.scan()
 
 
 def _tree(settings: Settings) -> LogTree:

@@ -277,11 +277,16 @@ class Readers:
             return connection
 
     def _drop_replaced(self) -> None:
-        """Close what reads an index in whose place another one was put."""
+        """Close what reads an index in whose place another one was put.
+
+        With the last connection to it goes what keeps its inode from being given to a later index,
+        so what was counted in it is forgotten, too.
+        """
         identity = file_identity(self._path)
         for connection in [one for one in self._idle if one.identity != identity]:
             self._idle.remove(connection)
             connection.sql.close()
+            self._day_counts = DayCounts()
 
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
