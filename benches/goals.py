@@ -52,7 +52,7 @@ class Goal:
         if self.at_least:
             met, share = value >= self.limit, f"{value / self.limit:.0%} of it"
         else:
-            met, share = value <= self.limit, f"{value / self.limit:.2g} times that"
+            met, share = value <= self.limit, f"{value / self.limit:.3g} times that"
         return "met" if met else f"**missed**: {share}"
 
 
