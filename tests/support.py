@@ -12,11 +12,12 @@ from typing import Self
 import msgspec
 
 from mikroscope.errors import StoreError
-from mikroscope.indexer import BATCH_BYTES, Indexer, Tally
+from mikroscope.indexer import BATCH_BYTES, Indexer
 from mikroscope.logfiles import LineReader, LogTree
 from mikroscope.query import Aggregate, Entry, Grouping, Page, Query
 from mikroscope.stores.base import Batch, Cutoffs, Deleted, Rebuild, Source, Store
 from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.tally import Tally
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
 PATIENCE_S = 30.0  # how long a condition is waited for; only a defect lets it pass

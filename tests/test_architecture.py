@@ -28,6 +28,7 @@ LEVELS = [
         "cadence",
         "chores",
         "workers",
+        "tally",
     },
     {
         *("archive", "logcopy", "doctor.findings", "doctor.table", "doctor.places"),
@@ -36,7 +37,7 @@ LEVELS = [
     {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
     {"rotation", "loading"},
     {"indexer", "retention"},
-    {"worker_state", "worker", "watcher", "rebuild", "maintenance"},
+    {"worker_state", "submissions", "worker", "watcher", "rebuild", "maintenance"},
     {"status"},
     {"service"},
     {
@@ -59,7 +60,9 @@ CHAINS = [
     ["logging.losses", "logging.handler", "logging"],
     ["settings_values", "settings_sources", "settings"],
     ["stores.base", "stores.sqlite"],
-    ["worker_state", "worker"],
+    ["logfiles", "logwriter"],
+    ["rotation", "loading"],
+    ["worker_state", "submissions", "worker"],
     ["health", "answers"],
     ["archive", "logcopy"],
     ["doctor.findings", "doctor.table"],

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from mikroscope import RunningServer, start_server
 from mikroscope.indexer import Indexer
+from mikroscope.ingest import make_lines
+from mikroscope.records import parse_line
 from tests.conftest import Connect, Serve, settings_in, wait_until
 
 PRODUCERS = "backend-token=backend-api,frontend-token=frontend-web"
@@ -517,6 +519,15 @@ def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
     assert newest["data"] == record | receipt
 
 
+@settings(max_examples=200, deadline=None)
+@given(records=st.lists(OBJECTS, max_size=5))
+def test_records_are_those_of_their_lines(records: list[dict[str, Any]]) -> None:
+    """What is indexed without being read again is what would be read."""
+    body = json.dumps(records).encode()
+    lines = make_lines(body, "p", "2026-02-18T10:20:00.000Z")
+    assert lines.records == [parse_line(line)[0] for line in lines.content.split(b"\n")[:-1]]
+
+
 def test_lone_surrogates(roomy: httpx.Client) -> None:
     """Half of a surrogate pair, as JavaScript may send it, costs no record."""
     answer = roomy.post("/api/ingest", content=rb'[{"mark":"surrogate","text":"a\ud83d"},{"b":1}]')
@@ -724,7 +735,7 @@ def test_queue_is_drained_at_the_end(serve: Serve, connect: Connect, tmp_path: P
 
 def test_full_queue(queued: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue that holds too much refuses more: 503 with `retry-after`."""
-    monkeypatch.setattr("mikroscope.worker.MAX_PENDING_BYTES", 800)
+    monkeypatch.setattr("mikroscope.submissions.MAX_PENDING_BYTES", 800)
     answers = [post(queued, [{"pad": "x" * 400}]) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [202, 202, 503, 503]
     assert answers[-1].headers["retry-after"] == "1"

@@ -13,6 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from mikroscope.errors import StoreError
 from mikroscope.indexer import Indexer
+from mikroscope.loading import Fresh
+from mikroscope.logwriter import LogWriter
+from mikroscope.records import parse_line
 from mikroscope.stores.sqlite import SqliteStore
 from tests.support import CountingTree, FlakyStore, line, rows
 
@@ -163,6 +166,18 @@ class ChangingTree(RuleBasedStateMachine):
         """As for what is ingested."""
         with suppress(StoreError):
             self.indexer.index_now({name})
+
+    @rule(name=logs, sizes=SIZES)
+    def ingest(self, name: str, sizes: list[int]) -> None:
+        """As a server does with what comes over HTTP: what it has just written it knows."""
+        numbers = range(self.records + 1, self.records + len(sizes) + 1)
+        self.records += len(sizes)
+        content = b"".join(map(line, numbers, sizes))
+        with closing(LogWriter(self.root)) as writer:
+            appended = writer.append(name, content)
+        records = [parse_line(one)[0] for one in content.splitlines()]
+        with suppress(StoreError):
+            self.indexer.index_now({name}, {name: Fresh(content, records, appended)})
 
     @rule(batches=st.integers(1, 3))
     def lose_a_batch(self, batches: int) -> None:

@@ -684,11 +684,14 @@ def writer(tmp_path: Path) -> LogWriter:
 
 
 def test_lines_are_appended(tmp_path: Path, writer: LogWriter) -> None:
-    """Directories are made; the size before is returned."""
-    sizes = [writer.append("d/e/a.ndjson", line) for line in (b"one\n", b"two\nthree\n")]
+    """Directories are made; how the file looked before and after is returned, and its end."""
+    done = [writer.append("d/e/a.ndjson", line) for line in (b"one\n", b"two\nthree\n")]
     writer.close()
     assert (tmp_path / "d/e/a.ndjson").read_bytes() == b"one\ntwo\nthree\n"
-    assert sizes == [0, 4]
+    assert [(one.before.size, one.after.size, one.tail) for one in done] == [
+        (0, 4, b"one\n"),
+        (4, 14, b"one\ntwo\nthree\n"),
+    ]
 
 
 def test_what_is_appended_can_be_read_at_once(tmp_path: Path, writer: LogWriter) -> None:
@@ -711,7 +714,7 @@ def test_a_file_that_was_renamed_is_not_written_any_more(tmp_path: Path, writer:
     """A new one is made under the old name."""
     writer.append("a.ndjson", b"one\n")
     (tmp_path / "a.ndjson").rename(tmp_path / "a.ndjson.1")
-    assert writer.append("a.ndjson", b"two\n") == 0
+    assert writer.append("a.ndjson", b"two\n").before.size == 0
     writer.close()
     assert (tmp_path / "a.ndjson").read_bytes() == b"two\n"
     assert (tmp_path / "a.ndjson.1").read_bytes() == b"one\n"
@@ -731,7 +734,7 @@ def test_a_file_that_was_cut_is_written_at_its_end(tmp_path: Path, writer: LogWr
     """No hole is left where its content was."""
     writer.append("a.ndjson", b"one\n")
     os.truncate(tmp_path / "a.ndjson", 0)
-    assert writer.append("a.ndjson", b"two\n") == 0
+    assert writer.append("a.ndjson", b"two\n").before.size == 0
     writer.close()
     assert (tmp_path / "a.ndjson").read_bytes() == b"two\n"
 
@@ -773,7 +776,7 @@ def test_a_file_that_cannot_be_written_is_named(
 def test_lines_can_be_taken_back(tmp_path: Path, writer: LogWriter) -> None:
     """The file is as before, and can be written again."""
     writer.append("a.ndjson", b"one\n")
-    size = writer.append("a.ndjson", b"two\n")
+    size = writer.append("a.ndjson", b"two\n").before.size
     writer.take_back("a.ndjson", size)
     writer.append("a.ndjson", b"three\n")
     writer.close()
@@ -783,7 +786,7 @@ def test_lines_can_be_taken_back(tmp_path: Path, writer: LogWriter) -> None:
 def test_lines_are_taken_back_from_the_file_they_went_to(tmp_path: Path, writer: LogWriter) -> None:
     """Also when it was renamed meanwhile; nothing else is made or touched."""
     writer.append("a.ndjson", b"one\n")
-    size = writer.append("a.ndjson", b"two\n")
+    size = writer.append("a.ndjson", b"two\n").before.size
     (tmp_path / "a.ndjson").rename(tmp_path / "b.ndjson")
     writer.take_back("a.ndjson", size)
     writer.close()
@@ -795,7 +798,7 @@ def test_lines_are_taken_back_from_a_file_that_is_not_open_any_more(
 ) -> None:
     """Only some files are kept open."""
     writer.append("a.ndjson", b"one\n")
-    size = writer.append("a.ndjson", b"two\n")
+    size = writer.append("a.ndjson", b"two\n").before.size
     writer.close()
     writer.take_back("a.ndjson", size)
     assert (tmp_path / "a.ndjson").read_bytes() == b"one\n"

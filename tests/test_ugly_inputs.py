@@ -7,9 +7,9 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from mikroscope.indexer import Tally
 from mikroscope.query import Entry, Query
 from mikroscope.records import MAX_NESTING
+from mikroscope.tally import Tally
 from mikroscope.timestamps import parse_iso
 from tests.support import Place, lines, place_in, run_python
 

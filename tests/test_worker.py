@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from mikroscope.errors import IngestError, MikroScopeError, StoreError
 from mikroscope.indexer import BATCH_BYTES, Indexer
 from mikroscope.ingest import Lines
 from mikroscope.logwriter import LogWriter
+from mikroscope.query import Query
+from mikroscope.records import parse_line
 from mikroscope.stores.base import Batch, Store
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.worker import Worker
@@ -101,9 +104,25 @@ class GatedStore(StoreWrapper):
         super().commit(batch, wait)
 
 
-def some(*numbers: int, path: str = INGEST) -> Lines:
+def some(*numbers: int, path: str = INGEST, size: int = 0) -> Lines:
     """What a request brings."""
-    return Lines(path, lines(*numbers), len(numbers), 0)
+    content = lines(*numbers, size=size)
+    records = [parse_line(line)[0] for line in content.splitlines()]
+    return Lines(path, content, len(numbers), 0, records)
+
+
+def submit(worker: Worker, wanted: Lines) -> "Future[None]":
+    """Lines that somebody waits for."""
+    future: Future[None] = Future()
+
+    def tell(error: Exception | None) -> None:
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    worker.submit(wanted, tell)
+    return future
 
 
 def done(future: "Future[None]") -> None:
@@ -118,7 +137,7 @@ def test_a_submission_that_is_done_is_in_its_file_and_findable(place: Workplace)
     """The very next query sees it."""
     worker = place.work()
     for number in range(5):
-        done(worker.submit(some(number)))
+        done(submit(worker, some(number)))
         assert place.numbers(INGEST) == list(range(number + 1))
         assert place.content() == lines(*range(number + 1))
 
@@ -130,13 +149,13 @@ def test_submissions_that_come_together_are_committed_together(place: Workplace)
     def submit_many(commit: int) -> None:
         if commit == 1:
             submissions.extend(
-                place.worker.submit(some(number, path=f"ingest/{number % 7}/x.ndjson"))
+                submit(place.worker, some(number, path=f"ingest/{number % 7}/x.ndjson"))
                 for number in range(1, 100)
             )
 
     store = GatedStore(place.store, submit_many)
     worker = place.work(store, interval_s=None)
-    done(worker.submit(some(0)))
+    done(submit(worker, some(0)))
     for submission in submissions:
         done(submission)
     assert place.numbers() == list(range(100))
@@ -145,16 +164,16 @@ def test_submissions_that_come_together_are_committed_together(place: Workplace)
 
 def test_a_round_is_bounded(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of submissions is no single transaction; all are done in the end."""
-    monkeypatch.setattr(worker_module, "MAX_ROUND_BYTES", 100)
+    monkeypatch.setattr("mikroscope.submissions.MAX_ROUND_BYTES", 100)
     submissions: list[Future[None]] = []
 
     def submit_many(commit: int) -> None:
         if commit == 1:
-            submissions.extend(place.worker.submit(some(number)) for number in range(1, 50))
+            submissions.extend(submit(place.worker, some(number)) for number in range(1, 50))
 
     store = GatedStore(place.store, submit_many)
     worker = place.work(store)
-    done(worker.submit(some(0)))
+    done(submit(worker, some(0)))
     for submission in submissions:
         done(submission)
     assert place.numbers() == list(range(50))
@@ -164,7 +183,7 @@ def test_a_round_is_bounded(place: Workplace, monkeypatch: pytest.MonkeyPatch) -
 def test_submissions_keep_their_order(place: Workplace) -> None:
     """In the file, and so in the index."""
     worker = place.work()
-    for submission in [worker.submit(some(2 * number, 2 * number + 1)) for number in range(50)]:
+    for submission in [submit(worker, some(2 * number, 2 * number + 1)) for number in range(50)]:
         done(submission)
     assert place.content() == lines(*range(100))
     assert [entry.line_number for entry in reversed(place.entries())] == list(range(1, 101))
@@ -174,7 +193,7 @@ def test_what_a_crash_left_half_written_stays_alone(place: Workplace) -> None:
     """The next record begins a line of its own."""
     place.write(INGEST, lines(1) + b'{"n":2,"half')
     worker = place.work()
-    done(worker.submit(some(3)))
+    done(submit(worker, some(3)))
     assert place.numbers() == [1, 3]
     wait_until(lambda: worker.tally.parse_errors == 1)
 
@@ -182,9 +201,9 @@ def test_what_a_crash_left_half_written_stays_alone(place: Workplace) -> None:
 def test_a_file_may_be_rotated_between_submissions(place: Workplace) -> None:
     """Both are found, each in its file."""
     worker = place.work()
-    done(worker.submit(some(1)))
+    done(submit(worker, some(1)))
     place.rename(INGEST, f"{INGEST}.1")
-    done(worker.submit(some(2)))
+    done(submit(worker, some(2)))
     assert place.by_path() == {f"{INGEST}.1": [1], INGEST: [2]}
 
 
@@ -198,7 +217,7 @@ def test_what_is_queued_waits_for_the_flush(place: Workplace) -> None:
     worker.enqueue(some(3))
     assert worker.pending() == (2, 3)
     assert worker.queue.records_queued == 3
-    done(worker.submit(some(4, path="ingest/other/x.ndjson")))  # flushes, being worked on anyway
+    done(submit(worker, some(4, path="ingest/other/x.ndjson")))  # flushes, being worked on anyway
     assert place.numbers() == [1, 2, 3, 4]
 
 
@@ -216,7 +235,7 @@ def test_stopping_writes_and_indexes_what_is_queued(place: Workplace) -> None:
     """And what is being waited for."""
     worker = place.work_ready()
     worker.enqueue(some(1, 2))
-    submission = worker.submit(some(3))
+    submission = submit(worker, some(3))
     worker.enqueue(some(4))
     worker.stop()
     done(submission)
@@ -228,7 +247,7 @@ def test_a_worker_that_stops_takes_nothing_more(place: Workplace) -> None:
     """503: another server, or this one in a moment, will."""
     worker = place.work()
     worker.stop()
-    for take in (worker.submit, worker.enqueue):
+    for take in (partial(submit, worker), worker.enqueue):
         with pytest.raises(IngestError, match="stopping") as refused:
             take(some(1))
         assert refused.value.status == 503
@@ -237,7 +256,7 @@ def test_a_worker_that_stops_takes_nothing_more(place: Workplace) -> None:
 
 def test_a_full_queue_refuses(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """503: what was accepted is kept, and there is room again after a flush."""
-    monkeypatch.setattr(worker_module, "MAX_PENDING_BYTES", 10)
+    monkeypatch.setattr("mikroscope.submissions.MAX_PENDING_BYTES", 10)
     worker = place.work_ready()
     worker.enqueue(some(1))
     with pytest.raises(IngestError, match="full") as refused:
@@ -264,11 +283,11 @@ def test_a_submission_that_cannot_be_indexed_fails_and_leaves_nothing(
     """Who sends it again has it once; who does not, not at all."""
     store = FlakyStore(place.store, [2], late=late, sources_fail=sources_fail, error=error)
     worker = place.work(store, interval_s=None)
-    done(worker.submit(some(1)))
+    done(submit(worker, some(1)))
     with pytest.raises(type(error), match=str(error)):
-        done(worker.submit(some(2)))
+        done(submit(worker, some(2)))
     assert place.content() == lines(1)
-    done(worker.submit(some(3)))
+    done(submit(worker, some(3)))
     assert place.numbers() == [1, 3]
     assert place.content() == lines(1, 3)
 
@@ -280,18 +299,18 @@ def test_all_submissions_of_a_failed_round_fail(place: Workplace) -> None:
     def fail_the_second(commit: int) -> None:
         if commit == 1:
             submissions.extend(
-                place.worker.submit(some(number, path=f"ingest/{number}/x.ndjson"))
+                submit(place.worker, some(number, path=f"ingest/{number}/x.ndjson"))
                 for number in range(1, 9)
             )
         if commit == 2:
             raise StoreError("the disk is on fire")
 
     worker = place.work(GatedStore(place.store, fail_the_second), interval_s=None)
-    done(worker.submit(some(0)))
+    done(submit(worker, some(0)))
     for submission in submissions:
         with pytest.raises(StoreError):
             done(submission)
-    done(worker.submit(some(9)))
+    done(submit(worker, some(9)))
     worker.stop()
     assert place.numbers() == [0, 9]
     assert {file.read_bytes() for file in place.logs.glob("ingest/?/x.ndjson")} == {b""}
@@ -362,11 +381,11 @@ def test_a_submission_that_cannot_be_written_fails_alone(place: Workplace) -> No
 
     def submit_both(commit: int) -> None:
         if commit == 1:
-            submissions.append(place.worker.submit(some(1, path="ingest/bad/x.ndjson")))
-            submissions.append(place.worker.submit(some(2)))
+            submissions.append(submit(place.worker, some(1, path="ingest/bad/x.ndjson")))
+            submissions.append(submit(place.worker, some(2)))
 
     worker = place.work(GatedStore(place.store, submit_both), interval_s=None)
-    done(worker.submit(some(0)))
+    done(submit(worker, some(0)))
     with pytest.raises(StoreError, match=r"ingest/bad/x\.ndjson cannot be written"):
         done(submissions[0])
     done(submissions[1])
@@ -405,7 +424,7 @@ def test_a_submission_at_the_end_that_fails_is_told(place: Workplace) -> None:
     """Nobody waits forever."""
     block(place, "bad")
     worker = place.work_ready()
-    submission = worker.submit(some(1, path="ingest/bad/x.ndjson"))
+    submission = submit(worker, some(1, path="ingest/bad/x.ndjson"))
     worker.stop()
     with pytest.raises(MikroScopeError):
         done(submission)
@@ -421,7 +440,7 @@ def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(place: Workpla
 
     def submit_one(commit: int) -> None:
         if commit == 5:
-            submission = place.worker.submit(some(1))
+            submission = submit(place.worker, some(1))
             submission.add_done_callback(lambda _: finished.append(store.commits))
 
     store = GatedStore(place.store, submit_one)
@@ -440,7 +459,7 @@ def test_a_backlog_has_its_turn_between_submissions(place: Workplace) -> None:
     def submit_one(commit: int) -> None:
         nonlocal submitted
         if place.worker.run.runs == 0:
-            place.worker.submit(some(submitted))
+            submit(place.worker, some(submitted))
             submitted += 1
 
     worker = place.work(GatedStore(place.store, submit_one), batch_bytes=100)
@@ -481,7 +500,7 @@ def test_without_an_interval_the_tree_is_looked_at_once(place: Workplace) -> Non
     wait_until(lambda: worker.run.runs == 1)
     place.append("a.ndjson", lines(2))
     for number in range(3, 6):
-        done(worker.submit(some(number)))
+        done(submit(worker, some(number)))
     assert place.numbers() == [1, 3, 4, 5]
     assert worker.run.runs == 1
 
@@ -515,10 +534,10 @@ def test_a_notice_of_a_truncated_file_brings_what_it_holds_now(place: Workplace)
 def test_a_notice_of_what_is_already_indexed_is_no_run(place: Workplace) -> None:
     """Every request's own file is noticed, too."""
     worker = place.work_ready()
-    done(worker.submit(some(1)))
+    done(submit(worker, some(1)))
     worker.notice({INGEST})
-    done(worker.submit(some(2)))
-    done(worker.submit(some(3)))
+    done(submit(worker, some(2)))
+    done(submit(worker, some(3)))
     assert worker.run.runs == 1
 
 
@@ -531,6 +550,57 @@ def test_nothing_is_opened_while_nothing_happens(place: Workplace) -> None:
     runs = worker.run.runs
     opened = place.opened_by(lambda: wait_until(lambda: worker.run.runs > runs + 5))
     assert opened == []
+
+
+def test_what_is_ingested_is_not_read_again(place: Workplace) -> None:
+    """Once a file is long enough to be known by its beginning."""
+    worker = place.work_ready()
+    done(submit(worker, some(0, size=2_000)))
+
+    def send() -> None:
+        for number in range(1, 20):
+            done(submit(worker, some(number)))
+
+    opened = place.opened_by(send)
+    assert opened == []
+    assert place.numbers(INGEST) == list(range(20))
+    assert [entry.line_number for entry in all_entries(place.store)] == list(range(20, 0, -1))
+
+
+def test_a_file_that_others_write_to_is_read(place: Workplace) -> None:
+    """Whatever stands in front of, or behind, what was ingested is found, and once."""
+    worker = place.work_ready()
+    done(submit(worker, some(0, size=2_000)))
+    place.append(INGEST, lines(1))
+    done(submit(worker, some(2)))
+    place.append(INGEST, b'{"n":3')
+    done(submit(worker, some(4)))
+    place.append(INGEST, lines(5))
+    done(submit(worker, some(6)))
+    assert place.numbers(INGEST) == [0, 1, 2, 4, 5, 6]
+
+
+def test_a_file_that_was_rewritten_is_read(place: Workplace) -> None:
+    """Its new content is found in the place of the old one."""
+    worker = place.work_ready()
+    done(submit(worker, some(0, 1, size=2_000)))
+    place.write(INGEST, lines(7, 8, size=2_000))
+    done(submit(worker, some(9)))
+    wait_until(lambda: place.numbers() == [7, 8, 9])
+
+
+def test_queued_lines_that_fail_are_whole_the_next_time(place: Workplace) -> None:
+    """What was taken apart to be indexed is read from the file then."""
+    place.write(INGEST, lines(0, size=2_000))
+    store = FlakyStore(place.store)
+    worker = place.work(store, flush_s=0.001)
+    wait_until(lambda: worker.run.runs == 1)
+    store.losses = [store.calls + 1]
+    worker.enqueue(some(1, 2))
+    wait_until(lambda: place.numbers(INGEST) == [0, 1, 2])
+    for number in (1, 2):
+        page = place.store.page(Query(field="n", value=str(number)))
+        assert list(map(number_of, page.entries)) == [number]
 
 
 def test_stopping_does_not_wait_for_the_backlog(place: Workplace) -> None:
@@ -571,7 +641,7 @@ def test_another_process_may_index_beside_a_worker(place: Workplace) -> None:
     other = place.index_with(other_store)
     worker = place.work()
     for number in range(20):
-        submission = worker.submit(some(number))
+        submission = submit(worker, some(number))
         list(other.run())
         done(submission)
         assert [number_of(one) for one in all_entries(place.store)].count(number) == 1

@@ -1,16 +1,17 @@
 """Files to store: what is new in the tree is read, parsed and committed with its checkpoint."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
 
 from mikroscope.errors import StaleBatchError
-from mikroscope.loading import Load, Loader
+from mikroscope.loading import Fresh, Load, Loader
 from mikroscope.logfiles import FINGERPRINT_BYTES, Chunk, LineReader, LogTree, fingerprint
 from mikroscope.rotation import UNREAD, is_same_content, is_unchanged, reconcile
 from mikroscope.stores.base import Batch, Checkpoint, Source, Store
+from mikroscope.tally import Tally
 from mikroscope.workers import WorkerError
 
 logger = logging.getLogger(__name__)
@@ -18,31 +19,6 @@ logger = logging.getLogger(__name__)
 BATCH_BYTES = 4 << 20  # of raw lines in one transaction
 PURGE_ENTRIES = 2_000
 MAX_WARNINGS = 10  # about the lines of one file
-
-
-class Tally(msgspec.Struct, rename="camel"):
-    """What was done so far."""
-
-    files_scanned: int = 0
-    lines_scanned: int = 0
-    records_inserted: int = 0
-    records_skipped: int = 0
-    parse_errors: int = 0
-
-    def since(self, earlier: "Tally") -> "Tally":
-        """What came on top of an earlier tally."""
-        return Tally(
-            *(now - then for now, then in zip(_counts(self), _counts(earlier), strict=True))
-        )
-
-    def add(self, other: "Tally") -> None:
-        """Count what somebody else has done."""
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def copy(self) -> "Tally":
-        """The tally as it is now."""
-        return Tally(*_counts(self))
 
 
 class Indexer:
@@ -111,8 +87,11 @@ class Indexer:
             else:
                 self._index_some(final)
 
-    def index_now(self, paths: set[str]) -> None:
-        """Index what stands in these files before anything else. Raises StoreError."""
+    def index_now(self, paths: set[str], fresh: Mapping[str, Fresh] | None = None) -> None:
+        """Index what stands in these files before anything else. Raises StoreError.
+
+        A file that holds nothing new but what is `fresh` is not read for that.
+        """
         if self._loader.concerns(paths):
             with self._taken_back_on_error():
                 self._finish_loads()
@@ -120,6 +99,8 @@ class Indexer:
         sources = {self._sources[path].id for path in paths if path in self._sources}
         try:
             with self._taken_back_on_error():
+                if fresh:
+                    self._index_fresh(fresh)
                 while self._queue:
                     load = self._read_load(final=False)
                     self._commit_load(load, more=bool(self._queue))
@@ -128,6 +109,24 @@ class Indexer:
                     waiting |= self._put_off(paths, sources)
         finally:
             self._queue |= waiting
+
+    def _index_fresh(self, fresh: Mapping[str, Fresh]) -> None:
+        """Commit what needs not be read; the files that is true of leave the queue."""
+        load = Load(self._store.batch())
+        for path, lines in fresh.items():
+            source = self._sources.get(path)
+            checkpoint = lines.checkpoint_behind(source.checkpoint) if source else None
+            if source is None or checkpoint is None:
+                continue
+            first = source.checkpoint.line + 1
+            content = lines.lines.removesuffix(b"\n")
+            load.batch.add(source, first, content, checkpoint, lines.records)
+            self._sources[path] = msgspec.structs.replace(source, checkpoint=checkpoint)
+            load.paths.add(path)
+            load.files_read += 1
+            del self._queue[path]
+        if load.paths:
+            self._commit_load(load, more=bool(self._queue))
 
     def _put_off(self, paths: set[str], sources: set[int]) -> dict[str, None]:
         """Take from the queue what a scan has put there besides these files, now or formerly."""
@@ -372,7 +371,3 @@ class Indexer:
 
 def _is_end(chunk: Chunk) -> bool:
     return not chunk.length and not chunk.too_long
-
-
-def _counts(tally: Tally) -> tuple[int, ...]:
-    return msgspec.structs.astuple(tally)

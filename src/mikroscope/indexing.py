@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 from mikroscope.errors import MikroScopeError, StoreError
-from mikroscope.indexer import Indexer, Tally
+from mikroscope.indexer import Indexer
 from mikroscope.logfiles import LogTree
 from mikroscope.rebuild import Builder
 from mikroscope.service import open_tree
 from mikroscope.settings import Settings
 from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
+from mikroscope.tally import Tally
 
 
 def index_once(settings: Settings, show_progress: bool) -> Tally:

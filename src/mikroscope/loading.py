@@ -2,9 +2,15 @@
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
-from mikroscope.stores.base import Batch, Prepared
+from mikroscope.logfiles import FINGERPRINT_BYTES, fingerprint
+from mikroscope.logwriter import Appended
+from mikroscope.records import Fields
+from mikroscope.rotation import is_unchanged
+from mikroscope.stores.base import Batch, Checkpoint, Prepared
 from mikroscope.workers import Workers, can_start
 
 logger = logging.getLogger(__name__)
@@ -12,6 +18,34 @@ logger = logging.getLogger(__name__)
 PARALLEL_BYTES = 48 << 20  # a smaller backlog is indexed before other processes would have begun
 _PROCESSES = 2  # two keep the one that writes busy
 _AHEAD = 3  # loads that are read before the first of them is committed: enough for all to work
+
+
+class Fresh(NamedTuple):
+    """Lines that were appended to a file just now, by this process, and what they say."""
+
+    lines: bytes
+    records: Sequence[Fields]
+    """What `parse_line` would give for each line; must not be used afterwards."""
+    appended: Appended
+
+    def checkpoint_behind(self, before: Checkpoint) -> Checkpoint | None:
+        """The checkpoint behind them; None unless they are all that is new in the file."""
+        stood, stands = self.appended.before, self.appended.after
+        if not (
+            FINGERPRINT_BYTES <= before.offset == stood.size == stands.size - len(self.lines)
+            and is_unchanged(before, stood)
+        ):
+            return None
+        return Checkpoint(
+            offset=stands.size,
+            line=before.line + len(self.records),
+            head=before.head,
+            tail=fingerprint(self.appended.tail),
+            device=stands.device,
+            inode=stands.inode,
+            size=stands.size,
+            mtime_ns=stands.mtime_ns,
+        )
 
 
 class Load:

@@ -191,7 +191,7 @@ class LineReader:
         self._line = line
         self._rest = b""
         try:
-            self.stat = _file_stat(os.fstat(self._file.fileno()))
+            self.stat = file_stat(os.fstat(self._file.fileno()))
             self._file.seek(max(0, offset - FINGERPRINT_BYTES))
             self._before = self._file.read(min(offset, FINGERPRINT_BYTES))
         except BaseException:
@@ -345,10 +345,11 @@ def _answers(ask: Callable[[], bool]) -> bool:
 
 def _look(ask: Callable[[], os.stat_result]) -> FileStat | None:
     try:
-        return _file_stat(ask())
+        return file_stat(ask())
     except OSError:
         return None
 
 
-def _file_stat(stat: os.stat_result) -> FileStat:
+def file_stat(stat: os.stat_result) -> FileStat:
+    """What `os.stat` has told, as one look."""
     return FileStat(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)

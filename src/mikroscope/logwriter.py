@@ -4,10 +4,21 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from mikroscope.errors import StorageFullError, StoreError
+from mikroscope.logfiles import FINGERPRINT_BYTES, FileStat, file_stat
 
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+class Appended(NamedTuple):
+    """How a file looked before and after lines were appended to it."""
+
+    before: FileStat
+    after: FileStat
+    tail: bytes
+    """Its last bytes, FINGERPRINT_BYTES or all of them."""
 
 
 class LogWriter:
@@ -22,21 +33,21 @@ class LogWriter:
         self._root = root
         self._open: dict[str, int] = {}
 
-    def append(self, path: str, lines: bytes) -> int:
-        """Append complete lines; returns the file's size before.
-
-        Raises StorageFullError or StoreError, with nothing written.
-        """
+    def append(self, path: str, lines: bytes) -> Appended:
+        """Append complete lines. Raises StorageFullError or StoreError, with nothing written."""
         try:
             descriptor = self._descriptor(path)
-            size = os.fstat(descriptor).st_size
+            before = file_stat(os.fstat(descriptor))
+            size = before.size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 lines = b"\n" + lines  # a crash left half a line: it keeps a line of its own
             self._write(descriptor, lines, size)
+            after = file_stat(os.fstat(descriptor))
+            tail = os.pread(descriptor, FINGERPRINT_BYTES, max(0, after.size - FINGERPRINT_BYTES))
         except OSError as error:
             kind = StorageFullError if error.errno in _NO_ROOM else StoreError
             raise kind(f"{path} cannot be written: {error.strerror}") from error
-        return size
+        return Appended(before, after, tail)
 
     def take_back(self, path: str, size: int) -> None:
         """Cut a file back to the size it had before an `append`, whatever it is called now."""

@@ -12,10 +12,11 @@ import msgspec
 
 from mikroscope.answers import IndexReport
 from mikroscope.errors import DamagedIndexError, StoreError
-from mikroscope.indexer import Indexer, Tally
+from mikroscope.indexer import Indexer
 from mikroscope.ingest import receipt_time
 from mikroscope.logfiles import LogTree
 from mikroscope.stores.base import Deleted, Rebuild, Store
+from mikroscope.tally import Tally
 
 logger = logging.getLogger(__name__)
 

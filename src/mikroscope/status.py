@@ -12,9 +12,9 @@ from mikroscope.health import (
     QueueHealth,
     RetentionDays,
 )
-from mikroscope.indexer import Tally
 from mikroscope.maintenance import Maintainer, Removed
 from mikroscope.settings import Settings
+from mikroscope.tally import Tally
 from mikroscope.timestamps import format_time
 from mikroscope.worker import Worker
 

@@ -6,33 +6,27 @@ indexed in steps, and between two of them requests have their turn.
 
 import logging
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import chain
 from math import inf
-from typing import NamedTuple
 
 from mikroscope.cadence import Cadence
 from mikroscope.chores import Chores, refused
 from mikroscope.errors import IngestError, MikroScopeError
-from mikroscope.indexer import Indexer, Tally
+from mikroscope.indexer import Indexer
 from mikroscope.ingest import Lines
-from mikroscope.logwriter import LogWriter
+from mikroscope.loading import Fresh
+from mikroscope.logwriter import Appended, LogWriter
+from mikroscope.submissions import Submission, Submissions, Tell
+from mikroscope.tally import Tally
 from mikroscope.worker_state import QueueState, RunState
 
 logger = logging.getLogger(__name__)
 
-MAX_PENDING_BYTES = 64 << 20
-MAX_ROUND_BYTES = 4 << 20  # of requests that are committed together
 RETRY_S = 1.0  # after a failure to write or to index
 STOP_PATIENCE_S = 5.0  # for records that cannot be written when it is to stop
-
-
-class Submission(NamedTuple):
-    """Lines that wait to be written; `done` is None where nobody waits for them."""
-
-    lines: Lines
-    done: "Future[None] | None"
 
 
 class Worker:
@@ -58,10 +52,7 @@ class Worker:
         self._clock = clock
         self._now = monotonic
         self._wake = threading.Condition()
-        self._pending: deque[Submission] = deque()
-        self._pending_bytes = 0
-        self._taken: list[Submission] = []
-        self._waiting = 0
+        self._submissions = Submissions()
         self._flush_at: float | None = None
         self._noticed: set[str] = set()
         self._stopping = False
@@ -102,17 +93,15 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join()
 
-    def submit(self, lines: Lines) -> "Future[None]":
-        """Lines to be written and indexed now; the future is done when a query finds them.
+    def submit(self, lines: Lines, tell: Tell) -> None:
+        """Lines to be written and indexed now; `tell` is called, in this thread, when a query
+        finds them, or with the error if they could not be: they are in no file then.
 
-        It fails with a MikroScopeError if they could not be; they are in no file then.
+        Raises IngestError (503) if too much is waiting already.
         """
-        done: Future[None] = Future()
         with self._wake:
-            self._accept(Submission(lines, done))
-            self._waiting += 1
+            self._accept(Submission(lines, tell))
             self._wake.notify()
-        return done
 
     def enqueue(self, lines: Lines) -> None:
         """Lines to be written soon. Raises IngestError (503) if too much is waiting already."""
@@ -167,8 +156,7 @@ class Worker:
     def pending(self) -> tuple[int, int]:
         """How many batches, and records, are accepted and not written yet."""
         with self._wake:
-            waiting = [*self._taken, *self._pending]
-            return len(waiting), sum(one.lines.accepted for one in waiting)
+            return self._submissions.pending()
 
     @property
     def tally(self) -> Tally:
@@ -178,17 +166,14 @@ class Worker:
     @property
     def draining(self) -> bool:
         """Whether it is stopping and still writes what was accepted."""
-        return self._stopping and bool(self._pending)
+        return self._stopping and bool(self._submissions)
 
     def _accept(self, submission: Submission) -> None:
         if self._stopping:
             raise IngestError("the server is stopping", 503)
-        if submission.done is None and self.queue.last_error is not None:
+        if submission.tell is None and self.queue.last_error is not None:
             raise IngestError(f"the ingest queue cannot be written: {self.queue.last_error}", 503)
-        if self._pending_bytes >= MAX_PENDING_BYTES:
-            raise IngestError("the ingest queue is full: try again in a moment", 503)
-        self._pending.append(submission)
-        self._pending_bytes += len(submission.lines.content)
+        self._submissions.add(submission)
 
     # --- the thread ---------------------------------------------------------------------------
 
@@ -210,7 +195,7 @@ class Worker:
         """Sleep until there is something to do; False when all is done and it is to stop."""
         with self._wake:
             while True:
-                if self._stopping and not self._pending:
+                if self._stopping and not self._submissions:
                     return False
                 delay = self._delay()
                 if delay is not None and delay <= 0:
@@ -220,7 +205,7 @@ class Worker:
     def _delay(self) -> float | None:
         """Seconds until the next thing is due; None if nothing is."""
         now = self._now()
-        if self._waiting:
+        if self._submissions.awaited:
             return 0
         if self._stopping:
             return self._drain_at - now
@@ -245,7 +230,8 @@ class Worker:
             try:
                 self._write(submissions)
             finally:
-                self._taken = []
+                with self._wake:
+                    self._submissions.done()
         if now >= self._retry_at and not self._stopping:
             self._keep_up(now)
         if not self._stopping:
@@ -317,18 +303,11 @@ class Worker:
         with self._wake:
             flush_due = self._flush_at is not None and now >= self._flush_at
             drain_due = self._stopping and now >= self._drain_at
-            if not (self._waiting or flush_due or drain_due):
+            if not (self._submissions.awaited or flush_due or drain_due):
                 return []
-            taken: list[Submission] = []
-            size = 0
-            while self._pending and size < MAX_ROUND_BYTES:
-                taken.append(self._pending.popleft())
-                size += len(taken[-1].lines.content)
-            self._pending_bytes -= size
-            self._waiting -= sum(one.done is not None for one in taken)
-            if not self._pending:
+            taken = self._submissions.take()
+            if not self._submissions:
                 self._flush_at = None
-            self._taken = taken
             return taken
 
     def _write(self, submissions: list[Submission]) -> None:
@@ -336,19 +315,23 @@ class Worker:
         by_path: dict[str, list[Submission]] = defaultdict(list)
         for submission in submissions:
             by_path[submission.lines.path].append(submission)
-        written: dict[str, int] = {}
+        written: dict[str, Appended] = {}
+        fresh: dict[str, Fresh] = {}
         for path, group in by_path.items():
+            content = b"".join([one.lines.content for one in group])
             try:
-                written[path] = self._writer.append(
-                    path, b"".join(one.lines.content for one in group)
-                )
+                written[path] = self._writer.append(path, content)
             except Exception as error:
                 self._give_back(group, error)
+                continue
+            parts = [one.lines.records for one in group if one.lines.records is not None]
+            if len(parts) == len(group):
+                fresh[path] = Fresh(content, list(chain.from_iterable(parts)), written[path])
         try:
-            self._indexer.index_now(set(written))
+            self._indexer.index_now(set(written), fresh)
         except Exception as error:
-            for path, size in written.items():
-                self._undo(path, size, by_path[path], error)
+            for path, appended in written.items():
+                self._undo(path, appended.before.size, by_path[path], error)
             raise
         for path in written:
             self._finish(by_path[path])
@@ -358,7 +341,7 @@ class Worker:
 
         Where nobody waits for them they stay in the file, and are indexed as soon as that works.
         """
-        awaited = any(submission.done is not None for submission in group)
+        awaited = any(submission.tell is not None for submission in group)
         if not awaited or self._indexer.indexed_bytes(path) > size:
             self._finish(group)
         else:
@@ -368,8 +351,8 @@ class Worker:
     def _finish(self, group: list[Submission]) -> None:
         self.write_error = None
         for submission in group:
-            if submission.done is not None:
-                submission.done.set_result(None)
+            if submission.tell is not None:
+                submission.tell(None)
             else:
                 self.queue.records_flushed += submission.lines.accepted
                 self.queue.last_flush_at = self._clock()
@@ -379,9 +362,9 @@ class Worker:
         """Tell those who wait; what was queued stays in the queue for another try."""
         self.write_error = str(error)
         for submission in group:
-            if submission.done is not None:
-                submission.done.set_exception(error)
-        kept = [one for one in group if one.done is None]
+            if submission.tell is not None:
+                submission.tell(error)
+        kept = [one for one in group if one.tell is None]
         if not kept:
             return
         if self._stopping and self._now() >= self._stop_by:
@@ -393,6 +376,5 @@ class Worker:
             logger.error("queued records cannot be written, trying again: %s", error)
         self.queue.last_error = str(error)
         with self._wake:
-            self._pending.extendleft(reversed(kept))
-            self._pending_bytes += sum(len(one.lines.content) for one in kept)
+            self._submissions.give_back(kept)
             self._flush_at = self._drain_at = self._now() + RETRY_S

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mikroscope.indexer import Tally
+from mikroscope.tally import Tally
 
 
 class RunState:

@@ -207,8 +207,7 @@ class _Routes:
         if queued:
             self._worker.enqueue(lines)
         elif lines.accepted:
-            # A client that goes away does not take back what it has sent.
-            await asyncio.shield(asyncio.wrap_future(self._worker.submit(lines)))
+            await self._indexed(lines)
         self._metrics.ingested(lines.accepted, lines.rejected, len(body))
         received = Received(
             accepted=lines.accepted,
@@ -218,6 +217,18 @@ class _Routes:
             rejected=lines.rejected,
         )
         return answer(received, 202 if queued else 200)
+
+    async def _indexed(self, lines: Lines) -> None:
+        """Return when a query finds them. A client that goes away does not take them back."""
+        loop = asyncio.get_running_loop()
+        indexed: asyncio.Future[None] = loop.create_future()
+
+        def tell(error: Exception | None) -> None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(_settle, indexed, error)
+
+        self._worker.submit(lines, tell)
+        await indexed
 
     async def _make_lines(
         self, request: Request, body: bytes, producer: str, received_at: str
@@ -229,6 +240,15 @@ class _Routes:
 
         is_large = len(body) > _LARGE_BODY or encoding == "gzip"
         return await to_thread.run_sync(make) if is_large else make()
+
+
+def _settle(future: "asyncio.Future[None]", error: Exception | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 def _is_loopback(request: Request) -> bool:

@@ -1,11 +1,12 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from mikroscope.query import Aggregate, Grouping, Page, Query
+from mikroscope.records import Fields
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,11 +106,19 @@ class Batch(Protocol):
     Lines that were added must be made ready: `batch.accept(batch.task().run())`.
     """
 
-    def add(self, source: Source, first: int, lines: bytes, checkpoint: Checkpoint) -> None:
+    def add(
+        self,
+        source: Source,
+        first: int,
+        lines: bytes,
+        checkpoint: Checkpoint,
+        records: Sequence[Fields] | None = None,
+    ) -> None:
         """Neighbouring lines of one source, and how far that brings it.
 
         `first` is the number of the first line; between each two is a line feed, and some may be
-        blank.
+        blank. `records` is what `parse_line` gives for each of them, where the caller knows that
+        already (and none is blank); it must not be used afterwards, since it may be taken apart.
         Adding a (source, line) that is there already is a mistake of the caller.
         """
 

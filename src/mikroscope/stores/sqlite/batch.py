@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from mikroscope.errors import StoreError
-from mikroscope.records import NotARecordError, is_audit_path, parse_line, time_of
+from mikroscope.records import Fields, NotARecordError, is_audit_path, parse_line, time_of
 from mikroscope.stores.base import Accepted, Checkpoint, LineProblem, Source
 from mikroscope.stores.base import Prepared as AnyPrepared
 from mikroscope.stores.sqlite.packing import SAMPLE_LINES, Dictionary, Packer, take_time
@@ -56,10 +56,18 @@ class SqliteBatch:
         self.sources: dict[int, tuple[Source, int]] = {}
         self._pieces: list[Piece] = []
 
-    def add(self, source: Source, first: int, lines: bytes, checkpoint: Checkpoint) -> None:
+    def add(
+        self,
+        source: Source,
+        first: int,
+        lines: bytes,
+        checkpoint: Checkpoint,
+        records: Sequence[Fields] | None = None,
+    ) -> None:
         """Neighbouring lines of one source, and how far that brings it."""
         if lines:
-            self._pieces.append(Piece(source.id, is_audit_path(source.path), first, lines))
+            is_audit = is_audit_path(source.path)
+            self._pieces.append(Piece(source.id, is_audit, first, lines, records))
         self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
 
     def task(self) -> Task:

@@ -1,7 +1,7 @@
 """Lines made ready for the tables: all that a record costs before SQLite, in whatever process."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from time import time_ns
 from typing import Any, NamedTuple
 
@@ -54,6 +54,8 @@ class Piece(NamedTuple):
     is_audit_path: bool
     first: int
     content: bytes
+    records: Sequence[Fields] | None = None
+    """What the lines say, if that is known already; then none is blank."""
 
 
 class Suspect(NamedTuple):
@@ -247,8 +249,14 @@ class _Making:
 
     def _records(self, piece: Piece) -> Iterator[tuple[int, Fields, bytes]]:
         """Each record with its line number, and as valid UTF-8."""
+        numbered = enumerate(piece.content.split(b"\n"), piece.first)
+        if piece.records is not None:
+            self._prepared.lines += len(piece.records)
+            for (number, raw), fields in zip(numbered, piece.records, strict=True):
+                yield number, fields, raw
+            return
         lines = 0
-        for number, raw in enumerate(piece.content.split(b"\n"), piece.first):
+        for number, raw in numbered:
             if not raw or raw.isspace():
                 continue
             lines += 1
