@@ -433,3 +433,20 @@ def test_who_gives_way() -> None:
         gone.append(first)
         room.leave(first)
     assert gone == ["silent", "idle for long", "idle", "body", "reading"]
+
+
+def test_requests_one_behind_the_other(hasty: RunningServer) -> None:
+    """Sent before the first one is answered: each gets its answer, whole and in turn."""
+    get = b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n"
+    close = b"connection: close\r\n"
+    requests = get % (b"/health", b"") + get % (b"/nowhere", b"") + get % (b"/openapi.json", close)
+    heads = [part.partition(b"\r\n")[0] for part in said_to(hasty, requests).split(b"HTTP/1.1 ")]
+    assert heads == [b"", b"200 OK", b"404 Not Found", b"200 OK"]
+
+
+def test_answer_without_a_body(hasty: RunningServer) -> None:
+    """Its head comes without waiting for more."""
+    with closing(connected(hasty)) as connection:
+        for method, status in ((b"HEAD", b"200"), (b"OPTIONS", b"204")):
+            connection.sendall(b"%b /health HTTP/1.1\r\nhost: x\r\n\r\n" % method)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 %b " % status)

@@ -69,7 +69,7 @@ def body_too_large(limit: int) -> IngestError:
 
 def receipt_time(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and Z."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _check_nesting(records: list[Fields], content: bytes) -> None:

@@ -104,9 +104,8 @@ class _Routes:
             "/docs": self.docs,
             "/docs/scalar.js": self.docs_script,
         }
-        endpoints = always_answered | {
-            path: self._slots.limited(endpoint) for path, endpoint in limited.items()
-        }
+        endpoints = {path: self._slots.limited(endpoint) for path, endpoint in limited.items()}
+        endpoints |= always_answered
         return [
             Route(path, endpoint, methods=methods_of(path)) for path, endpoint in endpoints.items()
         ]

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_ALWAYS = {
-    "access-control-allow-methods": "GET,POST,PUT,OPTIONS",
-    "access-control-allow-headers": "authorization,content-type",
-    "access-control-max-age": "600",
-}
+RawHeaders = list[tuple[bytes, bytes]]
+
+_ALWAYS = (
+    (b"access-control-allow-methods", b"GET,POST,PUT,OPTIONS"),
+    (b"access-control-allow-headers", b"authorization,content-type"),
+    (b"access-control-max-age", b"600"),
+)
+_ANY_ORIGIN = b"access-control-allow-origin", b"*"
 
 
 class Cors:
@@ -25,11 +28,11 @@ class Cors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        origin = Headers(scope=scope).get("origin")
+        origin = None if self._any_origin else Headers(scope=scope).get("origin")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.add_headers(MutableHeaders(scope=message), origin)
+                message["headers"] = self.with_headers(message["headers"], origin)
             await send(message)
 
         if scope["method"] == "OPTIONS" and scope["path"] in self._paths:
@@ -38,12 +41,13 @@ class Cors:
         else:
             await self._app(scope, receive, send_with_headers)
 
-    def add_headers(self, headers: MutableHeaders, origin: str | None) -> None:
-        """Add what every answer has; `origin` is the request's."""
-        headers.update(_ALWAYS)
+    def with_headers(self, headers: RawHeaders, origin: str | None) -> RawHeaders:
+        """Headers and what every answer has besides; `origin` is the request's."""
+        headers = [*headers, *_ALWAYS]
         if self._any_origin:
-            headers["access-control-allow-origin"] = "*"
-            return
-        headers.add_vary_header("Origin")
+            return [*headers, _ANY_ORIGIN]
+        answered = MutableHeaders(raw=headers)
+        answered.add_vary_header("Origin")
         if origin in self._origins:
-            headers["access-control-allow-origin"] = origin
+            answered["access-control-allow-origin"] = origin
+        return headers

@@ -1,11 +1,14 @@
 """HTTP connections with time limits; what cannot be understood is answered in JSON, too."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from starlette.datastructures import MutableHeaders
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from mikroscope.server.cors import Cors
 from mikroscope.server.responses import RETRY, error_response
@@ -40,6 +43,52 @@ def make_protocol(
     """The class of a server's connections; `max_body_bytes` is for all bodies not complete yet."""
     room = Room[_Connection](max_connections, max_body_bytes)
     return type("Connection", (_Connection,), {"limits": limits, "cors": cors, "room": room})
+
+
+class _Answer:
+    """One answer on its way to the transport: its head goes together with the body's first part.
+
+    Uvicorn writes them one after the other, which takes two calls of the system and two packets.
+    """
+
+    def __init__(
+        self,
+        cycle: RequestResponseCycle,
+        transport: asyncio.Transport,
+        on_complete: Callable[[], None],
+    ) -> None:
+        self._cycle = cycle
+        self._transport = transport
+        self._on_complete = on_complete
+        self._may_hold = True
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Hold the first part of the answer back, pass on everything else."""
+        if self._may_hold and self._cycle.response_started:  # else it is `100 Continue`
+            self._may_hold = False
+            self._head = data
+            return
+        head, self._head = self._head, b""
+        self._transport.write(head + data if head else data)
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        self._flush()
+        self._on_complete()
+
+    def close(self) -> None:
+        """Close the connection once what was written is sent."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is about to end."""
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
 
 
 class _Connection(HttpToolsProtocol):
@@ -96,6 +145,9 @@ class _Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        answer = _Answer(self.cycle, self.transport, self.on_response_complete)
+        self.cycle.transport = answer  # type: ignore[assignment]
+        self.cycle.on_response = answer.finish
         self.room.begin_request(self)
         self._in_head = False
         self._head_bytes = 0
@@ -222,9 +274,8 @@ class _Connection(HttpToolsProtocol):
             self.cycle.disconnected = True  # the app may end, but answers no more
             self.cycle.message_event.set()
         response = error_response(status, text, {"connection": "close", **(retry or {})})
-        headers = MutableHeaders(raw=response.raw_headers)
-        self.cors.add_headers(headers, self._origin())
-        head = b"".join(b"%b: %b\r\n" % pair for pair in headers.raw)
+        headers = self.cors.with_headers(response.raw_headers, self._origin())
+        head = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(response.body))
         self._close()
 
