@@ -603,6 +603,26 @@ def test_queued_lines_that_fail_are_whole_the_next_time(place: Workplace) -> Non
         assert list(map(number_of, page.entries)) == [number]
 
 
+def test_the_index_is_put_in_order_after_much_was_read(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the store has nothing more to do; not after a few lines."""
+    monkeypatch.setattr(worker_module, "MANY_RECORDS", 10)
+    steps: list[bool] = []
+
+    class UntidyStore(StoreWrapper):
+        def tidy(self) -> bool:
+            steps.append(len(steps) < 3)
+            return steps[-1]
+
+    place.write("a.ndjson", lines(*range(9)))
+    worker = place.work_ready(UntidyStore(place.store))
+    place.append("a.ndjson", lines(*range(9, 30)))
+    worker.notice({"a.ndjson"})
+    wait_until(lambda: steps == [True, True, True, False])
+    assert worker.tally.records_inserted == 30
+
+
 def test_stopping_does_not_wait_for_the_backlog(place: Workplace) -> None:
     """It is indexed after the next start; what was accepted is indexed now."""
     place.write("backlog.ndjson", lines(*range(1_000, 2_000)))

@@ -137,6 +137,17 @@ class Indexer:
         self._queue = {path: None for path in self._queue if path in wanted}
         return others
 
+    def tidy(self) -> bool:
+        """Make questions faster after much was indexed, a bit at a time; False when that is done.
+
+        Raises StoreError.
+        """
+        try:
+            return self._store.tidy()
+        except StaleBatchError:
+            self._reload()
+            return True
+
     def close(self) -> None:
         """Let go of what helps to prepare lines; what was not committed is read again some day."""
         self._loader.close()

@@ -25,6 +25,7 @@ from mikroscope.worker_state import QueueState, RunState
 
 logger = logging.getLogger(__name__)
 
+MANY_RECORDS = 100_000  # of one run, after which the index is put in order
 RETRY_S = 1.0  # after a failure to write or to index
 STOP_PATIENCE_S = 5.0  # for records that cannot be written when it is to stop
 
@@ -147,6 +148,7 @@ class Worker:
         """A rebuild of the index has come to its end; belongs to a step of `in_turn`."""
         self._indexer.tally.add(tally)
         self._indexer.take_over()
+        self._chores.add(self._indexer.tidy)
         self.run.runs += 1
         self.run.last_mode = "full"
         self.run.last_run = tally
@@ -284,6 +286,8 @@ class Worker:
         state.last_error = None
         state.last_mode = "incremental"
         state.last_run = self.tally.since(before)
+        if state.last_run.records_inserted >= MANY_RECORDS:
+            self._chores.add(self._indexer.tidy)
         if not self.caught_up.done():
             self.caught_up.set_result(None)
 

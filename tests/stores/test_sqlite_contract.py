@@ -264,6 +264,23 @@ def test_a_question_that_takes_too_long(path: Path) -> None:
         assert len(hasty.page(Query(limit=10)).entries) == 10
 
 
+def parts_of(path: Path) -> int:
+    """Of how many parts the inverted index consists."""
+    with closing(apsw.Connection(str(path))) as connection:
+        return int(connection.execute("SELECT count(DISTINCT segid) FROM terms_idx").get)
+
+
+def test_tidying_leaves_few_parts(store: SqliteStore, path: Path) -> None:
+    """A term is looked up in each part of the inverted index; each batch has made another one."""
+    for number in range(7):
+        put(store, [at(number, n=number)], "a")
+    assert parts_of(path) == 7
+    while store.tidy():
+        pass
+    assert parts_of(path) == 1
+    assert numbers_of(store) == list(range(6, -1, -1))
+
+
 def test_the_size_counts_the_log(store: SqliteStore, path: Path) -> None:
     """The size is that of the file and of its write-ahead log."""
     put(store, [at(n) for n in range(1000)])

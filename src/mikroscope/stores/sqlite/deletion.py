@@ -22,14 +22,6 @@ _WINDOW = 20_000  # rows looked at in one step
 # The inverted index lets go of room only when its parts are merged: worth it after this share.
 _MERGE_AFTER_SHARE = 0.1
 _MERGE_PAGES = 100
-_MANY_PARTS = 16  # in each of which a term is looked up
-# FTS5 keeps for each part where its pages begin; found by leaping from one part to the next.
-_COUNT_PARTS = """
-WITH RECURSIVE parts(part) AS (
-    SELECT min(segid) FROM terms_idx UNION ALL
-    SELECT (SELECT min(segid) FROM terms_idx WHERE segid > part) FROM parts WHERE part IS NOT NULL)
-SELECT count(part) FROM parts
-"""
 _VACUUM_PAGES = 250
 
 
@@ -185,10 +177,11 @@ def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
 
 
 def _merge_some(connection: apsw.Connection) -> bool:
-    """Merge parts of the inverted index, where there are many, or enough was deleted.
+    """Merge parts of the inverted index, since a term is looked up in each of them.
 
     False if that is done: hardly a row was changed then. A positive number of pages makes FTS5
-    merge parts of one size, or go on with what was begun; a negative one begins to merge all of it.
+    merge parts of one size (two of them: `usermerge`), or go on with what was begun, so that a
+    large part is not written again for every small one; a negative number begins to merge all.
     """
     select = "SELECT value FROM meta WHERE name = 'deleted_since_merge'"
     deleted: int = connection.execute(select).get
@@ -196,8 +189,6 @@ def _merge_some(connection: apsw.Connection) -> bool:
         _merge(connection, -_MERGE_PAGES)
         _set_deleted(connection, -1)  # stands for: merging all of it has begun
         return True
-    if deleted >= 0 and connection.execute(_COUNT_PARTS).get <= _MANY_PARTS:
-        return False
     goes_on = _merge(connection, _MERGE_PAGES)
     if deleted < 0 and not goes_on:
         _set_deleted(connection, 0)

@@ -53,6 +53,7 @@ CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0), ('field_values', 0),
     ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0), ('changes', 0);
 INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20});
+INSERT INTO terms(terms, rank) VALUES('usermerge', 2);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
