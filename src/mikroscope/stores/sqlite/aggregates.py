@@ -16,6 +16,7 @@ import msgspec
 from mikroscope.query import Aggregate, Bucket, Grouping, Query
 from mikroscope.records import MISSING, TIME_FIELDS, level_of
 from mikroscope.stores.sqlite import terms
+from mikroscope.stores.sqlite.daycounts import DayState
 from mikroscope.stores.sqlite.plans import Plan, Plans, cut, narrowed, reaching
 from mikroscope.stores.sqlite.preparing import DAY_MINUTES, MINUTE_MS
 from mikroscope.stores.sqlite.reader import Connection
@@ -25,6 +26,7 @@ from mikroscope.stores.sqlite.values import reader_of
 from mikroscope.stores.sqlite.vocabulary import (
     Counted,
     Part,
+    count_entries,
     count_values,
     counts_of_day,
     match,
@@ -179,14 +181,16 @@ def _by_days(connection: Connection, query: Query, grouping: Grouping, total: in
     """From the vocabulary of whole days; of what a range has of other days, in cheaper ways."""
     first, end = _whole_units(query, DAY_MS)
     prefixes = _prefixes(grouping)
-    given: Counter[str] = Counter()
+    given: Counter[bytes] = Counter()
     parts = []
+    uncounted = []
     for state in connection.day_states(range(first, end)):
         known = connection.day_counts.get(
             state, tuple(prefixes), partial(counts_of_day, connection.sql, state.day, prefixes)
         )
         if known is None:
             parts.append(Part(state.day))
+            uncounted.append(state)
         else:
             given.update(known)
     rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
@@ -196,10 +200,26 @@ def _by_days(connection: Connection, query: Query, grouping: Grouping, total: in
             if more is None:
                 parts += [Part(day, plan.low, plan.high) for day in _days_of(connection, plan)]
             else:
-                given.update(more)
-    del given[MISSING]
+                given.update({terms.encode_tokens([text]): n for text, n in more.items()})
     counted = count_values(connection.sql, prefixes, parts, given, wanted=query.limit)
+    if counted.entries is None:
+        entries = sum(_entries_of_day(connection, state, prefixes) for state in uncounted)
+        rest_parts = [part for part in parts if part.low is not None]
+        entries += count_entries(connection.sql, prefixes, rest_parts)
+        del given[terms.encode_tokens([MISSING])]
+        counted = counted._replace(entries=entries + given.total())
     return _with_missing(counted, total)
+
+
+def _entries_of_day(connection: Connection, state: DayState, prefixes: Sequence[str]) -> int:
+    """How many entries of a day have any value; remembered where the values are too many."""
+    what = "entries", *prefixes
+
+    def count() -> Iterable[tuple[str, int]]:
+        return [("all", count_entries(connection.sql, prefixes, [Part(state.day)]))]
+
+    known = connection.day_counts.get(state, what, count)
+    return dict(count() if known is None else known)["all"]
 
 
 def _count_part(
@@ -228,7 +248,7 @@ def _days_of(connection: Connection, plan: Plan) -> list[int]:
 
 def _with_missing(counted: Counted, total: int) -> Counts:
     """The counts, and how many of `total` entries are in none of them."""
-    missing = total - counted.entries
+    missing = total - (counted.entries or 0)
     return [*counted.values, *([(MISSING, missing)] if missing > 0 else [])]
 
 
@@ -257,9 +277,11 @@ def _by_value(connection: Connection, query: Query, grouping: Grouping, total: i
         return _scan(connection, query, plans, grouping)
     match(connection.sql, ((plan.match, plan.low, plan.high) for plan in plans.parts))
     parts = [Part(day, 0, MAX_KEY) for day in days]
-    counted = count_values(
-        connection.sql, _prefixes(grouping), parts, wanted=query.limit, matched=True
-    )
+    prefixes = _prefixes(grouping)
+    counted = count_values(connection.sql, prefixes, parts, wanted=query.limit, matched=True)
+    if counted.entries is None:
+        entries = count_entries(connection.sql, prefixes, parts, matched=True)
+        counted = counted._replace(entries=entries)
     return _with_missing(counted, total)
 
 

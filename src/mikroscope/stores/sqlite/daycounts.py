@@ -7,10 +7,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 MAX_VALUES_OF_DAY = 4_000  # a day of a field with more is not remembered
 MAX_VALUES = 200_000  # in all: some tens of megabytes
+
+Value = TypeVar("Value", str, bytes)
 
 
 class DayState(NamedTuple):
@@ -21,13 +23,15 @@ class DayState(NamedTuple):
     changed: int
 
 
+_Key = tuple[DayState, tuple[str, ...]]
+
+
 class DayCounts:
     """May be used by any thread."""
 
     def __init__(self, max_values: int = MAX_VALUES) -> None:
         self._max_values = max_values
-        self._known: OrderedDict[tuple[DayState, tuple[str, ...]], Mapping[str, int] | None]
-        self._known = OrderedDict()
+        self._known: OrderedDict[_Key, Any] = OrderedDict()
         self._values = 0
         self._lock = threading.Lock()
 
@@ -35,8 +39,8 @@ class DayCounts:
         self,
         state: DayState,
         what: tuple[str, ...],
-        count: Callable[[], Iterable[tuple[str, int]]],
-    ) -> Mapping[str, int] | None:
+        count: Callable[[], Iterable[tuple[Value, int]]],
+    ) -> Mapping[Value, int] | None:
         """The counts of a day's values, which `count` gives where they are not known.
 
         None if there are too many values. `what` says of what.
@@ -45,16 +49,15 @@ class DayCounts:
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
-                return self._known[key]
+                known: Mapping[Value, int] | None = self._known[key]
+                return known
         found = dict(islice(count(), MAX_VALUES_OF_DAY + 1))
         counts = found if len(found) <= MAX_VALUES_OF_DAY else None
         with self._lock:
             self._keep(key, counts)
         return counts
 
-    def _keep(
-        self, key: tuple[DayState, tuple[str, ...]], counts: Mapping[str, int] | None
-    ) -> None:
+    def _keep(self, key: _Key, counts: Mapping[Any, int] | None) -> None:
         if key in self._known:
             return
         self._known[key] = counts
@@ -64,5 +67,5 @@ class DayCounts:
             self._values -= _size(dropped)
 
 
-def _size(counts: Mapping[str, int] | None) -> int:
+def _size(counts: Mapping[Any, int] | None) -> int:
     return 1 + len(counts or ())

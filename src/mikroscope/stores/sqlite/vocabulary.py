@@ -9,7 +9,7 @@ import apsw
 from mikroscope.records import MISSING
 from mikroscope.stores.sqlite import terms
 
-_MANY_VALUES = 100_000  # whose order is that of the index where they are equally frequent
+_MANY_VALUES = 30_000  # whose order is that of the index where they are equally frequent
 
 # Both are tables of every connection that reads.
 _TABLES = (("vocabulary", "row"), ("instances", "instance"))
@@ -38,11 +38,12 @@ class Counted(NamedTuple):
     """The most frequent values, with all that are as frequent as the last; and how many entries
     there are with any value.
 
-    Of more than 100,000 values those that are as frequent as the last may be missing.
+    Of more than 30,000 values those that are as frequent as the last may be missing, and `entries`
+    is None: `count_entries` tells.
     """
 
     values: list[tuple[str, int]]
-    entries: int
+    entries: int | None
 
 
 def add_tables(sql: apsw.Connection) -> None:
@@ -57,7 +58,7 @@ def count_values(
     sql: apsw.Connection,
     prefixes: Sequence[str],
     parts: Sequence[Part],
-    given: Mapping[str, int] = MappingProxyType({}),
+    given: Mapping[bytes, int] = MappingProxyType({}),
     *,
     wanted: int,
     matched: bool = False,
@@ -65,42 +66,51 @@ def count_values(
     """How many entries of some parts have each value: the `wanted` most frequent ones.
 
     `prefixes` are what the tokens of the values begin with, behind the day; `given` are counts of
-    further entries by their values, as the index has these. With `matched` only entries in
-    temp.matched count.
+    further entries by the tokens of their values. With `matched` only entries in temp.matched
+    count.
     """
     if not parts:
-        return _counted(given, wanted)
-    question, bindings = _question(prefixes, parts, matched)
+        return _most_frequent(list(given.items()), wanted)
+    question, bindings, is_grouped = _question(sql, prefixes, parts, matched)
     if given:
         sql.execute("DELETE FROM temp.given")
-        encoded = ((terms.encode_tokens([text]), n) for text, n in given.items())
-        sql.executemany("INSERT INTO temp.given VALUES(?, ?)", encoded)
+        sql.executemany("INSERT INTO temp.given VALUES(?, ?)", given.items())
         question = f"{question} UNION ALL {_GIVEN}"
-    missing = terms.encode_tokens([MISSING])
+        is_grouped = False
+    if not is_grouped:
+        question = f"SELECT text, sum(n) AS n FROM ({question}) GROUP BY text"  # noqa: S608
     rows: Any = sql.execute(
-        f"SELECT text, sum(n) AS entries FROM ({question}) WHERE text <> ? "  # noqa: S608
-        f"GROUP BY text ORDER BY entries DESC, text LIMIT {_MANY_VALUES + 1}",
-        (*bindings, missing),
+        f"{question} ORDER BY n DESC, text LIMIT {_MANY_VALUES + 1}", bindings
     ).fetchall()
-    if len(rows) <= _MANY_VALUES:
-        entries = sum(count for _, count in rows)
-    else:
-        entries = sql.execute(
+    counted = _most_frequent(rows, wanted)
+    return counted if len(rows) <= _MANY_VALUES else counted._replace(entries=None)
+
+
+def count_entries(
+    sql: apsw.Connection, prefixes: Sequence[str], parts: Sequence[Part], matched: bool = False
+) -> int:
+    """How many values the entries of some parts have in all."""
+    if not parts:
+        return 0
+    question, bindings, _ = _question(sql, prefixes, parts, matched)
+    missing = terms.encode_tokens([MISSING])
+    return int(
+        sql.execute(
             f"SELECT total(n) FROM ({question}) WHERE text <> ?",  # noqa: S608
             (*bindings, missing),
         ).get
-    least = rows[wanted - 1][1] if len(rows) >= wanted else 0
-    values = [(terms.decode_token(text), count) for text, count in rows if count >= least]
-    return Counted(values, int(entries))
+    )
 
 
 def counts_of_day(
     sql: apsw.Connection, day: int, prefixes: Sequence[str]
-) -> Iterator[tuple[str, int]]:
-    """Every value of a day with its count; one that several prefixes have comes several times."""
-    question, bindings = _question(prefixes, [Part(day)], matched=False)
-    rows: Any = sql.execute(f"SELECT text, sum(n) FROM ({question}) GROUP BY text", bindings)  # noqa: S608
-    return ((terms.decode_token(text), count) for text, count in rows)
+) -> Iterator[tuple[bytes, int]]:
+    """Every value of a day, as in its token, with its count."""
+    question, bindings, is_grouped = _question(sql, prefixes, [Part(day)], matched=False)
+    if not is_grouped:
+        question = f"SELECT text, sum(n) FROM ({question}) GROUP BY text"  # noqa: S608
+    rows: Any = sql.execute(question, bindings)
+    return iter(rows)
 
 
 def values_of_day(sql: apsw.Connection, day: int, prefixes: Sequence[str]) -> Iterator[str]:
@@ -114,11 +124,16 @@ def values_of_day(sql: apsw.Connection, day: int, prefixes: Sequence[str]) -> It
             start = found[0] + b"\0"
 
 
-def _counted(given: Mapping[str, int], wanted: int) -> Counted:
-    counts = sorted(given.values(), reverse=True)
-    least = counts[wanted - 1] if len(counts) >= wanted else 0
-    values = [(text, n) for text, n in given.items() if n >= least]
-    return Counted(values, sum(counts))
+def _most_frequent(counts: Sequence[tuple[bytes, int]], wanted: int) -> Counted:
+    missing = terms.encode_tokens([MISSING])
+    numbers = sorted((count for text, count in counts if text != missing), reverse=True)
+    least = numbers[wanted - 1] if len(numbers) >= wanted else 0
+    values = [
+        (terms.decode_token(text), count)
+        for text, count in counts
+        if count >= least and text != missing
+    ]
+    return Counted(values, sum(numbers))
 
 
 def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) -> None:
@@ -133,14 +148,15 @@ def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) 
 
 
 def _question(
-    prefixes: Sequence[str], parts: Sequence[Part], matched: bool
-) -> tuple[str, list[Any]]:
-    """A SELECT of values and counts, one below the other, and what is bound to it."""
+    sql: apsw.Connection, prefixes: Sequence[str], parts: Sequence[Part], matched: bool
+) -> tuple[str, list[Any], bool]:
+    """A SELECT of values and counts, and what is bound to it; whether each value comes but once."""
     selects: list[str] = []
     bindings: list[Any] = []
     whole = tuple(terms.day_text(part.day) for part in parts if part.low is None)
     day_width = len(terms.day_text(0))
-    for prefix in _encoded(prefixes):
+    occurring = _occurring(sql, whole[0], prefixes) if len(parts) == len(whole) == 1 else prefixes
+    for prefix in _encoded(occurring):
         skip = day_width + len(prefix) + 1
         if whole:
             selects.append(_OF_WHOLE_DAYS)
@@ -150,7 +166,19 @@ def _question(
                 selects.append(_OF_A_DAY + (_MATCHED if matched else ""))
                 of_day = _range(terms.day_text(part.day).encode() + prefix)
                 bindings += [skip, *of_day, part.low, part.high]
-    return " UNION ALL ".join(selects), bindings
+    is_grouped = len(parts) == len(whole) == len(occurring) == 1
+    return " UNION ALL ".join(selects), bindings, is_grouped
+
+
+def _occurring(sql: apsw.Connection, day: str, prefixes: Sequence[str]) -> Sequence[str]:
+    """Those that some term of the day begins with; one at least."""
+    select = f"SELECT 1 FROM temp.vocabulary WHERE {_BETWEEN} LIMIT 1"  # noqa: S608
+    ranges = zip(prefixes, _encoded(prefixes), strict=True)
+    return [
+        prefix
+        for prefix, encoded in ranges
+        if sql.execute(select, _range(day.encode() + encoded)).get
+    ] or prefixes[:1]
 
 
 def _encoded(prefixes: Sequence[str]) -> list[bytes]:
