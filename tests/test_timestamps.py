@@ -191,6 +191,7 @@ def test_numbers(number: float, milliseconds: int | None) -> None:
         ("171201011123456", 171_201_011_123),
         ("171201011123456.5", 171_201_011_123),
         ("17120101112345.6", 17_120_101_112_345),
+        ("-10000000000000001", -10_000_000_000_001),
     ],
 )
 def test_digits(text: str, milliseconds: int) -> None:

@@ -138,7 +138,7 @@ def _parse_loose(text: str) -> int | None:
 
 def _parse_digits(text: str) -> int | None:
     try:
-        return parse_epoch(int(text) if text.isdecimal() else float(text))
+        return parse_epoch(int(text) if text.removeprefix("-").isdecimal() else float(text))
     except (ValueError, OverflowError):
         return None
 
