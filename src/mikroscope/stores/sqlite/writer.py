@@ -20,7 +20,7 @@ from mikroscope.stores.sqlite.batch import (
     SqliteBatch,
     moved,
 )
-from mikroscope.stores.sqlite.keys import assign_keys, newest_key
+from mikroscope.stores.sqlite.keys import assign_keys, keys_alone, newest_key
 from mikroscope.stores.sqlite.packing import TIME_PLACE, Dictionary, Packer, put_time
 from mikroscope.stores.sqlite.preparing import (
     AUDIT,
@@ -245,10 +245,12 @@ class Writer:
             return
         spilled = prepared.spilled
         if newest_key(self._connection) >= times[0] << KEY_BITS:
+            own, _ = keys_alone(times)
             keys, spilled = assign_keys(self._connection, times)
             for place, key in enumerate(keys):
-                prepared.rows[place] = with_key(prepared.rows[place], key)
-                prepared.documents[place] = with_key(prepared.documents[place], key)
+                if key != own[place]:
+                    prepared.rows[place] = with_key(prepared.rows[place], key)
+                    prepared.documents[place] = with_key(prepared.documents[place], key)
         for place in spilled:
             self._spill(prepared, place)
 
