@@ -33,8 +33,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benches" / "results"
 DOCS = ROOT / "docs"
 TYPICAL_RECORDS = 1_000_000
-LARGE_BYTES = 1_000_000_000
-ROUNDS_OF_LARGE = 3  # at the most
 
 Job = tuple[Scenario, Shape, int]
 
@@ -128,8 +126,7 @@ def _run(given: argparse.Namespace) -> None:
 
 def _measure(given: argparse.Namespace, cache: Cache, scenario: Scenario, corpus: Corpus) -> None:
     """Run one scenario, keep its result, and print it."""
-    most = ROUNDS_OF_LARGE if corpus.size >= LARGE_BYTES else given.rounds
-    rounds = min(given.rounds, most, scenario.most_rounds)
+    rounds = min(given.rounds, scenario.most_rounds)
     recorder = Recorder(corpus, rounds, given.effort)
     scenario.measure(cache, corpus, recorder)
     result = recorder.result(scenario.name)

@@ -107,6 +107,11 @@ class Server:
         """Return when the first run over the files has ended."""
         self.wait(lambda health: health["ingest"]["runs"] > 0)
 
+    def wait_until_rested(self) -> None:
+        """Return when what a start begins has ended, too: the index is put in order."""
+        self.wait_until_indexed()
+        self.wait(lambda health: health["maintenance"]["runs"] > 0, every_s=0.05)
+
 
 @contextmanager
 def serve(logs: Path, index: Path, **options: object) -> Iterator[Server]:

@@ -79,13 +79,7 @@ def counts(records: list[Record]) -> dict[str, list[str]]:
 
 def groups() -> dict[str, str]:
     """Targets by kind of aggregate."""
-    plain: dict[str, Parameters] = {
-        **{name: {"groupBy": name} for name in ("level", "event", "correlation")},
-        **{
-            name: {"groupBy": "field", "groupField": name}
-            for name in (*SMALL_FIELDS, THOUSAND_VALUES, *MANY_VALUES)
-        },
-    }
+    plain = _plain_groups()
     tenant = {"field": "tenantId", "value": "tenant-199"}
     filtered = {
         "service of ERROR": {**plain["service"], "level": "ERROR"},
@@ -97,6 +91,21 @@ def groups() -> dict[str, str]:
         f"group: {kind}, {scope}": target("/api/logs/aggregate", **parameters, **span)
         for kind, parameters in (plain | filtered).items()
         for scope, span in SCOPES.items()
+    }
+
+
+def unfiltered() -> set[str]:
+    """The kinds of aggregates without a filter."""
+    return {f"group: {kind}, {scope}" for kind in _plain_groups() for scope in SCOPES}
+
+
+def _plain_groups() -> dict[str, Parameters]:
+    return {
+        **{name: {"groupBy": name} for name in ("level", "event", "correlation")},
+        **{
+            name: {"groupBy": "field", "groupField": name}
+            for name in (*SMALL_FIELDS, THOUSAND_VALUES, *MANY_VALUES)
+        },
     }
 
 

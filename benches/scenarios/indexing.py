@@ -9,11 +9,13 @@ from benches.cache import Cache, Corpus, copy_index, newer_lines
 from benches.figures import Recorder
 from benches.program import index, serve
 
+ONE_CORE_RECORDS = 1_000_000  # at the most
+
 
 def cold_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     """`mikroscope index` from nothing, with all cores and with one."""
     variants: dict[str, set[int] | None] = {"all cores": None}
-    if hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity") and corpus.records <= ONE_CORE_RECORDS:
         variants["one core"] = {min(os.sched_getaffinity(0))}
     for _ in record.rounds():
         for name, cpus in variants.items():

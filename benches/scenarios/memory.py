@@ -10,7 +10,8 @@ from benches.load import get, load
 from benches.program import Server, peak_memory, resident_mb, serve
 
 SETTLE_S = 1.0
-CLIENTS, BATCH, REQUESTS = 64, 100, 500
+CLIENTS, BATCH, REQUESTS = 16, 100, 500
+QUESTIONS = 3  # of each kind of page
 
 
 def memory(cache: Cache, corpus: Corpus, record: Recorder) -> None:
@@ -73,7 +74,7 @@ def _ask_and_send(
 
 
 def _questions(corpus: Corpus) -> list[str]:
-    asked = questions.pages(questions.sample(corpus, 10))
+    asked = questions.pages(questions.sample(corpus, QUESTIONS))
     return [target for kind in asked.values() for target in kind] + list(
         questions.groups().values()
     )
