@@ -1,0 +1,146 @@
+"""Every command in the documents is run: here as it stands, or by a test that is named here."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import benches.__main__
+import click
+import pytest
+import yaml
+
+from mikroscope.cli import cli
+from tests import test_runbook
+from tests.documents import DOCUMENTS, ROOT, Block, Reader, Session, blocks, name_of, sessions
+
+RUN_HERE = {"README.md", "docs/tutorial.md", "docs/how-to.md"}
+SESSIONS = [
+    *sessions(ROOT / "README.md"),
+    *sessions(ROOT / "docs" / "tutorial.md", whole=True),
+]
+# Blocks that another test runs: the document, words of the block, the test.
+RUN_ELSEWHERE = [
+    ("README.md", "$RELEASE/install.sh", "test_install.py::test_one_line_of_the_readme"),
+    ("docs/install.md", "make release", "test_release.py::test_wheel"),
+    ("docs/benchmarks.md", "make bench", "test_benches.py::test_every_scenario_leaves_its_result"),
+    ("docs/benchmarks.md", "python -m benches", "test_docs_commands.py::test_benchmarks"),
+]
+# Blocks that cannot be run here: the document, words of the block, why. They are linted.
+NOT_RUN = [
+    ("README.md", "make serve", "it is what runs these tests, and a server that stays"),
+    ("deploy/systemd/README.md", "systemctl", "it needs systemd as process 1, and root"),
+]
+OF_RUNBOOK = {*test_runbook.RUNNING, *test_runbook.STOPPED}
+COMMANDS = [
+    block
+    for document in DOCUMENTS
+    for block in blocks(document)
+    if block.language.split() and block.language.split()[0] == "sh"
+]
+
+
+def _place(block: Block) -> str:
+    return block.place
+
+
+def _listed(block: Block, listed: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    return [one for one in listed if one[0] == block.document and one[1] in block.content]
+
+
+def _runs_in_a_session(block: Block) -> bool:
+    return block in {one for session in SESSIONS for one in session.blocks if one.language == "sh"}
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.name)
+def test_session(session: Session, tmp_path: Path) -> None:
+    """The commands of a page or a section run one after the other, and print what is shown."""
+    with Reader(tmp_path) as reader:
+        for block in session.blocks:
+            if not _listed(block, RUN_ELSEWHERE + NOT_RUN):
+                reader.follow(block)
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=_place)
+def test_block_is_run(block: Block) -> None:
+    """Each block of commands is run once: here, by a test that is named, or it is said why not."""
+    elsewhere, not_run = _listed(block, RUN_ELSEWHERE), _listed(block, NOT_RUN)
+    ways = [
+        *elsewhere,
+        *not_run,
+        *(["its mark"] if "test" in block.marks else []),
+        *(["the runbook's"] if block.document == "OPS_RUNBOOK.md" else []),
+    ]
+    if not ways:
+        assert _runs_in_a_session(block), f"nothing runs {block.place}:\n{block.content}"
+    assert len(ways) <= 1
+
+
+@pytest.mark.parametrize("block", [one for one in COMMANDS if "test" in one.marks], ids=_place)
+def test_marked_block_has_its_test(block: Block) -> None:
+    """A block that is marked with a name is asked for by that name in a test."""
+    name = block.marks["test"]
+    tests = [path.read_text() for path in (ROOT / "tests").glob("test_*.py")]
+    assert any("documented(" in text and f'"{name}"' in text for text in tests)
+
+
+def test_runbook_runs_its_blocks() -> None:
+    """Every block of the runbook is one of those that its test runs."""
+    assert {one.content for one in COMMANDS if one.document == "OPS_RUNBOOK.md"} == OF_RUNBOOK
+
+
+@pytest.mark.parametrize("listed", RUN_ELSEWHERE + NOT_RUN, ids=lambda one: f"{one[0]}: {one[1]}")
+def test_list_is_current(listed: tuple[str, str, str]) -> None:
+    """What is listed is a block of a document, and a test that is named is there."""
+    assert any(_listed(block, [listed]) for block in COMMANDS)
+    for file, name in re.findall(r"(test_\w+\.py)::(test_\w+)", listed[2]):
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text()
+
+
+@pytest.mark.parametrize("block", [one for one in COMMANDS if _listed(one, NOT_RUN)], ids=_place)
+def test_what_is_not_run_is_shell(block: Block) -> None:
+    """A block that cannot be run here has no fault that the shell, or shellcheck, can see."""
+    for command in (["sh", "-n"], ["shellcheck", "--shell=sh", "-"]):
+        if shutil.which(command[0]):
+            subprocess.run(command, input=block.content, text=True, check=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_benchmarks(document: Path) -> None:
+    """What a document tells to measure with is accepted by the benchmarks' command line."""
+    parser = benches.__main__._parser()
+    for words in re.findall(r"python -m benches ([^`\n#]+)", document.read_text()):
+        parser.parse_args(words.split())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_inline_commands(document: Path) -> None:
+    """A command of MikroScope that a sentence names is there, with the flags it names."""
+    for words in re.findall(r"`mikroscope ([^`]+)`", document.read_text()):
+        _check(words.split())
+
+
+def _check(words: list[str]) -> None:
+    command: click.Command = cli
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"mikroscope has no command {words[0]}"
+        command = command.commands[words.pop(0)]
+    known = {flag for one in command.params for flag in one.opts} | {"--help"}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+
+
+def _with_language(language: str) -> list[Block]:
+    found = [block for document in DOCUMENTS for block in blocks(document)]
+    return [block for block in found if block.language == language]
+
+
+@pytest.mark.parametrize("block", _with_language("yaml"), ids=_place)
+def test_yaml(block: Block) -> None:
+    """What is fenced as YAML is YAML."""
+    assert yaml.safe_load(block.content)
+
+
+@pytest.mark.parametrize("block", _with_language("python"), ids=_place)
+def test_python(block: Block) -> None:
+    """What is fenced as Python is Python."""
+    compile(block.content, block.place, "exec")
