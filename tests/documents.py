@@ -6,7 +6,8 @@ for its ports; a comment before a block says what else is meant:
 
 - `<!-- file: NAME -->`: a block that the reader saves under this name
 - `<!-- fails -->`: commands that must fail
-- `<!-- alone -->`, at the top of a section: nothing is run before it
+- `<!-- listens: PORT -->`: what the commands start is awaited at this port
+- `<!-- alone -->`, anywhere in a section: nothing is run before it
 
 A block fenced as `json` or `text` that follows is what the commands print. White space does not
 count, `…` stands for anything, and times are any times.
@@ -47,6 +48,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # What may be asked again until it shows what it should: it changes nothing.
 _ASKING = re.compile(r"(curl (?!.*(--data|-X|-T))|mikroscope (query|aggregate) |cat |tail |ls )")
+
+# An answer of 4xx or 5xx is a failure of the document.
+_CURL = 'curl() { case "$1" in -f*) ;; *) set -- --fail-with-body "$@" ;; esac; command curl "$@"; }'
 
 
 @dataclass(frozen=True)
@@ -109,25 +113,27 @@ def sessions(document: Path, whole: bool = False) -> list[Session]:
     found = blocks(document)
     if whole:
         return [Session(name_of(document), tuple(found))]
-    sections: dict[str, list[Block]] = {}
-    for block in found:
-        sections.setdefault(_section(document, block.line), []).append(block)
-    before = sections.pop("", [])
-    return [
-        Session(f"{name_of(document)}#{name}", tuple([*([] if _alone(of) else before), *of]))
-        for name, of in sections.items()
-        if any(block.language == "sh" for block in of)
-    ]
+    (_, first, _), *sections = _sections(document)
+    before = [block for block in found if block.line < first]
+    rows = []
+    for heading, end, text in sections:
+        start = end - text.count("\n")
+        of = [block for block in found if start <= block.line < end]
+        if any(block.language == "sh" for block in of):
+            alone = "<!-- alone -->" in text
+            blocks_of = tuple(of if alone else [*before, *of])
+            rows.append(Session(f"{name_of(document)}#{heading}", blocks_of))
+    return rows
 
 
-def _section(document: Path, line: int) -> str:
-    """The heading of the second level above a line; empty before the first one."""
-    above = document.read_text().splitlines()[:line]
-    return next((one[3:] for one in reversed(above) if one.startswith("## ")), "")
-
-
-def _alone(of: list[Block]) -> bool:
-    return "alone" in of[0].marks
+def _sections(document: Path) -> list[tuple[str, int, str]]:
+    """Each heading of the second level, the line behind its text, and that text with it."""
+    parts = re.split(r"^(?=## )", document.read_text(), flags=re.MULTILINE)
+    line, found = 1, []
+    for part in parts:
+        line += part.count("\n")
+        found.append((part.partition("\n")[0].removeprefix("## "), line, part))
+    return found
 
 
 class Reader:
@@ -153,8 +159,7 @@ class Reader:
             env=self._environment(directory / "home"),
             start_new_session=True,
         )
-        # An answer of 4xx or 5xx is a failure of the document.
-        self._tell('curl() { command curl --fail-with-body "$@"; }')
+        self._tell(_CURL)
 
     def __enter__(self) -> Self:
         return self
@@ -185,17 +190,17 @@ class Reader:
 
     def _run(self, block: Block) -> None:
         script, shown = self._here(block.content), self._here(block.shown or "…")
-        starts = "mikroscope serve" in script and "fails" not in block.marks
-        if starts:  # a server that was killed may not have let go of its port yet
-            wait_until(lambda: not self._answers(script))
+        port = self._awaited(script, block)
+        if port:  # one that was killed may not have let go of it yet
+            wait_until(lambda: not _listens(port))
         printed = self._type(script, block)
         end = time.monotonic() + DEADLINE_S
         while not _matches(printed, shown):
             again = _is_asking(script) and time.monotonic() < end
             assert again, f"{block.place} shows\n{shown}\nand prints\n{printed}"
             printed = self._type(script, block)
-        if starts:
-            wait_until(lambda: self._answers(script))
+        if port:
+            wait_until(lambda: _listens(port))
 
     def _type(self, script: str, block: Block) -> str:
         """Run a script in the shell; what it prints on stdout."""
@@ -204,7 +209,9 @@ class Reader:
         typed.write_text(script)
         run = f". {typed} >{out} 2>{err} </dev/null"
         if "fails" in block.marks:
-            run = f"if (set -e; {run}); then exit 1; fi"
+            run = f"if ({run}); then exit 1; fi"
+        elif block.shown and _is_asking(script):
+            run = f"({run}) || true"  # what it prints will tell
         self._tell(f"{run}\necho done")
         assert self._shell.stdout is not None
         ended = self._shell.stdout.readline()
@@ -222,12 +229,12 @@ class Reader:
             text = re.sub(rf"\b{port}\b", free, text)
         return text
 
-    def _answers(self, script: str) -> bool:
-        """Whether something listens at the port that a script names, or else at the usual one."""
-        usual = self._ports["4310"]
-        port = next((one for one in self._ports.values() if f"--port {one}" in script), usual)
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", int(port))) == 0
+    def _awaited(self, script: str, block: Block) -> str:
+        """The port at which something will listen when the script has run; empty if nothing."""
+        if "mikroscope serve" not in script or "fails" in block.marks:
+            return self._here(block.marks.get("listens", ""))
+        named = (one for one in self._ports.values() if f"--port {one}" in script)
+        return next(named, self._ports["4310"])
 
     def _environment(self, home: Path) -> dict[str, str]:
         kept = {name: v for name, v in os.environ.items() if not name.startswith("MIKROSCOPE_")}
@@ -242,6 +249,11 @@ def _free_ports(count: int) -> Iterator[str]:
     for one in held:
         one.close()
     return iter(ports)
+
+
+def _listens(port: str) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(port))) == 0
 
 
 def _is_asking(script: str) -> bool:

@@ -18,6 +18,7 @@ RUN_HERE = {"README.md", "docs/tutorial.md", "docs/how-to.md"}
 SESSIONS = [
     *sessions(ROOT / "README.md"),
     *sessions(ROOT / "docs" / "tutorial.md", whole=True),
+    *sessions(ROOT / "docs" / "how-to.md"),
 ]
 # Blocks that another test runs: the document, words of the block, the test.
 RUN_ELSEWHERE = [
