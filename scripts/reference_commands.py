@@ -14,7 +14,9 @@ SETTINGS = {option.flag for option in options()}
 def commands_markdown() -> str:
     """A table of all commands, then a section for each."""
     found = list(_commands(cli, "mikroscope"))
-    rows = [f"| [`{path}`](#{path.replace(' ', '-')}) | {_summary(one)} |" for path, one, _ in found]
+    rows = [
+        f"| [`{path}`](#{path.replace(' ', '-')}) | {_summary(one)} |" for path, one, _ in found
+    ]
     sections = [_section(path, command, inherited) for path, command, inherited in found]
     return "\n".join(["| command | what it does |", "|---|---|", *rows, "", *sections])
 

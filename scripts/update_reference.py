@@ -1,17 +1,16 @@
 """Writes the generated parts of docs/reference/, between their marks, from what the program says.
 
-    python scripts/update_reference.py           # make reference
-    python scripts/update_reference.py --check   # name the pages that are not current
+python scripts/update_reference.py           # make reference
+python scripts/update_reference.py --check   # name the pages that are not current
 """
 
 import re
 import sys
 from pathlib import Path
 
+from mikroscope.settings import reference_markdown
 from reference_api import api_markdown
 from reference_commands import commands_markdown
-
-from mikroscope.settings import reference_markdown
 
 DIRECTORY = Path(__file__).parent.parent / "docs" / "reference"
 PAGES = {

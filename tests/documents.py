@@ -1,8 +1,8 @@
 """The documents, the blocks of commands in them, and a shell that runs these as a reader would.
 
-A page that is run is a row of sessions: its whole text, or each of its sections. What stands before
-the first section is run before each of them. A block that is fenced as `sh` is run as it stands, but
-for its ports; a comment before a block says what else is meant:
+A page that is run is a row of sessions: its whole text, or each of its sections. What stands
+before the first section is run before each of them. A block that is fenced as `sh` is run as it
+stands, but for its ports; a comment before a block says what else is meant:
 
 - `<!-- file: NAME -->`: a block that the reader saves under this name
 - `<!-- fails -->`: commands that must fail
@@ -50,7 +50,9 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _ASKING = re.compile(r"(curl (?!.*(--data|-X|-T))|mikroscope (query|aggregate) |cat |tail |ls )")
 
 # An answer of 4xx or 5xx is a failure of the document.
-_CURL = 'curl() { case "$1" in -f*) ;; *) set -- --fail-with-body "$@" ;; esac; command curl "$@"; }'
+_CURL = (
+    'curl() { case "$1" in -f*) ;; *) set -- --fail-with-body "$@" ;; esac; command curl "$@"; }'
+)
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ class Reader:
         port = self._awaited(script, block)
         if port:  # one that was killed may not have let go of it yet
             wait_until(lambda: not _listens(port))
+            script = _in_the_background(script)
         printed = self._type(script, block)
         end = time.monotonic() + DEADLINE_S
         while not _matches(printed, shown):
@@ -254,6 +257,11 @@ def _free_ports(count: int) -> Iterator[str]:
 def _listens(port: str) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", int(port))) == 0
+
+
+def _in_the_background(script: str) -> str:
+    """A server for which the reader would open a terminal of its own gets an `&`."""
+    return script if re.search(r"&$", script, re.MULTILINE) else f"{script.rstrip()} &"
 
 
 def _is_asking(script: str) -> bool:

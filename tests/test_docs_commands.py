@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 
 import benches.__main__
 import click
@@ -14,15 +15,10 @@ from mikroscope.cli import cli
 from tests import test_runbook
 from tests.documents import DOCUMENTS, ROOT, Block, Reader, Session, blocks, name_of, sessions
 
-RUN_HERE = {"README.md", "docs/tutorial.md", "docs/how-to.md"}
-SESSIONS = [
-    *sessions(ROOT / "README.md"),
-    *sessions(ROOT / "docs" / "tutorial.md", whole=True),
-    *sessions(ROOT / "docs" / "how-to.md"),
-]
 # Blocks that another test runs: the document, words of the block, the test.
 RUN_ELSEWHERE = [
     ("README.md", "$RELEASE/install.sh", "test_install.py::test_one_line_of_the_readme"),
+    ("README.md", "uv tool install", "test_release.py::test_wheel"),
     ("docs/install.md", "make release", "test_release.py::test_wheel"),
     ("docs/benchmarks.md", "make bench", "test_benches.py::test_every_scenario_leaves_its_result"),
     ("docs/benchmarks.md", "python -m benches", "test_docs_commands.py::test_benchmarks"),
@@ -32,7 +28,6 @@ NOT_RUN = [
     ("README.md", "make serve", "it is what runs these tests, and a server that stays"),
     ("deploy/systemd/README.md", "systemctl", "it needs systemd as process 1, and root"),
 ]
-OF_RUNBOOK = {*test_runbook.RUNNING, *test_runbook.STOPPED}
 COMMANDS = [
     block
     for document in DOCUMENTS
@@ -41,25 +36,36 @@ COMMANDS = [
 ]
 
 
-def _place(block: Block) -> str:
-    return block.place
-
-
 def _listed(block: Block, listed: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
     return [one for one in listed if one[0] == block.document and one[1] in block.content]
 
 
+def _to_run(session: Session) -> list[Block]:
+    """What a session does, without the blocks that are listed."""
+    return [block for block in session.blocks if not _listed(block, RUN_ELSEWHERE + NOT_RUN)]
+
+
+SESSIONS = [
+    *filter(_to_run, sessions(ROOT / "README.md")),
+    *sessions(ROOT / "docs" / "tutorial.md", whole=True),
+    *sessions(ROOT / "docs" / "how-to.md"),
+]
+
+
+def _place(block: Block) -> str:
+    return block.place
+
+
 def _runs_in_a_session(block: Block) -> bool:
-    return block in {one for session in SESSIONS for one in session.blocks if one.language == "sh"}
+    return any(block in _to_run(session) for session in SESSIONS)
 
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.name)
 def test_session(session: Session, tmp_path: Path) -> None:
     """The commands of a page or a section run one after the other, and print what is shown."""
     with Reader(tmp_path) as reader:
-        for block in session.blocks:
-            if not _listed(block, RUN_ELSEWHERE + NOT_RUN):
-                reader.follow(block)
+        for block in _to_run(session):
+            reader.follow(block)
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=_place)
@@ -87,7 +93,8 @@ def test_marked_block_has_its_test(block: Block) -> None:
 
 def test_runbook_runs_its_blocks() -> None:
     """Every block of the runbook is one of those that its test runs."""
-    assert {one.content for one in COMMANDS if one.document == "OPS_RUNBOOK.md"} == OF_RUNBOOK
+    of_runbook = {one.content for one in COMMANDS if one.document == "OPS_RUNBOOK.md"}
+    assert of_runbook == {dedent(script) for script in test_runbook.RUNNING + test_runbook.STOPPED}
 
 
 @pytest.mark.parametrize("listed", RUN_ELSEWHERE + NOT_RUN, ids=lambda one: f"{one[0]}: {one[1]}")
@@ -101,7 +108,7 @@ def test_list_is_current(listed: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize("block", [one for one in COMMANDS if _listed(one, NOT_RUN)], ids=_place)
 def test_what_is_not_run_is_shell(block: Block) -> None:
     """A block that cannot be run here has no fault that the shell, or shellcheck, can see."""
-    for command in (["sh", "-n"], ["shellcheck", "--shell=sh", "-"]):
+    for command in (["sh", "-n"], ["shellcheck", "--shell=sh", "--severity=error", "-"]):
         if shutil.which(command[0]):
             subprocess.run(command, input=block.content, text=True, check=True)
 
