@@ -6,6 +6,7 @@ The prose of these pages is written by hand; what stands between `<!-- begin: NA
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import unescape
 from pathlib import Path
 
 from benches.goals import GOALS
@@ -30,10 +31,18 @@ def write_report(docs: Path) -> None:
     _fill(docs.parent / "README.md", f"{docs.name}/", results, drawn)
 
 
-def _fill(page: Path, place: str, results: Results, drawn: Iterable[str]) -> None:
+def _fill(page: Path, place: str, results: Results, drawn: Mapping[str, str]) -> None:
     """Write what stands between the marks of a page; `place` leads from it to the pictures."""
-    pictures = {name: f"![{name}]({place}benchmarks/{name}.svg)" for name in drawn}
+    pictures = {
+        name: f"![{_title(picture)}]({place}benchmarks/{name}.svg)"
+        for name, picture in drawn.items()
+    }
     page.write_text(BLOCK.sub(lambda found: _block(found, results, pictures), page.read_text()))
+
+
+def _title(picture: str) -> str:
+    """What a picture says to those who do not see it."""
+    return unescape(picture.partition("<title>")[2].partition("</title>")[0])
 
 
 def _block(found: "re.Match[str]", results: Results, pictures: Mapping[str, str]) -> str:

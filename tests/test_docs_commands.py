@@ -152,3 +152,54 @@ def test_yaml(block: Block) -> None:
 def test_python(block: Block) -> None:
     """What is fenced as Python is Python."""
     compile(block.content, block.place, "exec")
+
+
+# --- the reader itself ----------------------------------------------------------------------------
+
+
+def _block(content: str, shown: str | None = None, **marks: str) -> Block:
+    return Block("page.md", 1, "sh", content, marks, shown)
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        (_block("true\nfalse\ntrue"), "page.md:1 fails"),
+        (_block("echo $nobody_has_set_this"), "parameter not set"),
+        (_block("printf '{\"n\": 1}'", '{"n": 2}'), '{"n": 1}'),
+        (_block("echo 'one two'", "one"), "one two"),
+        (_block("true", fails=""), "page.md:1 fails"),
+        (_block("curl -sS http://127.0.0.1:4310/nowhere"), "page.md:1 fails"),
+    ],
+)
+def test_reader_notices(block: Block, told: str, tmp_path: Path) -> None:
+    """A command that fails, or that prints something else than is shown, ends a session."""
+    with Reader(tmp_path) as reader, pytest.raises(AssertionError, match=re.escape(told)):
+        reader.follow(block)
+
+
+def test_reader_goes_on(tmp_path: Path) -> None:
+    """Directory and variables stay from block to block, and a saved file lies where one stands."""
+    with Reader(tmp_path) as reader:
+        reader.follow(_block("mkdir here\ncd here\nwords='so it is'\n"))
+        reader.follow(Block("page.md", 2, "json", "{}\n", {"file": "some.json"}))
+        reader.follow(_block("ls", "some.json\n"))
+        reader.follow(_block("echo $words on 2026-02-18", "so it is on 2020-01-01"))
+        reader.follow(_block("false", fails=""))
+
+
+def test_sessions_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before the sections is run before each, but for one that stands alone."""
+    monkeypatch.setattr("tests.documents.ROOT", tmp_path)
+    fence = "```sh\n{}\n```\n"
+    first, second, third = (fence.format(words) for words in ("first", "second", "third"))
+    page = tmp_path / "page.md"
+    page.write_text(f"# P\n{first}\n## A\n{second}\n## B\n<!-- alone -->\n{third}\n## C\nno\n")
+    found = {one.name: [block.content for block in one.blocks] for one in sessions(page)}
+    assert found == {"page.md#A": ["first\n", "second\n"], "page.md#B": ["third\n"]}
+
+
+def test_block_that_nothing_runs_is_noticed() -> None:
+    """A block of a new page belongs to nobody."""
+    with pytest.raises(AssertionError, match="nothing runs"):
+        test_block_is_run(Block("docs/new.md", 3, "sh", "mikroscope index\n"))

@@ -240,7 +240,7 @@ def _is_loopback(request: Request) -> bool:
 
 
 def _is_forwarded(request: Request) -> bool:
-    """Whether a proxy says that somebody else asks. Headers may take a right away, never give it."""
+    """Whether a proxy says that others ask: a header may take a right away, never give it."""
     return any(name in request.headers for name in _FORWARDED)
 
 
