@@ -124,7 +124,8 @@ def _kind(schema: Schema) -> str:
     if schema.get("type") == "object":
         return _object(schema)
     kind = schema.get("type", "any")
-    return f"{' or '.join(kind) if isinstance(kind, list) else kind}{_bounds(schema)}"
+    said = f" ({schema['description'].rstrip('.')})" if "description" in schema else ""
+    return f"{' or '.join(kind) if isinstance(kind, list) else kind}{_bounds(schema)}{said}"
 
 
 def _object(schema: Schema) -> str:
