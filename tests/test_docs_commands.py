@@ -137,6 +137,14 @@ def _check(words: list[str]) -> None:
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_saved_files_are_named(document: Path) -> None:
+    """A block that is to be saved says so where the reader sees it."""
+    text = document.read_text()
+    for block in blocks(document):
+        assert f"`{block.marks.get('file', '')}`" in text or "file" not in block.marks, block.place
+
+
 def _with_language(language: str) -> list[Block]:
     found = [block for document in DOCUMENTS for block in blocks(document)]
     return [block for block in found if block.language == language]
