@@ -49,7 +49,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NOTHING = re.compile(r'"(entries|buckets)":\[\]')
 # What may be asked again until it shows what it should: it changes nothing.
-_ASKING = re.compile(r"(curl (?!.*(--data|-X|-T))|mikroscope (query|aggregate) |cat |tail |ls |du )")
+_ASKING = re.compile(
+    r"(curl (?!.*(--data|-X|-T))|mikroscope (query|aggregate) |cat |tail |ls |du )"
+)
 
 # An answer of 4xx or 5xx is a failure of the document.
 _CURL = (
