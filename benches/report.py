@@ -161,9 +161,9 @@ def _peers_cells(result: Result, what: str) -> Iterable[str]:
 
 
 FRONT_PAGE_ROWS = {
-    "five pages": ("page",),
-    "three counts": ("count",),
-    "four groups": ("group",),
+    "a page of 100: five questions": ("page",),
+    "a count: three questions": ("count",),
+    "a group by a field: four questions": ("group",),
 }
 
 
