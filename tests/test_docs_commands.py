@@ -19,13 +19,18 @@ from tests.documents import DOCUMENTS, ROOT, Block, Reader, Session, blocks, nam
 RUN_ELSEWHERE = [
     ("README.md", "$RELEASE/install.sh", "test_install.py::test_one_line_of_the_readme"),
     ("README.md", "uv tool install", "test_release.py::test_wheel"),
-    ("docs/install.md", "make release", "test_release.py::test_wheel"),
-    ("docs/benchmarks.md", "make bench", "test_benches.py::test_every_scenario_leaves_its_result"),
     ("docs/benchmarks.md", "python -m benches", "test_docs_commands.py::test_benchmarks"),
 ]
-# Blocks that cannot be run here: the document, words of the block, why. They are linted.
+# Blocks that cannot be run here: the document, words of the block, why. They are linted, and what
+# they make is a target.
 NOT_RUN = [
-    ("README.md", "make serve", "it is what runs these tests, and a server that stays"),
+    ("README.md", "make serve", "a server that stays, and what runs these tests"),
+    ("docs/install.md", "make release", "the tree must be clean; test_release.py::test_wheel"),
+    (
+        "docs/benchmarks.md",
+        "make bench",
+        "an hour; test_benches.py::test_every_scenario_leaves_its_result",
+    ),
     ("deploy/systemd/README.md", "systemctl", "it needs systemd as process 1, and root"),
 ]
 COMMANDS = [
@@ -111,6 +116,14 @@ def test_what_is_not_run_is_shell(block: Block) -> None:
     for command in (["sh", "-n"], ["shellcheck", "--shell=sh", "--severity=error", "-"]):
         if shutil.which(command[0]):
             subprocess.run(command, input=block.content, text=True, check=True)
+
+
+@pytest.mark.parametrize("block", [one for one in COMMANDS if _listed(one, NOT_RUN)], ids=_place)
+def test_what_is_not_run_can_be_made(block: Block) -> None:
+    """Each line that makes something names a target of the Makefile, and make accepts it."""
+    for line in re.findall(r"^make .*", block.content, re.MULTILINE):
+        script = line.replace("make ", "make --dry-run ", 1)
+        subprocess.run(["sh", "-euc", script], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
