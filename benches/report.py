@@ -217,6 +217,7 @@ FRONT_FIGURES = {
     "counts by 320 tenants": ("aggregates", "group: tenantId, all"),
     "counts by order, of which every four records have one": ("aggregates", "group: orderId, all"),
     "ready after a start": ("restart", "until all files are looked at"),
+    "resident memory, idle": ("memory", "idle, all indexed"),
 }
 
 
