@@ -198,7 +198,7 @@ class Reader:
         script, shown = self._here(block.content), self._here(block.shown or "…")
         port = self._awaited(script, block)
         if port:  # one that was killed may not have let go of it yet
-            wait_until(lambda: not _listens(port))
+            wait_until(lambda: not listens(port))
             script = _in_the_background(script)
         printed = self._type(script, block)
         end = time.monotonic() + DEADLINE_S
@@ -207,7 +207,7 @@ class Reader:
             assert again, f"{block.place} shows\n{shown}\nand prints\n{printed}"
             printed = self._type(script, block)
         if port:
-            wait_until(lambda: _listens(port))
+            wait_until(lambda: listens(port))
 
     def _type(self, script: str, block: Block) -> str:
         """Run a script in the shell; what it prints on stdout."""
@@ -258,7 +258,8 @@ def _free_ports(count: int) -> Iterator[str]:
     return iter(ports)
 
 
-def _listens(port: str) -> bool:
+def listens(port: str) -> bool:
+    """Whether something answers at a port of this machine."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", int(port))) == 0
 

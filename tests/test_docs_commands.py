@@ -13,7 +13,18 @@ import yaml
 
 from mikroscope.cli import cli
 from tests import test_runbook
-from tests.documents import DOCUMENTS, ROOT, Block, Reader, Session, blocks, name_of, sessions
+from tests.conftest import wait_until
+from tests.documents import (
+    DOCUMENTS,
+    ROOT,
+    Block,
+    Reader,
+    Session,
+    blocks,
+    listens,
+    name_of,
+    sessions,
+)
 
 # Blocks that another test runs: the document, words of the block, the test.
 RUN_ELSEWHERE = [
@@ -135,6 +146,16 @@ def test_benchmarks(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_benchmarks_of_their_own(document: Path) -> None:
+    """A program in benches/ that a document names is there, with the flags that it names."""
+    pattern = r"python (?:-m benches\.(\w+)|benches/(\w+)\.py)([^`\n]*)"
+    for module, file, words in re.findall(pattern, document.read_text()):
+        program = (ROOT / "benches" / f"{module or file}.py").read_text()
+        for flag in re.findall(r"--[a-z-]+", words):
+            assert f'"{flag}"' in program, words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_inline_commands(document: Path) -> None:
     """A command of MikroScope that a sentence names is there, with the flags it names."""
     for words in re.findall(r"`mikroscope ([^`]+)`", document.read_text()):
@@ -207,6 +228,16 @@ def test_reader_goes_on(tmp_path: Path) -> None:
         reader.follow(_block("ls", "some.json\n"))
         reader.follow(_block("echo $words on 2026-02-18", "so it is on 2020-01-01"))
         reader.follow(_block("false", fails=""))
+
+
+def test_reader_ends_what_was_started(tmp_path: Path) -> None:
+    """A server that a document leaves running ends with the session."""
+    with Reader(tmp_path) as reader:
+        reader.follow(_block("mikroscope serve\n"))
+        reader.follow(_block("curl -sS http://127.0.0.1:4310/health"))
+        reader.follow(_block("echo 4310 > port\n"))
+    port = (tmp_path / "desk" / "port").read_text().strip()
+    wait_until(lambda: not listens(port))
 
 
 def test_sessions_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
