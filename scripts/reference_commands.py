@@ -39,9 +39,9 @@ def _own_flags(command: click.Command) -> list[Flag]:
 def _section(path: str, command: click.Command, inherited: list[Flag]) -> str:
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     usage = " ".join([path, "[OPTIONS]", *(_argument(one) for one in arguments)])
-    rows = [f"| `{_flag(one)}` | {_words(one.help or '')} |" for one in _own_flags(command)]
+    rows = [f"| `{_flag(one)}` | {_words(one)} |" for one in _own_flags(command)]
     before = f"Stands before `{command.name}`."
-    rows += [f"| `{_flag(one)}` | {before} {_words(one.help or '')} |" for one in inherited]
+    rows += [f"| `{_flag(one)}` | {before} {_words(one)} |" for one in inherited]
     table = ["| flag | what it does |", "|---|---|", *rows, ""] if rows else []
     return "\n".join(
         [f"### {path}", "", f"`{usage}`", "", _text(command), "", *table, *_settings(command)]
@@ -87,7 +87,8 @@ def _text(command: click.Command) -> str:
     return "\n\n".join(" ".join(one.split()) for one in paragraphs)
 
 
-def _words(text: str) -> str:
-    """A flag's help on one line of a table; its default as code."""
-    said, _, rest = " ".join(text.split()).partition(" [default: ")
+def _words(flag: Flag) -> str:
+    """A flag's help on one line of a table; whether it is needed, and its default."""
+    said, _, rest = " ".join((flag.help or "").split()).partition(" [default: ")
+    said += " Required." if flag.required else ""
     return f"{said} Default: {rest.removesuffix(']')}." if rest else said
