@@ -134,7 +134,7 @@ def _front_page(results: Results) -> str | None:
     if result is None:
         return None
     groups = {
-        heading: [
+        f"{heading}: {how_many(result, kinds)} questions": [
             Span(peer, *between, stands_out=peer == "MikroScope")
             for peer in PEERS
             if (between := fastest_and_slowest(result, peer, kinds))
@@ -147,8 +147,8 @@ def _front_page(results: Results) -> str | None:
 
 
 FRONT_PAGE = {
-    "A page of 100 entries: five questions": ("page",),
-    "Counts, and groups by a field: seven questions": ("count", "group"),
+    "A page of 100 entries": ("page",),
+    "Counts, and groups by a field": ("count", "group"),
 }
 
 
@@ -162,6 +162,12 @@ def fastest_and_slowest(
         if name.startswith(tuple(peer_figure(peer, f"{kind}: ") for kind in kinds))
     ]
     return (min(medians), max(medians)) if medians else None
+
+
+def how_many(result: Result, kinds: Sequence[str]) -> int:
+    """Questions of some kinds that the peers were asked."""
+    asked = {name.partition(" | ")[2] for name in result.figures}
+    return sum(what.startswith(tuple(f"{kind}: " for kind in kinds)) for what in asked)
 
 
 PICTURES: dict[str, Callable[[Results], str | None]] = {
