@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -179,7 +180,8 @@ class Reader:
         """End the shell and what it has left running."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
-        os.killpg(self._shell.pid, signal.SIGTERM)
+        with suppress(PermissionError):  # what macOS says of a group in which nobody lives
+            os.killpg(self._shell.pid, signal.SIGTERM)
         self._shell.stdin.close()
         self._shell.wait()
         self._shell.stdout.read()  # until the last process that has it open has ended
