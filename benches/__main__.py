@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--shape", choices=("plain", "ragged"), help="default: plain, and ragged where that is due")
     add("--effort", type=float, default=1.0, help="share of the usual samples, for a trial: 0.1")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help=argparse.SUPPRESS)
-    reporting = commands.add_parser("report", help="write docs/benchmarks.md and its pictures")
+    reporting = commands.add_parser(
+        "report", help="write docs/benchmarks.md, README.md, their pictures"
+    )
     reporting.set_defaults(act=_report)
     add = reporting.add_argument
     add("--publish", action="store_true", help="take over the newest of benches/results first")

@@ -1,12 +1,12 @@
 """Which pictures are drawn of the published results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benches.peers import PEERS
 from benches.published import Result, Results
 from benches.scenarios.ingest import BATCHES, CLIENTS, MODES, case
 from benches.scenarios.peers import figure as peer_figure
-from benches.svg import Row, bars, lines
+from benches.svg import Row, Span, bars, lines, spans
 
 
 def _largest(results: Results, scenario: str) -> Result | None:
@@ -129,6 +129,47 @@ def _peers(results: Results) -> str | None:
     return bars(title, "ms, median", list(PEERS), rows, log=True)
 
 
+def _front_page(results: Results) -> str | None:
+    result = _largest(results, "peers")
+    if result is None:
+        return None
+    groups = {
+        f"{heading}: {how_many(result, kinds)} questions": [
+            Span(peer, *between, stands_out=peer == "MikroScope")
+            for peer in PEERS
+            if (between := fastest_and_slowest(result, peer, kinds))
+        ]
+        for heading, kinds in FRONT_PAGE.items()
+    }
+    title = f"{result.records:,} log records: from the fastest answer to the slowest"
+    axis = "Medians. Each line is ten times the one before; less is better."
+    return spans(title, axis, groups)
+
+
+FRONT_PAGE = {
+    "A page of 100 entries": ("page",),
+    "Counts, and groups by a field": ("count", "group"),
+}
+
+
+def fastest_and_slowest(
+    result: Result, peer: str, kinds: Sequence[str]
+) -> tuple[float, float] | None:
+    """The least and the greatest median of a peer's answers of some kinds, if there are any."""
+    medians = [
+        float(figure["median"])
+        for name, figure in result.figures.items()
+        if name.startswith(tuple(peer_figure(peer, f"{kind}: ") for kind in kinds))
+    ]
+    return (min(medians), max(medians)) if medians else None
+
+
+def how_many(result: Result, kinds: Sequence[str]) -> int:
+    """Questions of some kinds that the peers were asked."""
+    asked = {name.partition(" | ")[2] for name in result.figures}
+    return sum(what.startswith(tuple(f"{kind}: " for kind in kinds)) for what in asked)
+
+
 PICTURES: dict[str, Callable[[Results], str | None]] = {
     "cold-index": _cold_index,
     "http-ingest": _ingest,
@@ -138,4 +179,5 @@ PICTURES: dict[str, Callable[[Results], str | None]] = {
     "memory": _memory,
     "by-size": _by_size,
     "peers": _peers,
+    "front-page": _front_page,
 }

@@ -1,38 +1,53 @@
-"""Writes the tables of docs/benchmarks.md and its pictures from the published results.
+"""Writes the tables and pictures of docs/benchmarks.md and README.md from the published results.
 
-The prose of that page is written by hand; what stands between `<!-- begin: NAME -->` and
+The prose of these pages is written by hand; what stands between `<!-- begin: NAME -->` and
 `<!-- end: NAME -->` is written here, so that no figure is.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import unescape
 from pathlib import Path
 
 from benches.goals import GOALS
 from benches.peers import PEERS
-from benches.pictures import PICTURES
+from benches.pictures import PICTURES, fastest_and_slowest, how_many
 from benches.published import Figure, Result, Results
 from benches.scenarios.ingest import BATCHES, CLIENTS, MODES, case
 from benches.scenarios.peers import figure as peer_figure
-from benches.svg import number
+from benches.svg import duration, number, rounded
 
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 
 def write_report(docs: Path) -> None:
-    """Bring page and pictures up with the results in `docs/benchmarks`."""
+    """Bring both pages and their pictures up with the results in `docs/benchmarks`."""
     directory = docs / "benchmarks"
     results = Results(directory)
     drawn = {name: picture for name, draw in PICTURES.items() if (picture := draw(results))}
     for name, picture in drawn.items():
         (directory / f"{name}.svg").write_text(picture)
-    page = docs / "benchmarks.md"
-    page.write_text(BLOCK.sub(lambda found: _block(found, results, set(drawn)), page.read_text()))
+    _fill(docs / "benchmarks.md", "", results, drawn)
+    _fill(docs.parent / "README.md", f"{docs.name}/", results, drawn)
 
 
-def _block(found: "re.Match[str]", results: Results, drawn: set[str]) -> str:
+def _fill(page: Path, place: str, results: Results, drawn: Mapping[str, str]) -> None:
+    """Write what stands between the marks of a page; `place` leads from it to the pictures."""
+    pictures = {
+        name: f"![{_title(picture)}]({place}benchmarks/{name}.svg)"
+        for name, picture in drawn.items()
+    }
+    page.write_text(BLOCK.sub(lambda found: _block(found, results, pictures), page.read_text()))
+
+
+def _title(picture: str) -> str:
+    """What a picture says to those who do not see it."""
+    return unescape(picture.partition("<title>")[2].partition("</title>")[0])
+
+
+def _block(found: "re.Match[str]", results: Results, pictures: Mapping[str, str]) -> str:
     begin, name, end = found.groups()
-    parts = [f"![{name}](benchmarks/{name}.svg)"] if name in drawn else []
+    parts = [pictures[name]] if name in pictures else []
     make = BLOCKS.get(name)
     parts += make(results) if make else _tables(results, name)
     text = "\n".join(parts).strip() or "Not measured."
@@ -145,6 +160,80 @@ def _peers_cells(result: Result, what: str) -> Iterable[str]:
         yield f"{number(figure['median'])} {figure['unit']}" if figure else "–"
 
 
+FRONT_PAGE_ROWS = {
+    "a page of 100": ("page",),
+    "a count": ("count",),
+    "a group by a field": ("group",),
+}
+
+
+def _front_page(results: Results) -> list[str]:
+    """The peers in a few lines, with where that was measured."""
+    result = next(reversed(results.of("peers")), None)
+    if result is None:
+        return []
+    present = [peer for peer in PEERS if any(name.startswith(peer) for name in result.figures)]
+    rows = [
+        [f"take in {result.records:,} records", *(_taken_in(result, peer) for peer in present)],
+        ["keep, by the size of the files", *(_kept(result, peer) for peer in present)],
+    ]
+    for what, kinds in FRONT_PAGE_ROWS.items():
+        cells = [_between(result, peer, kinds) for peer in present]
+        rows.append([f"{what}: {how_many(result, kinds)} questions", *cells])
+    machine = result.data["machine"]
+    measured = (
+        f"Medians of {result.title.partition(', ')[2]}, fastest and slowest question; "
+        f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
+        f"{result.data['date'][:10]}, commit {machine['commit']}."
+    )
+    return ["", *table(["", *present], rows), "", measured]
+
+
+def _taken_in(result: Result, peer: str) -> str:
+    seconds = result.median(peer_figure(peer, "take in"))
+    return "nothing to do" if seconds is None else f"{rounded(seconds)} s"
+
+
+def _kept(result: Result, peer: str) -> str:
+    share = result.median(peer_figure(peer, "size by raw bytes"))
+    return "nothing" if share is None else f"{rounded(share)} ×"
+
+
+def _between(result: Result, peer: str, kinds: Sequence[str]) -> str:
+    found = fastest_and_slowest(result, peer, kinds)
+    return " – ".join(dict.fromkeys(duration(one) for one in found)) if found else "–"
+
+
+FRONT_FIGURES = {
+    "index log files, from nothing": ("cold-index", "all cores"),
+    "the index, by the size of the log files": ("size", "index by raw bytes"),
+    "take logs over HTTP, 100 a request, until they can be found": (
+        "http-ingest",
+        case(100, "sync", 16) + ", findable",
+    ),
+    "the newest page of 100 entries": ("pages", "page: newest"),
+    "a page of one tenant's": ("pages", "page: tenantId"),
+    "a page of one order's": ("pages", "page: orderId"),
+    "counts by level": ("aggregates", "group: level, all"),
+    "counts by 320 tenants": ("aggregates", "group: tenantId, all"),
+    "counts by order, of which every four records have one": ("aggregates", "group: orderId, all"),
+    "ready after a start": ("restart", "until all files are looked at"),
+    "resident memory, idle": ("memory", "idle, all indexed"),
+}
+
+
+def _front_figures(results: Results) -> list[str]:
+    """What MikroScope itself reaches, at the largest size that was measured."""
+    rows = []
+    for what, (scenario, name) in FRONT_FIGURES.items():
+        result = next(reversed(results.of(scenario)), None)
+        figure = result.figures.get(name) if result else None
+        if result and figure:
+            value = f"{rounded(figure['median'])} {figure['unit']}"
+            rows.append([what, value, f"{result.records:,}"])
+    return ["", *table(["what", "median", "records"], rows)] if rows else []
+
+
 BY_SIZE: dict[str, tuple[str, str]] = {
     "cold index, all cores": ("cold-index", "all cores"),
     "peak memory of that": ("cold-index", "peak memory, all cores"),
@@ -192,5 +281,7 @@ BLOCKS: dict[str, Callable[[Results], list[str]]] = {
     "machines": _machines,
     "http-ingest": _ingest,
     "peers": _peers,
+    "front-page": _front_page,
+    "front-figures": _front_figures,
     "by-size": _by_size,
 }

@@ -9,6 +9,7 @@ WIDTH = 800
 LEFT, RIGHT, TOP = 225, 100, 56  # of the plot: room for labels, values, title and legend
 ROW, BAR_GAP, BOTTOM = 14, 10, 46
 LINES_HEIGHT, LINES_LEFT = 300, 80
+SPAN_ROW, SPAN_HEIGHT, SPAN_RIGHT = 22, 12, 150
 STYLE = """
   .ground { fill: #ffffff } text { fill: #1f2328; font: 12px system-ui, sans-serif }
   .title { font-size: 15px; font-weight: 600 } .soft { fill: #59636e }
@@ -24,6 +25,10 @@ STYLE = """
     .s4 { stroke: #e0cc50 } .f4 { fill: #e0cc50 }
   }
 """
+SPAN_STYLE = """
+  .other { fill: #8c959f } .strong { font-weight: 600 }
+  @media (prefers-color-scheme: dark) { .other { fill: #6e7681 } }
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,16 @@ class Row:
     label: str
     values: Sequence[float | None]
     marks: Sequence[float | None] = field(default=())
+
+
+@dataclass(frozen=True)
+class Span:
+    """From the least to the most that something takes, in milliseconds; one may stand out."""
+
+    label: str
+    low: float
+    high: float
+    stands_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,42 @@ def _bars_of(row: Row, top: float, along: Scale) -> list[str]:
     return parts
 
 
+def spans(title: str, axis: str, groups: Mapping[str, Sequence[Span]]) -> str:
+    """Spans of time on one logarithmic axis, in groups with a heading each."""
+    right = WIDTH - SPAN_RIGHT
+    found = [one for group in groups.values() for span in group for one in (span.low, span.high)]
+    along = scale(found, LEFT, right, log=True)
+    top, parts = TOP - 12.0, list[str]()
+    for heading, group in groups.items():
+        end = top + 32 + len(group) * SPAN_ROW
+        parts.append(_text(16, top + 18, heading, "strong", "start"))
+        for tick in along.ticks():
+            parts.append(f'<path class="grid" d="M{along.at(tick):.1f} {top + 26:.0f}V{end:.0f}"/>')
+        for place, span in enumerate(group):
+            parts += _span(span, top + 32 + place * SPAN_ROW, along)
+        top = end + 16
+    for tick in along.ticks():
+        parts.append(_text(along.at(tick), top, duration(tick), "soft", "middle"))
+    parts.append(_text(16, top + 26, axis, "soft", "start"))
+    return _document(title, top + 40, [f"<style>{SPAN_STYLE}</style>", *parts])
+
+
+def _span(span: Span, y: float, along: Scale) -> list[str]:
+    """A bar with round ends, at least as wide as it is high, and what it says."""
+    start, end = along.at(span.low), along.at(span.high)
+    middle, width = (start + end) / 2, max(end - start, SPAN_HEIGHT)
+    kind, strong = ("f0", "strong") if span.stands_out else ("other", "")
+    said = duration(span.high)
+    if duration(span.low) != said:
+        said = f"{duration(span.low)} – {said}"
+    shape = f'x="{middle - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" height="{SPAN_HEIGHT}"'
+    return [
+        _text(LEFT - 16, y + 10, span.label, strong, "end"),
+        f'<rect class="{kind}" {shape} rx="{SPAN_HEIGHT / 2:.0f}"/>',
+        _text(middle + width / 2 + 8, y + 10, said, strong, "start"),
+    ]
+
+
 def lines(
     title: str,
     axes: tuple[str, str],
@@ -157,6 +208,16 @@ def number(value: float) -> str:
         text = f"{value:.{digits}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:,.0f}"
+
+
+def duration(ms: float) -> str:
+    """A time as a reader wants it: two digits, in the unit that suits it."""
+    return f"{rounded(ms)} ms" if ms < 1000 else f"{rounded(ms / 1000)} s"
+
+
+def rounded(value: float) -> str:
+    """A value with two digits: as much as a glance takes in."""
+    return number(float(f"{value:.2g}"))
 
 
 def _legend(series: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benches.__main__ import DOCS, main
+from benches.__main__ import DOCS, ROOT, main
 from benches.cache import Cache, Corpus
 from benches.corpus import write_corpus
 from benches.figures import Recorder
@@ -47,6 +47,7 @@ def docs(measured: Path) -> Path:
     directory = measured.parent / "docs"
     directory.mkdir()
     shutil.copy(DOCS / "benchmarks.md", directory)
+    shutil.copy(ROOT / "README.md", directory.parent)
     main(["report", "--publish", "--results", str(measured), "--docs", str(directory)])
     return directory
 
@@ -79,14 +80,15 @@ def test_every_time_is_also_in_json_records(measured: Path) -> None:
 
 def test_report_fills_every_block(docs: Path) -> None:
     """The page shows a table for everything that was measured."""
-    blocks = dict(BLOCKS.findall((docs / "benchmarks.md").read_text()))
+    pages = (docs / "benchmarks.md").read_text() + (docs.parent / "README.md").read_text()
+    blocks = dict(BLOCKS.findall(pages))
     empty = {name for name, text in blocks.items() if "| --- |" not in text}
-    assert empty == {"peers"}
+    assert empty == {"peers", "front-page"}
 
 
 def test_report_draws_every_picture_it_shows(docs: Path) -> None:
     """Each picture that the page shows is a file beside it."""
-    shown = re.findall(r"!\[[\w-]+\]\(([^)]+)\)", (docs / "benchmarks.md").read_text())
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (docs / "benchmarks.md").read_text())
     assert len(shown) >= 6
     assert all((docs / name).read_text().startswith("<svg") for name in shown)
 
@@ -100,11 +102,13 @@ def test_goals_are_held_against_the_results(docs: Path) -> None:
 
 
 def test_published_page_is_current(tmp_path: Path) -> None:
-    """docs/benchmarks.md and its pictures are what the published results give."""
+    """Both pages and their pictures are what the published results give, whatever these are."""
     copy = Path(shutil.copytree(DOCS, tmp_path / "docs"))
+    shutil.copy(ROOT / "README.md", tmp_path)
     write_report(copy)
-    for path in [DOCS / "benchmarks.md", *(DOCS / "benchmarks").glob("*.svg")]:
-        again = copy / path.relative_to(DOCS)
+    pictures = (DOCS / "benchmarks").glob("*.svg")
+    for path in [ROOT / "README.md", DOCS / "benchmarks.md", *pictures]:
+        again = tmp_path / path.relative_to(ROOT)
         assert again.read_text() == path.read_text(), "run: python -m benches report"
 
 
@@ -138,6 +142,25 @@ def test_peer_agrees(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     record = Recorder(cache.corpus("plain", RECORDS), rounds=1, effort=0.02)
     peers(cache, cache.corpus("plain", RECORDS), record)
     assert record.notes == [f"MikroScope, {name} gave the same answers to every question"]
+
+
+def test_front_page(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README shows the peers that were measured, in a table and a picture, and where."""
+    pair: dict[str, type[Peer]] = {one: PEERS[one] for one in ("MikroScope", "grep and jq")}
+    if reason := pair["grep and jq"].missing():
+        pytest.skip(reason)
+    monkeypatch.setattr("benches.scenarios.peers.PEERS", pair)
+    monkeypatch.setenv("BENCH_DIR", str(docs.parent / "cache"))
+    main(["run", "peers", *SLIGHT, "--results", str(tmp_path / "results")])
+    copy = Path(shutil.copytree(docs, tmp_path / "docs"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    main(["report", "--publish", "--results", str(tmp_path / "results"), "--docs", str(copy)])
+    block = dict(BLOCKS.findall((tmp_path / "README.md").read_text()))["front-page"]
+    assert "|  | MikroScope | grep and jq |\n| --- | --- | --- |\n| take in 600 records |" in block
+    assert "nothing to do" in block
+    assert "cores" in block
+    picture = (copy.parent / re.findall(r"\]\((.*?)\)", block)[0]).read_text()
+    assert picture.count('<rect class="f0"') == picture.count('<rect class="other"') == 2
 
 
 def test_missing_peer_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -540,6 +540,7 @@ def test_layers(program: Program) -> None:
         ("query --from yesterday", {}, "{}", "'from' is 'yesterday', expected an ISO 8601 time"),
         ("query --audit maybe", {}, "{}", "'audit' is 'maybe', expected true or false"),
         ("query --field a", {}, "{}", "'field' needs 'value' beside it"),
+        ("aggregate", {}, "{}", "Missing option '--group-by'"),
         ("aggregate --group-by day", {}, "{}", "'groupBy' is 'day', expected one of level, "),
         ("aggregate --group-by field", {}, "{}", "'groupField' is missing"),
         ("mock-data --days 0", {}, "{}", "--days is '0': expected a whole number"),

@@ -17,8 +17,9 @@ import pytest
 
 from mikroscope import start_server
 from mikroscope.doctor import examine
-from mikroscope.doctor.findings import Finding
+from mikroscope.doctor.findings import Finding, diagnosis, ok, problem
 from mikroscope.doctor.places import check_watches
+from mikroscope.doctor.table import print_findings
 from mikroscope.indexing import index_once
 from mikroscope.stores.sqlite import SqliteStore, files
 from tests.conftest import settings_in
@@ -409,3 +410,14 @@ def test_the_webhook(look: Look, stranger: int) -> None:
     expect(look(online=True, alert_webhook_url=url)["webhook"], "problem", "cannot be reached")
     url = f"http://127.0.0.1:{stranger}/key"
     expect(look(online=True, alert_webhook_url=url)["webhook"], "ok", "can be reached")
+
+
+def test_table_in_a_file_is_not_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no terminal gets each finding on one line, however long, and how to mend it."""
+    place = "/" + "very-long/" * 30
+    print_findings(diagnosis([ok("index", place), problem("port", place, "take another")]))
+    index, port, mend, verdict = (one.rstrip() for one in capsys.readouterr().out.splitlines())
+    assert index == f"ok       index  {place}"
+    assert port == f"problem  port   {place}"
+    assert mend.strip() == "mend: take another"
+    assert verdict == "problems: 1, warnings: 0, ok: 1"

@@ -102,6 +102,16 @@ def test_loopback_by_ipv4_of_a_server_on_ipv6(serve: Serve, connect: Connect) ->
     assert client.get("/metrics").status_code == 200
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+def test_a_proxy_on_this_machine_needs_credentials(
+    header: str, serve: Serve, connect: Connect
+) -> None:
+    """What a proxy says that it forwards comes from somebody else."""
+    client = connect(serve(api_token="secret"), headers={header: "192.0.2.1"})
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
     [

@@ -16,7 +16,7 @@ import yaml
 
 from mikroscope.mockdata import mock_data_options, write_mock_data
 from tests.conftest import DEADLINE_S, wait_until
-from tests.test_docs import ROOT
+from tests.documents import ROOT
 from tests.webhooks import catching
 
 RUNBOOK = (ROOT / "OPS_RUNBOOK.md").read_text()

@@ -159,7 +159,13 @@ def query(**given: Any) -> None:
 
 @cli.command()
 @setting_options(_QUERY_OPTIONS)
-@click.option("--group-by", "_groupBy", metavar="WHAT", help="level, event, field or correlation.")
+@click.option(
+    "--group-by",
+    "_groupBy",
+    metavar="WHAT",
+    required=True,
+    help="level, event, field or correlation.",
+)
 @click.option("--group-field", "_groupField", metavar="NAME", help="The field of --group-by field.")
 @_filters
 @click.option("--limit", "_limit", metavar="N", help="Buckets at the most.  [default: 25]")

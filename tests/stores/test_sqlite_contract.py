@@ -132,7 +132,7 @@ def test_a_database_of_another_program(path: Path, write: bool) -> None:
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute("CREATE TABLE theirs(a)")
     with (
-        pytest.raises(StoreError, match="not an index of MikroScope"),
+        pytest.raises(StoreError, match="not an index of MikroScope: move it away"),
         closing(SqliteStore(path, write=write)) as opened,
     ):
         opened.count()

@@ -1,5 +1,6 @@
 """The findings as a table for people."""
 
+import sys
 from collections import Counter
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from mikroscope.doctor.findings import Diagnosis, Finding
 
+_NOT_FOLDED = 100_000  # characters
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
@@ -19,7 +21,8 @@ def print_findings(diagnosis: Diagnosis) -> None:
     table.add_column(overflow="fold")
     for finding in sorted(diagnosis.findings, key=lambda one: list(_STYLES).index(one.status)):
         table.add_row(*_row(finding))
-    console = Console(highlight=False)
+    # Lines are folded for eyes; a path that is looked for in a file must be in one piece.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _NOT_FOLDED)
     console.print(table)
     console.print(_verdict(diagnosis))
 

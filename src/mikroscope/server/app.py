@@ -47,6 +47,7 @@ from mikroscope.timestamps import format_time
 _MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
 _WEBHOOK_TESTS = 4  # at a time
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # what proxies add
 _YAML_TYPE = "application/yaml; charset=utf-8"
 
 
@@ -114,7 +115,7 @@ class _Routes:
         return answer(self._service.health())
 
     async def metrics(self, request: Request) -> Response:
-        if not _is_loopback(request):
+        if not _is_loopback(request) or _is_forwarded(request):
             self._auth.require_api(request)
         content = self._metrics.text(self._service.health())
         return Response(content, headers={"content-type": METRICS_TYPE})
@@ -255,6 +256,11 @@ def _is_loopback(request: Request) -> bool:
     with suppress(ValueError):
         return request.client is not None and _address(request.client.host).is_loopback
     return False
+
+
+def _is_forwarded(request: Request) -> bool:
+    """Whether a proxy says that others ask: a header may take a right away, never give it."""
+    return any(name in request.headers for name in _FORWARDED)
 
 
 def _address(host: str) -> IPv4Address | IPv6Address:

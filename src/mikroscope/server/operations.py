@@ -145,7 +145,7 @@ _METRICS = Operation(
     tag="Server",
     access="api",
     summary="Figures for Prometheus",
-    text="In its text format, version 0.0.4. Loopback needs no credentials.",
+    text="In its text format, version 0.0.4. Loopback needs no credentials, but for a proxy there.",
     answers={200: Answer("The figures.", _TEXT, TEXT), 401: _NO_API},
 )
 

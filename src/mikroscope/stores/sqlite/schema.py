@@ -124,7 +124,10 @@ def open_reader(path: Path) -> apsw.Connection:
 def check_version(connection: apsw.Connection, path: Path) -> None:
     """Raise StoreError unless the file is an index of this version."""
     if connection.pragma("application_id") != APPLICATION_ID:
-        raise StoreError(f"{path} is an SQLite file, but not an index of MikroScope")
+        raise StoreError(
+            f"{path} is an SQLite file, but not an index of MikroScope: move it away, or name "
+            "another file with --db"
+        )
     version = connection.pragma("user_version")
     if version != VERSION:
         raise IndexFormatError(
