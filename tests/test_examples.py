@@ -145,6 +145,16 @@ def test_shell(sidecar: Sidecar) -> None:
     assert sidecar.entries()[0]["message"] == 'a \\ b "c" d\'e %s'
 
 
+def test_shell_with_odd_lines(sidecar: Sidecar) -> None:
+    """Line ends of Windows, and more than a request may hold: all of it arrives."""
+    small = [json.dumps({"n": number}) for number in range(3)]
+    large = [json.dumps({"n": number, "pad": "x" * 200_000}) for number in range(3, 12)]
+    sidecar.run(
+        EXAMPLES / "shell" / "send-logs.sh", stdin="\r\n".join([*small, "", *large, "", ""])
+    )
+    assert sorted(entry["data"]["n"] for entry in sidecar.entries()) == [*range(12)]
+
+
 def test_shell_that_is_refused(sidecar: Sidecar) -> None:
     """The script fails, and shows what the server says, where it may not send."""
     sidecar.environment["MIKROSCOPE_TOKEN"] = "wrong"
