@@ -513,6 +513,15 @@ def test_deleted_while_it_is_copied(tmp_path: Path) -> None:
     assert copied_numbers(tree, tmp_path / "copy") == [1]
 
 
+def test_room_for_small_files(tmp_path: Path) -> None:
+    """Each of them takes a block of the disk."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for number in range(3):
+        (logs / f"{number}.ndjson").write_bytes(lines(number))
+    assert LogCopy(LogTree(logs, SUFFIXES), tmp_path / "copy", {}).bytes_to_copy() == 3 * 4096
+
+
 def test_never_still(tmp_path: Path) -> None:
     """Files that are renamed without end: an error, no half copy."""
     logs = tmp_path / "logs"

@@ -291,6 +291,15 @@ def test_remains_of_a_rebuild(look: Look, tmp_path: Path) -> None:
     expect(look()["rebuild"], "warning", "a rebuild that was killed", "start the server")
 
 
+def test_remains_of_a_restore(look: Look, tmp_path: Path) -> None:
+    """What one that was killed has left takes room until the next one."""
+    files.beside(index(tmp_path), ".restoring").touch()
+    (tmp_path / ".logs.restoring").mkdir()
+    found = look()
+    expect(found["restore"], "warning", "mikroscope.db.restoring is left", "restore again")
+    expect(found["restore of logs"], "warning", ".logs.restoring is left", "delete it")
+
+
 def test_old_indexes(look: Look, tmp_path: Path) -> None:
     """What was kept takes room."""
     files.beside(index(tmp_path), ".damaged-20260218T102000000000Z").write_bytes(b"x" * (3 << 20))

@@ -11,6 +11,7 @@ from mikroscope.logfiles import FileStat, LogTree
 
 _ROUNDS = 20
 _BLOCK = 1 << 16
+_DISK_BLOCK = 4096  # what the smallest file takes on most file systems
 
 
 class Previous(NamedTuple):
@@ -61,7 +62,11 @@ class LogCopy:
     def bytes_to_copy(self) -> int:
         """About how much room a copy takes."""
         files = self._look()
-        return sum(stat.size for path, stat in files.items() if not self._previous.same(path, stat))
+        return sum(
+            -(-stat.size // _DISK_BLOCK) * _DISK_BLOCK
+            for path, stat in files.items()
+            if not self._previous.same(path, stat)
+        )
 
     def run(self) -> list[SavedFile]:
         """Copy all; in the end the copies are the files that stand there, each of them once.

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from mikroscope.doctor.findings import Finding, ok, problem, warning
+from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
 from mikroscope.stores.sqlite import diagnosis
 from mikroscope.timestamps import parse_time
@@ -85,6 +85,8 @@ def _check_neighbours(path: Path) -> Iterator[Finding]:
         )
     elif rebuild is not None:
         yield ok("rebuild", f"process {rebuild.holder} makes the index anew")
+    if (remains := diagnosis.restoring(path)) is not None:
+        yield left_of_restore("restore", remains)
     if (size := diagnosis.log_bytes(path)) > _MUCH_LOG_BYTES:
         yield warning(
             "write-ahead log",

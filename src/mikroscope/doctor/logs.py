@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mikroscope.doctor.findings import Finding, ok, problem, warning
+from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.logfiles import FileStat, LogTree
 from mikroscope.records import NotARecordError, parse_line
 
@@ -44,6 +44,10 @@ def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
     yield lines
     yield from _check_packed(tree, listing.files, now_s)
     yield from _check_times(listing.files, now_s)
+    name = f".{tree.root.resolve().name}.restoring"
+    for remains in (tree.root / name, tree.root.resolve().parent / name):
+        if remains.exists():
+            yield left_of_restore("restore of logs", remains)
     kept = [path.name for path in tree.root.parent.glob(f"{tree.root.name}.before-restore-*Z")]
     if kept:
         yield warning(

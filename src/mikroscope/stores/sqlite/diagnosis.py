@@ -65,6 +65,12 @@ def rebuilding(path: Path) -> Rebuilding | None:
     return Rebuilding(new, holder_of(new)) if new.exists() else None
 
 
+def restoring(path: Path) -> Path | None:
+    """What a restore is making, or has left that was killed."""
+    new = files.beside(path, ".restoring")
+    return new if new.exists() else None
+
+
 def files_of(path: Path) -> list[Path]:
     """The files that a server writes to."""
     return [path, *(files.beside(path, suffix) for suffix in ("-wal", "-shm", ".lock"))]
