@@ -1,9 +1,11 @@
 """A backup holds what there is, whatever goes on; restored, nothing is lost or there twice."""
 
+import gzip
 import json
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import threading
 from collections import Counter
@@ -18,7 +20,7 @@ import httpx
 import msgspec
 import pytest
 
-from mikroscope import start_server
+from mikroscope import archive, start_server
 from mikroscope.backup import back_up, verified
 from mikroscope.errors import MikroScopeError, StorageFullError
 from mikroscope.indexing import index_once
@@ -312,6 +314,30 @@ def test_mode_and_time_are_kept(here: Machine, there: Machine, backups: Path) ->
     assert (stat.st_mtime_ns, stat.st_mode & 0o777) == (10**18, 0o640)
 
 
+def test_time_is_kept_by_the_manifest(here: Machine, there: Machine, backups: Path) -> None:
+    """A backup may have been copied without the times of its files."""
+    os.utime(here.logs / FILE, ns=(1, 10**18))
+    backup = make(here, backups)
+    os.utime(backup / "logs" / FILE)
+    restore(there.settings, backup)
+    assert (there.logs / FILE).stat().st_mtime_ns == 10**18
+
+
+def test_modes_of_directories_are_kept(here: Machine, there: Machine, backups: Path) -> None:
+    """A file that all may read, in a directory that few may enter, stays as it is; so does a
+    directory that is set aside for another one."""
+    (here.logs / "deep").chmod(0o700)
+    here.logs.chmod(0o750)
+    backup = make(here, backups)
+    here.logs.chmod(0o711)
+    restore(there.settings, backup)
+    restore(here.settings, backup, force=True)
+    for machine, mode in ((there, 0o750), (here, 0o711)):
+        assert stat.S_IMODE(machine.logs.stat().st_mode) == mode
+        assert stat.S_IMODE((machine.logs / "deep").stat().st_mode) == 0o700
+        assert stat.S_IMODE((machine.logs / "deep" / "er").stat().st_mode) == 0o755
+
+
 def test_only_the_owner_may_look_into_it(here: Machine, backups: Path) -> None:
     """Logs may be secret."""
     backup = make(here, backups)
@@ -424,6 +450,59 @@ def test_truncated_while_it_is_copied(tmp_path: Path) -> None:
     assert copied_numbers(tree, tmp_path / "copy") == [1, 2, 3, 4, 5]
 
 
+def test_truncated_while_its_copy_was_unfinished(tmp_path: Path) -> None:
+    """Copy-truncate takes its time: what was half of a file in the first look is copied again."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / FILE).write_bytes(lines(1, 2))
+    (logs / "app-1.ndjson").write_bytes(lines(1))
+
+    def finish() -> None:
+        with (logs / "app-1.ndjson").open("ab") as copy:
+            copy.write(lines(2))
+        (logs / FILE).write_bytes(lines(3))
+
+    tree = MovingTree(logs, lambda: None, finish)
+    assert copied_numbers(tree, tmp_path / "copy") == [1, 2, 3]
+
+
+def test_packed_while_it_is_copied(tmp_path: Path) -> None:
+    """So does gzip: half of a packed file is no copy of the file that it replaces."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / FILE).write_bytes(lines(*range(2000), size=50))
+    packed = gzip.compress((logs / FILE).read_bytes())
+    (logs / f"{FILE}.gz").write_bytes(packed[: len(packed) // 2])
+
+    def finish() -> None:
+        with (logs / f"{FILE}.gz").open("ab") as file:
+            file.write(packed[len(packed) // 2 :])
+        (logs / FILE).unlink()
+
+    LogCopy(MovingTree(logs, finish), tmp_path / "copy", {}).run()
+    assert content(tmp_path / "copy") == {f"{FILE}.gz": packed}
+
+
+def test_renamed_to_a_name_that_is_not_read(tmp_path: Path) -> None:
+    """It is followed, as the index follows it; another name of a file that is read is no file."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / FILE).write_bytes(lines(1, 2))
+    (logs / "other.ndjson").write_bytes(lines(4))
+    (logs / "other.link").hardlink_to(logs / "other.ndjson")
+
+    def rotate() -> None:
+        (logs / FILE).rename(logs / "app.old")
+        (logs / FILE).write_bytes(lines(3))
+
+    LogCopy(MovingTree(logs, lambda: None, rotate), tmp_path / "copy", {}).run()
+    assert content(tmp_path / "copy") == {
+        "app.old": lines(1, 2),
+        "app.ndjson": lines(3),
+        "other.ndjson": lines(4),
+    }
+
+
 def test_deleted_while_it_is_copied(tmp_path: Path) -> None:
     """What retention deletes meanwhile is not in the copy."""
     logs = tmp_path / "logs"
@@ -432,6 +511,15 @@ def test_deleted_while_it_is_copied(tmp_path: Path) -> None:
     (logs / "old.ndjson").write_bytes(lines(0))
     tree = MovingTree(logs, lambda: (logs / "old.ndjson").unlink())
     assert copied_numbers(tree, tmp_path / "copy") == [1]
+
+
+def test_room_for_small_files(tmp_path: Path) -> None:
+    """Each of them takes a block of the disk."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for number in range(3):
+        (logs / f"{number}.ndjson").write_bytes(lines(number))
+    assert LogCopy(LogTree(logs, SUFFIXES), tmp_path / "copy", {}).bytes_to_copy() == 3 * 4096
 
 
 def test_never_still(tmp_path: Path) -> None:
@@ -492,12 +580,19 @@ def test_remains_of_a_killed_one_are_removed(here: Machine, backups: Path) -> No
     assert list(backups.iterdir()) == [backup]
 
 
+def test_beside_the_index(here: Machine, backups: Path) -> None:
+    """The directory of an index, which its users lock, may hold backups."""
+    backup = make(here, here.index.parent)
+    assert verified(backup).entries == 151
+    assert {one.name for one in here.index.parent.glob("*Z")} == {backup.name}
+
+
 def test_two_at_a_time(here: Machine, backups: Path) -> None:
     """The second one is refused: it would take the first one for remains."""
     import fcntl
 
     backups.mkdir()
-    descriptor = os.open(backups, os.O_RDONLY)
+    descriptor = os.open(backups / ".mikroscope-backup.lock", os.O_RDONLY | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with pytest.raises(MikroScopeError, match="another backup into"):
         make(here, backups)
@@ -580,10 +675,42 @@ def test_an_index_that_is_damaged_inside(here: Machine, backups: Path) -> None:
         verified(backup)
 
 
+def test_a_part_whose_other_part_is_damaged(
+    here: Machine, there: Machine, backups: Path, tmp_path: Path
+) -> None:
+    """Either part is checked and restored without a look at the other."""
+    backup = make(here, backups)
+    other = shutil.copytree(backup, tmp_path / "other")
+    (backup / "index.db").write_bytes(b"")
+    (other / "logs" / FILE).unlink()
+    restore(there.settings, backup, only="logs")
+    restore(there.settings, other, only="index")
+    assert there.numbers() == [*range(151)]
+    assert content(there.logs) == content(backup / "logs")
+
+
+def test_an_index_of_another_version(here: Machine, there: Machine, backups: Path) -> None:
+    """It cannot be restored, and the error says how to restore the files, which can."""
+    with closing(sqlite3.connect(here.index)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    backup = make(here, backups, only="logs")
+    shutil.copy(here.index, backup / "index.db")
+    manifest = archive.read_manifest(backup)
+    files = [*manifest.files, archive.describe_file(backup / "index.db", "index.db")]
+    (backup / "manifest.json").unlink()
+    archive.write_manifest(backup, msgspec.structs.replace(manifest, files=files))
+    with pytest.raises(MikroScopeError, match=r"MikroScope 1\.2\.3, .* or .* with --only logs"):
+        restore(there.settings, backup)
+    restore(there.settings, backup, only="logs")
+    there.read()
+    assert there.numbers() == [*range(151)]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"format": 9}, "has format 9, expected 1: restore it with MikroScope 1.2.3"),
+        ({"format": 9, "files": 3}, "has format 9, expected 1"),
         ({"files": [{"path": "logs/../../x", "size": 0, "sha256": "", "mtimeNs": 0}]}, "names"),
         ({"files": [{"path": "/etc/passwd", "size": 0, "sha256": "", "mtimeNs": 0}]}, "names"),
         ({"files": 3}, "is no manifest of a backup"),

@@ -1,5 +1,6 @@
 """The doctor: what it finds, that it says how to mend it, and that it changes nothing."""
 
+import gzip
 import http.server
 import json
 import os
@@ -154,8 +155,13 @@ with tempfile.TemporaryDirectory() as directory:
         place.mkdir()
     (logs / "app.ndjson").touch(0)
     (logs / "shut").chmod(0)
+    (logs / "ingest" / "p").mkdir(parents=True)
+    (logs / "ingest" / "p" / "2026-02-18.ndjson").touch(0o444)
+    (data / "i.db-wal").touch(0o400)
+    (data / "i.db.lock").touch(0o400)
     data.chmod(0o500)
     flags = {"logs_path": logs, "db_path": data / "i.db", "port": 0, "min_free_bytes": 0}
+    flags["audit_backup_directory"] = data / "audit"
     found = examine("1", None, flags)
     print(json.dumps({one.check: [one.status, one.text] for one in found.findings}))
     (logs / "shut").chmod(0o700)
@@ -169,6 +175,14 @@ def test_without_rights() -> None:
     assert (status, "cannot be written by" in text) == ("problem", True)
     assert found["logs directory"][0] == "ok"
     assert found["log files"] == ["problem", "2 cannot be read: app.ndjson, shut/"]
+    for check, told in (
+        ("index files", "i.db-wal cannot be read and written by"),
+        ("ingest files", "2026-02-18.ndjson cannot be read and written by"),
+        ("audit backup directory", "data cannot be written by"),
+    ):
+        assert found[check][0] == "problem"
+        assert told in found[check][1]
+    assert found["index files"][1].endswith("nor can 1 more")
 
 
 def test_a_directory_that_is_a_file(look: Look, tmp_path: Path) -> None:
@@ -222,9 +236,29 @@ def test_a_torn_index(look: Look, tmp_path: Path) -> None:
 
 
 def test_an_index_that_is_none(look: Look, tmp_path: Path) -> None:
-    """Another file at its place."""
+    """Another file at its place, or under a name that no index has: that was named by mistake."""
     index(tmp_path).write_bytes(b"something else" * 1000)
     expect(look()["index"], "problem", "damaged")
+    (tmp_path / "data" / "notes.txt").write_text("something else")
+    found = look(db_path=tmp_path / "data" / "notes.txt")
+    expect(found["index"], "problem", "is no index", "name another file")
+
+
+def test_an_empty_file(look: Look, tmp_path: Path) -> None:
+    """The first start makes an index of it."""
+    (tmp_path / "data" / "empty.db").touch()
+    expect(look(db_path=tmp_path / "data" / "empty.db")["index"], "ok", "the first start makes it")
+
+
+@pytest.mark.parametrize("change", ["data = zeroblob(9)", "dictionary = 7", "key = key + 99"])
+def test_an_entry_that_is_damaged(look: Look, tmp_path: Path, change: str) -> None:
+    """SQLite finds nothing wrong in it: each line is read, and all are counted."""
+    with closing(sqlite3.connect(index(tmp_path))) as connection, connection:
+        if change.startswith("key"):
+            connection.execute("DELETE FROM entries WHERE key = (SELECT min(key) FROM entries)")
+        else:
+            connection.execute(f"UPDATE entries SET {change}")  # noqa: S608
+    expect(look()["index"], "problem", "entr", "mikroscope index --rebuild")
 
 
 def test_an_index_that_was_found_damaged(look: Look, tmp_path: Path) -> None:
@@ -258,6 +292,15 @@ def test_remains_of_a_rebuild(look: Look, tmp_path: Path) -> None:
     expect(look()["rebuild"], "warning", "a rebuild that was killed", "start the server")
 
 
+def test_remains_of_a_restore(look: Look, tmp_path: Path) -> None:
+    """What one that was killed has left takes room until the next one."""
+    files.beside(index(tmp_path), ".restoring").touch()
+    (tmp_path / ".logs.restoring").mkdir()
+    found = look()
+    expect(found["restore"], "warning", "mikroscope.db.restoring is left", "restore again")
+    expect(found["restore of logs"], "warning", ".logs.restoring is left", "delete it")
+
+
 def test_old_indexes(look: Look, tmp_path: Path) -> None:
     """What was kept takes room."""
     files.beside(index(tmp_path), ".damaged-20260218T102000000000Z").write_bytes(b"x" * (3 << 20))
@@ -279,6 +322,34 @@ def test_lines_that_do_not_parse(look: Look, tmp_path: Path) -> None:
     """The file and the first reason are told; half a line at the end is none."""
     logs(tmp_path).write_bytes(lines(*range(5000)) + b"[1]\n" + line(1) + b'{"half')
     expect(look()["log lines"], "warning", "app.ndjson (a JSON array", "one JSON object a line")
+
+
+def test_packed_files_that_are_damaged(look: Look, tmp_path: Path) -> None:
+    """Cut off, or no gzip at all; not one that is being written."""
+    packed = gzip.compress(lines(*range(1000)))
+    for name, content in (("cut", packed[:500]), ("none", b"none"), ("whole", packed)):
+        (tmp_path / "logs" / f"{name}.ndjson.gz").write_bytes(content)
+    assert "packed files" not in look()
+    for path in (tmp_path / "logs").glob("*.gz"):
+        os.utime(path, (10**9, 10**9))
+    told = look()["packed files"]
+    expect(told, "warning", "2 cannot be unpacked to their end: cut.ndjson.gz (", "backup")
+    assert "none.ndjson.gz (Not a gzipped file" in told.text
+
+
+def test_a_name_that_is_not_utf8(
+    look: Look, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The file is left out, which is a finding like any other, and not on stderr."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/logs/\xff.ndjson")).write_bytes(lines(1))
+    expect(look()["names"], "warning", "1 are left out", "rename")
+    assert capfd.readouterr().err == ""
+
+
+def test_log_files_from_the_future(look: Look, tmp_path: Path) -> None:
+    """Retention would keep them for longer than it is told to."""
+    os.utime(logs(tmp_path), (4 * 10**9, 4 * 10**9))
+    expect(look()["file times"], "warning", "app.ndjson", "touch")
 
 
 def test_old_logs(look: Look, tmp_path: Path) -> None:
@@ -305,6 +376,12 @@ def test_a_running_server(look: Look, tmp_path: Path) -> None:
         expect(found["server"], "ok", f"process {os.getpid()} uses the index")
         expect(found["port"], "ok", "a server answers")
         assert found["index"].status == "ok"
+
+
+def test_the_port_of_another_server(look: Look, tmp_path: Path) -> None:
+    """A MikroScope that does not use this index is in the way."""
+    with start_server(settings_in(tmp_path / "other")) as server:
+        expect(look(port=server.port)["port"], "problem", "with another index answers", "--port")
 
 
 def test_a_server_that_does_not_answer(look: Look, tmp_path: Path) -> None:
@@ -356,7 +433,7 @@ def test_a_port_that_is_taken(look: Look, stranger: int) -> None:
 def test_a_host_that_is_not_here(look: Look) -> None:
     """An address of another machine."""
     found = look(port=4310, host="192.0.2.1")
-    expect(found["port"], "problem", "cannot be listened on", "--host")
+    expect(found["port"], "problem", "cannot be listened on: Cannot assign", "--host")
 
 
 def test_open_to_all(look: Look) -> None:

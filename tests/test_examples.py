@@ -90,7 +90,7 @@ def test_python_logging(sidecar: Sidecar) -> None:
 def test_python_in_the_document(sidecar: Sidecar) -> None:
     """The code in docs/sending-logs.md runs as it stands there, but for the address."""
     text = (EXAMPLES.parent / "docs" / "sending-logs.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     url = sidecar.environment["MIKROSCOPE_URL"]
     sidecar.run(sys.executable, "-c", code.replace("http://127.0.0.1:4310", url))
     assert _told(sidecar.wait_for(1)) == [("INFO", "order.created")]
@@ -143,6 +143,16 @@ def test_shell(sidecar: Sidecar) -> None:
     answers = [json.loads(line) for line in printed.splitlines()]
     assert [answer["accepted"] for answer in answers] == [500, 2]
     assert sidecar.entries()[0]["message"] == 'a \\ b "c" d\'e %s'
+
+
+def test_shell_with_odd_lines(sidecar: Sidecar) -> None:
+    """Line ends of Windows, and more than a request may hold: all of it arrives."""
+    small = [json.dumps({"n": number}) for number in range(3)]
+    large = [json.dumps({"n": number, "pad": "x" * 200_000}) for number in range(3, 12)]
+    sidecar.run(
+        EXAMPLES / "shell" / "send-logs.sh", stdin="\r\n".join([*small, "", *large, "", ""])
+    )
+    assert sorted(entry["data"]["n"] for entry in sidecar.entries()) == [*range(12)]
 
 
 def test_shell_that_is_refused(sidecar: Sidecar) -> None:

@@ -209,6 +209,15 @@ def test_object_that_logs_when_it_is_shown() -> None:
         {"timeout_s": 0},
         {"ca_file": "/nowhere.pem", "url": "https://there"},
         {"fields": {"level": "INFO"}},
+        {"fields": 5},
+        {"url": "http://there:99999"},
+        {"max_buffer_records": 1.5},
+        {"timeout_s": "5"},
+        {"backoff_s": float("nan")},
+        {"linger_s": -1},
+        {"flush_timeout_s": float("inf")},
+        {"token": 5},
+        {"username": "a:b", "password": "c"},
     ],
 )
 def test_wrong_arguments(options: dict[str, Any]) -> None:
@@ -229,6 +238,34 @@ def test_server_that_does_not_answer() -> None:
             logger.info("record %d", number)
         assert handler.counts.waiting == 5001
         assert not handler.flush(0.0)
+
+
+def test_flush_in_a_signal_handler() -> None:
+    """It ends by its time also if the signal has interrupted a log call, with its lock."""
+    done: list[bool] = []
+    with stub(HANG) as server, logging_to(server.url) as (logger, handler):
+        logger.info("first")
+        wait_until(lambda: bool(server.batches), "a request")
+
+        def interrupted() -> None:
+            with handler._sender._buffer._lock:
+                server.closing.set()  # it is sent again
+                wait_until(lambda: bool(server.taken), "an answer")
+                done.append(handler.flush(0.1))
+
+        thread = threading.Thread(target=interrupted, daemon=True)
+        thread.start()
+        wait_until(lambda: bool(done), "the end of flush")
+        assert handler.flush()
+
+
+def test_record_that_is_broken() -> None:
+    """Whatever stands in a record, it is sent."""
+    with stub() as server, logging_to(server.url) as (_, handler):
+        for name, value in (("levelno", None), ("levelno", "x"), ("created", "x"), ("msg", None)):
+            handler.handle(logging.makeLogRecord({"msg": "broken", name: value}))
+        assert handler.flush()
+        assert len(server.taken) == 4
 
 
 def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:

@@ -482,6 +482,19 @@ def test_damage_that_a_query_finds(filled: Path, connect: Connect) -> None:
     assert len(aside(filled, "damaged")) == 1
 
 
+def test_damage_in_a_line(filled: Path, connect: Connect) -> None:
+    """SQLite does not see it: an entry that cannot be unpacked is damage all the same."""
+    with closing(apsw.Connection(str(database(filled)))) as connection:
+        connection.execute("UPDATE entries SET data = zeroblob(9)")
+    with start_server(settings_in(filled)) as server:
+        answer = connect(server).get("/api/logs")
+        assert answer.status_code == 503
+        assert "/api/reindex" in answer.json()["error"]
+    with start_server(settings_in(filled)):
+        wait_until(lambda: len(stored(filled)) == 3_000)
+    assert len(aside(filled, "damaged")) == 1
+
+
 def test_damage_that_was_found_before_is_mended_at_the_start(filled: Path) -> None:
     """Also where opening the index shows nothing of it."""
     with closing(SqliteStore(database(filled), write=False)) as store:

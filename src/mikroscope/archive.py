@@ -7,11 +7,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
 
 from mikroscope.errors import MikroScopeError, StorageFullError
+
+Part = Literal["logs", "index"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -32,6 +34,13 @@ class SavedFile(msgspec.Struct, rename="camel", frozen=True):
     mtime_ns: int
 
 
+class _Made(msgspec.Struct):
+    """What the manifest of any version says."""
+
+    format: int
+    version: str
+
+
 class Manifest(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """What a backup holds; `entries` is None if there is no index in it."""
 
@@ -40,6 +49,16 @@ class Manifest(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     created_at: str
     entries: int | None
     files: list[SavedFile]
+
+    def only(self, part: Part | None) -> "Manifest":
+        """This with the files of one part. Raises MikroScopeError if it has none."""
+        if part is None:
+            return self
+        files = self.logs if part == "logs" else [one for one in self.files if one.path == INDEX]
+        if not files:
+            raise MikroScopeError(f"the backup of {self.created_at} holds no {part}")
+        entries = self.entries if part == "index" else None
+        return msgspec.structs.replace(self, files=files, entries=entries)
 
     @property
     def logs(self) -> list[SavedFile]:
@@ -79,6 +98,17 @@ def copy_file(source: BinaryIO, target: Path, path: str, size: int) -> SavedFile
     return SavedFile(path, size, digest.hexdigest(), look.st_mtime_ns)
 
 
+def make_directory(original: Path, copy: Path) -> None:
+    """Make a directory, and those around it, each with the mode of its original: what is in it may
+    be open to others, and the directory not. Its owner may write in any case. Raises OSError."""
+    if copy.is_dir():
+        return
+    mode = stat.S_IMODE(original.stat().st_mode)
+    make_directory(original.parent, copy.parent)
+    copy.mkdir(mode=stat.S_IRWXU)
+    copy.chmod(mode | stat.S_IRWXU)
+
+
 def describe_file(file: Path, path: str) -> SavedFile:
     """A file that is in place already, made durable."""
     with file.open("rb") as opened:
@@ -102,7 +132,9 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of a backup. Raises MikroScopeError if it has none that can be used."""
     path = directory / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        text = path.read_bytes()
+        made = msgspec.json.decode(text, type=_Made)
+        manifest = msgspec.json.decode(text, type=Manifest) if made.format == FORMAT else None
     except FileNotFoundError:
         raise MikroScopeError(
             f"{directory} is no backup, it has no {MANIFEST}: name one of the directories that "
@@ -112,10 +144,10 @@ def read_manifest(directory: Path) -> Manifest:
         raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise MikroScopeError(f"{path} is no manifest of a backup: {error}") from error
-    if manifest.format != FORMAT:
+    if manifest is None:
         raise MikroScopeError(
-            f"{path} has format {manifest.format}, expected {FORMAT}: restore it with MikroScope "
-            f"{manifest.version}, which made it"
+            f"{path} has format {made.format}, expected {FORMAT}: restore it with MikroScope "
+            f"{made.version}, which made it"
         )
     for one in manifest.files:
         _check_path(one.path, path)

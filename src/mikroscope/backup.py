@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from mikroscope import archive
-from mikroscope.archive import ALERT_POLICY, INDEX, LOGS, Manifest, SavedFile
-from mikroscope.errors import MikroScopeError, StorageFullError
+from mikroscope.archive import ALERT_POLICY, INDEX, LOGS, Manifest, Part, SavedFile
+from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
 from mikroscope.ingest import receipt_time
 from mikroscope.logcopy import NOTHING_BEFORE, LogCopy, Previous
 from mikroscope.preflight import free_bytes
@@ -22,10 +21,10 @@ from mikroscope.service import open_tree
 from mikroscope.settings import Settings
 from mikroscope.stores.sqlite.backup import Copied, copy_index, count_whole, look_into
 
-Part = Literal["logs", "index"]
 Clock = Callable[[], datetime]
 
 _PART = ".part"  # of a backup that is not complete
+_LOCK = ".mikroscope-backup.lock"
 
 
 class Saved(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -81,10 +80,20 @@ def back_up(
     return summary(target, manifest)
 
 
-def verified(backup: Path) -> Manifest:
-    """Read a whole backup, and examine its index. Raises MikroScopeError if anything is wrong."""
-    manifest = archive.read_manifest(backup)
-    _verify(backup, manifest)
+def verified(backup: Path, only: Part | None = None) -> Manifest:
+    """Read a whole backup, or one part of it, and examine its index; returns what was read.
+
+    Raises MikroScopeError if anything is wrong.
+    """
+    manifest = archive.read_manifest(backup).only(only)
+    try:
+        _verify(backup, manifest)
+    except IndexFormatError as error:
+        raise MikroScopeError(
+            f"the index in {backup} has another format than this version reads: restore it with "
+            f"MikroScope {manifest.version}, which made it; or the files alone, with --only logs, "
+            "and the next start makes an index from them"
+        ) from error
     return manifest
 
 
@@ -200,20 +209,31 @@ def _alone_in(directory: Path) -> Iterator[None]:
     """One backup at a time; what an earlier one left when it was killed is removed."""
     if not directory.exists():
         directory.mkdir(parents=True, mode=0o700)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    lock = directory / _LOCK
+    descriptor = _lock(lock)
     try:
-        _lock(descriptor, directory)
         for remains in directory.glob(f".*Z{_PART}"):
             shutil.rmtree(remains)
         yield
     finally:
+        lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise MikroScopeError(
-            f"another backup into {directory} is being made: wait until it is done"
-        ) from None
+def _lock(path: Path) -> int:
+    """Hold a file of our own: the directory itself may be that of an index, where servers lock it.
+
+    Who held it before has deleted it, so the one that was opened may bear no name any more.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samefile(descriptor, path):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise MikroScopeError(
+                f"another backup into {path.parent} is being made: wait until it is done"
+            ) from None
+        os.close(descriptor)

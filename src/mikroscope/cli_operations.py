@@ -55,7 +55,7 @@ def restore(backup_path: Path, only: Any, force: bool, check: bool, **given: Any
     if check:
         from mikroscope.backup import summary, verified
 
-        print_json(summary(backup_path, verified(backup_path)))
+        print_json(summary(backup_path, verified(backup_path, only)))
         return
     from mikroscope.restore import restore as put_back
 

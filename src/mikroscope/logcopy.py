@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mikroscope.archive import LOGS, ChangedError, SavedFile, copy_file
+from mikroscope.archive import LOGS, ChangedError, SavedFile, copy_file, make_directory
 from mikroscope.errors import MikroScopeError
 from mikroscope.logfiles import FileStat, LogTree
 
 _ROUNDS = 20
 _BLOCK = 1 << 16
+_DISK_BLOCK = 4096  # what the smallest file takes on most file systems
 
 
 class Previous(NamedTuple):
@@ -55,11 +56,17 @@ class LogCopy:
         self._indexed = indexed
         self._previous = previous
         self._copied: dict[str, _Copied] = {}
+        self._inodes: set[int] = set()  # of all that was ever copied
+        self._gone: list[bytes] = []  # how those begin that were found gone in the last round
 
     def bytes_to_copy(self) -> int:
         """About how much room a copy takes."""
         files = self._look()
-        return sum(stat.size for path, stat in files.items() if not self._previous.same(path, stat))
+        return sum(
+            -(-stat.size // _DISK_BLOCK) * _DISK_BLOCK
+            for path, stat in files.items()
+            if not self._previous.same(path, stat)
+        )
 
     def run(self) -> list[SavedFile]:
         """Copy all; in the end the copies are the files that stand there, each of them once.
@@ -68,7 +75,7 @@ class LogCopy:
         under another as well, or its entries would be there twice. So the tree is looked at again
         until nothing has moved. Raises OSError and MikroScopeError.
         """
-        self._target.mkdir(exist_ok=True)
+        make_directory(self._tree.root, self._target)
         for _ in range(_ROUNDS):
             if not self._round(self._look()):
                 return [self._copied[path].saved for path in sorted(self._copied)]
@@ -80,6 +87,9 @@ class LogCopy:
     def _round(self, files: Mapping[str, FileStat]) -> bool:
         """Drop copies that are out of date, and copy what is missing; whether there was any."""
         stale = [path for path in self._copied if not self._is_current(path, files.get(path))]
+        gone = [self._copied[path].head for path in stale]
+        stale += self._half_moved(stale, files, gone + self._gone)
+        self._gone = gone
         for path in stale:
             del self._copied[path]
             (self._target / path).unlink()
@@ -89,9 +99,27 @@ class LogCopy:
         return bool(stale or missing)
 
     def _look(self) -> dict[str, FileStat]:
+        """The files to copy, also those that have a name now that is not read otherwise."""
         listing = self._tree.walk()
-        followed = {path: self._tree.stat(path) for path in self._indexed.keys() & listing.others}
+        renamed = self._inodes - {stat.inode for stat in listing.files.values()}
+        followed = {
+            path: self._tree.stat(path)
+            for path, inode in listing.others.items()
+            if path in self._indexed or inode in renamed
+        }
         return listing.files | {path: stat for path, stat in followed.items() if stat is not None}
+
+    def _half_moved(
+        self, stale: list[str], files: Mapping[str, FileStat], gone: list[bytes]
+    ) -> list[str]:
+        """Copies of what rotation was still copying, or packing, a file to: they begin like one
+        that is gone since this look or the last one, and have grown."""
+        return [
+            path
+            for path in self._copied.keys() - set(stale)
+            if files[path].size > self._copied[path].saved.size
+            and any(_begin_alike(self._copied[path].head, head) for head in gone)
+        ]
 
     def _is_current(self, path: str, stat: FileStat | None) -> bool:
         copied = self._copied[path]
@@ -102,13 +130,14 @@ class LogCopy:
     def _copy(self, path: str, stat: FileStat) -> None:
         """Copy one file; one that is gone, or cut, meanwhile is left for the next round."""
         target = self._target / path
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            make_directory((self._tree.root / path).parent, target.parent)
             saved = self._link(path, stat, target) or self._copy_lines(path, target)
         except (FileNotFoundError, ChangedError):
             target.unlink(missing_ok=True)
             return
         copied = LogTree(self._target, ()).head(path)
+        self._inodes.add(stat.inode)
         self._copied[path] = _Copied(saved, stat.device, stat.inode, copied)
 
     def _link(self, path: str, stat: FileStat, target: Path) -> SavedFile | None:
@@ -128,6 +157,10 @@ class LogCopy:
             if not path.endswith(".gz"):
                 size = _end_of_lines(source, size, self._indexed.get(path, 0))
             return copy_file(source, target, f"{LOGS}{path}", size)
+
+
+def _begin_alike(one: bytes, other: bytes) -> bool:
+    return one.startswith(other) or other.startswith(one)
 
 
 def _end_of_lines(file: BinaryIO, size: int, indexed: int) -> int:

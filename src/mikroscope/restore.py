@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from mikroscope import archive
-from mikroscope.archive import ALERT_POLICY, INDEX, LOGS, Manifest, SavedFile
-from mikroscope.backup import Part, Saved, summary, verified
+from mikroscope.archive import ALERT_POLICY, INDEX, LOGS, Manifest, Part, SavedFile
+from mikroscope.backup import Saved, summary, verified
 from mikroscope.errors import MikroScopeError, StorageFullError
 from mikroscope.preflight import free_bytes
 from mikroscope.settings import Settings
@@ -42,13 +42,13 @@ class _Places(msgspec.Struct, frozen=True):
 def restore(
     settings: Settings, backup: Path, *, force: bool = False, only: Part | None = None
 ) -> Restored:
-    """Restore a backup to the paths of the settings, after all of it was found whole.
+    """Restore a backup, or one part of it, to the paths of the settings, if it is found whole.
 
     What stands there already is refused, or, with `force`, given another name. Everything is
     copied beside its place first, and a failure up to then changes nothing; what follows is
     renaming, the index last. Raises MikroScopeError, also if a server uses the index.
     """
-    manifest = _selected(verified(backup), only)
+    manifest = verified(backup, only)
     places = _places(settings)
     with (
         archive.no_room_said(settings.logs_path),
@@ -57,24 +57,15 @@ def restore(
     ):
         _check_free(places, manifest, force)
         _require_room(places, manifest)
+        if manifest.logs:
+            like = places.logs if places.logs.exists() else backup / LOGS
+            staged.logs.parent.mkdir(parents=True, exist_ok=True)
+            archive.make_directory(like, staged.logs)
         for saved in manifest.files:
             _copy(backup, saved, staged.of(saved.path))
         kept = _put_in_place(manifest, staged, places)
     told = msgspec.structs.asdict(summary(backup, manifest))
     return Restored(**told, kept=[str(path) for path in kept])
-
-
-def _selected(manifest: Manifest, only: Part | None) -> Manifest:
-    """The manifest with one part of its files."""
-    if only is None:
-        return manifest
-    files = manifest.logs
-    if only == "index":
-        files = [one for one in manifest.files if one.path == INDEX]
-    if not files:
-        raise MikroScopeError(f"the backup of {manifest.created_at} holds no {only}")
-    entries = manifest.entries if only == "index" else None
-    return msgspec.structs.replace(manifest, files=files, entries=entries)
 
 
 def _places(settings: Settings) -> _Places:
@@ -155,9 +146,15 @@ def _require_room(places: _Places, manifest: Manifest) -> None:
 
 
 def _copy(backup: Path, saved: SavedFile, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if saved.path.startswith(LOGS):
+        archive.make_directory((backup / saved.path).parent, target.parent)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
     with (backup / saved.path).open("rb") as source:
         copied = archive.copy_file(source, target, saved.path, saved.size)
+    os.utime(target, ns=(saved.mtime_ns, saved.mtime_ns))  # whatever has become of the backup's
+    if saved.path == ALERT_POLICY:
+        target.chmod(0o600)
     if copied.sha256 != saved.sha256:
         raise MikroScopeError(f"{backup / saved.path} has changed while it was copied")
 
@@ -186,9 +183,10 @@ def _set_aside(path: Path) -> Path | None:
 
 
 def _move_logs(staged: Path, root: Path) -> None:
-    """Into the root's directory: that may be there, empty, with an owner and a mode."""
-    root.mkdir(parents=True, exist_ok=True)
-    for entry in staged.iterdir():
-        entry.rename(root / entry.name)
-    archive.sync_directory(root)
+    if not root.exists():
+        staged.rename(root)
+    else:  # empty, with an owner and a mode that somebody has chosen
+        for entry in staged.iterdir():
+            entry.rename(root / entry.name)
+        archive.sync_directory(root)
     archive.sync_directory(root.parent)

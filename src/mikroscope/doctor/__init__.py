@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mikroscope.alerts import load_policy
 from mikroscope.doctor.findings import Diagnosis, Finding, diagnosis, ok, problem, warning
-from mikroscope.doctor.index import check_holder, check_index, check_versions
+from mikroscope.doctor.index import check_holder, check_index, check_versions, index_files
 from mikroscope.doctor.logs import check_logs
 from mikroscope.doctor.network import (
     Address,
@@ -26,12 +26,14 @@ from mikroscope.doctor.places import (
     check_room,
     check_secret_file,
     check_watches,
+    check_written,
 )
 from mikroscope.errors import MikroScopeError
 from mikroscope.service import alert_policy, open_tree, policy_limits
 from mikroscope.settings import Settings, config_file, options, resolve_settings
 from mikroscope.settings_sources import read_file
 
+_INGEST = "ingest"  # below the logs: what requests are written to
 _OTHERS = stat.S_IRWXO
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -64,7 +66,7 @@ def _checks(settings: Settings, config_path: str | None, online: bool) -> list[C
         lambda: _check_secrets(settings, config_path),
         lambda: iter([check_clock(time.time(), _written(settings))]),
         lambda: check_index(settings.db_path.resolve(), int(now.timestamp() * 1000)),
-        lambda: check_logs(open_tree(settings)),
+        lambda: check_logs(open_tree(settings), now.timestamp()),
         lambda: _check_watches(settings),
         lambda: _check_server(settings),
         lambda: _check_tls(settings, now),
@@ -89,6 +91,17 @@ def _check_places(settings: Settings) -> Iterator[Finding]:
     for what, directory in places:
         yield check_directory(what, directory)
         yield check_room(what, directory, settings.min_free_bytes)
+    yield check_written("index files", index_files(settings.db_path.resolve()))
+    yield check_written("ingest files", _ingest_files(settings.logs_path))
+    if settings.audit_backup_directory is not None:
+        yield check_directory("audit backup", settings.audit_backup_directory)
+
+
+def _ingest_files(logs: Path) -> Iterator[Path]:
+    """What requests to ingest are written to."""
+    for directory, _, names in os.walk(logs / _INGEST):
+        yield Path(directory)
+        yield from (Path(directory, name) for name in names)
 
 
 def _check_secrets(settings: Settings, config_path: str | None) -> Iterator[Finding]:
@@ -126,7 +139,8 @@ def _check_watches(settings: Settings) -> Iterator[Finding]:
 def _check_server(settings: Settings) -> Iterator[Finding]:
     holder, finding = check_holder(settings.db_path.resolve())
     yield finding
-    yield check_port(Address(settings.protocol, settings.host, settings.port), holder)
+    address = Address(settings.protocol, settings.host, settings.port)
+    yield check_port(address, holder, is_held=holder is not None or finding.status != "ok")
     is_protected = settings.api_token is not None or settings.auth_username is not None
     yield check_access(settings.host, is_protected)
 

@@ -1,5 +1,6 @@
 """What the doctor says: a check, how it went, and what to do about it."""
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -41,3 +42,12 @@ def warning(check: str, text: str, mend: str) -> Finding:
 def problem(check: str, text: str, mend: str) -> Finding:
     """It does not work."""
     return Finding(check, "problem", text, mend)
+
+
+def left_of_restore(check: str, remains: Path) -> Finding:
+    """A copy that is in nobody's way, unless it is in the logs, where it is read."""
+    return warning(
+        check,
+        f"{remains} is left of a restore that was killed, if none goes on now",
+        "restore again, or delete it",
+    )

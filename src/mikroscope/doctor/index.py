@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from mikroscope.doctor.findings import Finding, ok, problem, warning
+from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
 from mikroscope.stores.sqlite import diagnosis
 from mikroscope.timestamps import parse_time
@@ -23,7 +23,7 @@ def check_versions(version: str) -> Finding:
 
 def check_index(path: Path, now_ms: int) -> Iterator[Finding]:
     """Findings about the file at `path` and its neighbours."""
-    if not path.exists():
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
         yield ok("index", f"there is none at {path} yet: the first start makes it")
     elif not path.is_file():
         yield problem("index", f"{path} is no file", "name another file with --db")
@@ -36,6 +36,9 @@ def _check_content(path: Path, now_ms: int) -> Iterator[Finding]:
     try:
         content = diagnosis.examine(path)
     except DamagedIndexError as error:
+        if not diagnosis.may_be_an_index(path):
+            yield problem("index", f"{path} is no index", "name another file with --db")
+            return
         yield problem(
             "index",
             str(error),
@@ -44,7 +47,12 @@ def _check_content(path: Path, now_ms: int) -> Iterator[Finding]:
         )
         return
     except IndexFormatError as error:
-        yield warning("index", str(error), "start the server: it makes the index anew")
+        yield warning(
+            "index",
+            str(error),
+            "start the server: it keeps this one under another name, and makes a new one from the "
+            "log files; or start the version of MikroScope that made it",
+        )
         return
     except StoreError as error:
         yield problem("index", str(error), "look at the rights of the file, or name another --db")
@@ -77,6 +85,8 @@ def _check_neighbours(path: Path) -> Iterator[Finding]:
         )
     elif rebuild is not None:
         yield ok("rebuild", f"process {rebuild.holder} makes the index anew")
+    if (remains := diagnosis.restoring(path)) is not None:
+        yield left_of_restore("restore", remains)
     if (size := diagnosis.log_bytes(path)) > _MUCH_LOG_BYTES:
         yield warning(
             "write-ahead log",
@@ -91,6 +101,11 @@ def _check_neighbours(path: Path) -> Iterator[Finding]:
             f"{size // _MEBIBYTE:,} MiB are kept in {', '.join(one.name for one in kept)}",
             "delete them when nobody wants to look at them any more",
         )
+
+
+def index_files(path: Path) -> list[Path]:
+    """The file at `path`, and those that belong to it."""
+    return diagnosis.files_of(path)
 
 
 def check_holder(path: Path) -> tuple[str | None, Finding]:

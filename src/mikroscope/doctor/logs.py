@@ -1,25 +1,35 @@
 """The log files: can they be read, is any left out, and do the newest lines parse."""
 
+import gzip
+import logging
 import os
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from mikroscope.doctor.findings import Finding, ok, problem, warning
+from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.logfiles import FileStat, LogTree
 from mikroscope.records import NotARecordError, parse_line
 
 _SAMPLED_FILES = 50
 _SAMPLED_BYTES = 64 << 10  # of each, from its end
+_UNPACKED_BYTES = 256 << 20  # of packed files, as they lie there
+_BLOCK = 1 << 20
+_AT_REST_S = 60.0  # since a file was written to
+_AHEAD_S = 60.0
 _NAMED = 3
 
 
-def check_logs(tree: LogTree) -> Iterator[Finding]:
+def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
     """Findings about the files below a root."""
     if not tree.root.is_dir():
         yield ok("log files", f"there are none yet: {tree.root} is not there")
         return
-    closed = _closed_directories(tree.root)
-    listing = tree.walk()
+    closed, nameless = _closed_and_nameless(tree.root)
+    with _nothing_logged():  # all of it is told here
+        listing = tree.walk()
+        lines = _check_lines(tree, listing.files)
     closed += [path for path in listing.files if not os.access(tree.root / path, os.R_OK)]
     if closed:
         yield problem(
@@ -30,14 +40,14 @@ def check_logs(tree: LogTree) -> Iterator[Finding]:
     else:
         yield ok("log files", f"{len(listing.files)} can be read below {tree.root}")
     left_out = [path for path in listing.others if not Path(path).name.startswith(".")]
-    if left_out:
-        yield warning(
-            "files left out",
-            f"{len(left_out)} have no name or content that is read: {_some(left_out)}",
-            "add the end of the name to --log-file-suffixes (.log files must hold JSON), "
-            "or move them out of the logs",
-        )
-    yield _check_lines(tree, listing.files)
+    yield from _check_left_out(left_out, nameless)
+    yield lines
+    yield from _check_packed(tree, listing.files, now_s)
+    yield from _check_times(listing.files, now_s)
+    name = f".{tree.root.resolve().name}.restoring"
+    for remains in (tree.root / name, tree.root.resolve().parent / name):
+        if remains.exists():
+            yield left_of_restore("restore of logs", remains)
     kept = [path.name for path in tree.root.parent.glob(f"{tree.root.name}.before-restore-*Z")]
     if kept:
         yield warning(
@@ -47,15 +57,95 @@ def check_logs(tree: LogTree) -> Iterator[Finding]:
         )
 
 
-def _closed_directories(root: Path) -> list[str]:
-    found: list[str] = []
+def _check_left_out(left_out: list[str], nameless: list[str]) -> Iterator[Finding]:
+    if left_out:
+        yield warning(
+            "files left out",
+            f"{len(left_out)} have no name or content that is read: {_some(left_out)}",
+            "add the end of the name to --log-file-suffixes (.log files must hold JSON), "
+            "or move them out of the logs",
+        )
+    if nameless:
+        yield warning(
+            "names",
+            f"{len(nameless)} are left out, since their names are not UTF-8: {_some(nameless)}",
+            "rename them",
+        )
+
+
+def _check_times(files: Mapping[str, FileStat], now_s: float) -> Iterator[Finding]:
+    ahead = [path for path, stat in files.items() if stat.mtime_ns / 1e9 > now_s + _AHEAD_S]
+    if ahead:
+        yield warning(
+            "file times",
+            f"{len(ahead)} files were written in the future: {_some(ahead)}",
+            "set the clock of whoever writes them, and touch them: retention goes by that time",
+        )
+
+
+def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) -> Iterator[Finding]:
+    """Unpack the newest packed files, those that nobody is writing to."""
+    packed = [
+        path
+        for path in sorted(files, key=lambda path: -files[path].mtime_ns)
+        if path.endswith(".gz") and files[path].mtime_ns / 1e9 < now_s - _AT_REST_S
+    ]
+    damaged, left = list[str](), _UNPACKED_BYTES
+    for path in packed[:_SAMPLED_FILES]:
+        left -= files[path].size
+        if left < 0:
+            break
+        if (reason := _unpack(tree.root / path)) is not None:
+            damaged.append(f"{path} ({reason})")
+    if damaged:
+        yield warning(
+            "packed files",
+            f"{len(damaged)} cannot be unpacked to their end: {_some(damaged)}",
+            "put them back from a backup, or pack them again; what comes before is indexed",
+        )
+
+
+def _unpack(path: Path) -> str | None:
+    """What is wrong with a packed file; None if it can be unpacked, or not be opened at all."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(_BLOCK):
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        return str(error)
+    except OSError:
+        return None  # told of already
+    return None
+
+
+def _closed_and_nameless(root: Path) -> tuple[list[str], list[str]]:
+    """Directories that cannot be listed, and names that are not UTF-8."""
+    closed, nameless = list[str](), list[str]()
 
     def note(error: OSError) -> None:
-        found.append(os.path.relpath(str(error.filename), root) + "/")
+        closed.append(ascii(os.path.relpath(str(error.filename), root) + "/")[1:-1])
 
-    for _ in os.walk(root, onerror=note):
-        pass
-    return found
+    for _, directories, names in os.walk(root, onerror=note):
+        nameless += [ascii(name)[1:-1] for name in directories + names if _is_nameless(name)]
+    return closed, nameless
+
+
+def _is_nameless(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@contextmanager
+def _nothing_logged() -> Iterator[None]:
+    logger = logging.getLogger("mikroscope.logfiles")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def _check_lines(tree: LogTree, files: Mapping[str, FileStat]) -> Finding:

@@ -17,6 +17,7 @@ from mikroscope.doctor.findings import Finding, ok, problem, warning
 
 _TIMEOUT_S = 3.0
 _SOON_DAYS = 21
+_MAY_BE_OURS = (errno.EADDRINUSE, errno.EACCES)  # EACCES: the server may have more rights
 _LOOPBACK = ("localhost", "127.", "::1")
 
 
@@ -34,36 +35,49 @@ class Address(NamedTuple):
         return f"{self.protocol}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def check_port(address: Address, holder: str | None) -> Finding:
-    """Whether the port is free, or a server answers on it; `holder` is one that must run."""
+def check_port(address: Address, holder: str | None, is_held: bool) -> Finding:
+    """Whether the port is free, or taken by the server that uses the index.
+
+    `holder` is that server's process, `is_held` whether there may be one.
+    """
     if address.port == 0:
         return ok("port", "any free one is taken")
-    health = _health(address)
+    refusal = _try_to_listen(address)
+    if refusal is None:
+        return _check_free_port(address, holder)
+    health = _health(address) if refusal.errno in _MAY_BE_OURS else None
     if health is not None:
-        return _check_health(address, health)
-    reason = _why_taken(address)
-    if reason is not None:
-        return problem(
-            "port",
-            f"{address.host}:{address.port} cannot be listened on: {reason}",
-            "choose another --port (or --host), or end what listens there (ss -ltnp)",
-        )
-    if holder is not None:
-        return warning(
-            "port",
-            f"process {holder} uses the index, and nothing answers at {address.url}",
-            "ask with the flags and the environment that the server was started with; if it is "
-            "the same port, look at the server's log and restart it",
-        )
-    return ok("port", f"{address.host}:{address.port} is free")
+        return _check_health(address, health, is_held)
+    return problem(
+        "port",
+        f"{address.host}:{address.port} cannot be listened on: {_reason(refusal)}",
+        "choose another --port (or --host), or end what listens there (ss -ltnp)",
+    )
 
 
-def _check_health(address: Address, health: dict[str, Any]) -> Finding:
+def _check_free_port(address: Address, holder: str | None) -> Finding:
+    if holder is None:
+        return ok("port", f"{address.host}:{address.port} is free")
+    return warning(
+        "port",
+        f"process {holder} uses the index, and nothing answers at {address.url}",
+        "ask with the flags and the environment that the server was started with; if it is "
+        "the same port, look at the server's log and restart it",
+    )
+
+
+def _check_health(address: Address, health: dict[str, Any], is_held: bool) -> Finding:
     if health.get("service") != "mikroscope":
         return problem(
             "port",
             f"something else than MikroScope answers at {address.url}",
             "choose another --port, or end what listens there (ss -ltnp)",
+        )
+    if not is_held:
+        return problem(
+            "port",
+            f"a MikroScope server with another index answers at {address.url}",
+            "choose another --port, or ask with the flags and the environment of that server",
         )
     if health.get("ok") is not True:
         said = "; ".join(map(str, health.get("problems", [])))
@@ -91,20 +105,25 @@ def _is_accepting(address: Address) -> bool:
     return False
 
 
-def _why_taken(address: Address) -> str | None:
+def _try_to_listen(address: Address) -> OSError | None:
+    """Why nobody may listen there; None if it is free."""
     try:
         found = socket.getaddrinfo(
             address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, _, _, _, place = found[0]
         socket.create_server(place[:2], family=family).close()
-    except socket.gaierror as error:
-        return f"the host is not known ({error.strerror})"
     except OSError as error:
-        if error.errno == errno.EACCES:
-            return "only root may listen on ports below 1024"
-        return os.strerror(error.errno) if error.errno else str(error)
+        return error
     return None
+
+
+def _reason(refusal: OSError) -> str:
+    if isinstance(refusal, socket.gaierror):
+        return f"the host is not known ({refusal.strerror})"
+    if refusal.errno == errno.EACCES:
+        return "only root may listen on ports below 1024"
+    return os.strerror(refusal.errno) if refusal.errno else str(refusal)
 
 
 def check_access(host: str, is_protected: bool) -> Finding:

@@ -3,7 +3,7 @@
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, ok, problem, warning
@@ -11,6 +11,9 @@ from mikroscope.preflight import free_bytes
 
 _FEW_FILES = 1000  # that may still be made on a disk
 _MEBIBYTE = 1 << 20
+_BOTH = os.R_OK | os.W_OK
+_ALL = _BOTH | os.X_OK
+_FLAG = {"database": "--db", "logs": "--logs", "audit backup": "--audit-backup-dir"}
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
@@ -20,10 +23,31 @@ def check_directory(what: str, directory: Path) -> Finding:
     if directory.is_dir():
         return _check_rights(check, directory, f"{directory} can be written by {_user()}")
     if directory.exists():
-        mend = f"name another directory with --{'logs' if what == 'logs' else 'db'}"
-        return problem(check, f"{directory} is a file", mend)
+        return problem(
+            check, f"{directory} is a file", f"name another directory with {_FLAG[what]}"
+        )
     parent = next(one for one in directory.absolute().parents if one.exists())
-    return _check_rights(check, parent, f"{directory} will be made at the start")
+    return _check_rights(check, parent, f"{directory} will be made when it is needed")
+
+
+def check_written(what: str, paths: Iterable[Path]) -> Finding:
+    """Whether the user who asks may write to what a server writes to, where that is there.
+
+    A command that was given as another user, root say, may have left some of it.
+    """
+    found = [path for path in paths if path.exists()]
+    closed = [path for path in found if not os.access(path, _ALL if path.is_dir() else _BOTH)]
+    if not closed:
+        return ok(
+            what, f"{len(found)} can be written by {_user()}" if found else "there are none yet"
+        )
+    owner = _name(closed[0].stat().st_uid)
+    more = f", nor can {len(closed) - 1} more" if len(closed) > 1 else ""
+    return problem(
+        what,
+        f"{closed[0]} cannot be read and written by {_user()}, it belongs to user {owner}{more}",
+        f"chown them to {_user()}, or ask as the user that the server runs as",
+    )
 
 
 def check_room(what: str, directory: Path, min_free_bytes: int) -> Finding:
@@ -94,7 +118,7 @@ def check_clock(now_s: float, written: Iterator[Path] | list[Path]) -> Finding:
 
 
 def _check_rights(check: str, directory: Path, text: str) -> Finding:
-    if os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+    if os.access(directory, _ALL):
         return ok(check, text)
     owner = directory.stat().st_uid
     return problem(

@@ -1,6 +1,5 @@
-"""The findings as a table for people."""
+"""The findings for people."""
 
-import sys
 from collections import Counter
 
 from rich.console import Console
@@ -9,22 +8,37 @@ from rich.text import Text
 
 from mikroscope.doctor.findings import Diagnosis, Finding
 
-_NOT_FOLDED = 100_000  # characters
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def print_findings(diagnosis: Diagnosis) -> None:
-    """Print them on stdout: problems last, where they are seen."""
+    """Print them on stdout: problems last, where they are seen.
+
+    On a terminal as a table as wide as that; elsewhere (a mail of cron, grep) a line each, whole.
+    """
+    findings = sorted(diagnosis.findings, key=lambda one: list(_STYLES).index(one.status))
+    console = Console(highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        console.print(_table(findings), soft_wrap=False)
+    else:
+        for finding in findings:
+            console.print(_line(finding))
+    console.print(_verdict(diagnosis))
+
+
+def _table(findings: list[Finding]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for finding in sorted(diagnosis.findings, key=lambda one: list(_STYLES).index(one.status)):
+    for finding in findings:
         table.add_row(*_row(finding))
-    # Lines are folded for eyes; a path that is looked for in a file must be in one piece.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _NOT_FOLDED)
-    console.print(table)
-    console.print(_verdict(diagnosis))
+    return table
+
+
+def _line(finding: Finding) -> Text:
+    mend = f" -- mend: {finding.mend}" if finding.mend is not None else ""
+    return Text(f"{finding.status}: {finding.check}: {finding.text}{mend}")
 
 
 def _row(finding: Finding) -> tuple[Text, Text, Text]:

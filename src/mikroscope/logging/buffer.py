@@ -71,6 +71,7 @@ class Buffer:
         size = 0
         with self._lock:
             self._taken_from = self.put_total - len(self._lines)
+            self._taken = len(self._lines)  # for `has_any_before`: at no moment are they nowhere
             while self._lines and len(batch) < self._bounds.batch_records:
                 size += len(self._lines[0]) + 1
                 if batch and size > batch_bytes:
@@ -87,10 +88,12 @@ class Buffer:
         return was_there
 
     def has_any_before(self, number: int) -> bool:
-        """Whether any of the first `number` lines waits or is on its way."""
-        with self._lock:
-            waits = self.put_total - len(self._lines) < number
-            return waits or (self._taken > 0 and self._taken_from < number)
+        """Whether any of the first `number` lines waits or is on its way.
+
+        Without the lock: a signal handler that waits for this may have interrupted who holds it.
+        """
+        waits = self.put_total - len(self._lines) < number
+        return waits or (self._taken > 0 and self._taken_from < number)
 
     def ring(self) -> None:
         """Wake whoever waits."""

@@ -1,6 +1,7 @@
 """The `logging.Handler` that applications use."""
 
 import logging
+import math
 import os
 import weakref
 from collections.abc import Mapping
@@ -61,9 +62,10 @@ class MikroScopeHandler(logging.Handler):
     ) -> None:
         bounds = Bounds(max_buffer_records, max_buffer_bytes, batch_records, batch_bytes)
         pace = Pace(linger_s, timeout_s, flush_timeout_s, Backoff(backoff_s, max_backoff_s))
-        _require_positive(bounds._asdict())
-        _require_positive({"timeout_s": timeout_s, "backoff_s": backoff_s})
-        _require_positive({"max_backoff_s": max_backoff_s})
+        _require_counts(bounds._asdict())
+        _require_seconds({"timeout_s": timeout_s, "backoff_s": backoff_s}, "more than 0")
+        _require_seconds({"max_backoff_s": max_backoff_s}, "more than 0")
+        _require_seconds({"linger_s": linger_s, "flush_timeout_s": flush_timeout_s}, "0 or more")
         _require_free(fields or {})
         target = parse_url(url)
         headers = authorization(token, username, password)
@@ -93,7 +95,8 @@ class MikroScopeHandler(logging.Handler):
         try:
             if not self._sender.is_current_thread:  # or what it logs would log for ever
                 line = encode_record(record, self._fields)
-                self._sender.put(line, record.levelno >= logging.ERROR)
+                level = record.levelno
+                self._sender.put(line, isinstance(level, int) and level >= logging.ERROR)
         except Exception:
             self.handleError(record)
 
@@ -116,13 +119,22 @@ class MikroScopeHandler(logging.Handler):
         super().close()
 
 
-def _require_positive(numbers: Mapping[str, float]) -> None:
+def _require_counts(numbers: Mapping[str, int]) -> None:
     for name, value in numbers.items():
-        if value <= 0:
-            raise ValueError(f"{name}: expected more than 0, got {value}")
+        if not isinstance(value, int) or value <= 0:
+            raise ValueError(f"{name}: expected a whole number, more than 0, got {value!r}")
+
+
+def _require_seconds(numbers: Mapping[str, float], least: str) -> None:
+    for name, value in numbers.items():
+        is_number = isinstance(value, int | float) and math.isfinite(value)
+        if not is_number or value < 0 or (value == 0 and least != "0 or more"):
+            raise ValueError(f"{name}: expected a number of seconds, {least}, got {value!r}")
 
 
 def _require_free(fields: Mapping[str, object]) -> None:
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"fields: expected a dict, got {fields!r}")
     taken = sorted(OWN_NAMES.intersection(fields))
     if taken:
         raise ValueError(f"fields: expected no name that the handler sets itself, got {taken[0]!r}")

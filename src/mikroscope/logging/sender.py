@@ -206,10 +206,14 @@ class Sender:
                 return
 
     def _settle(self, given_up: int) -> None:
-        """Be done with the batch, once."""
+        """Be done with the batch, once.
+
+        A signal handler that waits in `flush` may have interrupted a log call, which holds the lock
+        of the buffer: no other lock is waited for with `_settled`, or that would never end.
+        """
+        if self._buffer.settle():
+            self._losses.add(time.time(), dropped=given_up)
         with self._settled:
-            if self._buffer.settle():
-                self._losses.add(time.time(), dropped=given_up)
             self._settled.notify_all()
 
     def _tell_losses(self) -> None:

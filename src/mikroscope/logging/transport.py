@@ -59,9 +59,13 @@ def parse_url(url: str) -> Target:
             "url: expected no user, query or fragment in it; "
             "credentials are the arguments token, or username and password"
         )
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"url: expected a port from 0 to 65535, got {url!r}") from error
     path = parts.path.rstrip("/")
     path = path if path.endswith(PATH) else path + PATH
-    return Target(parts.scheme, parts.hostname, parts.port, path)
+    return Target(parts.scheme, parts.hostname, port, path)
 
 
 def authorization(
@@ -75,6 +79,8 @@ def authorization(
     if token is not None:
         return {"authorization": b"Bearer " + _token_bytes(token)}
     if username is not None:
+        if ":" in username:
+            raise ValueError("username: expected no colon in it")
         return {"authorization": b"Basic " + base64.b64encode(f"{username}:{password}".encode())}
     return {}
 
@@ -214,6 +220,6 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _token_bytes(token: str) -> bytes:
-    if not token or not token.isprintable() or token != token.strip():
+    if not isinstance(token, str) or not token.isprintable() or token != token.strip() or not token:
         raise ValueError("token: expected printable text without spaces around it")
     return token.encode()

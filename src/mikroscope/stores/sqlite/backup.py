@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import apsw
+from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, StorageFullError, StoreError
+from mikroscope.records import NotARecordError, parse_line
 from mikroscope.stores.base import Source
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.schema import open_reader, require_index
+from mikroscope.stores.sqlite.packing import Dictionary, put_time
+from mikroscope.stores.sqlite.preparing import WHOLE_FRAME
+from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader, require_index
 from mikroscope.stores.sqlite.store import SqliteStore
+
+_ENTRIES = "SELECT key, flags, dictionary, data FROM entries"
 
 
 def copy_index(path: Path, target: Path) -> None:
@@ -49,13 +55,34 @@ def count_whole(path: Path) -> int:
 
 
 def find_damage(connection: apsw.Connection) -> str | None:
-    """What SQLite finds wrong in the tables or in the inverted index; None if all is well."""
+    """What is wrong in the tables, the inverted index or an entry; None if all is well."""
+    connection.execute("BEGIN")  # one state for all questions
     try:
         rows = connection.execute("PRAGMA integrity_check(1)").fetchall()
-    except files.DAMAGE as error:
+        found = "; ".join(str(text) for (text,) in rows)
+        return _find_damaged_entry(connection) if found == "ok" else found
+    except (*files.DAMAGE, apsw.SQLError) as error:
         return str(error)
-    found = "; ".join(str(text) for (text,) in rows)
-    return None if found == "ok" else found
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _find_damaged_entry(connection: apsw.Connection) -> str | None:
+    """SQLite knows nothing of what is in a line: each is unpacked and read as a query does it."""
+    dictionaries = {0: Dictionary(0, b"")}
+    for number, content in connection.execute("SELECT id, dictionary FROM dictionaries"):
+        dictionaries[number] = Dictionary(number, content)
+    entries = 0
+    for key, flags, number, data in connection.execute(_ENTRIES):
+        entries += 1
+        try:
+            line = dictionaries[number].unpack(data, flags >= WHOLE_FRAME)
+            parse_line(put_time(line, key >> KEY_BITS))
+        except (KeyError, IndexError, TypeError, ZstdError, NotARecordError) as error:
+            return f"entry {key} cannot be read: {error}"
+    counted: int = connection.execute("SELECT total(entries) FROM minutes").get
+    return None if entries == counted else f"{entries} entries, of which {counted:.0f} are counted"
 
 
 class Copied(NamedTuple):

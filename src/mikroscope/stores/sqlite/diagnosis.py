@@ -14,6 +14,7 @@ from mikroscope.errors import DamagedIndexError, StoreError
 from mikroscope.query import Entry, Query
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.backup import count_whole
+from mikroscope.stores.sqlite.files import may_be_an_index as may_be_an_index
 from mikroscope.stores.sqlite.rebuilding import SUFFIX
 from mikroscope.stores.sqlite.schema import connect
 from mikroscope.stores.sqlite.store import SqliteStore
@@ -62,6 +63,17 @@ def rebuilding(path: Path) -> Rebuilding | None:
     """A rebuild that goes on, or what one has left that was killed."""
     new = files.beside(path, SUFFIX)
     return Rebuilding(new, holder_of(new)) if new.exists() else None
+
+
+def restoring(path: Path) -> Path | None:
+    """What a restore is making, or has left that was killed."""
+    new = files.beside(path, ".restoring")
+    return new if new.exists() else None
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a server writes to."""
+    return [path, *(files.beside(path, suffix) for suffix in ("-wal", "-shm", ".lock"))]
 
 
 def set_aside(path: Path) -> list[Path]:

@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, MikroScopeError, StorageFullError, StoreError
+from mikroscope.records import NotARecordError
 
 logger = logging.getLogger(__name__)
 
 # What SQLite keeps beside a database file.
 _COMPANIONS = ("-wal", "-shm")
 _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
-DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+# SQLite does not know what is in a line: one that cannot be unpacked or read is damaged as well.
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError)
 
 
 def followed(path: Path) -> Path:
@@ -92,7 +95,7 @@ def damaged(path: Path, error: Exception) -> DamagedIndexError:
     Damage that opening it might not show is marked beside it, for the next start.
     """
     mark = beside(path, ".damaged")
-    if isinstance(error, apsw.CorruptError) and not mark.exists():
+    if not isinstance(error, apsw.NotADBError) and not mark.exists():
         logger.error("the index %s is damaged: %s", path, error)
         with contextlib.suppress(OSError):
             mark.touch()
