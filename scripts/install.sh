@@ -49,11 +49,12 @@ draft="" # a command that is not whole yet
 child=""
 
 clean_up() {
+    [ "$child" != starting ] || child=${!:-}
     if [ -n "$child" ] && kill "$child" 2>/dev/null; then
         wait "$child" || : # what it has begun is cleared away below
     fi
     [ -z "$draft" ] || rm -f "$draft"
-    [ -z "$unproven" ] || rm -rf "$unproven"
+    [ -z "$unproven" ] || mv "$unproven" "$work/unproven" 2>/dev/null || :
     [ -z "$work" ] || rm -rf "$work"
 }
 
@@ -73,6 +74,7 @@ reason() { # why the last command failed
 }
 
 run() { # a shell that waits can be interrupted, one that runs a command only after it
+    child=starting
     "$@" &
     child=$!
     code=0
@@ -224,6 +226,7 @@ except (OSError, EOFError, tarfile.TarError) as error:
     sys.exit(getattr(error, "strerror", None) or str(error))' \
         "$work/$archive" "$work/unpacked" "${archive%.tar.gz}" 2>"$work/log" ||
         fail "$archive cannot be unpacked in $install_dir: $(reason)"
+    rm -f "$work/$archive" # room for what follows
     [ -f "$unpacked/mikroscope" ] || fail "$archive is no MikroScope release: it holds no ${archive%.tar.gz}/mikroscope"
     [ -x "$unpacked/mikroscope" ] || fail "no program can be run in $install_dir: its file system is mounted noexec (choose another by MIKROSCOPE_INSTALL_DIR)"
 }
@@ -253,7 +256,7 @@ put_in_place() { # a directory for each archive, by its sum: nothing that is in 
     "$python" -I -c 'import os, sys; print(os.path.realpath(sys.executable))' >"$target/python.path" ||
         fail "$target cannot be written: is there room?"
     # Without this each start would compile anew where the user may not write.
-    run "$python" -I -m compileall -q -j 0 "$target/lib" >/dev/null 2>&1 || :
+    run "$python" -I -m compileall -q "$target/lib" >/dev/null 2>&1 || :
 }
 
 step() { # STEP ARGUMENTS: what the version itself knows
@@ -270,12 +273,12 @@ try_out() {
 switch() {
     [ "$current" != "versions/${target##*/}" ] || { unproven=""; return 0; }
     ln -s "versions/${target##*/}" "$work/current"
+    unproven="" # before it is used: an interruption must not take it away then
     "$python" -I -c 'import os, sys; os.replace(*sys.argv[1:])' "$work/current" "$install_dir/current"
-    unproven=""
     for old in "$install_dir"/versions/*; do # the one before stays: it may still be running
         case versions/${old##*/} in
             "$current" | "versions/${target##*/}") ;;
-            *) rm -rf "$old" ;;
+            *) mv "$old" "$work" ;; # and so out of sight at once, and whole
         esac
     done
 }

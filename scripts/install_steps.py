@@ -236,11 +236,16 @@ def _server(directory: Path, config: Path) -> Iterator[tuple["subprocess.Popen[s
     command += ["--logs", "logs", "--db", "index.db", "--min-free-bytes", "0"]
     command += ["--alert-config-path", "alerts.json"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("MIKROSCOPE_")}
+    asked: list[int] = []  # to end, while the server is started, whose end is then ours to see to
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     with log.open("w") as errors:
         server = subprocess.Popen(
             command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
         )
     try:
+        signal.signal(signal.SIGTERM, before)
+        if asked:
+            sys.exit(1)
         yield server, log
     finally:
         server.terminate()

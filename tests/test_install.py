@@ -52,7 +52,12 @@ server.serve_forever()
 
 
 def write_release(
-    directory: Path, tag: str, version: str = "0.1.0", behaviour: str = "", ballast: int = 0
+    directory: Path,
+    tag: str,
+    version: str = "0.1.0",
+    behaviour: str = "",
+    ballast: int = 0,
+    modules: int = 0,
 ) -> Release:
     """A release of a stand-in, whose packages are those that the installer's steps need."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -63,6 +68,7 @@ def write_release(
     files["install_steps.py"] = (ROOT / "scripts" / "install_steps.py").read_bytes()
     for name in ("__init__", "errors", "settings", "settings_sources", "settings_values"):
         files[f"lib/mikroscope/{name}.py"] = (ROOT / f"src/mikroscope/{name}.py").read_bytes()
+    files |= {f"lib/module_{number}.py": b"x = 1\n" * 500 for number in range(modules)}
     with tarfile.open(found.archive, "w:gz", compresslevel=1) as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(f"{found.name}/{name}")
@@ -201,6 +207,19 @@ def test_as_documented(user: User, words: str) -> None:
     assert user.version == "0.1.0"
     output(["sh", "-euc", documented("uninstall")], user.home)
     assert user.left() == {".local/share/mikroscope/mikroscope.config.json"}
+
+
+def test_lines_for_systemd(user: User, tmp_path: Path) -> None:
+    """The installer's lines in deploy/systemd/README.md put everything where the units expect it."""
+    shutil.copy(SCRIPT, user.site.directory)
+    text = (ROOT / "deploy" / "systemd" / "README.md").read_text()
+    found = re.search(r"^curl .*?MIKROSCOPE_DB_PATH=\S+ sh$", text, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    lines = re.sub("=/(opt|usr|var)/", rf"={tmp_path}/\1/", found[0])
+    env = {"RELEASE": user.site.url, "MIKROSCOPE_PYTHON": PYTHON}
+    output(["sh", "-euc", lines], user.home, **env)
+    assert (tmp_path / "opt" / "mikroscope" / "current" / "mikroscope").exists()
+    assert (tmp_path / "usr" / "local" / "bin" / "mikroscope").exists()
 
 
 def test_one_line_of_the_readme() -> None:
@@ -888,6 +907,18 @@ def test_interrupted_while_fetching(
         said = running.interrupt(lambda: os.kill(number, signal.SIGTERM))
     assert said.strip() == "install.sh: interrupted: run it again to finish"
     assert not user.left()
+
+
+def test_interrupted_while_compiling(user: User) -> None:
+    """Interrupted while the modules are compiled, it leaves no process behind and no version."""
+    user.publish("0.1.0").archive.unlink()
+    write_release(user.site.directory, user.tag, modules=200)
+    running = Running(user)
+    wait_until(lambda: any("__pycache__" in path for path in user.left()))
+    running.interrupt(lambda: os.kill(running.process.pid, signal.SIGTERM))
+    assert not list((user.directory / "versions").iterdir())
+    with pytest.raises(ProcessLookupError):  # its group has ended with it
+        os.killpg(running.process.pid, 0)
 
 
 def test_interrupted_while_trying(user: User) -> None:
