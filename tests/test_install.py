@@ -210,7 +210,7 @@ def test_as_documented(user: User, words: str) -> None:
 
 
 def test_lines_for_systemd(user: User, tmp_path: Path) -> None:
-    """The installer's lines in deploy/systemd/README.md put everything where the units expect it."""
+    """The installer's lines in deploy/systemd/README.md put all where the units expect it."""
     shutil.copy(SCRIPT, user.site.directory)
     text = (ROOT / "deploy" / "systemd" / "README.md").read_text()
     found = re.search(r"^curl .*?MIKROSCOPE_DB_PATH=\S+ sh$", text, re.DOTALL | re.MULTILINE)
