@@ -164,7 +164,10 @@ class User:
 
     def left(self) -> set[str]:
         """Every file and link in the home."""
-        found = (path for path in self.home.rglob("*") if path.is_symlink() or path.is_file())
+        found = set()
+        for directory, names, files in os.walk(self.home):  # which bears that things vanish
+            links = [name for name in names if (Path(directory) / name).is_symlink()]
+            found |= {Path(directory) / name for name in links + files}
         return {path.relative_to(self.home).as_posix() for path in found}
 
 
