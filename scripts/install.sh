@@ -133,7 +133,7 @@ find_python() { # sets python, tag and, from the sums, archive and expected
         find_archive && return
     done
     [ -n "$seen" ] || fail "CPython 3.11 or newer is needed, and none was found: install it, or name it by MIKROSCOPE_PYTHON"
-    [ -n "$(archives)" ] || fail "$base/SHA256SUMS.txt lists no archive: is this where a release lies?"
+    [ -n "$(archives)" ] || fail "$site/SHA256SUMS.txt lists no archive: is this where a release lies?"
     fail "the release has no archive for$seen; it has: $(archives)"
 }
 
@@ -152,7 +152,7 @@ find_archive() {
             mikroscope-${version:-*}-"$tag".tar.gz) ;;
             *) continue ;;
         esac
-        [ -z "$archive" ] || fail "there is more than one version at $base: name one by MIKROSCOPE_INSTALL_VERSION"
+        [ -z "$archive" ] || fail "there is more than one version at $site: name one by MIKROSCOPE_INSTALL_VERSION"
         archive=$name
         expected=$sum
     done <"$work/SHA256SUMS.txt"
@@ -174,7 +174,9 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
             ;;
     esac
     if command -v curl >/dev/null; then
-        run curl -fsSL --retry 2 --connect-timeout 20 -o "$work/$1" "$base/$1" 2>"$work/log" && return
+        # By a file: an address may hold a password, and anybody sees the arguments of a program.
+        printf 'url = "%s"\n' "$base/$1" >"$work/address"
+        run curl -fsSL --retry 2 --connect-timeout 20 -o "$work/$1" -K "$work/address" 2>"$work/log" && return
     elif command -v wget >/dev/null; then
         limits="" # not every wget knows them, and some crash
         case $(wget --version 2>/dev/null) in *GNU*) limits="-T 60 -t 2" ;; esac
@@ -190,7 +192,7 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
 fetch_sums() {
     fetch SHA256SUMS.txt && return
     rm -f "$work/SHA256SUMS.txt"
-    [ "$skip_checksum" = 1 ] || fail "$base/SHA256SUMS.txt cannot be fetched: $problem (nothing is installed without it, but by --skip-checksum)"
+    [ "$skip_checksum" = 1 ] || fail "$site/SHA256SUMS.txt cannot be fetched: $problem (nothing is installed without it, but by --skip-checksum)"
     [ -n "$version" ] || fail "without SHA256SUMS.txt the version must be named: MIKROSCOPE_INSTALL_VERSION"
     : >"$work/SHA256SUMS.txt"
 }
@@ -372,6 +374,7 @@ is_for_us() { # whether nothing in the install directory would be taken for some
 install() {
     base=${MIKROSCOPE_INSTALL_BASE_URL:-$BASE_URL}
     base=${base%/}
+    site=$(printf '%s' "$base" | sed 's|//[^/]*@|//…@|') # what may be shown of it
     [ -n "$base" ] || fail "set MIKROSCOPE_INSTALL_BASE_URL to the address, or the directory, of the files of a release"
     umask 022 # a service runs as another user; the config file is made for its owner only
     make_directory "$install_dir" MIKROSCOPE_INSTALL_DIR
@@ -382,7 +385,7 @@ install() {
     fetch_sums
     find_python
     say "fetching $archive"
-    fetch "$archive" || fail "$base/$archive cannot be fetched: $problem"
+    fetch "$archive" || fail "$site/$archive cannot be fetched: $problem"
     verify
     unpack
     release=${archive#mikroscope-}

@@ -766,6 +766,19 @@ def test_no_network(user: User) -> None:
     assert not user.left()
 
 
+def test_password_of_the_site(user: User, tmp_path: Path) -> None:
+    """A password in the address is neither among curl's arguments nor in what is said."""
+    path = Path(only_programs(tmp_path / "programs"))
+    (path / "curl").write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/arguments\nexec {shutil.which("curl")} "$@"\n'
+    )
+    (path / "curl").chmod(0o755)
+    url = user.site.url.replace("//", "//ann:s3cret@")
+    line = user.is_refused(PATH=str(path), MIKROSCOPE_INSTALL_BASE_URL=f"{url}/nothing")
+    user.installs(PATH=str(path), MIKROSCOPE_INSTALL_BASE_URL=url)
+    assert "s3cret" not in line + (tmp_path / "arguments").read_text()
+
+
 def test_no_address(user: User) -> None:
     """An installer that was told no address says how to tell it one."""
     assert "set MIKROSCOPE_INSTALL_BASE_URL" in user.is_refused(MIKROSCOPE_INSTALL_BASE_URL="")
