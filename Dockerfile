@@ -27,7 +27,7 @@ USER 10001:10001
 WORKDIR /data
 VOLUME ["/logs", "/data"]
 EXPOSE 4310
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --start-interval=1s \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "/opt/mikroscope/healthcheck.py"]
 ENTRYPOINT ["mikroscope"]
 CMD ["serve"]

@@ -43,16 +43,19 @@ fail() {
 
 # --- what must not stay ---------------------------------------------------------------------
 
-work="" # everything unfinished lies here
+work="" # everything unfinished lies here; whoever made this directory is the only installer
 unproven="" # a version that has not answered yet
+draft="" # a command that is not whole yet
 child=""
-hidden=0 # whether the terminal does not show what is typed
 
 clean_up() {
-    [ -z "$child" ] || kill "$child" 2>/dev/null || :
+    [ "$child" != starting ] || child=${!:-}
+    if [ -n "$child" ] && kill "$child" 2>/dev/null; then
+        wait "$child" || : # what it has begun is cleared away below
+    fi
+    [ -z "$draft" ] || rm -f "$draft"
+    [ -z "$unproven" ] || mv "$unproven" "$work/unproven" 2>/dev/null || :
     [ -z "$work" ] || rm -rf "$work"
-    [ -z "$unproven" ] || rm -rf "$unproven"
-    [ "$hidden" = 0 ] || stty echo </dev/tty
 }
 
 interrupted() {
@@ -66,10 +69,12 @@ reason() { # why the last command failed
     found=$(tail -n 1 "$work/log" 2>/dev/null || :)
     # A disk that is full has no room for the reason, either.
     free=$(df -Pk "$install_dir" | { read -r _; read -r _ _ _ free _; printf '%s' "$free"; })
-    printf '%s' "${found:-No space left on device ($free kB are free)}"
+    [ "$free" -gt 1024 ] || found=${found:-No space left on device ($free kB are free)}
+    printf '%s' "${found:-it does not say why}"
 }
 
 run() { # a shell that waits can be interrupted, one that runs a command only after it
+    child=starting
     "$@" &
     child=$!
     code=0
@@ -85,6 +90,11 @@ absolute() {
         /*) printf '%s' "$1" ;;
         *) printf '%s/%s' "$PWD" "$1" ;;
     esac
+}
+
+at_home() { # PATH VARIABLE
+    [ -n "${HOME:-}" ] || fail "HOME is not set: name the directory by $2"
+    printf '%s' "$HOME/$1"
 }
 
 quoted() { # for a shell script
@@ -123,6 +133,7 @@ find_python() { # sets python, tag and, from the sums, archive and expected
         find_archive && return
     done
     [ -n "$seen" ] || fail "CPython 3.11 or newer is needed, and none was found: install it, or name it by MIKROSCOPE_PYTHON"
+    [ -n "$(archives)" ] || fail "$site/SHA256SUMS.txt lists no archive: is this where a release lies?"
     fail "the release has no archive for$seen; it has: $(archives)"
 }
 
@@ -137,10 +148,11 @@ find_archive() {
         name=${name#\*}
         # shellcheck disable=SC2254 # without a version any will do: a pattern is meant
         case $name in
+            */*) continue ;;
             mikroscope-${version:-*}-"$tag".tar.gz) ;;
             *) continue ;;
         esac
-        [ -z "$archive" ] || fail "there is more than one version at $base: name one by MIKROSCOPE_INSTALL_VERSION"
+        [ -z "$archive" ] || fail "there is more than one version at $site: name one by MIKROSCOPE_INSTALL_VERSION"
         archive=$name
         expected=$sum
     done <"$work/SHA256SUMS.txt"
@@ -162,9 +174,14 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
             ;;
     esac
     if command -v curl >/dev/null; then
-        run curl -fsSL --retry 2 --connect-timeout 20 -o "$work/$1" "$base/$1" 2>"$work/log" && return
+        # By a file: an address may hold a password, and anybody sees the arguments of a program.
+        printf 'url = "%s"\n' "$base/$1" >"$work/address"
+        run curl -fsSL --retry 2 --connect-timeout 20 -o "$work/$1" -K "$work/address" 2>"$work/log" && return
     elif command -v wget >/dev/null; then
-        run wget -nv -T 60 -t 2 -O "$work/$1" "$base/$1" 2>"$work/log" && return
+        limits="" # not every wget knows them, and some crash
+        case $(wget --version 2>/dev/null) in *GNU*) limits="-T 60 -t 2" ;; esac
+        # shellcheck disable=SC2086 # words are meant
+        run wget -nv $limits -O "$work/$1" "$base/$1" 2>"$work/log" && return
     else
         fail "curl or wget is needed: install one of them"
     fi
@@ -175,7 +192,7 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
 fetch_sums() {
     fetch SHA256SUMS.txt && return
     rm -f "$work/SHA256SUMS.txt"
-    [ "$skip_checksum" = 1 ] || fail "$base/SHA256SUMS.txt cannot be fetched: $problem (nothing is installed without it, but by --skip-checksum)"
+    [ "$skip_checksum" = 1 ] || fail "$site/SHA256SUMS.txt cannot be fetched: $problem (nothing is installed without it, but by --skip-checksum)"
     [ -n "$version" ] || fail "without SHA256SUMS.txt the version must be named: MIKROSCOPE_INSTALL_VERSION"
     : >"$work/SHA256SUMS.txt"
 }
@@ -194,25 +211,46 @@ with open(sys.argv[1], "rb") as file:
 
 unpack() {
     say "unpacking $archive"
+    unpacked=$work/unpacked/${archive%.tar.gz}
+    # Nothing is written outside: a release holds files only, all of them in its directory.
     run "$python" -I -c '
 import sys, tarfile
+source, target, top = sys.argv[1:]
 options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 try:
-    with tarfile.open(sys.argv[1]) as archive:
-        archive.extractall(sys.argv[2], **options)
+    with tarfile.open(source, "r:gz") as archive:
+        for entry in archive:
+            parts = entry.name.split("/")
+            if not entry.isfile() or parts[0] != top or ".." in parts:
+                sys.exit(f"{entry.name!r} does not belong into a release")
+            archive.extract(entry, target, **options)
 except (OSError, EOFError, tarfile.TarError) as error:
-    sys.exit(getattr(error, "strerror", None) or str(error))' "$work/$archive" "$work/unpacked" 2>"$work/log" ||
+    sys.exit(getattr(error, "strerror", None) or str(error))' \
+        "$work/$archive" "$work/unpacked" "${archive%.tar.gz}" 2>"$work/log" ||
         fail "$archive cannot be unpacked in $install_dir: $(reason)"
-    unpacked=$work/unpacked/${archive%.tar.gz}
-    [ -x "$unpacked/mikroscope" ] || fail "$archive is no MikroScope release: it holds no ${archive%.tar.gz}/mikroscope"
+    rm -f "$work/$archive" # room for what follows
+    [ -f "$unpacked/mikroscope" ] || fail "$archive is no MikroScope release: it holds no ${archive%.tar.gz}/mikroscope"
+    [ -x "$unpacked/mikroscope" ] || fail "no program can be run in $install_dir: its file system is mounted noexec (choose another by MIKROSCOPE_INSTALL_DIR)"
 }
 
 # --- the version ----------------------------------------------------------------------------
 
+is_whole() { # whether what was unpacked lies there already, to the byte
+    "$python" -I -c '
+import filecmp, os, sys
+source, target = sys.argv[1:]
+for directory, _, names in os.walk(source):
+    there = os.path.join(target, os.path.relpath(directory, source))
+    if filecmp.cmpfiles(directory, there, names, shallow=False)[1:] != ([], []):
+        sys.exit(1)' "$unpacked" "$1"
+}
+
 put_in_place() { # a directory for each archive, by its sum: nothing that is in use is touched
     target=$install_dir/versions/$release-$(printf '%.12s' "$sum")
     mkdir -p "$install_dir/versions"
-    current=$(readlink "$install_dir/current" || :)
+    while [ -d "$target" ] && ! is_whole "$target"; do # it was damaged
+        target=$target+
+    done
     if [ ! -d "$target" ]; then
         unproven=$target
         mv "$unpacked" "$target"
@@ -220,93 +258,76 @@ put_in_place() { # a directory for each archive, by its sum: nothing that is in 
     "$python" -I -c 'import os, sys; print(os.path.realpath(sys.executable))' >"$target/python.path" ||
         fail "$target cannot be written: is there room?"
     # Without this each start would compile anew where the user may not write.
-    run "$python" -I -m compileall -q -j 0 "$target/lib" >/dev/null 2>&1 || :
+    run "$python" -I -m compileall -q "$target/lib" >/dev/null 2>&1 || :
 }
 
 step() { # STEP ARGUMENTS: what the version itself knows
-    PYTHONPATH=$target/lib PYTHONSAFEPATH=1 run "$python" "$target/install_steps.py" "$@" 2>"$work/log"
+    PYTHONPATH=$target/lib PYTHONSAFEPATH=1 run "$python" "$target/install_steps.py" "$@" \
+        --config "$config" --work "$work" 2>"$work/log"
 }
 
 try_out() {
     say "trying version $release on a free port"
-    TMPDIR=$work step try-out --config "$config" && return
+    step try-out && return
     fail "version $release does not work here: $(reason)${current:+; $(basename "$current") stays}"
 }
 
 switch() {
     [ "$current" != "versions/${target##*/}" ] || { unproven=""; return 0; }
     ln -s "versions/${target##*/}" "$work/current"
+    unproven="" # before it is used: an interruption must not take it away then
     "$python" -I -c 'import os, sys; os.replace(*sys.argv[1:])' "$work/current" "$install_dir/current"
-    unproven=""
     for old in "$install_dir"/versions/*; do # the one before stays: it may still be running
         case versions/${old##*/} in
             "$current" | "versions/${target##*/}") ;;
-            *) rm -rf "$old" ;;
+            *) mv "$old" "$work" ;; # and so out of sight at once, and whole
         esac
     done
 }
 
 # --- the configuration ----------------------------------------------------------------------
 
-ask() { # VARIABLE QUESTION DEFAULT [secret]
-    eval "given=\${$1:-}"
-    default=${given:-$3}
-    shown=$default
-    [ -z "${4:-}" ] || [ -z "$default" ] || shown="as in the environment"
-    [ -z "${4:-}" ] || { hidden=1; stty -echo </dev/tty; }
-    printf '%s [%s]: ' "$2" "${shown:-none}" >/dev/tty
-    IFS= read -r answer </dev/tty || answer=""
-    [ -z "${4:-}" ] || { stty echo </dev/tty; hidden=0; echo >/dev/tty; }
-    export "$1=${answer:-$default}"
-}
-
-ask_all() {
-    ask MIKROSCOPE_HOST "Address to listen on" 127.0.0.1
-    ask MIKROSCOPE_PORT "Port" 4310
-    ask MIKROSCOPE_LOGS_PATH "Directory of the logs" "$install_dir/logs"
-    ask MIKROSCOPE_DB_PATH "File of the index" "$install_dir/data/mikroscope.db"
-    ask MIKROSCOPE_API_TOKEN "Token that opens the API; without one anybody who reaches the port may ask" "" secret
-    ask MIKROSCOPE_INGEST_PRODUCERS "Who may send logs, as token=producer pairs" "" secret
-    ask MIKROSCOPE_AUTH_USERNAME "User of Basic auth" ""
-    if [ -n "$MIKROSCOPE_AUTH_USERNAME" ]; then
-        ask MIKROSCOPE_AUTH_PASSWORD "Password of that user" "" secret
-    fi
-}
-
 configure() {
     if [ -e "$config" ]; then
-        say "keeping $config"
+        say "keeping $config as it is"
         return
     fi
-    interactive=0
+    set -- --home "$install_dir" --directory "$PWD"
     if [ "${MIKROSCOPE_INSTALL_NONINTERACTIVE:-}" != 1 ] && (: </dev/tty) 2>/dev/null; then
-        interactive=1
+        set -- "$@" --ask
     fi
-    while :; do
-        [ "$interactive" = 0 ] || ask_all
-        step write-config --config "$config" --home "$install_dir" --directory "$PWD" && return
-        [ "$interactive" = 1 ] || fail "the config file is not written: $(reason)"
-        printf '%s\n' "$(reason)" >/dev/tty
-    done
+    step write-config "$@" || fail "the config file is not written: $(reason)"
 }
 
 # --- the command ----------------------------------------------------------------------------
 
+mark() { printf "%s: sh %s --uninstall" "$MARK" "$(quoted "$install_dir/current/install.sh")"; }
+
 is_ours() { [ ! -e "$1" ] || grep -qF "$MARK" "$1" 2>/dev/null; }
+
+remove_wrapper() { # in the directory where the last run put it, if it starts what is installed here
+    [ -s "$install_dir/bin.path" ] || return 0
+    wrapper=$(cat "$install_dir/bin.path")/mikroscope
+    if grep -qxF "$(mark)" "$wrapper" 2>/dev/null; then
+        rm -f "$wrapper"
+    fi
+}
 
 make_wrapper() {
     wrapper=$bin_dir/mikroscope
-    new=$wrapper.$$
-    cat >"$new" <<END || fail "$wrapper cannot be written: is there room?"
+    draft=$wrapper.$$
+    cat >"$draft" <<END || fail "$wrapper cannot be written: is there room?"
 #!/bin/sh
-$MARK: sh $(quoted "$install_dir/current/install.sh") --uninstall
+$(mark)
 if [ -z "\${MIKROSCOPE_CONFIG_PATH:-}" ] && [ ! -e mikroscope.config.json ] && [ -e $(quoted "$config") ]; then
     export MIKROSCOPE_CONFIG_PATH=$(quoted "$config")
 fi
 exec $(quoted "$install_dir/current/mikroscope") "\$@"
 END
-    chmod 755 "$new"
-    mv -f "$new" "$wrapper"
+    chmod 755 "$draft"
+    mv -f "$draft" "$wrapper"
+    draft=""
+    [ "$(cat "$install_dir/bin.path" 2>/dev/null || :)" = "$bin_dir" ] || remove_wrapper
     printf '%s\n' "$bin_dir" >"$install_dir/bin.path"
 }
 
@@ -326,21 +347,45 @@ report() {
 
 # --- what can be asked for ------------------------------------------------------------------
 
+be_alone() { # in the install directory; sets work
+    if ! mkdir -m 700 "$install_dir/.incoming" 2>/dev/null; then
+        other=$(cat "$install_dir/.incoming/process" 2>/dev/null || :)
+        if [ -z "$other" ] || kill -0 "$other" 2>/dev/null || [ -d "/proc/$other" ]; then
+            fail "another installer${other:+, process $other,} is at work in $install_dir; if not, delete $install_dir/.incoming"
+        fi
+        rm -rf "$install_dir/.incoming" # of a run that was killed
+        mkdir -m 700 "$install_dir/.incoming" || fail "$install_dir/.incoming cannot be made"
+    fi
+    work=$install_dir/.incoming
+    echo $$ >"$work/process" || fail "$install_dir cannot be written: is there room?"
+}
+
+is_for_us() { # whether nothing in the install directory would be taken for something of ours
+    current=$(readlink "$install_dir/current" || :)
+    [ -n "$current" ] || [ ! -e "$install_dir/current" ] || return 1
+    for found in "$install_dir"/versions/* "$current"; do
+        case ${found##*/} in
+            "*" | "" | *-????????????*) ;; # none, or VERSION-SUM
+            *) return 1 ;;
+        esac
+    done
+}
+
 install() {
     base=${MIKROSCOPE_INSTALL_BASE_URL:-$BASE_URL}
     base=${base%/}
+    site=$(printf '%s' "$base" | sed 's|//[^/]*@|//…@|') # what may be shown of it
     [ -n "$base" ] || fail "set MIKROSCOPE_INSTALL_BASE_URL to the address, or the directory, of the files of a release"
     umask 022 # a service runs as another user; the config file is made for its owner only
     make_directory "$install_dir" MIKROSCOPE_INSTALL_DIR
     make_directory "$bin_dir" MIKROSCOPE_BIN_DIR
+    is_for_us || fail "$install_dir holds versions of something else: choose another by MIKROSCOPE_INSTALL_DIR"
     is_ours "$bin_dir/mikroscope" || fail "$bin_dir/mikroscope was not made by this installer: move it, or choose another directory by MIKROSCOPE_BIN_DIR"
-    rm -rf "$install_dir"/.incoming.* # of a run that was killed
-    work=$install_dir/.incoming.$$
-    mkdir -m 700 "$work" || fail "$install_dir cannot be written"
+    be_alone
     fetch_sums
     find_python
     say "fetching $archive"
-    fetch "$archive" || fail "$base/$archive cannot be fetched: $problem"
+    fetch "$archive" || fail "$site/$archive cannot be fetched: $problem"
     verify
     unpack
     release=${archive#mikroscope-}
@@ -353,14 +398,29 @@ install() {
     report
 }
 
-uninstall() {
-    [ -d "$install_dir/versions" ] || fail "there is no MikroScope in $install_dir (MIKROSCOPE_INSTALL_DIR names another)"
-    [ -w "$install_dir" ] || fail "$install_dir cannot be written: permission denied"
-    if [ -e "$bin_dir/mikroscope" ] && is_ours "$bin_dir/mikroscope"; then
-        rm -f "$bin_dir/mikroscope"
+is_named() { # KEY DIRECTORY: whether the config has it there; what it does not name may be another's
+    "$(cat "$install_dir/current/python.path")" -I -c '
+import json, os, sys
+config, key, directory = sys.argv[1:]
+with open(config) as file:
+    path = json.load(file)[key]
+sys.exit(os.path.commonpath([path, directory]) != directory)' "$config" "$1" "$2" 2>/dev/null
+}
+
+uninstall() { # PURGE
+    if [ ! -d "$install_dir/versions" ] || ! is_for_us; then
+        fail "there is no MikroScope in $install_dir (MIKROSCOPE_INSTALL_DIR names another)"
     fi
-    rm -rf "$install_dir/versions" "$install_dir/current" "$install_dir/bin.path" "$install_dir"/.incoming.*
-    [ "$1" = 0 ] || rm -rf "$config" "$install_dir/logs" "$install_dir/data"
+    [ -w "$install_dir" ] || fail "$install_dir cannot be written: permission denied"
+    be_alone
+    remove_wrapper
+    if [ "$1" = 1 ]; then
+        if is_named logsPath "$install_dir/logs"; then rm -rf "$install_dir/logs"; fi
+        if is_named dbPath "$install_dir/data"; then rm -rf "$install_dir/data"; fi
+        rm -f "$config"
+    fi
+    # The versions last: while there are some, an uninstall that was interrupted can be run again.
+    rm -rf "$install_dir/current" "$install_dir/bin.path" "$install_dir/versions" "$work"
     rmdir "$install_dir" 2>/dev/null || say "kept: $(find "$install_dir" -mindepth 1 -maxdepth 1 | tr '\n' ' ')"
     say "MikroScope is uninstalled; what config, logs and index lie elsewhere stays"
 }
@@ -380,14 +440,19 @@ main() {
     done
     [ "$purge" = 0 ] || [ "$wanted" = uninstall ] || fail "--purge goes with --uninstall"
 
-    home_dir=${HOME:-/nonexistent}
     install_dir=${MIKROSCOPE_INSTALL_DIR:-}
     case $0 in # an installed one knows where it is
-        */current/install.sh) install_dir=${install_dir:-$(cd "$(dirname "$0")/.." && pwd)} ;;
+        */current/install.sh) install_dir=${install_dir:-$(CDPATH="" cd -- "$(dirname "$0")/.." && pwd)} ;;
     esac
-    install_dir=$(absolute "${install_dir:-$home_dir/.local/share/mikroscope}")
+    install_dir=${install_dir:-$(at_home .local/share/mikroscope MIKROSCOPE_INSTALL_DIR)}
+    install_dir=$(absolute "$install_dir")
     bin_dir=${MIKROSCOPE_BIN_DIR:-$(cat "$install_dir/bin.path" 2>/dev/null || :)}
-    bin_dir=$(absolute "${bin_dir:-$home_dir/.local/bin}")
+    bin_dir=${bin_dir:-$(at_home .local/bin MIKROSCOPE_BIN_DIR)}
+    bin_dir=$(absolute "$bin_dir")
+    case $install_dir$bin_dir in
+        *"
+"*) fail "the name of a directory has more than one line" ;;
+    esac
     config=$install_dir/mikroscope.config.json
     version=${MIKROSCOPE_INSTALL_VERSION:-}
 

@@ -10,19 +10,31 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mikroscope.errors import MikroScopeError
 from mikroscope.settings import Option, options, resolve_settings
 from mikroscope.settings_values import parse
 
 _PATIENCE_S = 60.0  # a cold disk, a busy machine; a version that works needs a second
+_OPTIONS = {option.env: option for option in options()}
+_HOST, _PORT = "MIKROSCOPE_HOST", "MIKROSCOPE_PORT"
+_USERNAME, _PASSWORD = "MIKROSCOPE_AUTH_USERNAME", "MIKROSCOPE_AUTH_PASSWORD"
+_QUESTIONS = {
+    "MIKROSCOPE_LOGS_PATH": "Directory of the logs",
+    "MIKROSCOPE_DB_PATH": "File of the index",
+    "MIKROSCOPE_API_TOKEN": "Token that opens the API; "
+    "without one anybody who reaches the port may ask",
+    "MIKROSCOPE_INGEST_PRODUCERS": "Who may send logs, as token=producer pairs",
+    _USERNAME: "User of Basic auth",
+}
 
 
 def main() -> None:
@@ -31,45 +43,180 @@ def main() -> None:
     arguments = _arguments()
     try:
         if arguments.step == "write-config":
-            write_config(arguments.config, arguments.home, arguments.directory, os.environ)
+            configure(arguments, os.environ | _defaults(arguments.home))
         else:
-            try_out(arguments.config)
+            try_out(arguments.config, arguments.work)
     except (MikroScopeError, OSError, ValueError) as error:
         sys.exit(" ".join(str(error).split()))
 
 
-def write_config(config: Path, home: Path, directory: Path, env: Any) -> None:
-    """Write the options that are in the environment, and where logs and index lie.
+# --- the config file ------------------------------------------------------------------------
+
+
+def configure(arguments: argparse.Namespace, env: dict[str, str]) -> None:
+    """Write the config file from `env`, after asking on the terminal if that is wanted."""
+    if not arguments.ask:
+        write_config(arguments.config, arguments.directory, arguments.work, env)
+        if problem := unusable(env):
+            print(f"warning: {problem}")
+        return
+    terminal = Terminal()
+    while True:
+        ask_all(terminal, env)
+        try:
+            write_config(arguments.config, arguments.directory, arguments.work, env)
+        except MikroScopeError as error:
+            terminal.say(str(error))
+        else:
+            return
+
+
+def write_config(config: Path, directory: Path, work: Path, env: dict[str, str]) -> None:
+    """Write the options that are in the environment.
 
     Relative paths count from `directory`. The file is never seen half written, is for its owner
-    only, and an existing one is never replaced (FileExistsError).
+    only, and an existing one is never replaced (FileExistsError). `work` is on the same disk.
     """
-    content: dict[str, object] = {
-        "logsPath": str(home / "logs"),
-        "dbPath": str(home / "data" / "mikroscope.db"),
-        "host": "127.0.0.1",
-        "port": 4310,
+    content = {
+        option.key: _as_json(option, env[option.env], directory)
+        for option in options()
+        if option.key and env.get(option.env, "").strip()
     }
-    for option in options():
-        if option.key and env.get(option.env, "").strip():
-            content[option.key] = _as_json(option, env[option.env], directory)
-    draft = config.with_name(f"{config.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+    with tempfile.NamedTemporaryFile("w", dir=work) as draft:  # of mode 0600
+        json.dump(content, draft, indent=2)
+        draft.write("\n")
+        draft.flush()
+        try:
+            resolve_settings(config_file_path=draft.name, env={})
+        except MikroScopeError as error:
+            raise MikroScopeError(str(error).replace(draft.name, config.name)) from None
+        os.link(draft.name, config)
+
+
+def unusable(env: dict[str, str]) -> str | None:
+    """Why a server could not listen at its address now; None if it could."""
+    host, port = env[_HOST], int(str(parse(_OPTIONS[_PORT], env[_PORT], _PORT)))
     try:
-        resolve_settings(config_file_path=draft, env={})
-        os.link(draft, config)
-    finally:
-        draft.unlink()
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return f"{host}:{port} cannot be listened on now: {error.strerror}"
+    return None
 
 
-def try_out(config: Path) -> None:
+def _defaults(home: Path) -> dict[str, str]:
+    """What the config file says of the questions unless the environment does."""
+    defaults = {
+        _HOST: "127.0.0.1",
+        _PORT: "4310",
+        "MIKROSCOPE_LOGS_PATH": str(home / "logs"),
+        "MIKROSCOPE_DB_PATH": str(home / "data" / "mikroscope.db"),
+    }
+    return {name: os.environ.get(name, "").strip() or value for name, value in defaults.items()}
+
+
+def _as_json(option: Option, raw: str, directory: Path) -> object:
+    value = parse(option, raw, option.env)
+    if isinstance(value, Path):
+        return str(directory / value)
+    return value if isinstance(value, int) else raw
+
+
+# --- the questions --------------------------------------------------------------------------
+
+
+class Terminal:
+    """The person at the terminal, wherever standard input and output go."""
+
+    def __init__(self) -> None:
+        # Both are open for as long as this process lives.
+        self._input = open("/dev/tty", errors="surrogateescape")  # noqa: SIM115
+        self._output = open("/dev/tty", "w", errors="surrogateescape")  # noqa: SIM115
+
+    def say(self, text: str, end: str = "\n") -> None:
+        """Show a line."""
+        print(text, end=end, file=self._output, flush=True)
+
+    def ask(self, question: str, *, secret: bool) -> str:
+        """What is typed; a secret is not shown. Raises MikroScopeError at the end of all input."""
+        with self._hidden() if secret else contextlib.nullcontext():
+            self.say(question, end="")
+            line = self._input.readline()
+        if not line:
+            raise MikroScopeError("not everything was answered")
+        return line.rstrip("\n")
+
+    @contextlib.contextmanager
+    def _hidden(self) -> Iterator[None]:
+        before = termios.tcgetattr(self._input)
+        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        termios.tcsetattr(self._input, termios.TCSADRAIN, silent)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(self._input, termios.TCSADRAIN, before)
+            self.say("")
+
+
+def ask_all(terminal: Terminal, env: dict[str, str]) -> None:
+    """Put the answer to each question into `env`; what is there already is taken by Enter."""
+    _ask_address(terminal, env)
+    for name, question in _QUESTIONS.items():
+        _ask(terminal, env, name, question)
+    if env[_USERNAME]:
+        _ask(terminal, env, _PASSWORD, "Password of that user")
+    else:
+        env.pop(_PASSWORD, None)
+
+
+def _ask_address(terminal: Terminal, env: dict[str, str]) -> None:
+    """Ask until the address can be listened on, or is given a second time."""
+    told = None
+    while True:
+        _ask(terminal, env, _HOST, "Address to listen on")
+        _ask(terminal, env, _PORT, "Port")
+        problem = unusable(env)
+        if problem in (None, told):
+            return
+        terminal.say(f"{problem}; another, or the same by Enter")
+        told = problem
+
+
+def _ask(terminal: Terminal, env: dict[str, str], name: str, question: str) -> None:
+    """Ask until the answer is a value of the option."""
+    option, default = _OPTIONS[name], env.get(name, "")
+    may_be_none = option.default == "none" and name != _PASSWORD
+    offer = "as in the environment" if option.secret else default
+    offer += ", - for none" if may_be_none else ""
+    while True:
+        typed = terminal.ask(f"{question} [{offer if default else 'none'}]: ", secret=option.secret)
+        answer = typed if typed.strip() else default
+        if answer.strip() == "-" and may_be_none:
+            answer = ""
+        if option.kind == "path":
+            answer = os.path.expanduser(answer)
+        try:
+            _ = parse(option, answer, question) if answer else None
+        except MikroScopeError as error:
+            terminal.say(str(error))
+        else:
+            env[name] = answer
+            return
+
+
+# --- the trial ------------------------------------------------------------------------------
+
+
+def try_out(config: Path, work: Path) -> None:
     """Start the server with this config, but on a free port and with a directory of its own.
 
     Returns when `/health` has answered. Raises MikroScopeError with what the server said.
     """
-    with tempfile.TemporaryDirectory(prefix="mikroscope-trial-") as name:
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=work) as name:
         directory = Path(name)
         with _server(directory, config) as (server, log):
             url = _url(server)
@@ -89,11 +236,16 @@ def _server(directory: Path, config: Path) -> Iterator[tuple["subprocess.Popen[s
     command += ["--logs", "logs", "--db", "index.db", "--min-free-bytes", "0"]
     command += ["--alert-config-path", "alerts.json"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("MIKROSCOPE_")}
+    asked: list[int] = []  # to end, while the server is started, whose end is then ours to see to
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     with log.open("w") as errors:
         server = subprocess.Popen(
             command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
         )
     try:
+        signal.signal(signal.SIGTERM, before)
+        if asked:
+            sys.exit(1)
         yield server, log
     finally:
         server.terminate()
@@ -116,19 +268,16 @@ def _last_line(log: Path) -> str:
     return next((line for line in reversed(lines) if line.strip()), "it says nothing")
 
 
-def _as_json(option: Option, raw: str, directory: Path) -> object:
-    value = parse(option, raw, option.env)
-    if isinstance(value, Path):
-        return str(directory / value)
-    return value if isinstance(value, int) else raw
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("step", choices=["write-config", "try-out"])
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument(
+        "--work", type=Path, required=True, help="a directory for what is unfinished"
+    )
     parser.add_argument("--home", type=Path, help="the directory that is installed into")
     parser.add_argument("--directory", type=Path, help="where the user stands")
+    parser.add_argument("--ask", action="store_true", help="ask on the terminal")
     return parser.parse_args()
 
 

@@ -11,7 +11,7 @@ while [ -L "$self" ]; do
         *) self=$(dirname "$self")/$link ;;
     esac
 done
-home=$(cd "$(dirname "$self")" && pwd -P)
+home=$(CDPATH="" cd -- "$(dirname -- "$self")" && pwd -P)
 
 fits() {
     "$1" -I -c 'import os, sys

@@ -8,18 +8,21 @@ import argparse
 import hashlib
 import os
 import platform
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from release_archive import ROOT, archive_files, write_tar, write_zip
 from release_sbom import sbom
 from release_targets import Target, target_named
 
 REQUIREMENTS = ROOT / "scripts" / "release-requirements.txt"
+_OURS = re.compile(r"mikroscope-.*\.(whl|tar\.gz|zip|cdx\.json)|install\.sh|SHA256SUMS\.txt")
 _BASE_URL_LINE = 'BASE_URL=""\n'
 
 
@@ -42,8 +45,7 @@ def main() -> None:
 
 def build(out: Path, targets: list[Target], epoch: int, base_url: str) -> None:
     """Write the whole release into a directory, which is emptied of an earlier one."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    _empty(out)
     own = _build_packages(out, epoch)
     installer = _installer(base_url)
     (out / "install.sh").write_bytes(installer)
@@ -52,11 +54,24 @@ def build(out: Path, targets: list[Target], epoch: int, base_url: str) -> None:
     _write_sums(out)
 
 
+def _empty(out: Path) -> None:
+    """Take an earlier release away, and nothing else."""
+    out.mkdir(parents=True, exist_ok=True)
+    found = sorted(out.iterdir())
+    for path in found:
+        if path.is_dir() or not _OURS.fullmatch(path.name):
+            raise ReleaseError(f"--out: {path} is not of a release: empty {out}, or name another")
+    for path in found:
+        path.unlink()
+
+
 def commit_time(*, allow_changes: bool) -> int:
     """Seconds of the epoch that everything is dated with: SOURCE_DATE_EPOCH, or the commit's."""
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if given:
+    if given.isdecimal():
         return int(given)
+    if given:
+        raise ReleaseError(f"SOURCE_DATE_EPOCH: expected seconds since 1970, got {given!r}")
     changes = _git("status", "--porcelain")
     if changes and not allow_changes:
         raise ReleaseError(
@@ -86,7 +101,7 @@ def _build_archive(out: Path, own: Path, target: Target, installer: bytes, epoch
     with tempfile.TemporaryDirectory() as directory:
         wheels = _fetch_wheels(Path(directory), target)
         files = archive_files(target, [own, *wheels], installer)
-        (out / f"{name}.cdx.json").write_bytes(sbom(own, wheels, epoch))
+        (out / f"{name}.cdx.json").write_bytes(sbom(own, wheels, target, epoch))
     with ThreadPoolExecutor() as both:  # compression does not hold the interpreter's lock
         packed = both.submit(write_tar, out / f"{name}.tar.gz", name, files, epoch)
         write_zip(out / f"{name}.zip", name, files, epoch)
@@ -97,9 +112,23 @@ def _fetch_wheels(directory: Path, target: Target) -> list[Path]:
     """The dependencies' wheels, each checked against its hash."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", f"--dest={directory}"]
-    command += [f"--requirement={REQUIREMENTS}", *target.pip_options]
+    wanted = directory / "requirements.txt"
+    wanted.write_text(requirements_for(target))
+    command += [f"--requirement={wanted}", *target.pip_options]
     _run(command, f"the dependencies for {target.name} cannot be fetched", dict(os.environ))
     return sorted(directory.glob("*.whl"))
+
+
+def requirements_for(target: Target) -> str:
+    """The pinned requirements of a target, without conditions: pip would ask this machine."""
+    lines, is_wanted = [], True
+    for line in REQUIREMENTS.read_text().splitlines():
+        if not line.startswith((" ", "#")):  # else a hash of the one above
+            pin = line.removesuffix("\\")
+            is_wanted = target.needs(Requirement(pin))
+            line = pin.partition(";")[0] + " \\"
+        lines += [line] if is_wanted else []
+    return "\n".join(lines) + "\n"
 
 
 def _installer(base_url: str) -> bytes:

@@ -13,11 +13,13 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from release_targets import Target
+
 _NAMESPACE = uuid.UUID("5b0a8b53-4b6e-5d0c-9a53-6c1c3ee0b0de")
 _SCALAR_VERSION = "mikroscope/server/static/scalar.VERSION"
 
 
-def sbom(own: Path, wheels: list[Path], epoch: int) -> bytes:
+def sbom(own: Path, wheels: list[Path], target: Target, epoch: int) -> bytes:
     """The document for our own wheel and those it needs; the same wheels give the same bytes."""
     program = _component(own) | {"type": "application"}
     components = [_component(wheel) for wheel in sorted(wheels)] + [_scalar(own)]
@@ -30,7 +32,7 @@ def sbom(own: Path, wheels: list[Path], epoch: int) -> bytes:
             "component": program,
         },
         "components": components,
-        "dependencies": _dependencies([own, *sorted(wheels)], components),
+        "dependencies": _dependencies([own, *sorted(wheels)], components, target),
     }
     serial = uuid.uuid5(_NAMESPACE, json.dumps(content, sort_keys=True))
     return json.dumps(content | {"serialNumber": f"urn:uuid:{serial}"}, indent=2).encode() + b"\n"
@@ -82,7 +84,9 @@ def _licenses(metadata: Message) -> list[dict[str, Any]]:
     return [{"license": {"name": name}} for name in names]
 
 
-def _dependencies(wheels: list[Path], components: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _dependencies(
+    wheels: list[Path], components: list[dict[str, Any]], target: Target
+) -> list[dict[str, Any]]:
     refs = {component["name"]: component["bom-ref"] for component in components}
     found = []
     for number, wheel in enumerate(wheels):
@@ -91,8 +95,7 @@ def _dependencies(wheels: list[Path], components: list[dict[str, Any]]) -> list[
         for text in metadata.get_all("Requires-Dist", []):
             requirement = Requirement(text)
             name = canonicalize_name(requirement.name)
-            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-            needs += [refs[name]] if applies and name in refs else []
+            needs += [refs[name]] if target.needs(requirement) and name in refs else []
         ref = f"pkg:pypi/{canonicalize_name(metadata['Name'])}@{metadata['Version']}"
         found.append({"ref": ref, "dependsOn": sorted(set(needs))})
     return found

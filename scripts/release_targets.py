@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from packaging.requirements import Requirement
+
 _GLIBC = range(28, 4, -1)  # 2.28 is that of Debian 10 and RHEL 8
 _SYSTEMS = {
     "linux-x86_64": ("linux", "x86_64", [f"manylinux_2_{n}_x86_64" for n in _GLIBC]),
@@ -24,6 +26,26 @@ class Target:
     machine: str  # os.uname().machine
     python: tuple[int, int]
     platforms: tuple[str, ...]  # as wheels name them, the best first
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """What the conditions of dependencies ask about this machine (PEP 508)."""
+        version = f"{self.python[0]}.{self.python[1]}"
+        return {
+            "extra": "",
+            "implementation_name": "cpython",
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_system": "Darwin" if self.system == "darwin" else "Linux",
+            "python_full_version": f"{version}.0",
+            "python_version": version,
+            "sys_platform": self.system,
+        }
+
+    def needs(self, requirement: Requirement) -> bool:
+        """Whether a requirement is one on this machine, on whatever machine it is asked."""
+        return requirement.marker is None or requirement.marker.evaluate(self.markers)
 
     @property
     def pip_options(self) -> list[str]:

@@ -224,6 +224,12 @@ def test_image_runs_as_nobody_special() -> None:
     assert 'ENTRYPOINT ["mikroscope"]\nCMD ["serve"]\n' in last
 
 
+def test_healthcheck_is_understood_everywhere() -> None:
+    """The health check has no flag that Docker before 25, or Podman, would fail to build with."""
+    flags = re.findall(r"--(\S+?)=", DOCKERFILE.split("\nHEALTHCHECK ")[1].split("CMD")[0])
+    assert set(flags) <= {"interval", "timeout", "start-period", "retries"}
+
+
 def test_variables_of_the_image() -> None:
     """The image sets variables of options; port and volumes are those it declares."""
     given = dict(re.findall(r"(MIKROSCOPE_\w+)=(\S+)", DOCKERFILE))
@@ -306,6 +312,18 @@ def test_kubernetes_uses_the_image() -> None:
     assert set(mounted.values()) == {volume["name"] for volume in POD["volumes"]}
 
 
+def test_secret_of_the_sidecar() -> None:
+    """What comes from the secret bears the variables' names, as the file that makes it does."""
+    wanted = {v["name"]: v["valueFrom"]["secretKeyRef"] for v in SIDECAR["env"] if "valueFrom" in v}
+    assert {name: ref["key"] for name, ref in wanted.items()} == {name: name for name in wanted}
+    assert {ref["name"] for ref in wanted.values()} == {"mikroscope"}
+
+
+def test_no_promise_to_a_scraper_without_a_token() -> None:
+    """Nothing invites a Prometheus that sends no token: it would get 401 from another pod."""
+    assert "annotations" not in KUBERNETES["spec"]["template"]["metadata"]
+
+
 def test_sidecar_outlives_the_service() -> None:
     """It starts before the service and ends after it, and is probed at /health."""
     assert SIDECAR["restartPolicy"] == "Always"
@@ -319,11 +337,13 @@ def test_sidecar_outlives_the_service() -> None:
     ids=["compose", "kubernetes"],
 )
 def test_sample_service_writes_logs(command: list[str], tmp_path: Path) -> None:
-    """What stands for a service writes lines that are JSON objects with time, level and event."""
+    """What stands for a service writes lines of JSON with time, level, event; SIGTERM ends it."""
     script = command[-1].replace("$$", "$").replace("/logs/", f"{tmp_path}/")
     with subprocess.Popen([*command[:-1], script], start_new_session=True) as service:
         file = tmp_path / "shop.ndjson"
         wait_until(lambda: file.exists() and b"\n" in file.read_bytes())
         os.killpg(service.pid, signal.SIGTERM)
+    # By itself: as the first process of a container it would not die of the signal.
+    assert service.returncode == 0
     record = json.loads(file.read_text().splitlines()[0])
     assert {"timestamp", "level", "event"} <= set(record)

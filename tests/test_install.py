@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -51,7 +52,12 @@ server.serve_forever()
 
 
 def write_release(
-    directory: Path, tag: str, version: str = "0.1.0", behaviour: str = "", ballast: int = 0
+    directory: Path,
+    tag: str,
+    version: str = "0.1.0",
+    behaviour: str = "",
+    ballast: int = 0,
+    modules: int = 0,
 ) -> Release:
     """A release of a stand-in, whose packages are those that the installer's steps need."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,7 @@ def write_release(
     files["install_steps.py"] = (ROOT / "scripts" / "install_steps.py").read_bytes()
     for name in ("__init__", "errors", "settings", "settings_sources", "settings_values"):
         files[f"lib/mikroscope/{name}.py"] = (ROOT / f"src/mikroscope/{name}.py").read_bytes()
+    files |= {f"lib/module_{number}.py": b"x = 1\n" * 500 for number in range(modules)}
     with tarfile.open(found.archive, "w:gz", compresslevel=1) as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(f"{found.name}/{name}")
@@ -157,7 +164,10 @@ class User:
 
     def left(self) -> set[str]:
         """Every file and link in the home."""
-        found = (path for path in self.home.rglob("*") if path.is_symlink() or path.is_file())
+        found = set()
+        for directory, names, files in os.walk(self.home):  # which bears that things vanish
+            links = [name for name in names if (Path(directory) / name).is_symlink()]
+            found |= {Path(directory) / name for name in links + files}
         return {path.relative_to(self.home).as_posix() for path in found}
 
 
@@ -200,6 +210,19 @@ def test_as_documented(user: User, words: str) -> None:
     assert user.version == "0.1.0"
     output(["sh", "-euc", documented("uninstall")], user.home)
     assert user.left() == {".local/share/mikroscope/mikroscope.config.json"}
+
+
+def test_lines_for_systemd(user: User, tmp_path: Path) -> None:
+    """The installer's lines in deploy/systemd/README.md put all where the units expect it."""
+    shutil.copy(SCRIPT, user.site.directory)
+    text = (ROOT / "deploy" / "systemd" / "README.md").read_text()
+    found = re.search(r"^curl .*?MIKROSCOPE_DB_PATH=\S+ sh$", text, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    lines = re.sub("=/(opt|usr|var)/", rf"={tmp_path}/\1/", found[0])
+    env = {"RELEASE": user.site.url, "MIKROSCOPE_PYTHON": PYTHON}
+    output(["sh", "-euc", lines], user.home, **env)
+    assert (tmp_path / "opt" / "mikroscope" / "current" / "mikroscope").exists()
+    assert (tmp_path / "usr" / "local" / "bin" / "mikroscope").exists()
 
 
 def test_one_line_of_the_readme() -> None:
@@ -401,19 +424,82 @@ def test_questions(user: User) -> None:
 
 
 def test_questions_again(user: User) -> None:
-    """After a wrong answer it says what was expected, and asks again."""
-    shown = answer_questions(user, ["", "many", *[""] * 5, "", "4998", *[""] * 5])
-    assert "expected a whole number" in shown
+    """After a wrong answer it says what was expected, and asks for that one again."""
+    shown = answer_questions(user, ["", "many", "4998"])
+    assert "Port: expected a whole number from 0 to 65535, got 'many'" in shown
     assert json.loads(user.config.read_text())["port"] == 4998
 
 
-def answer_questions(user: User, answers: list[str]) -> str:
-    """Run `cat install.sh | sh` on a terminal, type the answers; what the terminal shows."""
-    env = bare_environment(user.home, **user.env | {"MIKROSCOPE_INSTALL_NONINTERACTIVE": ""})
+def test_one_way_to_say_none(user: User) -> None:
+    """A default can be taken back by a hyphen, and a home be written as in a shell."""
+    answers = ["", "4998", "~/my logs", "", "", "", "-"]
+    answer_questions(user, answers, MIKROSCOPE_AUTH_USERNAME="ann", MIKROSCOPE_AUTH_PASSWORD="x")
+    content = json.loads(user.config.read_text())
+    assert content["logsPath"] == f"{user.home}/my logs"
+    assert not {"authUsername", "authPassword"} & set(content)
+
+
+def test_a_refused_combination_can_be_mended(user: User) -> None:
+    """After answers that do not go together they are asked for again, and can be taken back."""
+    shown = answer_questions(user, ["", "4998", *[""] * 4, "ann", "", *[""] * 6, "-"])
+    assert "expected together with --auth-password" in shown
+    assert "authUsername" not in json.loads(user.config.read_text())
+
+
+def test_address_in_use(user: User) -> None:
+    """An address that is taken is asked for again; given a second time, it is accepted."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        shown = answer_questions(user, ["", str(port)])
+    assert f"127.0.0.1:{port} cannot be listened on now: Address already in use" in shown
+    assert json.loads(user.config.read_text())["port"] == port
+
+
+def test_address_in_use_without_questions(user: User) -> None:
+    """Where nothing is asked, it is a warning: whatever is there may be about to leave."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        printed = user.installs(MIKROSCOPE_PORT=port)
+    assert f"warning: 127.0.0.1:{port} cannot be listened on now" in printed
+
+
+def test_interrupted_at_a_secret(user: User) -> None:
+    """Ctrl-C while a secret is typed leaves nothing, and a terminal that shows what is typed."""
+    process, terminal = on_terminal(user)
+    shown = ""
+    while (
+        "run it again to finish" not in shown and select.select([terminal], [], [], DEADLINE_S)[0]
+    ):
+        try:
+            shown += os.read(terminal, 4096).decode()
+        except OSError:
+            break
+        if shown.endswith("]: "):
+            os.write(terminal, b"\x03" if "Token that" in shown else b"\n")
+    os.waitpid(process, 0)
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.close(terminal)
+    assert "run it again to finish" in shown
+    assert not user.left()
+
+
+def on_terminal(user: User, **more: str) -> tuple[int, int]:
+    """Run `cat install.sh | sh` on a terminal; its process, and the terminal."""
+    env = bare_environment(user.home, **user.env | {"MIKROSCOPE_INSTALL_NONINTERACTIVE": ""} | more)
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(user.home)
         os.execve("/bin/sh", ["sh", "-c", f"cat {SCRIPT} | sh"], env)  # noqa: S606 -- a shell
+    return process, terminal
+
+
+def answer_questions(user: User, answers: list[str], **more: str) -> str:
+    """Type the answers, and Enter for whatever else is asked; what the terminal shows."""
+    process, terminal = on_terminal(user, **more)
     left, shown, seen = iter(answers), "", 0
     while select.select([terminal], [], [], DEADLINE_S)[0]:
         try:
@@ -506,6 +592,24 @@ def test_mends(user: User) -> None:
     assert user.version == "0.1.0"
 
 
+def test_mends_a_version(user: User) -> None:
+    """Run again it puts a version whose files were damaged beside itself, and uses that."""
+    user.installs()
+    (user.directory / "current" / "lib" / "mikroscope" / "errors.py").write_text("")
+    (user.directory / "current" / "mikroscope").write_text("")
+    user.installs()
+    assert user.version == "0.1.0"
+
+
+def test_another_directory_for_the_command(user: User) -> None:
+    """Run again with another directory for the command, it leaves none in the first."""
+    user.installs()
+    user.installs(MIKROSCOPE_BIN_DIR=str(user.home / "bin"))
+    assert not user.command.exists()
+    user.installs("--uninstall")
+    assert not (user.home / "bin" / "mikroscope").exists()
+
+
 def test_more_than_one_version(user: User) -> None:
     """Where several versions lie at one address, it asks for the name of one, and takes that."""
     write_release(user.site.directory, user.tag, "0.2.0")
@@ -577,6 +681,81 @@ def test_archive_is_something_else(user: User) -> None:
     assert not user.left()
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../evil", tarfile.REGTYPE),
+        ("{}/../../../evil", tarfile.REGTYPE),
+        ("{}/x", tarfile.SYMTYPE),
+    ],
+)
+def test_archive_that_reaches_out(user: User, tmp_path: Path, name: str, kind: bytes) -> None:
+    """What an archive has outside its directory is not written, by a Python without filters too."""
+    release = user.publish("0.1.0")
+    with tarfile.open(release.archive, "w:gz") as archive:
+        entry = tarfile.TarInfo(name.format(release.name))
+        entry.type, entry.linkname = kind, "/"
+        archive.addfile(entry, io.BytesIO())
+    write_sums(user.site.directory)
+    python = python_without_filters(tmp_path / "python")
+    assert "does not belong into a release" in user.is_refused(MIKROSCOPE_PYTHON=python)
+    assert not user.left()
+
+
+def python_without_filters(directory: Path) -> str:
+    """A Python as before 3.11.4, such as that of Debian 12."""
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(directory)], check=True)
+    packages = next(directory.glob("lib/python*/site-packages"))
+    (packages / "sitecustomize.py").write_text("import tarfile\ndel tarfile.data_filter\n")
+    return str(directory / "bin" / "python")
+
+
+def test_sums_are_something_else(user: User) -> None:
+    """A page in the place of SHA256SUMS.txt is not taken for a release without archives."""
+    (user.site.directory / "SHA256SUMS.txt").write_text("<html>\nsign in\n</html>\n")
+    assert "SHA256SUMS.txt lists no archive" in user.is_refused()
+    assert not user.left()
+
+
+def test_simple_wget(user: User, tmp_path: Path) -> None:
+    """A wget that crashes on limits of time, as Debian's busybox has one, does as well."""
+    path = Path(only_programs(tmp_path / "programs"))
+    real = shutil.which("wget")
+    (path / "wget").write_text(
+        f'#!/bin/sh\ncase " $* " in\n*" --version "*) exit 1 ;;\n*" -T "*) kill -SEGV $$ ;;\nesac\n'
+        f'exec {real} "$@"\n'
+    )
+    (path / "wget").chmod(0o755)
+    user.installs(PATH=str(path))
+    assert user.version == "0.1.0"
+
+
+def test_no_home(user: User) -> None:
+    """Without HOME, as for cloud-init, the directories must be named."""
+    assert "HOME is not set: name the directory by MIKROSCOPE_INSTALL_DIR" in user.is_refused(
+        HOME=""
+    )
+    chosen = {"MIKROSCOPE_INSTALL_DIR": f"{user.home}/a", "MIKROSCOPE_BIN_DIR": f"{user.home}/b"}
+    user.installs(HOME="", **chosen)
+
+
+def test_directory_of_two_lines(user: User) -> None:
+    """A directory whose name would end a line of the command is refused."""
+    line = user.is_refused(MIKROSCOPE_INSTALL_DIR=f"{user.home}/a\nb")
+    assert "more than one line" in line
+    assert not user.left()
+
+
+def test_versions_of_something_else(user: User) -> None:
+    """A directory that has versions of something else is left alone, by --uninstall too."""
+    (user.directory / "versions" / "1.0").mkdir(parents=True)
+    (user.directory / "versions" / "1.0" / "program").write_text("program")
+    before = user.left()
+    assert "holds versions of something else" in user.is_refused()
+    assert "there is no MikroScope in" in user.is_refused("--uninstall", "--purge")
+    assert user.left() == before
+
+
 def test_no_network(user: User) -> None:
     """A site that cannot be reached is named, with the reason."""
     with socket.socket() as nobody:
@@ -585,6 +764,19 @@ def test_no_network(user: User) -> None:
         line = user.is_refused(MIKROSCOPE_INSTALL_BASE_URL=url)
     assert f"{url}/SHA256SUMS.txt cannot be fetched: curl: (7)" in line
     assert not user.left()
+
+
+def test_password_of_the_site(user: User, tmp_path: Path) -> None:
+    """A password in the address is neither among curl's arguments nor in what is said."""
+    path = Path(only_programs(tmp_path / "programs"))
+    (path / "curl").write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/arguments\nexec {shutil.which("curl")} "$@"\n'
+    )
+    (path / "curl").chmod(0o755)
+    url = user.site.url.replace("//", "//ann:s3cret@")
+    line = user.is_refused(PATH=str(path), MIKROSCOPE_INSTALL_BASE_URL=f"{url}/nothing")
+    user.installs(PATH=str(path), MIKROSCOPE_INSTALL_BASE_URL=url)
+    assert "s3cret" not in line + (tmp_path / "arguments").read_text()
 
 
 def test_no_address(user: User) -> None:
@@ -612,6 +804,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("no file system may be mounted here")
     yield directory
     subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_noexec(user: User, small_disk: Path) -> None:
+    """A file system whose programs cannot be run is named as the reason."""
+    subprocess.run(["mount", "-o", "remount,noexec", str(small_disk)], check=True)
+    line = user.is_refused(MIKROSCOPE_INSTALL_DIR=str(small_disk / "mikroscope"))
+    assert "mounted noexec" in line
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("ballast", [3 << 20, 5 << 20], ids=["to unpack", "to fetch"])
@@ -725,6 +925,18 @@ def test_interrupted_while_fetching(
     assert not user.left()
 
 
+def test_interrupted_while_compiling(user: User) -> None:
+    """Interrupted while the modules are compiled, it leaves no process behind and no version."""
+    user.publish("0.1.0").archive.unlink()
+    write_release(user.site.directory, user.tag, modules=200)
+    running = Running(user)
+    wait_until(lambda: any("__pycache__" in path for path in user.left()))
+    running.interrupt(lambda: os.kill(running.process.pid, signal.SIGTERM))
+    assert not list((user.directory / "versions").iterdir())
+    with pytest.raises(ProcessLookupError):  # its group has ended with it
+        os.killpg(running.process.pid, 0)
+
+
 def test_interrupted_while_trying(user: User) -> None:
     """Interrupted while the new version is tried out, the old one stays and the trial ends."""
     user.installs()
@@ -741,11 +953,26 @@ def test_interrupted_while_trying(user: User) -> None:
 
 def test_after_a_kill(user: User) -> None:
     """What a killed run has left is cleared away by the next one."""
-    left = user.directory / ".incoming.1"
+    left = user.directory / ".incoming"
     left.mkdir(parents=True)
     (left / "half").write_text("half")
+    with subprocess.Popen(["true"]) as ended:
+        (left / "process").write_text(f"{ended.pid}\n")
     user.installs()
     assert not left.exists()
+
+
+def test_two_at_once(user: User, stuck_site: ThreadingHTTPServer) -> None:
+    """A second installer in the same directory is refused, and takes nothing from the first."""
+    running = Running(
+        user, MIKROSCOPE_INSTALL_BASE_URL=f"http://127.0.0.1:{stuck_site.server_port}"
+    )
+    assert stuck_site.asked.wait(DEADLINE_S)  # type: ignore[attr-defined]
+    before = user.left()
+    assert f"another installer, process {running.process.pid}, is at work" in user.is_refused()
+    assert user.left() == before
+    running.interrupt(lambda: os.kill(running.process.pid, signal.SIGTERM))
+    assert not user.left()
 
 
 # --- uninstall ------------------------------------------------------------------------------
@@ -771,6 +998,25 @@ def test_purge(user: User) -> None:
     user.installs("--uninstall", "--purge")
     assert user.left() == {"elsewhere/app.ndjson"}
     assert not user.directory.exists()
+
+
+def test_purge_of_what_the_config_names(user: User) -> None:
+    """Directories of these names that the config does not name belong to something else."""
+    user.installs(MIKROSCOPE_LOGS_PATH="elsewhere", MIKROSCOPE_DB_PATH="elsewhere.db")
+    for name in ("logs", "data"):
+        (user.directory / name).mkdir()
+        (user.directory / name / "mine").write_text("mine")
+    user.installs("--uninstall", "--purge")
+    share = ".local/share/mikroscope"
+    assert user.left() == {f"{share}/logs/mine", f"{share}/data/mine"}
+
+
+def test_two_installations(user: User) -> None:
+    """Uninstalling one does not take the command that another has made since."""
+    user.installs(MIKROSCOPE_INSTALL_DIR=f"{user.home}/other")
+    user.installs()
+    user.installs("--uninstall", MIKROSCOPE_INSTALL_DIR=f"{user.home}/other")
+    assert user.version == "0.1.0"
 
 
 def test_installed_script_uninstalls(user: User, tmp_path: Path) -> None:

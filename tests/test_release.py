@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -167,14 +168,65 @@ def test_requirements_are_current() -> None:
     assert not [one for one in needed if not one.specifier.contains(pinned.get(one.name, "0"))]
 
 
-def test_installer_knows_the_address(tmp_path: Path, release: Release) -> None:
-    """--base-url is where the release's installer fetches from."""
+def release_script(name: str) -> Any:
+    """A module of scripts/, which is no package."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        from release import _installer  # type: ignore[import-not-found,unused-ignore]
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
-    text = _installer("https://example.com/latest").decode()
+
+
+@pytest.mark.parametrize(
+    ("target", "condition", "applies"),
+    [
+        ("linux-x86_64-cp311", "python_version < '3.13'", True),
+        ("linux-x86_64-cp313", "python_version < '3.13'", False),
+        ("linux-x86_64-cp315", "python_full_version < '3.15'", False),
+        ("macos-arm64-cp312", "sys_platform == 'darwin' and platform_machine == 'arm64'", True),
+        ("linux-musl-aarch64-cp312", "platform_system == 'Linux' and extra == 'x'", False),
+    ],
+)
+def test_conditions_are_those_of_the_target(target: str, condition: str, applies: bool) -> None:
+    """Whether a package is needed is asked for the archive's machine, not for the builder's."""
+    found = release_script("release_targets").target_named(target)
+    assert found.needs(Requirement(f"package; {condition}")) is applies
+
+
+def test_requirements_of_a_target() -> None:
+    """What pip is given names what the target needs, with its hashes and without conditions."""
+    target = release_script("release_targets").target_named
+    older = release_script("release").requirements_for(target("linux-x86_64-cp311"))
+    newer = release_script("release").requirements_for(target("linux-x86_64-cp315"))
+    assert "\ntyping-extensions==" in older
+    assert "typing-extensions" not in newer
+    assert older.count("--hash=") == (ROOT / "scripts/release-requirements.txt").read_text().count(
+        "--hash="
+    )
+    assert ";" not in older
+
+
+def test_out_is_not_emptied_of_other_things(tmp_path: Path) -> None:
+    """A directory that holds something else is refused, and left as it is."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "install.sh").write_text("old")
+    done = run_release(ROOT, "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert f"{tmp_path}/thesis.txt is not of a release" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "install.sh"}
+
+
+def test_wrong_time(tmp_path: Path) -> None:
+    """A SOURCE_DATE_EPOCH that is no time is refused with what was expected."""
+    done = run_release(ROOT, "--out", str(tmp_path / "dist"), epoch="soon")
+    assert done.stderr == (
+        "release.py: SOURCE_DATE_EPOCH: expected seconds since 1970, got 'soon'\n"
+    )
+
+
+def test_installer_knows_the_address(tmp_path: Path, release: Release) -> None:
+    """--base-url is where the release's installer fetches from."""
+    text = release_script("release")._installer("https://example.com/latest").decode()
     assert '\nBASE_URL="https://example.com/latest"\n' in text
     assert '\nBASE_URL=""\n' in (release.directory / "install.sh").read_text()
 
@@ -251,6 +303,14 @@ def test_launcher_by_a_link(unpacked: Path, tmp_path: Path) -> None:
     (tmp_path / "bin" / "m").symlink_to("../real/mikroscope")
     (tmp_path / "bin" / "mikroscope").symlink_to("m")
     printed = output([str(tmp_path / "bin" / "mikroscope"), "--version"], tmp_path)
+    assert printed == f"mikroscope, version {__version__}\n"
+
+
+def test_launcher_by_a_relative_path(unpacked: Path, tmp_path: Path) -> None:
+    """Called by a relative path it finds itself, whatever CDPATH says."""
+    (tmp_path / "sub").symlink_to(unpacked)
+    (tmp_path / "else" / "sub").mkdir(parents=True)
+    printed = output(["sh", "sub/mikroscope", "--version"], tmp_path, CDPATH=f"{tmp_path}/else")
     assert printed == f"mikroscope, version {__version__}\n"
 
 
