@@ -10,7 +10,7 @@ import mikroscope
 PACKAGE = Path(mikroscope.__file__).parent
 LEVELS = [
     {
-        *("errors", "timestamps", "logformat"),
+        *("errors", "timestamps", "logformat", "allocator"),
         *("logging.jsontext", "logging.fields", "logging.losses", "logging.buffer"),
         *("logging.transport", "logging.complaints", "logging.delivery", "logging.sender"),
         *("logging.handler", "logging"),

@@ -74,6 +74,7 @@ def cli() -> None:
 @_version
 def serve(**given: Any) -> int:
     """Start the server: index the log files, take logs over HTTP, answer queries."""
+    from mikroscope.allocator import return_large_blocks
     from mikroscope.server.notify import Supervisor
     from mikroscope.server.run import start_server
 
@@ -81,6 +82,7 @@ def serve(**given: Any) -> int:
     if settings.log_format == "ndjson":
         use_ndjson()
     sys.setswitchinterval(_SWITCH_S)
+    return_large_blocks()
     _raise_descriptor_limit()
     stop = _Stop()
     supervisor = Supervisor(os.environ, os.getpid(), time.monotonic)

@@ -91,7 +91,7 @@ def open_writer(path: Path) -> apsw.Connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA cache_size = -32000")
+        connection.execute("PRAGMA cache_size = -8000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         connection.execute("BEGIN IMMEDIATE")  # two processes may be the first at the same time
