@@ -147,6 +147,10 @@ class StoreWrapper:
         """As the store."""
         return self.inner.count()
 
+    def problem(self) -> str | None:
+        """As the store."""
+        return self.inner.problem()
+
     def size_bytes(self) -> int:
         """As the store."""
         return self.inner.size_bytes()

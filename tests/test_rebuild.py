@@ -476,7 +476,13 @@ def test_damage_that_a_query_finds(filled: Path, connect: Connect) -> None:
         assert answer.status_code == 503
         assert "damaged" in answer.json()["error"]
         assert "/api/reindex" in answer.json()["error"]
+        health = client.get("/health").json()
+        assert (health["ok"], ["is damaged" in one for one in health["problems"]]) == (
+            False,
+            [True],
+        )
         assert client.post("/api/reindex").status_code == 200
+        assert client.get("/health").json()["ok"] is True
         assert len(client.get("/api/logs", params={"limit": 1000}).json()["entries"]) == 1000
     assert len(stored(filled)) == 3_000
     assert len(aside(filled, "damaged")) == 1

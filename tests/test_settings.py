@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -411,6 +412,12 @@ def test_empty_text_flag(write_config: WriteConfig) -> None:
     path = write_config({"apiToken": "abc", "protocol": "http"})
     settings = resolve_settings(path, env={}, overrides={"apiToken": "", "protocol": ""})
     assert settings.api_token == "abc"
+
+
+def test_path_that_is_not_utf8() -> None:
+    """Neither SQLite nor a JSON answer could name it."""
+    message = refusal(env={"MIKROSCOPE_DB_PATH": os.fsdecode(b"x\xffy.db")})
+    assert message == "MIKROSCOPE_DB_PATH: expected a path in UTF-8, got 'x\\udcffy.db'"
 
 
 @pytest.mark.parametrize("key", ["port", "https", "ingestAsyncQueue"])

@@ -1,6 +1,7 @@
 """Tasks that other processes do."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -144,3 +145,20 @@ def test_processes_end_with_who_started_them() -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     wait_until(lambda: is_gone(int(done.stdout)))
+
+
+def test_who_asked_is_killed() -> None:
+    """The process that has a result for nobody ends without a word."""
+    command = [sys.executable, "-c", "from mikroscope.workers import main; main()"]
+    task = pickle.dumps(Square(3))
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(len(task).to_bytes(8) + task)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

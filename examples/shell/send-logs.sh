@@ -6,7 +6,8 @@
 #
 # curl tries again when the server cannot be reached or is busy (408, 429, 5xx), and waits as long
 # as it asks for. A request that is refused (a line that is no JSON, a wrong token) ends the script:
-# what was answered before is there, the rest is not. Needs curl 7.76 or newer.
+# what was answered before is there, the rest is not. The token is on no command line, where other
+# users of the machine would see it. Needs curl 7.76 or newer.
 set -eu
 
 url=${MIKROSCOPE_URL:-http://127.0.0.1:4310}
@@ -25,7 +26,9 @@ LC_ALL=C awk -v most=500 -v most_bytes=500000 '
 ' | while IFS= read -r batch; do
     printf '%s' "$batch" | curl --silent --show-error --fail-with-body \
         --retry 5 --retry-connrefused --max-time 30 \
-        --header "Authorization: Bearer $token" --header "Content-Type: application/json" \
-        --data-binary @- "$url/api/ingest"
+        --header @/dev/fd/3 --header "Content-Type: application/json" \
+        --data-binary @- "$url/api/ingest" 3<<HEADER
+Authorization: Bearer $token
+HEADER
     echo
 done

@@ -114,6 +114,7 @@ class Service:
             self.worker.run.last_error,
             self.worker.write_error,
             self.maintainer.state.last_error,
+            self.store.problem(),
         )
         return list(dict.fromkeys(problem for problem in found if problem))
 

@@ -146,6 +146,10 @@ def _is_host(name: str) -> bool:
 def _path(raw: object, option: Option) -> Path:
     if not isinstance(raw, str | Path) or "\0" in str(raw):
         raise ValueError("a path")
+    try:
+        str(raw).encode()  # SQLite wants it so, and so do answers that tell of it
+    except UnicodeEncodeError:
+        raise ValueError("a path in UTF-8") from None
     return Path(raw)
 
 

@@ -133,7 +133,10 @@ def main() -> None:
             logger.exception("a task has failed")
             result = _Failure(error)
         del task
-        _send(result, results)
+        try:
+            _send(result, results)
+        except BrokenPipeError:  # whoever asked was killed
+            return
         del result
 
 

@@ -455,6 +455,7 @@ class WritingContract(Contract):
         """The size is that of what is kept."""
         put(store, [at(n, text=f"{n}" * 50) for n in range(1000)])
         assert store.size_bytes() > 1000
+        assert store.problem() is None
 
     def test_a_closed_store_answers_no_more(self, store: Store) -> None:
         """After `close` every question and every write is a StoreError."""

@@ -194,6 +194,12 @@ class Store(Protocol):
     def count(self) -> int:
         """How many entries there are."""
 
+    def problem(self) -> str | None:
+        """What is wrong with it, as far as that has shown, and the mend; None if nothing is known.
+
+        Takes no longer however much there is.
+        """
+
     def size_bytes(self) -> int:
         """About how much room the index takes on disk."""
 

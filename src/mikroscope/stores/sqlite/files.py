@@ -99,8 +99,13 @@ def damaged(path: Path, error: Exception) -> DamagedIndexError:
         logger.error("the index %s is damaged: %s", path, error)
         with contextlib.suppress(OSError):
             mark.touch()
-    return DamagedIndexError(
-        f"the index {path} is damaged ({error}): restart the server, or rebuild it with "
+    return DamagedIndexError(damage_text(path, f" ({error})"))
+
+
+def damage_text(path: Path, what: str = "") -> str:
+    """That an index is damaged, and what to do."""
+    return (
+        f"the index {path} is damaged{what}: restart the server, or rebuild it with "
         "'mikroscope index --rebuild' or POST /api/reindex"
     )
 

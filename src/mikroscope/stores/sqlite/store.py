@@ -108,6 +108,10 @@ class SqliteStore:
         """How many entries there are."""
         return self._readers.ask(_count)
 
+    def problem(self) -> str | None:
+        """Whether somebody has come across damage."""
+        return files.damage_text(self._path) if files.is_marked_damaged(self._path) else None
+
     def size_bytes(self) -> int:
         """The size of the file and of its write-ahead log."""
         paths = (self._path, files.beside(self._path, "-wal"))
