@@ -28,8 +28,9 @@ from tests.documents import (
 
 # Blocks that another test runs: the document, words of the block, the test.
 RUN_ELSEWHERE = [
-    ("README.md", "$RELEASE/install.sh", "test_install.py::test_one_line_of_the_readme"),
+    ("README.md", "$RELEASE/install.sh", "test_install.py::test_lines_of_the_readme"),
     ("README.md", "uv tool install", "test_release.py::test_wheel"),
+    ("README.md", "SHA256SUMS.txt", "test_release.py::test_manual_archive"),
     ("docs/benchmarks.md", "python -m benches", "test_docs_commands.py::test_benchmarks"),
 ]
 # Blocks that cannot be run here: the document, words of the block, why. They are linted, and what

@@ -225,9 +225,13 @@ def test_lines_for_systemd(user: User, tmp_path: Path) -> None:
     assert (tmp_path / "usr" / "local" / "bin" / "mikroscope").exists()
 
 
-def test_one_line_of_the_readme() -> None:
-    """The README's line is that of docs/install.md, which is run."""
-    assert documented("installer") in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("way", ["uv", "pipx", "pip", "uvx", "pipx run", "installer", "archive"])
+def test_lines_of_the_readme(way: str) -> None:
+    """The README's lines are those of docs/install.md, which are run."""
+    readme = (ROOT / "README.md").read_text().splitlines()
+    lines = documented(way).splitlines()
+    assert lines
+    assert set(lines) <= set(readme)
 
 
 def test_from_a_directory(user: User, release: Release) -> None:
