@@ -100,10 +100,10 @@ def get_requests(targets: Iterable[str]) -> list[bytes]:
     return [f"GET {target} HTTP/1.1\r\nhost: bench\r\n\r\n".encode() for target in targets]
 
 
-def post_requests(corpus: Path, requests: int, batch: int) -> list[bytes]:
-    """Ingest requests with the first records of a corpus, which begins anew where it ends."""
+def post_requests(corpus: Path, requests: int, batch: int, skip: int = 0) -> list[bytes]:
+    """Ingest requests with the records behind the first `skip`; they begin anew where those end."""
     with corpus.open("rb") as file:
-        lines = [line.rstrip() for line in itertools.islice(file, requests * batch)]
+        lines = [line.rstrip() for line in itertools.islice(file, skip, skip + requests * batch)]
     records = itertools.cycle(lines)
     return [_post(list(itertools.islice(records, batch))) for _ in range(requests)]
 
@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--post", type=Path, metavar="CORPUS")
     parser.add_argument("--batch", type=int, default=1, help="records a request")
+    parser.add_argument("--skip", type=int, default=0, help="records of the corpus")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--get", type=Path, metavar="TARGETS", help="a file with a path a line")
     parser.add_argument("--endless", action="store_true")
@@ -213,7 +214,7 @@ def main() -> None:
     if given.get:
         requests = get_requests(given.get.read_text().splitlines())
     else:
-        requests = post_requests(given.post, given.requests, given.batch)
+        requests = post_requests(given.post, given.requests, given.batch, given.skip)
     source = until_input_ends(requests) if given.endless else iter(requests)
     print("ready", flush=True)
     seen = uvloop.run(send(given.url, source, given.clients))

@@ -101,6 +101,7 @@ class Indexer:
             with self._taken_back_on_error():
                 if fresh:
                     self._index_fresh(fresh)
+                    waiting |= self._put_off(paths, sources)
                 while self._queue:
                     load = self._read_load(final=False)
                     self._commit_load(load, more=bool(self._queue))

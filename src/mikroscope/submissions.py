@@ -38,10 +38,11 @@ class Submissions:
         """Another one. Raises IngestError (503) if too much is waiting already."""
         if self._bytes >= MAX_PENDING_BYTES:
             raise IngestError("the ingest queue is full: try again in a moment", 503)
-        if self._bytes > MAX_ROUND_BYTES:  # what lines say takes several times their room
+        size = len(submission.lines.content)
+        if self._bytes + size > MAX_ROUND_BYTES:  # what lines say takes several times their room
             submission = _to_be_parsed(submission)
         self._pending.append(submission)
-        self._bytes += len(submission.lines.content)
+        self._bytes += size
         self.awaited += submission.tell is not None
 
     def take(self) -> list[Submission]:
