@@ -909,6 +909,23 @@ class FilterContract(Contract):
         put(store, [at(n, n=n, level=f"L{n}", audit=n % 2 == 0) for n in range(900)])
         assert found(store, audit=True) == set(range(0, 900, 2))
 
+    def test_a_rare_word_among_frequent_ones(self, store: Store) -> None:
+        """Wherever it stands: in a text, as a value, in an object; and from page to page."""
+        records = [at(n, n=n, message="Paid by card", level="INFO") for n in range(1_200)]
+        records[100]["message"] = "Paid by VISA card"
+        records[300]["kind"] = "VISA"
+        records[500]["card"] = {"kind": "VISA"}
+        records[700] |= {"message": "VISA refused", "level": "ERROR"}
+        records[900] |= {"kind": "visa", "level": "ERROR"}
+        put(store, records)
+        assert found(store, text="card VISA") == {100, 300, 500}
+        assert found(store, text="by VISA Paid", level="INFO") == {100, 300, 500}
+        assert found(store, text="VISA", level="ERROR") == {700}
+        assert found(store, text="paid", field="kind", value="VISA") == {300}
+        assert numbers_of(store, Query(text="card VISA", limit=2)) == [500, 300, 100]
+        by_level = buckets_of(store, Grouping("level"), text="VISA card")
+        assert by_level == [("INFO", 3)]
+
     def test_words(self, store: Store) -> None:
         """The text filter finds all its words in the message, in any case and order."""
         messages = ["Payment declined", "payment accepted", "Größe 5 überschritten", ""]

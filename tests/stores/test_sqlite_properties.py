@@ -23,7 +23,7 @@ from mikroscope.records import (
     scalar_text,
     time_of,
 )
-from mikroscope.stores.sqlite import SqliteStore, aggregates, terms
+from mikroscope.stores.sqlite import SqliteStore, aggregates, reader, terms
 from mikroscope.stores.sqlite.schema import clamp
 from tests.stores.store_contract import (
     START_MS,
@@ -250,11 +250,20 @@ def matching(case: Case, query: Query) -> list[Record]:
 # --- the comparison -----------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@contextmanager
+def at_once(rows: int) -> Iterator[None]:
+    """Where fewer entries fulfil a condition, these are looked at one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_FEW_ROWS", rows)
+        yield
+
+
+@pytest.mark.parametrize("few", [0, 3, 1000])
+@settings(max_examples=80, deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=6))
-def test_pages(case: Case, asked: list[Query]) -> None:
+def test_pages(few: int, case: Case, asked: list[Query]) -> None:
     """Walking the pages of any query gives what matches, each once, newest first."""
-    with filled(case) as store:
+    with filled(case) as store, at_once(few):
         for query in asked:
             expected = [record["n"] for record in matching(case, query)]
             assert numbers_of(store, query) == expected, query
@@ -286,10 +295,10 @@ def counting(way: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=60, deadline=None)
-@given(case=cases(), asked=st.lists(queries, min_size=1, max_size=3))
-def test_aggregates(way: str, case: Case, asked: list[Query]) -> None:
+@given(case=cases(), asked=st.lists(queries, min_size=1, max_size=3), few=st.sampled_from([0, 5]))
+def test_aggregates(way: str, case: Case, asked: list[Query], few: int) -> None:
     """Any aggregate counts what matches, by whichever way it is counted."""
-    with filled(case) as store, counting(way):
+    with filled(case) as store, counting(way), at_once(few):
         for query in (Query(limit=3), *asked):
             filters = without_limit(query)
             kept = matching(case, query)

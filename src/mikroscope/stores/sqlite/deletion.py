@@ -5,11 +5,11 @@ from typing import Any
 
 import apsw
 
-from mikroscope.records import level_of, parse_line, time_of
+from mikroscope.records import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.batch import DISCARDED, GONE
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
-from mikroscope.stores.sqlite.preparing import AUDIT, DAY_MINUTES, MINUTE_MS, WHOLE_FRAME
+from mikroscope.stores.sqlite.preparing import AUDIT, DAY_MINUTES, WHOLE_FRAME, document_again
 from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, note_days
 from mikroscope.stores.sqlite.terms import Documents
 
@@ -142,10 +142,8 @@ class Deleter:
         raw = put_time(line, key >> KEY_BITS)
         fields, _ = parse_line(raw)
         field_values = len(fields)
-        time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
-        time_ms, level, audit = clamp(time_ms), level_of(fields), bool(flags & AUDIT)
-        document = self._documents.make(fields, level, audit, time_ms, time_field)
-        return (time_ms // MINUTE_MS, level, audit), document, field_values
+        minute, document = document_again(self._documents, fields, key, bool(flags & AUDIT))
+        return minute, document, field_values
 
 
 def _choose(

@@ -11,11 +11,6 @@ import msgspec
 from mikroscope.query import Query
 from mikroscope.records import (
     TIME_FIELDS,
-    Fields,
-    field_values,
-    level_of,
-    scalar_text,
-    time_of,
 )
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.schema import (
@@ -32,6 +27,7 @@ from mikroscope.timestamps import possible_times
 MAX_SEARCHED_FIELDS = 200
 MAX_DAYS = 64  # that one expression names
 _MAX_DAILY_TOKENS = 512  # and how many tokens that may make
+_MOST_WORDS = 3  # of a search that are tried alone
 
 
 class Known(NamedTuple):
@@ -50,13 +46,15 @@ class Known(NamedTuple):
 class Plan(msgspec.Struct, frozen=True):
     """Entries with `low` <= key <= `high` that match an FTS5 expression (None: all of them).
 
-    With `check` they are more than were asked for: `matches` decides on each.
+    With `check` they are more than were asked for: `checking.Check` decides on each. With `keys`
+    these are the entries.
     """
 
     match: bytes | None
     low: int
     high: int
     check: bool = False
+    keys: tuple[int, ...] | None = None
 
 
 class Plans(NamedTuple):
@@ -67,13 +65,27 @@ class Plans(NamedTuple):
     moments: list[Plan]
     """Of an entry's time, asked for as the value of a field; these overlap with the others."""
 
-    def checked(self) -> "Plans":
-        """The same, with each entry to be looked at."""
-        replace = msgspec.structs.replace
-        return Plans(
-            [replace(plan, check=True) for plan in self.parts],
-            [replace(plan, check=True) for plan in self.moments],
-        )
+
+def single_conditions(query: Query) -> list[Query]:
+    """Queries that ask for one of its conditions each, in the same range, where it has several.
+
+    Only those that few entries may fulfil: a field, and the longest words.
+    """
+    words = sorted(set((query.text or "").split()), key=len, reverse=True)
+    has_level = query.level is not None or query.audit is not None
+    if has_level + (query.field is not None) + len(words) < 2:
+        return []
+    replace = msgspec.structs.replace
+    alone = replace(query, level=None, audit=None, field=None, value=None, text=None)
+    fields = [] if query.field is None else [replace(alone, field=query.field, value=query.value)]
+    return fields + [replace(alone, text=word) for word in words[:_MOST_WORDS]]
+
+
+def few_entries(keys: Sequence[int], moments: Sequence[Plan]) -> Plans:
+    """Plans for entries that were found by one condition; the others are to be checked."""
+    replace = msgspec.structs.replace
+    found = Plan(None, min(keys, default=0), max(keys, default=0), check=True, keys=tuple(keys))
+    return Plans([found], [replace(plan, check=True) for plan in moments])
 
 
 def make_plans(query: Query, known: Known, first_days: int = 1) -> Plans:
@@ -98,11 +110,11 @@ def _groups(query: Query, known: Known) -> list[Alternatives]:
         levels = [terms.level_tokens(level, query.audit) for level in known.levels]
         groups.append(Alternatives([*chain(*levels)] or [terms.NOWHERE], []))
     for word in (query.text or "").split():
-        groups += _search_groups(word, known.fields)
+        groups += search_groups(word, known.fields)
     return groups
 
 
-def _search_groups(word: str, fields: Sequence[str]) -> list[Alternatives]:
+def search_groups(word: str, fields: Sequence[str]) -> list[Alternatives]:
     """Of a searched word: it stands in a text, or it is the value of a field.
 
     What the tokenizer folds is folded here, since `encode_tokens` writes capitals apart.
@@ -224,23 +236,6 @@ def _ranges(query: Query, spill_ms: int) -> list[Plan]:
 
 def _last_key(milliseconds: int) -> int:
     return milliseconds << KEY_BITS | KEY_MASK
-
-
-def matches(query: Query, fields: Fields, key: int, is_audit: bool) -> bool:
-    """Whether a record of a plan with `check` is what the query asks for, but for its words."""
-    if query.audit is not None and query.audit != is_audit:
-        return False
-    if query.level is not None and query.level != level_of(fields):
-        return False
-    found = time_of(fields)
-    time_ms = key >> KEY_BITS if found is None else found[0]
-    if query.from_ms is not None and time_ms < query.from_ms:
-        return False
-    if query.to_ms is not None and time_ms > query.to_ms:
-        return False
-    if query.field is None:
-        return True
-    return any(scalar_text(value) == query.value for value in field_values(fields, query.field))
 
 
 def encode_cursor(key: int) -> str:

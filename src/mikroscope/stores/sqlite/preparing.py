@@ -23,7 +23,7 @@ from mikroscope.stores.sqlite.packing import (
     take_text,
     take_time,
 )
-from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, clamp
+from mikroscope.stores.sqlite.schema import DAY_MS, KEY_BITS, MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import Documents
 from mikroscope.timestamps import canonical_ms
 
@@ -301,6 +301,19 @@ def merged(prepared: Prepared, more: Prepared) -> Prepared:
         has_timeless=prepared.has_timeless or more.has_timeless,
         has_taken_times=prepared.has_taken_times or more.has_taken_times,
     )
+
+
+def document_again(
+    documents: Documents, fields: Fields, key: int, is_audit: bool
+) -> tuple[Minute, bytes]:
+    """The minute in which an entry of the index is counted, and its document.
+
+    Takes `fields` apart.
+    """
+    time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
+    time_ms, level = clamp(time_ms), level_of(fields)
+    document = documents.make(fields, level, is_audit, time_ms, time_field)
+    return (time_ms // MINUTE_MS, level, is_audit), document
 
 
 # --- rows that were made --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import heapq
 import threading
+from array import array
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -25,9 +26,18 @@ from mikroscope.records import (
     time_of,
 )
 from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.checking import Check
 from mikroscope.stores.sqlite.daycounts import DayCounts, DayState
 from mikroscope.stores.sqlite.packing import Dictionary, put_time
-from mikroscope.stores.sqlite.plans import Known, Plan, Plans, encode_cursor, make_plans, matches
+from mikroscope.stores.sqlite.plans import (
+    Known,
+    Plan,
+    Plans,
+    encode_cursor,
+    few_entries,
+    make_plans,
+    single_conditions,
+)
 from mikroscope.stores.sqlite.preparing import AUDIT, WHOLE_FRAME
 from mikroscope.stores.sqlite.schema import KEY_BITS, file_identity, open_reader, require_index
 from mikroscope.stores.sqlite.vocabulary import add_tables
@@ -42,11 +52,15 @@ _MATCH = (
 )
 
 
+_BY_KEYS = (
+    f"SELECT {_ROW} FROM carray(?) AS k CROSS JOIN entries e ON e.key = k.value "  # noqa: S608
+    "ORDER BY e.key DESC"
+)
 _FEW_ROWS = 1000
-_COUNT_UP_TO = """
-SELECT count(*) FROM (
-    SELECT 1 FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?)
-"""
+_KEYS = (
+    "SELECT rowid FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? "
+    "ORDER BY rowid DESC LIMIT ?"
+)
 
 Answer = TypeVar("Answer")
 
@@ -97,33 +111,35 @@ class Connection:
     def plans(self, query: Query, first_days: int = 1) -> Plans:
         """How to answer a query from what the index holds now.
 
-        FTS5 finds what two tokens have in common by passing all entries of the more frequent one.
-        So of a value that few entries have, these are read instead, and their level looked at.
+        FTS5 finds what two tokens have in common by looking both up on every day, and by passing
+        all entries of the more frequent one. So of a condition that few entries fulfil, these are
+        read instead, and the other conditions looked at.
         """
-        if query.field is not None and (query.level is not None or query.audit is not None):
-            by_field = self.plans(
-                msgspec.structs.replace(query, level=None, audit=None), first_days
-            )
-            if self._are_few(by_field.parts):
-                return by_field.checked()
-        known = Known(
+        for one in single_conditions(query):
+            plans = make_plans(one, self._known(one), first_days)
+            keys = self._few_keys(plans.parts)
+            if keys is not None:
+                return few_entries(keys, plans.moments)
+        return make_plans(query, self._known(query), first_days)
+
+    def _known(self, query: Query) -> Known:
+        return Known(
             levels=self.levels() if query.audit is not None and query.level is None else [],
             fields=self._field_names() if query.text else [],
             days=self.days() if query.field is not None or query.text else [],
             spill_ms=self.spill_ms(),
         )
-        return make_plans(query, known, first_days)
 
-    def _are_few(self, plans: list[Plan]) -> bool:
-        """Whether so few entries match that each of them can be looked at."""
-        left = _FEW_ROWS
+    def _few_keys(self, plans: list[Plan]) -> list[int] | None:
+        """The keys of all entries that match, newest first; None if they are many."""
+        keys: list[int] = []
         for plan in plans:
-            if plan.match is None:
-                return False
-            left -= self.sql.execute(_COUNT_UP_TO, (plan.match, plan.low, plan.high, left)).get
-            if left <= 0:
-                return False
-        return True
+            left = _FEW_ROWS - len(keys)
+            found: Any = self.sql.execute(_KEYS, (plan.match, plan.low, plan.high, left))
+            keys += [key for (key,) in found]
+            if len(keys) >= _FEW_ROWS:
+                return None
+        return keys
 
     def days_and_spill(self) -> tuple[list[int], int]:
         """What a plan is cut by."""
@@ -151,10 +167,11 @@ class Connection:
     def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
         """The rows of a plan, newest first."""
         suffix = f" LIMIT {limit}" if limit >= 0 and not plan.check else ""
+        check = Check(query, self._field_names() if query.text else []) if plan.check else None
         for key, source, line, flags, dictionary, data in self._find(plan, suffix):
             packed = self._dictionary(dictionary).unpack(data, flags >= WHOLE_FRAME)
             row = Row(key, source, line, bool(flags & AUDIT), put_time(packed, key >> KEY_BITS))
-            if not plan.check or matches(query, row.fields(), key, row.is_audit):
+            if check is None or check.matches(row.fields(), key, row.is_audit):
                 yield row
 
     def lines(self, query: Query, plans: Plans) -> Iterator[bytes]:
@@ -171,6 +188,10 @@ class Connection:
                 yield put_time(packed, key >> KEY_BITS)
 
     def _find(self, plan: Plan, suffix: str = "") -> Iterator[Any]:
+        if plan.keys is not None:
+            if not plan.keys:
+                return iter(())
+            return self.sql.execute(_BY_KEYS, (apsw.carray(array("q", plan.keys)),))
         if plan.match is None:
             return self.sql.execute(_WALK + suffix, (plan.low, plan.high))
         return self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
