@@ -36,7 +36,7 @@ class MikroScope:
     def __enter__(self) -> Self:
         """Start the server."""
         server = self._stack.enter_context(serve(self._corpus.logs, self._index))
-        server.wait_until_indexed()
+        server.wait_until_rested()
         address = urlsplit(server.url)
         self._connection = HTTPConnection(str(address.hostname), address.port)
         self._stack.callback(self._connection.close)
