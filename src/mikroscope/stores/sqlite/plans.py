@@ -81,6 +81,19 @@ def single_conditions(query: Query) -> list[Query]:
     return fields + [replace(alone, text=word) for word in words[:_MOST_WORDS]]
 
 
+def in_texts(query: Query, spill_ms: int) -> Plan | None:
+    """Entries with the words of a query in their texts, in its range; None if there is no word.
+
+    Not all that it asks for, but what tells at little cost that there are many.
+    """
+    ranges = _ranges(query, spill_ms)
+    words = terms.words_of(query.text or "")
+    if not words or not ranges:
+        return None
+    match = terms.expression([[word.encode()] for word in words])
+    return Plan(match, ranges[0].low, ranges[-1].high)
+
+
 def few_entries(keys: Sequence[int], moments: Sequence[Plan]) -> Plans:
     """Plans for entries that were found by one condition; the others are to be checked."""
     replace = msgspec.structs.replace

@@ -35,6 +35,7 @@ from mikroscope.stores.sqlite.plans import (
     Plans,
     encode_cursor,
     few_entries,
+    in_texts,
     make_plans,
     single_conditions,
 )
@@ -116,6 +117,8 @@ class Connection:
         read instead, and the other conditions looked at.
         """
         for one in single_conditions(query):
+            if one.text and self._are_many(in_texts(one, self.spill_ms())):
+                continue
             plans = make_plans(one, self._known(one), first_days)
             keys = self._few_keys(plans.parts)
             if keys is not None:
@@ -129,6 +132,12 @@ class Connection:
             days=self.days() if query.field is not None or query.text else [],
             spill_ms=self.spill_ms(),
         )
+
+    def _are_many(self, plan: Plan | None) -> bool:
+        if plan is None:
+            return False
+        bindings = (plan.match, plan.low, plan.high, _FEW_ROWS)
+        return bool(self.sql.execute(f"SELECT count(*) FROM ({_KEYS})", bindings).get >= _FEW_ROWS)  # noqa: S608
 
     def _few_keys(self, plans: list[Plan]) -> list[int] | None:
         """The keys of all entries that match, newest first; None if they are many."""
