@@ -60,10 +60,10 @@ def _count_all(connection: Connection, query: Query, grouping: Grouping) -> Coun
     if grouping.by == "level":
         return _by_level(connection, query).items()
     total = _count(connection, query)
-    if total <= _FEW_ROWS:
-        return _scan(connection, query, _plans(connection, query), grouping)
     if grouping.field != "level" and _is_unfiltered(query):
         return _by_days(connection, query, grouping, total)
+    if total <= _FEW_ROWS:
+        return _scan(connection, query, _plans(connection, query), grouping)
     return _by_value(connection, query, grouping, total)
 
 
