@@ -1,5 +1,6 @@
 """What tests of the outside share: servers that are closed again, a client, a patient wait."""
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,12 @@ from mikroscope import RunningServer, Settings, resolve_settings, start_server
 from tests.shipping import Release, build_release
 
 DEADLINE_S = 30.0  # far above what anything takes, on a machine that is busy with other things
+
+
+# Whoever starts the tests in the background may have them ignore Ctrl-C, and what is started by
+# them would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Serve(Protocol):
