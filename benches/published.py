@@ -72,9 +72,14 @@ class Results:
 
 
 def publish(results: Path, directory: Path) -> None:
-    """Take over the newest result of each scenario, shape and size."""
+    """Take over the newest result of each scenario, shape and size.
+
+    What else lies there, such as what `benches.backup` has kept, is left alone.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for path in sorted(results.glob("*.json"), key=lambda path: path.stat().st_mtime):
         text = path.read_text()
-        name = "{scenario}-{shape}-{records}.json".format_map(json.loads(text))
-        (directory / name).write_text(text)
+        result = json.loads(text)
+        if "scenario" in result:
+            name = "{scenario}-{shape}-{records}.json".format_map(result)
+            (directory / name).write_text(text)

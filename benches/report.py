@@ -18,6 +18,7 @@ from benches.scenarios.peers import figure as peer_figure
 from benches.svg import duration, number, rounded
 
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+EVERY_SIZE = ("cold-index", "size")  # whose figures are few, and change with it
 
 
 def write_report(docs: Path) -> None:
@@ -55,10 +56,11 @@ def _block(found: "re.Match[str]", results: Results, pictures: Mapping[str, str]
 
 
 def _tables(results: Results, scenario: str) -> list[str]:
-    """A scenario's figures: of the largest plain corpus, and of the largest ragged one."""
+    """A scenario's figures: of the largest corpus of each shape; of every size where that tells."""
     parts: list[str] = []
     for shape in ("plain", "ragged"):
-        for result in results.of(scenario, shape)[-1:]:
+        found = results.of(scenario, shape)
+        for result in found if scenario in EVERY_SIZE else found[-1:]:
             parts += ["", f"{result.title}:", "", *_table(result), *_notes(result)]
     return parts
 
