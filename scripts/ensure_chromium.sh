@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Debian's Chromium, which tests/test_docs_page.py needs, where it is missing and may be
+# Installs Debian's Chromium, which tests/server/test_docs_page.py needs, where it is missing and may be
 # installed. Never fails: the test says what is missing.
 set -u
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mikroscope.errors import MikroScopeError
-from mikroscope.settings import Option, options, resolve_settings
-from mikroscope.settings_values import parse
+from mikroscope.settings.options import Option, options, resolve_settings
+from mikroscope.settings.values import parse
 
 _PATIENCE_S = 60.0  # a cold disk, a busy machine; a version that works needs a second
 _OPTIONS = {option.env: option for option in options()}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mikroscope.server.openapi import document
+from mikroscope.server.openapi.document import document
 
 Schema = dict[str, Any]
 WHO = {

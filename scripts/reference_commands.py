@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import click
 
-from mikroscope.cli import cli
-from mikroscope.settings import options
+from mikroscope.cli.main import cli
+from mikroscope.settings.options import options
 
 Flag = click.Option
 SETTINGS = {option.flag for option in options()}

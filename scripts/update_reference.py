@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from mikroscope.settings import reference_markdown
+from mikroscope.settings.options import reference_markdown
 from reference_api import api_markdown
 from reference_commands import commands_markdown
 

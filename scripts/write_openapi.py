@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mikroscope.server import openapi
+from mikroscope.server.openapi import document as openapi
 
 DIRECTORY = Path(__file__).parent.parent / "openapi"
 

@@ -1,68 +1,23 @@
 """What tests of the outside share: servers that are closed again, a client, a patient wait."""
 
 import signal
-import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
 
-from mikroscope import RunningServer, Settings, resolve_settings, start_server
-from tests.shipping import Release, build_release
-
-DEADLINE_S = 30.0  # far above what anything takes, on a machine that is busy with other things
-
+from mikroscope import RunningServer, start_server
+from tests.helpers.release import Release, build_release
+from tests.helpers.server import Connect, Serve, settings_in
+from tests.helpers.waiting import DEADLINE_S
 
 # Whoever starts the tests in the background may have them ignore Ctrl-C, and what is started by
 # them would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class Serve(Protocol):
-    """Start a server in the test's directory, with other settings as wanted."""
-
-    def __call__(self, **overrides: object) -> RunningServer: ...
-
-
-class Connect(Protocol):
-    """A client of a server; `options` are those of httpx.Client."""
-
-    def __call__(self, server: RunningServer, **options: Any) -> httpx.Client: ...
-
-
-def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
-    """Return as soon as the condition holds; fail if it does not within the deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {deadline_s} s"
-        time.sleep(0.005)
-
-
-def has_ipv6() -> bool:
-    """Whether this machine can listen on an IPv6 address."""
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-def settings_in(directory: Path, **overrides: object) -> Settings:
-    """Settings of a server that keeps everything in a directory and listens on a free port."""
-    given: dict[str, object] = {
-        "logs_path": directory / "logs",
-        "db_path": directory / "data" / "mikroscope.db",
-        "port": 0,
-        "min_free_bytes": 0,
-        "db_retention_days": 0,  # records of tests are of any time
-        "db_audit_retention_days": 0,
-    }
-    return resolve_settings(env={}, overrides=given | overrides)
 
 
 @pytest.fixture

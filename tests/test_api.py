@@ -10,7 +10,7 @@ import pytest
 import mikroscope
 from mikroscope import RunningServer, Settings, resolve_settings, start_server
 from mikroscope.errors import ConfigurationError, MikroScopeError
-from tests.conftest import settings_in
+from tests.helpers.server import settings_in
 
 
 def answers(server: RunningServer) -> bool:

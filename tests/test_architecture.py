@@ -1,169 +1,129 @@
-"""Modules import only from lower levels, and only where Settings and SQLite belong."""
+"""The layers of the package: imports go only to earlier layers, and a package has no cycle."""
 
 import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import mikroscope
 
 PACKAGE = Path(mikroscope.__file__).parent
-LEVELS = [
-    {
-        *("errors", "timestamps", "logformat", "allocator"),
-        *("logging.jsontext", "logging.fields", "logging.losses", "logging.buffer"),
-        *("logging.transport", "logging.complaints", "logging.delivery", "logging.sender"),
-        *("logging.handler", "logging"),
-    },
-    {"settings_values", "settings_sources", "settings", "records"},
-    {
-        "demo",
-        "query",
-        "logfiles",
-        "logwriter",
-        "mockdata",
-        "preflight",
-        "webhook",
-        "alerts",
-        "cadence",
-        "chores",
-        "workers",
-        "tally",
-    },
-    {
-        *("archive", "logcopy", "doctor.findings", "doctor.table", "doctor.places"),
-        *("doctor.logs", "doctor.network"),
-    },
-    {"stores", "stores.base", "stores.sqlite", "ingest", "alerter", "health", "answers"},
-    {"rotation", "loading"},
-    {"indexer", "retention"},
-    {"worker_state", "submissions", "worker", "watcher", "rebuild", "maintenance"},
-    {"status"},
-    {"service"},
-    {
-        *("indexing", "server", "server.auth", "server.cors", "server.yaml", "server.operations"),
-        *("server.openapi", "server.docs_page", "server.responses", "server.limits"),
-        *("server.requests", "server.metrics", "server.room", "server.protocol"),
-        *("server.app", "server.run", "server.notify", "backup", "restore"),
-        *("doctor.index", "doctor"),
-    },
-    {"cli_parts", "cli_operations", "cli", "__init__"},
-    {"__main__"},
-]
-# Inside one level: a module may import those that stand before it.
-CHAINS = [
-    ["logging.jsontext", "logging.fields", "logging.losses", "logging.buffer", "logging.sender"],
-    ["logging.losses", "logging.complaints", "logging.delivery", "logging.sender"],
-    ["logging.jsontext", "logging.losses", "logging.transport", "logging.delivery"],
-    ["logging.transport", "logging.sender", "logging.handler"],
-    ["logging.fields", "logging.losses", "logging.buffer", "logging.delivery", "logging.handler"],
-    ["logging.losses", "logging.handler", "logging"],
-    ["settings_values", "settings_sources", "settings"],
-    ["stores.base", "stores.sqlite"],
-    ["logfiles", "logwriter"],
-    ["rotation", "loading"],
-    ["worker_state", "submissions", "worker"],
-    ["health", "answers"],
-    ["archive", "logcopy"],
-    ["doctor.findings", "doctor.table"],
-    ["doctor.findings", "doctor.places"],
-    ["doctor.findings", "doctor.logs"],
-    ["doctor.findings", "doctor.network"],
-    ["backup", "restore"],
-    ["server.run", "doctor.index", "doctor"],
-    ["cli_parts", "cli_operations", "cli"],
-    ["server.yaml", "server.operations", "server.openapi", "server.app"],
-    ["server.auth", "server.docs_page", "server.requests", "server.metrics", "server.app"],
-    ["server.responses", "server.limits", "server.app"],
-    [
-        "server.cors",
-        "server.responses",
-        "server.room",
-        "server.protocol",
-        "server.app",
-        "server.run",
-    ],
-]
-SEE_SETTINGS = {
-    *("status", "service", "indexing", "server.auth", "server.run", "backup", "restore", "doctor"),
-    *("cli_parts", "cli", "__init__"),
-}
-OPEN_STORES = {"service", "indexing", "cli", "backup", "restore", "doctor.index"}
+# An import goes only to a line above; packages on one line do not import each other.
+LAYERS = (
+    "errors _version json_body",
+    "disk job_status",
+    "records",
+    "settings query logfiles ingest",
+    "stores alerts",
+    "indexing maintenance",
+    "sidecar",
+    "server backup",
+    "doctor demo",
+    "cli",
+    "__init__ __main__",
+)
+ISLANDS = ("logging",)  # imports nothing of ours, and nothing imports it
+SEE_SETTINGS = ("settings", "sidecar", "server.run", "server.auth", "backup", "doctor", "cli")
+ROOT_MODULES = 9
 
 
-def _modules() -> dict[str, set[str]]:
-    """Every module of the package, and which others it imports at its top level."""
-    found: dict[str, set[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        name = name.removesuffix(".__init__")
-        name = "stores.sqlite" if name.startswith("stores.sqlite") else name
-        found.setdefault(name, set()).update(_imports(path))
-    return found
+class Import(NamedTuple):
+    """One import of a module of ours, wherever in the file it stands."""
+
+    path: Path
+    line: int
+    module: str  # the importing module without "mikroscope."
+    target: str  # the imported one; "" is the package itself
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        place = f"{self.path.relative_to(PACKAGE.parent)}:{self.line}"
+        return f"{place} imports {self.target or 'mikroscope'}"
 
 
-def _imports(path: Path) -> set[str]:
-    imported = set()
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _imports(path: Path) -> Iterator[Import]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module != "mikroscope":
-            package, _, rest = node.module.partition(".")
-            if package == "mikroscope":
-                imported.add("stores.sqlite" if rest.startswith("stores.sqlite") else rest)
-    return imported
+        found: list[tuple[str, tuple[str, ...]]] = []
+        if isinstance(node, ast.Import):
+            found = [(alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found = [(node.module or "", tuple(alias.name for alias in node.names))]
+        for target, names in found:
+            if target == "mikroscope" or target.startswith("mikroscope."):
+                target = target.removeprefix("mikroscope").lstrip(".")
+                yield Import(path, getattr(node, "lineno", 0), _name(path), target, names)
 
 
-MODULES = _modules()
+IMPORTS = [one for path in MODULES.values() for one in _imports(path)]
 
 
-def _level(module: str) -> int:
-    return next(number for number, names in enumerate(LEVELS) if module in names)
+def _top(module: str) -> str:
+    return module.partition(".")[0] if module else "__init__"
 
 
-def _may_import(module: str, other: str) -> bool:
-    if _level(other) < _level(module) or other == module:
-        return True
-    return any(
-        module in chain and other in chain and chain.index(other) < chain.index(module)
-        for chain in CHAINS
-    )
+def _layer(module: str) -> int:
+    return next(n for n, line in enumerate(LAYERS) if _top(module) in line.split())
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_module_has_a_level(module: str) -> None:
-    """Every module has its place in the map."""
-    assert any(module in names for names in LEVELS)
+def test_imports_go_only_to_earlier_layers() -> None:
+    """An import, also one inside a function, goes to the same package or to an earlier layer."""
+    wrong = [
+        f"{one}: {_top(one.module)} may import only from the layers above it in LAYERS"
+        for one in IMPORTS
+        if _top(one.module) not in (*ISLANDS, "__init__")
+        and _top(one.target) != _top(one.module)
+        and (_top(one.target) in ISLANDS or _layer(one.target) >= _layer(one.module))
+    ]
+    wrong += [
+        f"{one}: {_top(one.module)} is an island"
+        for one in IMPORTS
+        if _top(one.module) in ISLANDS and _top(one.target) not in ISLANDS
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down(module: str) -> None:
-    """A module imports only from lower levels, or from those before it in its chain."""
-    if module == "__init__":  # the public face
-        return
-    wrong = {other for other in MODULES[module] if not _may_import(module, other)}
-    assert not wrong
+def _targets(one: Import) -> Iterator[str]:
+    """The modules that an import names: a name that is imported may be a module itself."""
+    for name in one.names or ("",):
+        module = f"{one.target}.{name}".strip(".")
+        yield module if module in MODULES else one.target
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_settings_are_seen_by_few(module: str) -> None:
-    """Only what builds the parts sees Settings; the rest takes plain values."""
-    if "settings" in MODULES[module]:
-        assert module in SEE_SETTINGS
+def test_no_package_has_a_cycle() -> None:
+    """The modules of a package can be put in an order in which each imports only earlier ones."""
+    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    for one in IMPORTS:
+        if _top(one.module) == _top(one.target):
+            graph[one.module] |= {target for target in _targets(one) if target != one.module}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"these modules import each other: {' -> '.join(error.args[1])}")
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_sqlite_stays_behind_the_protocol(module: str) -> None:
-    """Only what opens a store knows which one it is."""
-    if "stores.sqlite" in MODULES[module] and module != "stores.sqlite":
-        assert module in OPEN_STORES
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
-def test_module_opens_with_its_purpose(path: Path) -> None:
-    """A module says in one sentence what it owns."""
-    assert path.stat().st_size == 0 or ast.get_docstring(ast.parse(path.read_text()))
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
-def test_module_is_short(path: Path) -> None:
-    """A file of more than 400 lines holds a second module."""
-    assert len(path.read_text().splitlines()) <= 400
+def test_few_see_settings() -> None:
+    """Few modules see Settings, none imports the public face, and the root stays small."""
+    wrong = []
+    for one in IMPORTS:
+        inside = f"{one.module}."
+        may_see = any(inside.startswith(f"{name}.") for name in SEE_SETTINGS)
+        if _top(one.target) == "settings" and "Settings" in one.names and not may_see:
+            wrong.append(f"{one}: Settings are seen only by {', '.join(SEE_SETTINGS)}")
+        if one.target == "":
+            wrong.append(f"{one}: the public face is for others; import the module itself")
+    wrong = [text for text in wrong if not text.startswith("mikroscope/__init__.py")]
+    root = [path.name for path in PACKAGE.glob("*.py")]
+    if len(root) > ROOT_MODULES:
+        wrong.append(f"{len(root)} modules stand at the root, at most {ROOT_MODULES}: {root}")
+    assert not wrong, "\n".join(wrong)

@@ -1,24 +1,27 @@
 """MikroScope: a log sidecar that indexes NDJSON into SQLite and answers over HTTP and CLI."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mikroscope._version import __version__
 
 if TYPE_CHECKING:
     from mikroscope.server.run import RunningServer, start_server
-    from mikroscope.settings import Settings, resolve_settings
+    from mikroscope.settings.options import Settings, resolve_settings
 
-__version__ = "0.1.0"
 __all__ = ["RunningServer", "Settings", "__version__", "resolve_settings", "start_server"]
+
+_MODULES = {
+    "RunningServer": "mikroscope.server.run",
+    "Settings": "mikroscope.settings.options",
+    "resolve_settings": "mikroscope.settings.options",
+    "start_server": "mikroscope.server.run",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import only what is asked for: a command that asks a question needs no server, and an
-    application that only logs (`mikroscope.logging`) neither."""
-    if name in ("RunningServer", "start_server"):
-        from mikroscope.server import run
-
-        return getattr(run, name)
-    if name in ("Settings", "resolve_settings"):
-        from mikroscope import settings
-
-        return getattr(settings, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import on first use: a command that only asks a question does not load the server, and an
+    application that only logs (`mikroscope.logging`) loads neither."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

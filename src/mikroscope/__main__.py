@@ -1,5 +1,5 @@
 """`python -m mikroscope` is the command `mikroscope`."""
 
-from mikroscope.cli import main
+from mikroscope.cli.main import main
 
 main()

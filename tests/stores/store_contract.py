@@ -18,17 +18,12 @@ import msgspec
 import pytest
 
 from mikroscope.errors import StaleBatchError, StoreError
-from mikroscope.query import Bucket, Entry, GroupBy, Grouping, Query
-from mikroscope.records import (
-    MISSING,
-    correlation_of,
-    event_of,
-    field_text,
-    level_of,
-    scalar_text,
-)
-from mikroscope.stores.base import Accepted, Batch, Checkpoint, Cutoffs, Deleted, Source, Store
-from mikroscope.timestamps import parse_time
+from mikroscope.logfiles.sources import Checkpoint, Source
+from mikroscope.query.model import Bucket, Entry, GroupBy, Grouping, PageRequest, Query
+from mikroscope.records.attributes import MISSING, correlation_of, event_of, level_of
+from mikroscope.records.fields import field_text, scalar_text
+from mikroscope.records.timestamps import parse_time
+from mikroscope.stores.base import Accepted, Batch, Cutoffs, Deleted, Store
 
 Record = dict[str, Any]
 OpenStore = Callable[[], Store]
@@ -36,7 +31,8 @@ OpenStore = Callable[[], Store]
 DEADLINE_S = 30.0  # far above what anything here takes
 MANY = 6_000  # entries: more than any store will count by looking at each
 START_MS = 1_770_000_000_000  # in February 2026
-EVERYTHING = Query(limit=1000)
+EVERYTHING = Query()
+LARGE_PAGE = PageRequest(1000)
 
 VALUES: list[object] = [
     *("abc", "ABC", "Abc", "a b", "a  b", " a", "a ", "", " ", "a\tb", "a\nb", "a\x1fb", "a\x1eb"),
@@ -136,34 +132,40 @@ def record_of(entry: Entry) -> Record:
     return record
 
 
-def pages(store: Store, query: Query) -> Iterator[list[Entry]]:
+def pages(store: Store, query: Query, page: PageRequest = LARGE_PAGE) -> Iterator[list[Entry]]:
     """One page after the other, each asked for with the cursor of the one before."""
     while True:
-        page = store.page(query)
-        yield page.entries
-        if page.next_cursor is None:
+        found = store.search(query, page)
+        yield found.entries
+        if found.next_cursor is None:
             return
-        query = msgspec.structs.replace(query, cursor=page.next_cursor)
+        page = PageRequest(page.limit, found.next_cursor)
 
 
-def entries_of(store: Store, query: Query = EVERYTHING) -> list[Entry]:
+def entries_of(
+    store: Store, query: Query = EVERYTHING, page: PageRequest = LARGE_PAGE
+) -> list[Entry]:
     """Every entry that matches, over all pages."""
-    return [entry for page in pages(store, query) for entry in page]
+    return [entry for entries in pages(store, query, page) for entry in entries]
 
 
-def numbers_of(store: Store, query: Query = EVERYTHING) -> list[int]:
+def numbers_of(
+    store: Store, query: Query = EVERYTHING, page: PageRequest = LARGE_PAGE
+) -> list[int]:
     """The field `n` of every entry that matches, in the order of the pages."""
-    return [record_of(entry)["n"] for entry in entries_of(store, query)]
+    return [record_of(entry)["n"] for entry in entries_of(store, query, page)]
 
 
 def found(store: Store, **query: Any) -> set[int]:
     """The field `n` of every entry that matches."""
-    return set(numbers_of(store, Query(limit=1000, **query)))
+    return set(numbers_of(store, Query(**query)))
 
 
-def buckets_of(store: Store, grouping: Grouping, **query: Any) -> list[tuple[str, int]]:
+def buckets_of(
+    store: Store, grouping: Grouping, limit: int = 1000, **query: Any
+) -> list[tuple[str, int]]:
     """Keys and counts, in their order."""
-    answer = store.aggregate(Query(**{"limit": 1000, **query}), grouping)
+    answer = store.aggregate(Query(**query), grouping, limit)
     return [(bucket.key, bucket.count) for bucket in answer.buckets]
 
 
@@ -465,7 +467,7 @@ class WritingContract(Contract):
         questions: list[Callable[[], object]] = [
             store.count,
             store.sources,
-            lambda: store.page(Query()),
+            lambda: store.search(Query()),
             lambda: store.aggregate(Query(), Grouping("level")),
             lambda: commit(store, batch),
             lambda: store.purge(1),
@@ -489,7 +491,7 @@ class EntryContract(Contract):
     def only(self, store: Store, record: Record | bytes) -> Entry:
         """The entry of a record that is the only one."""
         put(store, [record], "dir/app.ndjson")
-        (entry,) = store.page(Query()).entries
+        (entry,) = store.search(Query()).entries
         return entry
 
     def test_attributes(self, store: Store) -> None:
@@ -615,35 +617,34 @@ class PagingContract(Contract):
     def test_limit(self, store: Store) -> None:
         """A page has at most `limit` entries, and says how many that is."""
         put(store, [at(n, n=n) for n in range(10)])
-        page = store.page(Query(limit=3))
+        page = store.search(Query(), PageRequest(limit=3))
         assert ([record_of(one)["n"] for one in page.entries], page.limit) == ([9, 8, 7], 3)
 
     @pytest.mark.parametrize(("limit", "more"), [(9, True), (10, False), (11, False)])
     def test_has_more(self, store: Store, limit: int, more: bool) -> None:
         """There is more, and a cursor to it, only if an entry is left behind the page."""
         put(store, [at(n) for n in range(10)])
-        page = store.page(Query(limit=limit))
+        page = store.search(Query(), PageRequest(limit=limit))
         assert (page.has_more, page.next_cursor is not None) == (more, more)
 
     def test_an_empty_page(self, store: Store) -> None:
         """Where nothing matches there is no entry, no more, no cursor."""
         put(store, [at(0)])
-        page = store.page(Query(level="NONE"))
+        page = store.search(Query(level="NONE"))
         assert (page.entries, page.has_more, page.next_cursor) == ([], False, None)
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 49, 50])
     def test_walking(self, store: Store, limit: int) -> None:
         """Cursors lead over all entries, each once, in order, also amid a millisecond."""
         put(store, [at(n // 20, n=n) for n in range(50)])
-        assert numbers_of(store, Query(limit=limit)) == list(range(49, -1, -1))
+        assert numbers_of(store, Query(), PageRequest(limit=limit)) == list(range(49, -1, -1))
 
     def test_walking_with_filters(self, store: Store) -> None:
         """A cursor goes on with the same filters and range."""
         put(store, [at(n // 3, n=n, even=n % 2 == 0) for n in range(60)])
-        query = Query(
-            field="even", value="true", from_ms=START_MS + 5, to_ms=START_MS + 15, limit=4
-        )
-        assert numbers_of(store, query) == [n for n in range(47, 14, -1) if n % 2 == 0]
+        query = Query(field="even", value="true", from_ms=START_MS + 5, to_ms=START_MS + 15)
+        found = numbers_of(store, query, PageRequest(limit=4))
+        assert found == [n for n in range(47, 14, -1) if n % 2 == 0]
 
     @pytest.mark.parametrize("filters", [{}, {"level": "INFO"}, {"field": "all", "value": "true"}])
     def test_walking_while_entries_arrive(self, store: Store, filters: dict[str, str]) -> None:
@@ -651,7 +652,7 @@ class PagingContract(Contract):
         there = set(range(60))
         put(store, [at(n // 6, n=n, all=True) for n in there], "first")
         seen: list[int] = []
-        for turn, page in enumerate(pages(store, Query(limit=7, **filters))):  # type: ignore[arg-type]
+        for turn, page in enumerate(pages(store, Query(**filters), PageRequest(limit=7))):  # type: ignore[arg-type]
             seen += [record_of(entry)["n"] for entry in page]
             late = [at(ms, n=1000 + turn * 20 + ms, all=True) for ms in range(-1, 12)]
             put(store, late, f"late-{turn}")
@@ -663,27 +664,27 @@ class PagingContract(Contract):
     def test_newer_entries_do_not_come_behind_a_cursor(self, store: Store) -> None:
         """What arrives above a cursor, even in its millisecond, is not on the next page."""
         put(store, [at(0, n=n) for n in range(10)], "first")
-        cursor = store.page(Query(limit=5)).next_cursor
+        cursor = store.search(Query(), PageRequest(limit=5)).next_cursor
         put(store, [at(0, n=n) for n in range(10, 20)], "second")
-        assert numbers_of(store, Query(cursor=cursor)) == [4, 3, 2, 1, 0]
+        assert numbers_of(store, Query(), PageRequest(cursor=cursor)) == [4, 3, 2, 1, 0]
 
     def test_walking_while_entries_leave(self, store: Store) -> None:
         """A purge in between does not make a cursor skip or repeat what stays."""
         put(store, [at(n, n=n) for n in range(0, 40, 2)], "stays")
         leaving = put(store, [at(n, n=n) for n in range(1, 40, 2)], "leaves")
-        page = store.page(Query(limit=10))
+        page = store.search(Query(), PageRequest(limit=10))
         discard(store, leaving)
         purge_all(store)
-        rest = numbers_of(store, Query(limit=10, cursor=page.next_cursor))
+        rest = numbers_of(store, Query(), PageRequest(limit=10, cursor=page.next_cursor))
         assert rest == list(range(28, -1, -2))
 
     def test_a_cursor_survives_reopening(self, open_store: OpenStore) -> None:
         """A cursor is good for another store on the same index, later."""
         store = open_store()
         put(store, [at(0, n=n) for n in range(10)])
-        cursor = store.page(Query(limit=5)).next_cursor
+        cursor = store.search(Query(), PageRequest(limit=5)).next_cursor
         store.close()
-        assert numbers_of(open_store(), Query(cursor=cursor)) == [4, 3, 2, 1, 0]
+        assert numbers_of(open_store(), Query(), PageRequest(cursor=cursor)) == [4, 3, 2, 1, 0]
 
     def test_thousands_of_one_millisecond(self, store: Store) -> None:
         """However many share a millisecond, each comes once, the newest arrival first."""
@@ -702,7 +703,7 @@ class PagingContract(Contract):
     def test_malformed_cursors(self, store: Store, cursor: str) -> None:
         """A cursor that no page gave starts at the first page."""
         put(store, [at(n, n=n) for n in range(3)])
-        assert numbers_of(store, Query(cursor=cursor)) == [2, 1, 0]
+        assert numbers_of(store, Query(), PageRequest(cursor=cursor)) == [2, 1, 0]
 
 
 # --- filters ------------------------------------------------------------------------------------
@@ -922,7 +923,7 @@ class FilterContract(Contract):
         assert found(store, text="by VISA Paid", level="INFO") == {100, 300, 500}
         assert found(store, text="VISA", level="ERROR") == {700}
         assert found(store, text="paid", field="kind", value="VISA") == {300}
-        assert numbers_of(store, Query(text="card VISA", limit=2)) == [500, 300, 100]
+        assert numbers_of(store, Query(text="card VISA"), PageRequest(limit=2)) == [500, 300, 100]
         by_level = buckets_of(store, Grouping("level"), text="VISA card")
         assert by_level == [("INFO", 3)]
 
@@ -1060,7 +1061,9 @@ class TimeContract(Contract):
         """Cursors go over all of a range at the ends of time too."""
         for low, high in itertools.product(self.bounds[::3], repeat=2):
             expected = self.between(low, high)[::-1]
-            assert numbers_of(filled, Query(from_ms=low, to_ms=high, limit=1)) == expected, (
+            assert (
+                numbers_of(filled, Query(from_ms=low, to_ms=high), PageRequest(limit=1)) == expected
+            ), (
                 low,
                 high,
             )
@@ -1083,7 +1086,7 @@ class TimeContract(Contract):
             crowd = MANY if low <= 0 <= high else 0
             expected = +Counter({"WARN": crowd, "INFO": around})
             assert buckets_of(store, Grouping("level"), **bounds) == in_order(expected)
-            page = store.page(Query(limit=1000, **bounds))
+            page = store.search(Query(**bounds), PageRequest(limit=1000))
             assert len(page.entries) == min(1000, crowd + around)
 
     def test_instants(self, store: Store) -> None:
@@ -1279,8 +1282,7 @@ class AggregateContract(Contract):
     def test_an_entry_that_is_found_in_two_ways(self, store: Store) -> None:
         """An entry counts once, also if several of its fields tell the time that is asked for."""
         put(store, [{"timestamp": 1, "time": 1}, {"time": 1}])
-        filters = {"field": "time", "value": "1"}
-        assert buckets_of(store, Grouping("level"), **filters) == [("INFO", 2)]
+        assert buckets_of(store, Grouping("level"), field="time", value="1") == [("INFO", 2)]
 
     def test_count(self, store: Store) -> None:
         """`count` is the number of all entries."""
@@ -1581,8 +1583,10 @@ class ThreadContract(Contract):
         """Whoever asks sees whole commits only, in every answer, and never fewer than before."""
         questions: list[Callable[[], int]] = [
             store.count,
-            lambda: len(store.page(EVERYTHING).entries),
-            lambda: len(store.page(Query(limit=1000, field="all", value="true")).entries),
+            lambda: len(store.search(EVERYTHING).entries),
+            lambda: len(
+                store.search(Query(field="all", value="true"), PageRequest(limit=1000)).entries
+            ),
             lambda: sum(count for _, count in buckets_of(store, Grouping("field", "batch"))),
         ]
         done = threading.Event()
@@ -1610,7 +1614,7 @@ class ThreadContract(Contract):
 
         def ask(_: int) -> list[int]:
             barrier.wait(DEADLINE_S)
-            return numbers_of(store, Query(limit=10))
+            return numbers_of(store, Query(), PageRequest(limit=10))
 
         with ThreadPoolExecutor(20) as pool:
             assert list(pool.map(ask, range(20))) == [list(range(99, -1, -1))] * 20
@@ -1622,7 +1626,7 @@ class ThreadContract(Contract):
 
         def ask() -> None:
             while True:
-                entries_of(store, Query(limit=50))
+                entries_of(store, Query(), PageRequest(limit=50))
                 asked.release()
 
         with ThreadPoolExecutor(4) as pool:

@@ -9,12 +9,12 @@ Status = Literal["ok", "warning", "problem"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """The outcome of one check; `mend` says how to put it right, and is None where all is well."""
+    """The outcome of one check; `fix` says how to put it right, and is None where all is well."""
 
     check: str
     status: Status
     text: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -34,14 +34,14 @@ def ok(check: str, text: str) -> Finding:
     return Finding(check, "ok", text)
 
 
-def warning(check: str, text: str, mend: str) -> Finding:
+def warning(check: str, text: str, fix: str) -> Finding:
     """It works, and may not do so for long, or not as it is meant."""
-    return Finding(check, "warning", text, mend)
+    return Finding(check, "warning", text, fix)
 
 
-def problem(check: str, text: str, mend: str) -> Finding:
+def problem(check: str, text: str, fix: str) -> Finding:
     """It does not work."""
-    return Finding(check, "problem", text, mend)
+    return Finding(check, "problem", text, fix)
 
 
 def left_of_restore(check: str, remains: Path) -> Finding:

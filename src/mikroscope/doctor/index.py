@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
-from mikroscope.stores.sqlite import diagnosis
-from mikroscope.timestamps import parse_time
+from mikroscope.records.timestamps import parse_time
+from mikroscope.stores.sqlite.admin import inspection as diagnosis
 
 _MUCH_LOG_BYTES = 256 << 20
 _AHEAD_MS = 5 * 60_000

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
-from mikroscope.logfiles import FileStat, LogTree
-from mikroscope.records import NotARecordError, parse_line
+from mikroscope.logfiles.reader import FileStat
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.records.parsing import NotARecordError, parse_line
 
 _SAMPLED_FILES = 50
 _SAMPLED_BYTES = 64 << 10  # of each, from its end

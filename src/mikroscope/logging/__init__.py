@@ -3,7 +3,7 @@
 Standard library only, so that an application that just logs loads nothing else.
 """
 
+from mikroscope.logging.drops import Counts
 from mikroscope.logging.handler import MikroScopeHandler
-from mikroscope.logging.losses import Counts
 
 __all__ = ["Counts", "MikroScopeHandler"]

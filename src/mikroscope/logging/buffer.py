@@ -6,7 +6,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from mikroscope.logging.losses import Losses
+from mikroscope.logging.drops import Losses
 
 
 class Bounds(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
-from mikroscope.logging.complaints import Complaints
-from mikroscope.logging.jsontext import to_json
-from mikroscope.logging.losses import Losses, loss_record
+from mikroscope.logging.drops import Losses, loss_record
+from mikroscope.logging.json_text import to_json
+from mikroscope.logging.stderr import Complaints
 from mikroscope.logging.transport import Answer, SendError
 
 _LEAST_BATCH_BYTES = 256

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from mikroscope.logging.jsontext import text_of, to_json
+from mikroscope.logging.json_text import text_of, to_json
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 

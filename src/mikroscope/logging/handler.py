@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from mikroscope.logging.buffer import Bounds
 from mikroscope.logging.delivery import Backoff
+from mikroscope.logging.drops import Counts
 from mikroscope.logging.fields import OWN_NAMES, encode_record
-from mikroscope.logging.losses import Counts
 from mikroscope.logging.sender import Pace, Sender
 from mikroscope.logging.transport import Transport, authorization, parse_url
 

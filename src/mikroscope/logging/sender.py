@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from mikroscope.logging.buffer import Bounds, Buffer
-from mikroscope.logging.complaints import Complaints
 from mikroscope.logging.delivery import Backoff, Delivery
-from mikroscope.logging.losses import Counts, Losses
+from mikroscope.logging.drops import Counts, Losses
+from mikroscope.logging.stderr import Complaints
 from mikroscope.logging.transport import IDLE_S, Transport
 
 _TELL_LOSSES_S = 10.0  # between two records of losses, while there is no rest
 _HURRIED_S = 0.25  # between two tries while somebody waits in flush() or close()
 _LEAST_TIMEOUT_S = 0.1
 _LAST = -1000  # what else ends a worker may log
-
-
 _NAME = "mikroscope-logging"
 
 

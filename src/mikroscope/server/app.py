@@ -16,33 +16,36 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mikroscope import __version__
-from mikroscope.alerts import url_to_test
-from mikroscope.answers import (
-    AlertConfig,
-    Received,
-    Reindexed,
-    Reset,
-    ShownPolicy,
-    WebhookTest,
-)
+from mikroscope._version import __version__
+from mikroscope.alerts.policy import url_to_test
 from mikroscope.errors import AlertPolicyError, IngestError
-from mikroscope.ingest import Lines, body_too_large, make_lines, receipt_time, unpack_body
-from mikroscope.query import parse_grouping, parse_query
-from mikroscope.rebuild import Rebuilt, index_report
-from mikroscope.records import NotARecordError, parse_json
+from mikroscope.indexing.rebuild import RebuildResult, index_report
+from mikroscope.ingest.batch import Lines
+from mikroscope.ingest.encoding import body_too_large, unpack_body
+from mikroscope.ingest.native import make_lines, receipt_time
+from mikroscope.query.parameters import parse_grouping, parse_limit, parse_page, parse_query
+from mikroscope.records.parsing import NotARecordError, parse_json
+from mikroscope.records.timestamps import format_time
 from mikroscope.server.auth import Auth
-from mikroscope.server.cors import Cors
-from mikroscope.server.docs_page import page, script
-from mikroscope.server.limits import Slots
+from mikroscope.server.health import health
 from mikroscope.server.metrics import CONTENT_TYPE as METRICS_TYPE
 from mikroscope.server.metrics import Metrics
-from mikroscope.server.openapi import as_json, as_yaml
-from mikroscope.server.operations import methods_of
-from mikroscope.server.requests import PRODUCER, Requests
+from mikroscope.server.middleware.access_log import PRODUCER, AccessLogMiddleware
+from mikroscope.server.middleware.concurrency import ConcurrencyLimit
+from mikroscope.server.middleware.cors import CorsMiddleware
+from mikroscope.server.openapi.document import as_json, as_yaml
+from mikroscope.server.openapi.model import methods_of
 from mikroscope.server.responses import CONTENT_TYPE, ERROR_HANDLERS, RETRY, answer
-from mikroscope.service import Service, now_utc
-from mikroscope.timestamps import format_time
+from mikroscope.server.schemas import (
+    AlertConfigResponse,
+    AlertPolicyResponse,
+    IngestResponse,
+    ReindexResponse,
+    ResetReport,
+    WebhookTestResponse,
+)
+from mikroscope.server.static_files import page, script
+from mikroscope.sidecar import Sidecar, now_utc
 
 _MAX_JSON_BYTES = 65_536  # of a body that is not logs
 _LARGE_BODY = 65_536  # from this size on a body is parsed beside the event loop
@@ -55,40 +58,40 @@ class App(NamedTuple):
     """The app of one server, and what its connections must know."""
 
     asgi: ASGIApp
-    cors: Cors
+    cors: CorsMiddleware
 
 
-def make_app(service: Service) -> App:
+def make_app(sidecar: Sidecar) -> App:
     """The app of one server: the routes, and what wraps them."""
     metrics = Metrics(__version__, time.time())
-    routes = _Routes(service, metrics).routes()
+    routes = _Routes(sidecar, metrics).routes()
     paths = [route.path for route in routes]
     app = Starlette(
         routes=routes,
         exception_handlers=ERROR_HANDLERS,
     )
     app.router.redirect_slashes = False  # /api/logs/ is no route: it gets its 404
-    settings = service.settings
-    cors = Cors(app, settings.cors_allow_origin, paths)
-    return App(Requests(cors, paths, settings.log_requests, metrics.observe), cors)
+    settings = sidecar.settings
+    cors = CorsMiddleware(app, settings.cors_allow_origin, paths)
+    return App(AccessLogMiddleware(cors, paths, settings.log_requests, metrics.observe), cors)
 
 
 class _Routes:
-    def __init__(self, service: Service, metrics: Metrics) -> None:
+    def __init__(self, sidecar: Sidecar, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._service = service
-        self._store = service.store
-        self._worker = service.worker
-        self._alerter = service.alerter
-        self._auth = Auth(service.settings)
-        self._queued = service.settings.ingest_async_queue
-        self._max_body = service.settings.ingest_max_body_bytes
-        self._slots = Slots(service.settings.max_concurrent_requests)
+        self._sidecar = sidecar
+        self._store = sidecar.store
+        self._writer = sidecar.writer
+        self._alerter = sidecar.alerter
+        self._auth = Auth(sidecar.settings)
+        self._queued = sidecar.settings.ingest_async_queue
+        self._max_body = sidecar.settings.ingest_max_body_bytes
+        self._slots = ConcurrencyLimit(sidecar.settings.max_concurrent_requests)
         # What may take long has threads of its own, so that nothing else waits for one.
         self._query_threads = CapacityLimiter(40)
         self._webhook_threads = CapacityLimiter(_WEBHOOK_TESTS)
         self._rebuild_thread = CapacityLimiter(1)
-        self._rebuilding: asyncio.Task[Rebuilt] | None = None
+        self._rebuilding: asyncio.Task[RebuildResult] | None = None
 
     def routes(self) -> list[Route]:
         """One route a path; its methods are those that the table of operations documents."""
@@ -112,24 +115,25 @@ class _Routes:
         ]
 
     async def health(self, request: Request) -> Response:
-        return answer(self._service.health())
+        return answer(health(self._sidecar))
 
     async def metrics(self, request: Request) -> Response:
         if not _is_loopback(request) or _is_forwarded(request):
             self._auth.require_api(request)
-        content = self._metrics.text(self._service.health())
+        content = self._metrics.text(health(self._sidecar))
         return Response(content, headers={"content-type": METRICS_TYPE})
 
     async def logs(self, request: Request) -> Response:
         self._auth.require_api(request)
-        query = parse_query(request.query_params)
-        return await self._ask(lambda: answer(self._store.page(query)))
+        query, page = parse_query(request.query_params), parse_page(request.query_params)
+        return await self._ask(lambda: answer(self._store.search(query, page)))
 
     async def aggregate(self, request: Request) -> Response:
         self._auth.require_api(request)
         query = parse_query(request.query_params)
         grouping = parse_grouping(request.query_params)
-        return await self._ask(lambda: answer(self._store.aggregate(query, grouping)))
+        limit = parse_limit(request.query_params)
+        return await self._ask(lambda: answer(self._store.aggregate(query, grouping, limit)))
 
     async def _ask(self, make_answer: Callable[[], Response]) -> Response:
         return await to_thread.run_sync(make_answer, limiter=self._query_threads)
@@ -138,17 +142,17 @@ class _Routes:
         self._auth.require_api(request)
         started = now_utc()
         rebuilt = await self._rebuild()
-        reset = Reset(
+        reset = ResetReport(
             entries_deleted=rebuilt.replaced.entries,
             fields_deleted=rebuilt.replaced.field_values,
         )
-        report = index_report(rebuilt.tally, started, now_utc())
-        return answer(Reindexed(report=report, reset=reset))
+        report = index_report(rebuilt.stats, started, now_utc())
+        return answer(ReindexResponse(report=report, reset=reset))
 
-    async def _rebuild(self) -> Rebuilt:
+    async def _rebuild(self) -> RebuildResult:
         """One rebuild in one thread, however many wait for it; who goes away does not stop it."""
         if self._rebuilding is None or self._rebuilding.done():
-            run = to_thread.run_sync(self._service.rebuilder.run, limiter=self._rebuild_thread)
+            run = to_thread.run_sync(self._sidecar.rebuilder.run, limiter=self._rebuild_thread)
             self._rebuilding = asyncio.create_task(run)
         return await asyncio.shield(self._rebuilding)
 
@@ -158,8 +162,8 @@ class _Routes:
         if request.method == "PUT":
             change = await self._read_json(request)
             policy = await to_thread.run_sync(self._alerter.change, change)
-        shown = ShownPolicy(**msgspec.structs.asdict(policy))
-        return answer(AlertConfig(config_path=str(self._alerter.path), policy=shown))
+        shown = AlertPolicyResponse(**msgspec.structs.asdict(policy))
+        return answer(AlertConfigResponse(config_path=str(self._alerter.path), policy=shown))
 
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
@@ -170,7 +174,7 @@ class _Routes:
         sent_ms, target = await to_thread.run_sync(
             self._alerter.send_test, url, limiter=self._webhook_threads
         )
-        return answer(WebhookTest(ok=True, sent_at=format_time(sent_ms), target_url=target))
+        return answer(WebhookTestResponse(ok=True, sent_at=format_time(sent_ms), target_url=target))
 
     async def _read_json(self, request: Request) -> object:
         """A small body; an empty one counts as {}."""
@@ -193,23 +197,23 @@ class _Routes:
         return await to_thread.run_sync(script, request)
 
     async def ingest(self, request: Request) -> Response:
-        if not self._service.takes_ingest:
+        if not self._sidecar.ingest_enabled:
             raise HTTPException(
                 404, "ingest is off: set ingest producers, or Basic auth, to switch it on"
             )
         producer = self._auth.require_producer(request)
         request.scope[PRODUCER] = producer
-        self._service.require_room()
+        self._sidecar.require_free_space()
         body = await self._slots.outside(_read_body(request, self._max_body))
         received_at = receipt_time(now_utc())
         lines = await self._make_lines(request, body, producer, received_at)
         queued = self._queued and lines.accepted > 0
         if queued:
-            self._worker.enqueue(lines)
+            self._writer.enqueue(lines)
         elif lines.accepted:
             await self._indexed(lines)
         self._metrics.ingested(lines.accepted, lines.rejected, len(body))
-        received = Received(
+        received = IngestResponse(
             accepted=lines.accepted,
             queued=queued,
             producer_id=producer,
@@ -227,7 +231,7 @@ class _Routes:
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(_settle, indexed, error)
 
-        self._worker.submit(lines, tell)
+        self._writer.submit(lines, tell)
         await indexed
 
     async def _make_lines(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from mikroscope.settings import Settings
+from mikroscope.settings.options import Settings
 
 
 class BasicUser(NamedTuple):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
-from mikroscope.health import Health
+from mikroscope.server.schemas import Health
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from mikroscope.answers import Problem
 from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
+from mikroscope.server.schemas import ErrorResponse
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     """What went wrong, in words to act on."""
-    return answer(Problem(text), status, headers)
+    return answer(ErrorResponse(text), status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

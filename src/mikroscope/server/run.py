@@ -16,9 +16,9 @@ import uvicorn
 
 from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.server.app import make_app
-from mikroscope.server.protocol import DEFAULT_LIMITS, TimeLimits, make_protocol
-from mikroscope.service import Service
-from mikroscope.settings import Settings
+from mikroscope.server.http.protocol import DEFAULT_LIMITS, TimeLimits, make_protocol
+from mikroscope.settings.options import Settings
+from mikroscope.sidecar import Sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class RunningServer:
         check_tls(settings)
         with ExitStack() as undo:
             self._listener = undo.enter_context(_listen(settings))
-            self._service = Service(settings)
-            undo.callback(self._service.close)
-            config = _uvicorn_config(settings, self._service, limits)
+            self._sidecar = Sidecar(settings)
+            undo.callback(self._sidecar.close)
+            config = _uvicorn_config(settings, self._sidecar, limits)
             self._uvicorn = _Uvicorn(config, limits.head)
             undo.pop_all()
         self.port: int = self._listener.getsockname()[1]
@@ -47,12 +47,12 @@ class RunningServer:
 
     def start(self) -> Self:
         """Returns when requests are answered. Raises MikroScopeError."""
-        self._service.start(self.url)
+        self._sidecar.start(self.url)
         self._thread.start()
         while not self._uvicorn.started:
             self._thread.join(0.005)
             if not self._thread.is_alive():
-                self._service.close()
+                self._sidecar.close()
                 raise MikroScopeError("the HTTP server could not be started; its log says why")
         return self
 
@@ -61,14 +61,14 @@ class RunningServer:
         if not self._closed.acquire(blocking=False):
             return
         self._uvicorn.should_exit = True
-        self._service.give_up_waits()
+        self._sidecar.give_up_waits()
         self._thread.join()
-        self._service.close()
+        self._sidecar.close()
 
     @property
     def lost_records(self) -> int:
         """How many records that were answered with 202 could not be written before the end."""
-        return self._service.worker.lost_records
+        return self._sidecar.writer.lost_records
 
     def is_alive(self) -> bool:
         """Whether requests are still answered."""
@@ -199,9 +199,9 @@ def check_tls(settings: Settings) -> None:
         ) from error
 
 
-def _uvicorn_config(settings: Settings, service: Service, limits: TimeLimits) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, sidecar: Sidecar, limits: TimeLimits) -> uvicorn.Config:
     https = settings.protocol == "https"
-    app = make_app(service)
+    app = make_app(sidecar)
     body_bytes = max(_BODY_BYTES, 4 * settings.ingest_max_body_bytes)
     config = uvicorn.Config(
         app.asgi,

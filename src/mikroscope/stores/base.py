@@ -5,40 +5,18 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from mikroscope.query import Aggregate, Grouping, Page, Query
-from mikroscope.records import Fields
+from mikroscope.logfiles.sources import Checkpoint, Source
+from mikroscope.query.model import (
+    DEFAULT_LIMIT,
+    Aggregate,
+    Grouping,
+    Page,
+    PageRequest,
+    Query,
+)
+from mikroscope.records.parsing import Fields
 
-
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one source is indexed, and by what its file is known again.
-
-    `offset` and `line` count bytes and lines of the content; `head` and `tail` are fingerprints
-    of its first bytes and of the last ones before `offset`; the rest is the look at the file
-    (`logfiles.FileStat`) that the reading began with.
-    """
-
-    offset: int = 0
-    line: int = 0
-    head: bytes = b""
-    tail: bytes = b""
-    device: int = 0
-    inode: int = 0
-    size: int = 0
-    mtime_ns: int = 0
-
-
-class Source(msgspec.Struct, frozen=True):
-    """One file whose lines are indexed.
-
-    `gone`: the file was deleted, its entries are kept. `holds_audit`: it has brought an audit
-    entry; the store keeps that by itself.
-    """
-
-    id: int
-    path: str
-    checkpoint: Checkpoint
-    gone: bool = False
-    holds_audit: bool = False
+FIRST_PAGE = PageRequest()
 
 
 class LineProblem(NamedTuple):
@@ -182,14 +160,14 @@ class Store(Protocol):
         May be called from any thread.
         """
 
-    def page(self, query: Query) -> Page:
-        """Entries, newest first, ties newest arrival first; `query.cursor` goes on behind a page.
+    def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
+        """Entries, newest first, ties newest arrival first; `page.cursor` goes on behind a page.
 
         Pages neither skip nor repeat an entry that was there when the first one was asked for.
         """
 
-    def aggregate(self, query: Query, grouping: Grouping) -> Aggregate:
-        """Counts of the entries that match, by value; `query.limit` buckets at the most."""
+    def aggregate(self, query: Query, grouping: Grouping, limit: int = DEFAULT_LIMIT) -> Aggregate:
+        """Counts of the entries that match, by value: the `limit` most frequent ones."""
 
     def count(self) -> int:
         """How many entries there are."""

@@ -13,7 +13,7 @@ import apsw
 from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, MikroScopeError, StorageFullError, StoreError
-from mikroscope.records import NotARecordError
+from mikroscope.records.parsing import NotARecordError
 
 logger = logging.getLogger(__name__)
 
@@ -24,19 +24,19 @@ _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError)
 
 
-def followed(path: Path) -> Path:
+def resolve_link(path: Path) -> Path:
     """What a link to an index leads to: that is locked and replaced, and never the link."""
     return path.resolve() if path.is_symlink() else path
 
 
-def beside(path: Path, suffix: str) -> Path:
+def sibling(path: Path, suffix: str) -> Path:
     """A file that belongs to an index: its name and a suffix."""
     return path.with_name(f"{path.name}{suffix}")
 
 
 def lock(path: Path) -> int:
     """Hold `<db>.lock`; the system lets go of it when the process ends, however it ends."""
-    descriptor = os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    descriptor = os.open(sibling(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o640)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -57,14 +57,14 @@ def unlock(descriptor: int) -> None:
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[None]:
+def shared_lock(path: Path) -> Iterator[None]:
     """Nobody puts another file in the place of this one meanwhile."""
     with _directory_lock(path, fcntl.LOCK_SH):
         yield
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Nobody opens the index meanwhile: its log and the file itself change together.
 
     A write-ahead log does not say whose it is. One that a new file finds under its name would be
@@ -75,7 +75,7 @@ def replacing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translating_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as ours. Damage is remembered beside the index, for the next start."""
     try:
         yield
@@ -94,7 +94,7 @@ def damaged(path: Path, error: Exception) -> DamagedIndexError:
 
     Damage that opening it might not show is marked beside it, for the next start.
     """
-    mark = beside(path, ".damaged")
+    mark = sibling(path, ".damaged")
     if not isinstance(error, apsw.NotADBError) and not mark.exists():
         logger.error("the index %s is damaged: %s", path, error)
         with contextlib.suppress(OSError):
@@ -112,7 +112,7 @@ def damage_text(path: Path, what: str = "") -> str:
 
 def is_marked_damaged(path: Path) -> bool:
     """Whether somebody has come across damage in this index."""
-    return beside(path, ".damaged").exists()
+    return sibling(path, ".damaged").exists()
 
 
 def may_be_an_index(path: Path) -> bool:
@@ -121,28 +121,28 @@ def may_be_an_index(path: Path) -> bool:
     Anything else was named by mistake, and nobody may touch it.
     """
     is_named_so = path.suffix.lower() in _INDEX_SUFFIXES
-    return is_named_so or any(beside(path, one).exists() for one in _COMPANIONS)
+    return is_named_so or any(sibling(path, one).exists() for one in _COMPANIONS)
 
 
 def set_aside(path: Path, why: str) -> Path:
     """Give an index another name, with the time in it; returns that name."""
-    aside = beside(path, f".{why}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+    aside = sibling(path, f".{why}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
     for suffix in _COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
-            beside(path, suffix).rename(beside(aside, suffix))
+            sibling(path, suffix).rename(sibling(aside, suffix))
     path.rename(aside)
-    beside(path, ".damaged").unlink(missing_ok=True)
+    sibling(path, ".damaged").unlink(missing_ok=True)
     return aside
 
 
 def put_in_place(new: Path, path: Path, keep_damaged: bool) -> None:
-    """Replace an index, within `replacing`; `new` has no write-ahead log any more."""
+    """Replace an index, within `exclusive_lock`; `new` has no write-ahead log any more."""
     if keep_damaged:
         logger.error("the damaged index is kept as %s", set_aside(path, "damaged"))
     for suffix in _COMPANIONS:
-        beside(path, suffix).unlink(missing_ok=True)
+        sibling(path, suffix).unlink(missing_ok=True)
     new.rename(path)
-    beside(path, ".damaged").unlink(missing_ok=True)
+    sibling(path, ".damaged").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ PRAGMA user_version = {VERSION};
 """
 
 
-def note_days(connection: apsw.Connection, days: Iterable[int]) -> None:
+def mark_days_changed(connection: apsw.Connection, days: Iterable[int]) -> None:
     """Entries of these days were added or deleted: each gets a number that no day ever had."""
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'changes'")
     connection.executemany(

@@ -4,14 +4,23 @@ import logging
 from pathlib import Path
 
 from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
-from mikroscope.query import Aggregate, Grouping, Page, Query
-from mikroscope.stores.base import Batch, Cutoffs, Deleted, Rebuild, Source
-from mikroscope.stores.sqlite import aggregates, files
-from mikroscope.stores.sqlite.batch import Replaced, SqliteBatch
-from mikroscope.stores.sqlite.reader import Connection, Readers
-from mikroscope.stores.sqlite.rebuilding import OldIndex, SqliteRebuild, clean_up
+from mikroscope.logfiles.sources import Source
+from mikroscope.query.model import (
+    DEFAULT_LIMIT,
+    Aggregate,
+    Grouping,
+    Page,
+    PageRequest,
+    Query,
+)
+from mikroscope.stores.base import FIRST_PAGE, Batch, Cutoffs, Deleted, Rebuild
+from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.admin.rebuild import OldIndex, SqliteRebuild, clean_up
+from mikroscope.stores.sqlite.read import aggregates
+from mikroscope.stores.sqlite.read.connections import Connection, Readers
 from mikroscope.stores.sqlite.schema import file_identity
-from mikroscope.stores.sqlite.writer import Writer
+from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
+from mikroscope.stores.sqlite.write.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +45,7 @@ class SqliteStore:
         query_timeout_s: float = QUERY_TIMEOUT_S,
         replaced: Replaced | None = None,
     ) -> None:
-        self._path = path = files.followed(path)
+        self._path = path = files.resolve_link(path)
         self._lock: int | None = None
         self._writer: Writer | None = None
         self._replaced = replaced
@@ -57,7 +66,7 @@ class SqliteStore:
 
     def sources(self) -> list[Source]:
         """Every source that was not discarded, as last committed."""
-        with files.translated(self._path):
+        with files.translating_errors(self._path):
             writer = self._writing
             if file_identity(self._path) != writer.identity:
                 writer.close()
@@ -72,36 +81,36 @@ class SqliteStore:
         """Write a batch, all or nothing."""
         if not isinstance(batch, SqliteBatch):
             raise TypeError(f"{batch!r} was not begun by this store")
-        with files.translated(self._path):
+        with files.translating_errors(self._path):
             self._writing.commit(batch, wait)
 
     def purge(self, limit: int) -> bool:
         """Delete up to `limit` entries of discarded sources; False if there was none left."""
-        with files.translated(self._path):
+        with files.translating_errors(self._path):
             return self._writing.purge(limit)
 
     def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
         """Delete about `limit` entries that are too old, from a position on."""
-        with files.translated(self._path):
+        with files.translating_errors(self._path):
             return self._writing.prune(cutoffs, position, limit)
 
     def tidy(self) -> bool:
         """Give a little room back to the file system; False if nothing is left to be done."""
-        with files.translated(self._path):
+        with files.translating_errors(self._path):
             return self._writing.tidy()
 
     def rebuild(self) -> Rebuild:
         """Begin to build an index anew, beside this one."""
         return begin_rebuild(self._path)
 
-    def page(self, query: Query) -> Page:
+    def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
         """One page of entries, newest first."""
-        return self._readers.ask(lambda connection: connection.page(query))
+        return self._readers.ask(lambda connection: connection.page(query, page))
 
-    def aggregate(self, query: Query, grouping: Grouping) -> Aggregate:
+    def aggregate(self, query: Query, grouping: Grouping, limit: int = DEFAULT_LIMIT) -> Aggregate:
         """Counts of the entries that match, by value."""
         return self._readers.ask(
-            lambda connection: aggregates.aggregate(connection, query, grouping)
+            lambda connection: aggregates.aggregate(connection, query, grouping, limit)
         )
 
     def count(self) -> int:
@@ -114,7 +123,7 @@ class SqliteStore:
 
     def size_bytes(self) -> int:
         """The size of the file and of its write-ahead log."""
-        paths = (self._path, files.beside(self._path, "-wal"))
+        paths = (self._path, files.sibling(self._path, "-wal"))
         return sum(path.stat().st_size for path in paths if path.exists())
 
     def close(self) -> None:
@@ -126,7 +135,7 @@ class SqliteStore:
 
     def seal(self) -> None:
         """Close, with all that was written in the one file."""
-        with files.translated(self._path):
+        with files.translating_errors(self._path):
             self._writing.empty_log()
         self.close()
 
@@ -137,7 +146,7 @@ class SqliteStore:
         return self._writer
 
     def _open_writer(self, probe: bool = False) -> Writer:
-        with files.translated(self._path), files.opening(self._path):
+        with files.translating_errors(self._path), files.shared_lock(self._path):
             writer = Writer(self._path, self._replaced)
             try:
                 if probe:
@@ -162,7 +171,7 @@ class SqliteStore:
         return self._open_writer()
 
     def _set_aside(self, why: str, error: StoreError) -> None:
-        with files.replacing(self._path):
+        with files.exclusive_lock(self._path):
             aside = files.set_aside(self._path, why)
         logger.error("%s; it is kept as %s, and a new one is made from the log files", error, aside)
 
@@ -183,8 +192,8 @@ def begin_rebuild(path: Path) -> SqliteRebuild:
         old.seed(new)
         return SqliteStore(new, replaced=Replaced(old.rules, old.time_of))
 
-    path = files.followed(path)
-    with files.translated(path):
+    path = files.resolve_link(path)
+    with files.translating_errors(path):
         return SqliteRebuild(path, make_store)
 
 

@@ -31,13 +31,9 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mikroscope.records import (
-    DEFAULT_EVENT,
-    Fields,
-    correlation_text,
-    message_of,
-    scalar_text,
-)
+from mikroscope.records.attributes import DEFAULT_EVENT, correlation_text, message_of
+from mikroscope.records.fields import scalar_text
+from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite.schema import DAY_MS
 
 MAX_TEXT_VALUE = 24  # characters; of longer values with a space in them the hash is kept
@@ -52,7 +48,7 @@ _DAY_DIGITS = "0123456789_abcdefghijklmnopqrstuvwxyz~"  # which FTS5 does not fo
 
 SEPARATOR, MARK = "\x1f", "\x1e"
 DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
-NOWHERE = f"{MARK}-"  # a token that no document has
+NO_MATCH = f"{MARK}-"  # a token that no document has
 
 # A usable value is the entry's own attribute, so that another one must not count as one.
 _OWN_ATTRIBUTES = frozenset(("event", "correlationId"))
@@ -129,7 +125,7 @@ class _LevelTokens(dict[tuple[str, bool, bool], str]):
         return token
 
 
-class Documents:
+class TermEncoder:
     """Makes documents; remembers the names of fields it has seen."""
 
     def __init__(self) -> None:
@@ -137,7 +133,7 @@ class Documents:
         self._days = _Days(self._names)
         self._level_tokens = _LevelTokens()
 
-    def take_new_names(self) -> set[str]:
+    def drain_new_fields(self) -> set[str]:
         """Names of fields, among them all that were not seen before the last call."""
         names = self._names.copy()
         self._names.clear()
@@ -320,7 +316,7 @@ def _hashed(text: str) -> str:
 # --- what a filter or a grouping looks for --------------------------------------------------
 
 
-class Alternatives(NamedTuple):
+class AnyOf(NamedTuple):
     """Tokens of which an entry has one: `daily` ones behind its day, `plain` ones as they are."""
 
     plain: list[str]
@@ -341,7 +337,7 @@ def level_tokens(level: str, audit: bool | None) -> list[str]:
     return [level_token(level, one, own) for one in audits for own in (False, True)]
 
 
-def field_tokens(name: str, value: str) -> Alternatives:
+def field_tokens(name: str, value: str) -> AnyOf:
     """Every token that says a record has this value in this field."""
     text = shorten(value)
     prefix = field_prefix(name)
@@ -351,7 +347,7 @@ def field_tokens(name: str, value: str) -> Alternatives:
     plain = []
     if name == "level" and value == value.upper():
         plain = [level_token(value, audit, True) for audit in (False, True)]
-    return Alternatives(plain, daily)
+    return AnyOf(plain, daily)
 
 
 def field_prefixes(name: str) -> list[str]:

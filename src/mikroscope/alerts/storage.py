@@ -1,0 +1,79 @@
+"""Keeps the alert policy, and when each rule last notified, in JSON files."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mikroscope.alerts.policy import AlertPolicy, apply_change, whole_json_number
+from mikroscope.errors import AlertPolicyError, ConfigurationError, MikroScopeError
+
+logger = logging.getLogger(__name__)
+
+
+def load_policy(
+    path: Path, default: AlertPolicy, limits: Mapping[str, tuple[int, int]]
+) -> AlertPolicy:
+    """The policy that was stored, else the default.
+
+    Numbers below their floor are raised to it, with a warning. Raises ConfigurationError naming
+    file and field for all else that `apply_change` refuses.
+    """
+    stored = _load(path)
+    if stored == {}:
+        return default
+    try:
+        return apply_change(default, _raised(path, stored, limits), limits)
+    except AlertPolicyError as error:
+        raise ConfigurationError(f"{path}: {error}; correct the file, or delete it") from None
+
+
+def _raised(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> Any:
+    """The content with each number raised to its floor, if it has one."""
+    if not isinstance(stored, dict):
+        return stored
+    raised = {}
+    for key, (low, _) in limits.items():
+        number = whole_json_number(stored.get(key))
+        if low and number is not None and number < low:
+            logger.warning("%s: %s: %d is too low and is raised to %d", path, key, number, low)
+            raised[key] = low
+    return stored | raised
+
+
+def load_last_sent(path: Path) -> dict[str, int]:
+    """When each rule has notified last, in epoch milliseconds; nothing if that is not known."""
+    with contextlib.suppress(MikroScopeError, msgspec.ValidationError):
+        return msgspec.convert(_load(path), dict[str, int])
+    return {}
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace a JSON file at once, readable by its owner only. Raises MikroScopeError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MikroScopeError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path} is no JSON: {error}") from error

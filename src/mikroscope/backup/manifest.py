@@ -1,0 +1,222 @@
+"""A backup as it lies on disk: files with their hashes, and the manifest that lists them."""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from mikroscope.errors import MikroScopeError, StorageFullError
+from mikroscope.json_body import JsonBody
+
+BackupPart = Literal["logs", "index"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+INDEX = "index.db"
+ALERT_POLICY = "alert-policy.json"
+LOGS = "logs/"
+
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_BLOCK = 1 << 20
+
+
+class SavedFile(msgspec.Struct, rename="camel", frozen=True):
+    """One file of a backup; `path` is relative to it, with `/`."""
+
+    path: str
+    size: int
+    sha256: str
+    mtime_ns: int
+
+
+class _Made(msgspec.Struct):
+    """What the manifest of any version says."""
+
+    format: int
+    version: str
+
+
+class Manifest(JsonBody, frozen=True, kw_only=True):
+    """What a backup holds; `entries` is None if there is no index in it."""
+
+    format: int
+    version: str
+    created_at: str
+    entries: int | None
+    files: list[SavedFile]
+
+    def only(self, part: BackupPart | None) -> "Manifest":
+        """This with the files of one part. Raises MikroScopeError if it has none."""
+        if part is None:
+            return self
+        files = self.logs if part == "logs" else [one for one in self.files if one.path == INDEX]
+        if not files:
+            raise MikroScopeError(f"the backup of {self.created_at} holds no {part}")
+        entries = self.entries if part == "index" else None
+        return msgspec.structs.replace(self, files=files, entries=entries)
+
+    @property
+    def logs(self) -> list[SavedFile]:
+        """The log files."""
+        return [one for one in self.files if one.path.startswith(LOGS)]
+
+    def file(self, path: str) -> SavedFile | None:
+        """One file by its path."""
+        return next((one for one in self.files if one.path == path), None)
+
+
+class ChangedError(Exception):
+    """A file got shorter while it was copied."""
+
+
+def copy_file(source: BinaryIO, target: Path, path: str, size: int) -> SavedFile:
+    """Copy the first `size` bytes to a new file, with mode and time of the original, durably.
+
+    Raises OSError, or ChangedError if there are fewer.
+    """
+    look = os.fstat(source.fileno())
+    digest = hashlib.sha256()
+    source.seek(0)
+    with target.open("xb") as copy:
+        os.fchmod(copy.fileno(), stat.S_IMODE(look.st_mode))
+        left = size
+        while left:
+            block = source.read(min(left, _BLOCK))
+            if not block:
+                raise ChangedError
+            digest.update(block)
+            copy.write(block)
+            left -= len(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+    os.utime(target, ns=(look.st_mtime_ns, look.st_mtime_ns))
+    return SavedFile(path, size, digest.hexdigest(), look.st_mtime_ns)
+
+
+def make_directory(original: Path, copy: Path) -> None:
+    """Make a directory, and those around it, each with the mode of its original: what is in it may
+    be open to others, and the directory not. Its owner may write in any case. Raises OSError."""
+    if copy.is_dir():
+        return
+    mode = stat.S_IMODE(original.stat().st_mode)
+    make_directory(original.parent, copy.parent)
+    copy.mkdir(mode=stat.S_IRWXU)
+    copy.chmod(mode | stat.S_IRWXU)
+
+
+def describe_file(file: Path, path: str) -> SavedFile:
+    """A file that is in place already, made durable."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        look = os.fstat(opened.fileno())
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return SavedFile(path, look.st_size, digest, look.st_mtime_ns)
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Put the manifest into a backup. Raises OSError."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    descriptor = os.open(directory / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a backup. Raises MikroScopeError if it has none that can be used."""
+    path = directory / MANIFEST
+    try:
+        text = path.read_bytes()
+        made = msgspec.json.decode(text, type=_Made)
+        manifest = msgspec.json.decode(text, type=Manifest) if made.format == FORMAT else None
+    except FileNotFoundError:
+        raise MikroScopeError(
+            f"{directory} is no backup, it has no {MANIFEST}: name one of the directories that "
+            "'mikroscope backup' made, such as DIR/20260218T102000.000Z"
+        ) from None
+    except OSError as error:
+        raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise MikroScopeError(f"{path} is no manifest of a backup: {error}") from error
+    if manifest is None:
+        raise MikroScopeError(
+            f"{path} has format {made.format}, expected {FORMAT}: restore it with MikroScope "
+            f"{made.version}, which made it"
+        )
+    for one in manifest.files:
+        _check_path(one.path, path)
+    return manifest
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Read every file back, and compare it with the manifest.
+
+    Raises MikroScopeError for the first that is missing or other than it was.
+    """
+    for one in manifest.files:
+        try:
+            with (directory / one.path).open("rb") as file:
+                _forget_cached(file)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                look = os.fstat(file.fileno())
+        except OSError as error:
+            raise MikroScopeError(
+                f"the backup {directory} is not whole: {one.path}: {error.strerror}"
+            ) from error
+        if (look.st_size, digest) != (one.size, one.sha256):
+            shared = "; backups beside it share this file: back up into another directory"
+            raise MikroScopeError(
+                f"the backup {directory} is damaged: {one.path} has {look.st_size} bytes of "
+                f"SHA-256 {digest}, expected {one.size} bytes of {one.sha256}"
+                f"{shared if look.st_nlink > 1 else ''}"
+            )
+
+
+@contextmanager
+def translating_errors(place: Path) -> Iterator[None]:
+    """A full disk as StorageFullError, any other failure to read or write as MikroScopeError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise StorageFullError(
+                f"there is no room left for {place} ({error.strerror}): nothing was kept of it"
+            ) from error
+        named = f"{error.filename}: " if error.filename else ""
+        raise MikroScopeError(f"{named}{error.strerror or error}") from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Make the names in a directory, and in all below it, durable."""
+    for root, _, _ in os.walk(directory):
+        sync_directory(Path(root))
+
+
+def _check_path(path: str, manifest: Path) -> None:
+    """A manifest may come from anywhere: it must not name files outside its backup."""
+    parts = path.split("/")
+    known = path in (INDEX, ALERT_POLICY) or path.startswith(LOGS)
+    if not known or "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise MikroScopeError(f"{manifest} names {path!r}, which is no file of a backup")
+
+
+def _forget_cached(file: BinaryIO) -> None:
+    """Have the system read from the disk, not from memory, where it can be asked to."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,0 +1,203 @@
+"""Puts a backup in the place of index, log files and alert policy; what was there is kept."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from mikroscope.backup.create import BackupSummary, summary, verified
+from mikroscope.backup.manifest import (
+    ALERT_POLICY,
+    INDEX,
+    LOGS,
+    BackupPart,
+    Manifest,
+    SavedFile,
+    copy_file,
+    make_directory,
+    sync_directory,
+    sync_tree,
+    translating_errors,
+)
+from mikroscope.disk import free_bytes
+from mikroscope.errors import MikroScopeError, StorageFullError
+from mikroscope.settings.options import Settings
+from mikroscope.stores.sqlite.admin.snapshot import put_index, replacement_of
+
+
+class Restored(BackupSummary, frozen=True, kw_only=True):
+    """What was restored; `kept` are the new names of what was there before."""
+
+    kept: list[str]
+
+
+class _Places(msgspec.Struct, frozen=True):
+    """Where the parts of a backup belong."""
+
+    logs: Path
+    index: Path
+    alert_policy: Path
+
+    def of(self, path: str) -> Path:
+        """The place of a file of a backup."""
+        if path.startswith(LOGS):
+            return self.logs / path.removeprefix(LOGS)
+        return self.index if path == INDEX else self.alert_policy
+
+
+def restore(
+    settings: Settings, backup: Path, *, force: bool = False, only: BackupPart | None = None
+) -> Restored:
+    """Restore a backup, or one part of it, to the paths of the settings, if it is found whole.
+
+    What stands there already is refused, or, with `force`, given another name. Everything is
+    copied beside its place first, and a failure up to then changes nothing; what follows is
+    renaming, the index last. Raises MikroScopeError, also if a server uses the index.
+    """
+    manifest = verified(backup, only)
+    places = _places(settings)
+    with (
+        translating_errors(settings.logs_path),
+        replacement_of(places.index) as new_index,
+        _staged(places, new_index) as staged,
+    ):
+        _check_free(places, manifest, force)
+        _require_room(places, manifest)
+        if manifest.logs:
+            like = places.logs if places.logs.exists() else backup / LOGS
+            staged.logs.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(like, staged.logs)
+        for saved in manifest.files:
+            _copy(backup, saved, staged.of(saved.path))
+        kept = _put_in_place(manifest, staged, places)
+    told = msgspec.structs.asdict(summary(backup, manifest))
+    return Restored(**told, kept=[str(path) for path in kept])
+
+
+def _places(settings: Settings) -> _Places:
+    places = _Places(
+        settings.logs_path.resolve(), settings.db_path.resolve(), settings.alert_config_file
+    )
+    if places.index.is_relative_to(places.logs):
+        raise MikroScopeError(
+            f"the index {settings.db_path} lies below the logs {settings.logs_path}: "
+            "restore to a --db somewhere else"
+        )
+    return places
+
+
+@contextmanager
+def _staged(places: _Places, new_index: Path) -> Iterator[_Places]:
+    """Where the parts are kept until they are complete: each on the disk it belongs to."""
+    parent = places.logs if _is_fixed(places.logs) else places.logs.parent
+    logs = parent / f".{places.logs.name}.restoring"
+    policy = places.alert_policy.with_name(f".{places.alert_policy.name}.restoring")
+    staged = _Places(logs, new_index, policy)
+    _remove(staged)
+    try:
+        yield staged
+    finally:
+        _remove(staged)
+
+
+def _remove(staged: _Places) -> None:
+    shutil.rmtree(staged.logs, ignore_errors=True)
+    staged.alert_policy.unlink(missing_ok=True)
+
+
+def _check_free(places: _Places, manifest: Manifest, force: bool) -> None:
+    """Raise MikroScopeError if there is something in the way that may not be moved."""
+    occupied = [path for path in _targets(places, manifest) if _is_occupied(path)]
+    if occupied and not force:
+        raise MikroScopeError(
+            f"there is something at {' and '.join(map(str, occupied))} already: restore to other "
+            "paths, or have it set aside under another name with --force"
+        )
+    if places.logs in occupied and _is_fixed(places.logs):
+        raise MikroScopeError(
+            f"{places.logs} cannot be renamed, it is a mount point or the directory around it "
+            "cannot be written: move what is in it away"
+        )
+
+
+def _is_fixed(logs: Path) -> bool:
+    """Whether no other directory can take the place of this one."""
+    return logs.is_mount() or (logs.exists() and not os.access(logs.parent, os.W_OK))
+
+
+def _targets(places: _Places, manifest: Manifest) -> list[Path]:
+    found = [places.logs] if manifest.logs else []
+    return found + [places.of(path) for path in (ALERT_POLICY, INDEX) if manifest.file(path)]
+
+
+def _is_occupied(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _require_room(places: _Places, manifest: Manifest) -> None:
+    needed: Counter[Path] = Counter()
+    for saved in manifest.files:
+        needed[places.of(saved.path).parent if saved.path == INDEX else places.logs] += saved.size
+    by_device: Counter[int] = Counter()
+    for directory, size in needed.items():
+        existing = next(one for one in (directory, *directory.parents) if one.exists())
+        device = existing.stat().st_dev
+        by_device[device] += size
+        free = free_bytes(existing)
+        if free is not None and free < by_device[device]:
+            raise StorageFullError(
+                f"the backup needs {by_device[device]} bytes on the disk of {existing}, which has "
+                f"{free}: make room, or restore to another disk"
+            )
+
+
+def _copy(backup: Path, saved: SavedFile, target: Path) -> None:
+    if saved.path.startswith(LOGS):
+        make_directory((backup / saved.path).parent, target.parent)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with (backup / saved.path).open("rb") as source:
+        copied = copy_file(source, target, saved.path, saved.size)
+    os.utime(target, ns=(saved.mtime_ns, saved.mtime_ns))  # whatever has become of the backup's
+    if saved.path == ALERT_POLICY:
+        target.chmod(0o600)
+    if copied.sha256 != saved.sha256:
+        raise MikroScopeError(f"{backup / saved.path} has changed while it was copied")
+
+
+def _put_in_place(manifest: Manifest, staged: _Places, places: _Places) -> list[Path]:
+    """Rename everything to where it belongs; returns what was there, by its new names."""
+    kept: list[Path | None] = []
+    if manifest.logs:
+        sync_tree(staged.logs)
+        kept.append(None if _is_fixed(places.logs) else _set_aside(places.logs))
+        _move_logs(staged.logs, places.logs)
+    if manifest.file(ALERT_POLICY):
+        kept.append(_set_aside(places.alert_policy))
+        staged.alert_policy.rename(places.alert_policy)
+    if manifest.file(INDEX):
+        kept.append(put_index(staged.index, places.index))
+        sync_directory(places.index.parent)
+    return [path for path in kept if path is not None]
+
+
+def _set_aside(path: Path) -> Path | None:
+    if not path.exists() or not _is_occupied(path):
+        return None
+    aside = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+    return path.rename(aside)
+
+
+def _move_logs(staged: Path, root: Path) -> None:
+    if not root.exists():
+        staged.rename(root)
+    else:  # empty, with an owner and a mode that somebody has chosen
+        for entry in staged.iterdir():
+            entry.rename(root / entry.name)
+        sync_directory(root)
+    sync_directory(root.parent)

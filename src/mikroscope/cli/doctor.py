@@ -1,0 +1,33 @@
+"""`mikroscope doctor`: the findings as a table, as lines or as JSON."""
+
+from typing import Any
+
+import click
+
+from mikroscope._version import __version__
+from mikroscope.cli.options import setting_options, version_option
+from mikroscope.cli.output import print_json
+
+
+@click.command()
+@setting_options()
+@click.option("--online", is_flag=True, help="Also try to reach the webhook.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@version_option
+def doctor(online: bool, as_json: bool, **given: Any) -> int:
+    """Look at config, rights, disks, clock, port, index and log files; say how to mend each.
+
+    Give it what the server is given, and ask as the user that the server runs as. It changes
+    nothing. The exit code is 1 if there is a problem; warnings do not count.
+    """
+    from mikroscope.doctor.examine import examine
+
+    config_path = given.pop("config_path", None)
+    found = examine(__version__, config_path or None, given, online=online)
+    if as_json:
+        print_json(found)
+    else:
+        from mikroscope.cli.findings_table import print_findings
+
+        print_findings(found)
+    return 0 if found.ok else 1

@@ -1,0 +1,90 @@
+"""`mikroscope index`: one pass over the log files in the foreground."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mikroscope.cli.options import setting_options, settings_of, version_option
+from mikroscope.cli.output import print_json
+from mikroscope.errors import MikroScopeError, StoreError
+from mikroscope.settings.options import Settings
+
+if TYPE_CHECKING:
+    from mikroscope.indexing.indexer import Indexer
+    from mikroscope.indexing.stats import IndexStats
+    from mikroscope.logfiles.tree import LogTree
+
+_INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
+
+
+@click.command()
+@setting_options(_INDEX_OPTIONS)
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Make the index anew from the log files, beside the old one, and put it in its place.",
+)
+@version_option
+def index(rebuild: bool, **given: Any) -> None:
+    """Index what is new in the log files, once, and print a report.
+
+    This, and a rebuild too, may be done while a server runs on the same index.
+    """
+    from mikroscope.indexing.rebuild import index_report
+
+    settings = settings_of(given)
+    started = datetime.now(UTC)
+    stats = (_rebuild if rebuild else _index)(settings, _tree(settings))
+    print_json({"report": index_report(stats, started, datetime.now(UTC))})
+
+
+def _index(settings: Settings, tree: "LogTree") -> "IndexStats":
+    from mikroscope.indexing.once import index_once
+    from mikroscope.stores.sqlite import SqliteStore
+
+    with closing(SqliteStore(settings.db_path)) as store:
+        return index_once(store, tree, _watch)
+
+
+def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
+    from mikroscope.indexing.once import rebuild_once, scan_sources
+    from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
+
+    # The old index knows what was pruned, by source: so it is told where its files are now.
+    if settings.db_path.exists():
+        with suppress(StoreError), closing(SqliteStore(settings.db_path)) as store:
+            scan_sources(store, tree)
+    with begin_rebuild(settings.db_path) as rebuild:
+        return rebuild_once(rebuild, tree, _watch)
+
+
+def _tree(settings: Settings) -> "LogTree":
+    from mikroscope.sidecar import open_tree
+
+    tree = open_tree(settings)
+    if not tree.root.is_dir():
+        raise MikroScopeError(f"there is no directory {settings.logs_path}: name the logs' --logs")
+    return tree
+
+
+def _watch(steps: Iterator[None], indexer: "Indexer") -> None:
+    """Take all steps, with a progress bar if somebody watches."""
+    if not sys.stderr.isatty():
+        for _ in steps:
+            pass
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    columns = ("indexing", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("indexing", total=None)
+        total = 0
+        for _ in steps:
+            left = indexer.pending_bytes()
+            total = max(total, left)
+            progress.update(task, total=total, completed=total - left)

@@ -1,0 +1,41 @@
+"""What the commands share: the flags of settings, the settings they give, JSON on stdout."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from mikroscope._version import __version__
+from mikroscope.settings.options import Option, Settings, options, resolve_settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+version_option = click.version_option(__version__, prog_name="mikroscope")
+
+
+def setting_options(names: Iterable[str] | None = None) -> Callable[[Command], Command]:
+    """The flags of the named settings, or of all of them, as `settings.options` states them."""
+    wanted = [option for option in options() if names is None or option.name in names]
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(wanted):
+            command = _flag(option)(command)
+        return command
+
+    return decorate
+
+
+def _flag(option: Option) -> Callable[[Command], Command]:
+    text = f"{option.help}  [default: {option.default}]"
+    if option.kind == "boolean":  # --https, --https true and --https=true
+        return click.option(
+            option.flag, option.name, is_flag=False, flag_value="true", metavar="[BOOL]", help=text
+        )
+    return click.option(option.flag, option.name, metavar="VALUE", help=text)
+
+
+def settings_of(given: dict[str, Any]) -> Settings:
+    """The settings that a command's flags, the environment and the config file give."""
+    path = given.pop("config_path", None)
+    return resolve_settings(config_file_path=path or None, overrides=given)

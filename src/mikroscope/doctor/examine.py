@@ -1,0 +1,185 @@
+"""Looks at everything a server stands on, changes nothing, and says how to mend what is wrong."""
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mikroscope.alerts.storage import load_policy
+from mikroscope.doctor.directories import (
+    check_clock,
+    check_directory,
+    check_room,
+    check_secret_file,
+    check_watches,
+    check_written,
+)
+from mikroscope.doctor.findings import Diagnosis, Finding, diagnosis, ok, problem, warning
+from mikroscope.doctor.index import check_holder, check_index, check_versions, index_files
+from mikroscope.doctor.logs import check_logs
+from mikroscope.doctor.network import (
+    Address,
+    check_access,
+    check_expiry,
+    check_port,
+    check_webhook,
+)
+from mikroscope.errors import MikroScopeError
+from mikroscope.settings.options import Settings, config_file, options, resolve_settings
+from mikroscope.settings.sources import read_file
+from mikroscope.sidecar import alert_policy, open_tree, policy_limits
+
+_INGEST = "ingest"  # below the logs: what requests are written to
+_OTHERS = stat.S_IRWXO
+_GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def examine(
+    version: str, config_path: str | None, overrides: Mapping[str, object], *, online: bool = False
+) -> Diagnosis:
+    """All that can be found out about a server with these settings, running or not."""
+    findings = [check_versions(version)]
+    try:
+        with _warnings_noted() as noted:
+            settings = resolve_settings(config_file_path=config_path, overrides=overrides)
+    except MikroScopeError as error:
+        findings.append(problem("config", str(error), "mend it where it stands"))
+        return diagnosis(findings)
+    findings += [warning("config", text, "set it to what is meant") for text in noted]
+    findings.append(ok("config", "every option can be used"))
+    for check in _checks(settings, config_path, online):
+        findings += _safely(check)
+    return diagnosis(findings)
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def _checks(settings: Settings, config_path: str | None, online: bool) -> list[Check]:
+    now = datetime.now(UTC)
+    return [
+        lambda: _check_places(settings),
+        lambda: _check_secrets(settings, config_path),
+        lambda: iter([check_clock(time.time(), _written(settings))]),
+        lambda: check_index(settings.db_path.resolve(), int(now.timestamp() * 1000)),
+        lambda: check_logs(open_tree(settings), now.timestamp()),
+        lambda: _check_watches(settings),
+        lambda: _check_server(settings),
+        lambda: _check_tls(settings, now),
+        lambda: _check_webhook(settings, online),
+    ]
+
+
+def _safely(check: Check) -> list[Finding]:
+    """The findings of a check; one that cannot be made is a finding as well."""
+    found: list[Finding] = []
+    try:
+        found.extend(check())
+    except (OSError, MikroScopeError) as error:
+        found.append(
+            problem("doctor", str(error), "ask as the user that the server runs as, or as root")
+        )
+    return found
+
+
+def _check_places(settings: Settings) -> Iterator[Finding]:
+    places = (("database", settings.db_path.resolve().parent), ("logs", settings.logs_path))
+    for what, directory in places:
+        yield check_directory(what, directory)
+        yield check_room(what, directory, settings.min_free_bytes)
+    yield check_written("index files", index_files(settings.db_path.resolve()))
+    yield check_written("ingest files", _ingest_files(settings.logs_path))
+    if settings.audit_backup_directory is not None:
+        yield check_directory("audit backup", settings.audit_backup_directory)
+
+
+def _ingest_files(logs: Path) -> Iterator[Path]:
+    """What requests to ingest are written to."""
+    for directory, _, names in os.walk(logs / _INGEST):
+        yield Path(directory)
+        yield from (Path(directory, name) for name in names)
+
+
+def _check_secrets(settings: Settings, config_path: str | None) -> Iterator[Finding]:
+    config = _config_with_secrets(config_path)
+    files = (
+        ("config", config, _OTHERS),
+        ("alert policy", settings.alert_config_file, _GROUP_AND_OTHERS),
+        ("TLS key", settings.tls_key_path, _OTHERS),
+    )
+    for what, path, forbidden in files:
+        finding = None if path is None else check_secret_file(what, path, forbidden)
+        if finding is not None:
+            yield finding
+
+
+def _config_with_secrets(config_path: str | None) -> Path | None:
+    """The config file, if a secret stands in it."""
+    path, named_by = config_file(config_path, os.environ)
+    layer = read_file(path, named_by, [option for option in options() if option.key])
+    secrets = {option.name for option in options() if option.secret}
+    return Path(path) if secrets & layer.keys() else None
+
+
+def _written(settings: Settings) -> list[Path]:
+    """Files that a server writes."""
+    return [settings.db_path, settings.alert_config_file]
+
+
+def _check_watches(settings: Settings) -> Iterator[Finding]:
+    finding = None if settings.disable_auto_ingest else check_watches(settings.logs_path)
+    if finding is not None:
+        yield finding
+
+
+def _check_server(settings: Settings) -> Iterator[Finding]:
+    holder, finding = check_holder(settings.db_path.resolve())
+    yield finding
+    address = Address(settings.protocol, settings.host, settings.port)
+    yield check_port(address, holder, is_held=holder is not None or finding.status != "ok")
+    is_protected = settings.api_token is not None or settings.auth_username is not None
+    yield check_access(settings.host, is_protected)
+
+
+def _check_tls(settings: Settings, now: datetime) -> Iterator[Finding]:
+    certificate, key = settings.tls_cert_path, settings.tls_key_path
+    if settings.protocol != "https" or certificate is None or key is None:
+        return
+    from mikroscope.server.run import check_tls  # only HTTPS pays for this import
+
+    try:
+        check_tls(settings)
+    except MikroScopeError as error:
+        yield problem("certificate", str(error), "name a pair that belongs together")
+    else:
+        yield check_expiry(certificate, key, now)
+
+
+def _check_webhook(settings: Settings, online: bool) -> Iterator[Finding]:
+    path = settings.alert_config_file
+    try:
+        policy = load_policy(path, alert_policy(settings), policy_limits())
+    except MikroScopeError as error:
+        yield problem("webhook", str(error), f"mend {path}, or delete it and set the policy anew")
+        return
+    yield from check_webhook(policy.webhook_url, policy.enabled, online)
+
+
+@contextmanager
+def _warnings_noted() -> Iterator[list[str]]:
+    """What is logged about the settings meanwhile, instead of on stderr."""
+    texts: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("mikroscope.settings")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates

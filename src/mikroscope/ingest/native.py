@@ -1,0 +1,62 @@
+"""The payload of an ingest request: from a body to the lines that are appended to a file."""
+
+from datetime import datetime
+
+import msgspec
+
+from mikroscope.errors import IngestError
+from mikroscope.ingest.batch import Lines
+from mikroscope.records.parsing import (
+    MAX_NESTING,
+    Fields,
+    NotARecordError,
+    check_nesting,
+    parse_json,
+)
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
+    """Read `[{…}]` or `{"logs": [{…}]}` and set `producerId` and `ingestedAt` in each record.
+
+    Items that are no objects are rejected, the others taken. `received_at` is ISO 8601 in UTC;
+    its day names the file. Raises IngestError.
+    """
+    items = _parse_items(body)
+    records: list[Fields] = [item for item in items if isinstance(item, dict)]
+    for record in records:
+        record["producerId"] = producer
+        record["ingestedAt"] = received_at
+    content = _encode_lines(records)
+    _check_nesting(records, content)
+    path = f"ingest/{producer}/{received_at[:10]}.ndjson"
+    return Lines(path, content, len(records), len(items) - len(records), records)
+
+
+def receipt_time(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and Z."""
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def _check_nesting(records: list[Fields], content: bytes) -> None:
+    if content.count(b"{") + content.count(b"[") <= MAX_NESTING:  # of all of them together
+        return
+    try:
+        for record, line in zip(records, content.splitlines(), strict=True):
+            check_nesting(record, line)
+    except NotARecordError as error:
+        raise IngestError(f"a log is {error}") from None
+
+
+def _parse_items(body: bytes) -> list[object]:
+    if not body.strip():
+        raise IngestError('the body is empty, expected [{…}] or {"logs": [{…}]}')
+    try:
+        payload, _ = parse_json(body)
+    except NotARecordError as error:
+        raise IngestError(f"the body cannot be read as JSON: {error}") from None
+    items = payload.get("logs") if isinstance(payload, dict) else payload
+    if not isinstance(items, list):
+        raise IngestError('the body has another shape than [{…}] or {"logs": [{…}]}')
+    return items

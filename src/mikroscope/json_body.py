@@ -1,0 +1,12 @@
+"""What every JSON body has in common: camelCase names, and the types of counts and times."""
+
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Time = Annotated[str, msgspec.Meta(description="ISO 8601 in UTC.")]
+
+
+class JsonBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A JSON object of the API; the fields are snake_case here and camelCase in JSON."""

@@ -1,0 +1,205 @@
+"""Reads whole lines of one file from an offset on, also of a packed one."""
+
+import contextlib
+import gzip
+import hashlib
+import logging
+import os
+import zlib
+from operator import ne
+from pathlib import Path
+from typing import IO, NamedTuple, Self, cast
+
+from mikroscope.records.parsing import NotARecordError, parse_line
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 32 << 20  # a longer line is passed over and counted as a parse error
+FINGERPRINT_BYTES = 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+class FileStat(NamedTuple):
+    """What one look at the file system tells about a file; equal looks mean nothing to read."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class Chunk(NamedTuple):
+    """Whole lines of one file, in order."""
+
+    content: bytes
+    """The lines with one line feed between each two."""
+    length: int
+    """How many lines that are."""
+    offset: int
+    """Where the next chunk starts."""
+    line: int
+    """The number of the last line so far; a file's first line has number 1."""
+    tail: bytes
+    """The last bytes before `offset`: FINGERPRINT_BYTES, or all of them."""
+    too_long: int
+    """How many lines were passed over because they are longer than MAX_LINE_BYTES."""
+
+    @property
+    def lines(self) -> list[bytes]:
+        """Each line."""
+        return self.content.split(b"\n") if self.length else []
+
+
+class LineReader:
+    """One open file, read in chunks of whole lines; `.gz` is unpacked on the way.
+
+    Offsets count bytes of the content, so for `.gz` of what is packed in it.
+    """
+
+    def __init__(self, path: Path, offset: int, line: int) -> None:
+        self._file = _open(path)
+        self._offset = offset
+        self._line = line
+        self._rest = b""
+        try:
+            self.stat = file_stat(os.fstat(self._file.fileno()))
+            self._file.seek(max(0, offset - FINGERPRINT_BYTES))
+            self._before = self._file.read(min(offset, FINGERPRINT_BYTES))
+        except BaseException:
+            self._file.close()
+            raise
+        # Of what was read up to now, if that is not more than a fingerprint takes.
+        self.first_bytes = self._before if offset <= FINGERPRINT_BYTES else b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def tail(self) -> bytes:
+        """The content's last bytes before where reading stands: what a checkpoint remembers."""
+        return self._before
+
+    def head(self, size: int) -> bytes:
+        """The first `size` bytes of the content; to be asked before anything is read."""
+        self._file.seek(0)
+        content = self._file.read(size)
+        self._file.seek(self._offset)
+        return content
+
+    def read(self, limit: int, final: bool = False) -> Chunk:
+        """The next whole lines, of about `limit` bytes; none at the end of what is complete.
+
+        With `final` a last line without its line end is taken too, if it is a record.
+        """
+        content, too_long = self._read_lines(limit, final)
+        # The look for one byte is several times as fast as that for two.
+        lines = content.replace(b"\r\n", b"\n") if b"\r" in content else content
+        length = lines.count(b"\n") + (not lines.endswith(b"\n")) if lines else 0
+        lines = lines.removesuffix(b"\n")
+        if length and not self._is_at_line_start():
+            # The line end (and whatever else) behind a line that was taken or skipped before.
+            lines = lines[lines.index(b"\n") :] if b"\n" in lines else b""
+            self._line -= 1
+        elif self._offset == 0:
+            lines = lines.removeprefix(_BOM)
+        if len(content) > MAX_LINE_BYTES:
+            lines, found = _blank_long_lines(lines)
+            too_long += found
+        self._advance(content, length)
+        return Chunk(lines, length, self._offset, self._line, self._before, too_long)
+
+    def _is_at_line_start(self) -> bool:
+        return not self._before or self._before.endswith(b"\n")
+
+    def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int]:
+        """Content up to a line end, and how many lines in front of it were too long."""
+        too_long = 0
+        content = self._rest + self._file.read(limit)
+        while (end := content.rfind(b"\n") + 1) == 0:
+            if len(content) > MAX_LINE_BYTES + len(_BOM + b"\r"):
+                too_long += self._is_at_line_start()
+                content = self._skip_line(content)
+                continue
+            more = self._file.read(max(limit, len(content)))
+            if not more:
+                break
+            content += more
+        line = content if self._offset else content.removeprefix(_BOM)
+        if final and end == 0 and _is_record(line):
+            end = len(content)
+        self._rest = content[end:]
+        return content[:end], too_long
+
+    def _skip_line(self, content: bytes) -> bytes:
+        """Pass over a line that is too long; returns what was read behind its line end."""
+        self._line += self._is_at_line_start()
+        while content and b"\n" not in content:
+            self._advance(content, 0)
+            content = self._file.read(1 << 20)
+        end = content.find(b"\n") + 1
+        self._advance(content[:end], 0)
+        return content[end:]
+
+    def _advance(self, content: bytes, lines: int) -> None:
+        if len(self.first_bytes) < FINGERPRINT_BYTES:
+            self.first_bytes += content[: FINGERPRINT_BYTES - len(self.first_bytes)]
+        self._before = (self._before + content[-FINGERPRINT_BYTES:])[-FINGERPRINT_BYTES:]
+        self._offset += len(content)
+        self._line += lines
+
+
+class _PackedFile(gzip.GzipFile):
+    """A packed file that ends where it cannot be unpacked any further."""
+
+    _ended = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        left, parts = size or 0, []
+        try:
+            while left > 0 and not self._ended and (part := self.read1(left)):
+                parts.append(part)
+                left -= len(part)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            self._ended = True
+            if not isinstance(error, EOFError):  # otherwise it may still be being written
+                logger.warning("%s is damaged, its end cannot be unpacked: %s", self.name, error)
+        return b"".join(parts)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._ended = False
+        try:
+            return super().seek(offset, whence)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            self._ended = True
+            return offset
+
+
+def fingerprint(content: bytes) -> bytes:
+    """A short hash by which content is recognised (BLAKE2b, 16 bytes)."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _open(path: Path) -> IO[bytes]:
+    is_packed = path.name.endswith(".gz")
+    return cast(IO[bytes], _PackedFile(path) if is_packed else path.open("rb", buffering=0))
+
+
+def _blank_long_lines(content: bytes) -> tuple[bytes, int]:
+    """Lines with blank ones in the place of those that are too long, and how many they were."""
+    lines = content.split(b"\n")
+    kept = [line if len(line) <= MAX_LINE_BYTES else b"" for line in lines]
+    return b"\n".join(kept), sum(map(ne, kept, lines))
+
+
+def _is_record(line: bytes) -> bool:
+    with contextlib.suppress(NotARecordError):
+        return bool(parse_line(line))
+    return False
+
+
+def file_stat(stat: os.stat_result) -> FileStat:
+    """What `os.stat` has told, as one look."""
+    return FileStat(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,121 @@
+"""Which log files are too old, and how they leave: audit files only once they are backed up."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from mikroscope.errors import MikroScopeError
+from mikroscope.logfiles.reader import FileStat
+from mikroscope.logfiles.rotation import is_unchanged
+from mikroscope.logfiles.sources import Source
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.records.attributes import audit_of
+from mikroscope.records.parsing import NotARecordError, parse_line
+from mikroscope.stores.base import Cutoffs
+
+_TAIL_BYTES = 1 << 20
+_PART = ".mikroscope-part"  # of a copy that is not complete
+
+
+class Expired(NamedTuple):
+    """A file that is older than it may be; `path` is relative to the logs root."""
+
+    path: str
+    stat: FileStat
+    is_audit: bool
+
+
+def expired_files(
+    tree: LogTree, files: Mapping[str, FileStat], sources: Iterable[Source], cutoffs: Cutoffs
+) -> list[Expired]:
+    """The files that were changed last before the cutoff of their kind.
+
+    A file that is not indexed to its last line end is none of them: nobody knows yet what it holds.
+    """
+    indexed = {source.path: source for source in sources if not source.gone}
+    expired = []
+    for path, stat in files.items():
+        source = indexed.get(path)
+        if source is None or not is_unchanged(source.checkpoint, stat):
+            continue
+        is_audit = source.holds_audit or "audit" in path.lower()
+        if not is_audit and _is_older(stat, cutoffs.normal_ms):
+            is_audit = _ends_in_audit(tree, source)
+        if _is_older(stat, cutoffs.audit_ms if is_audit else cutoffs.normal_ms):
+            expired.append(Expired(path, stat, is_audit))
+    return expired
+
+
+def _is_older(stat: FileStat, cutoff_ms: int | None) -> bool:
+    return cutoff_ms is not None and stat.mtime_ns < cutoff_ms * 1_000_000
+
+
+def _ends_in_audit(tree: LogTree, source: Source) -> bool:
+    """Whether what stands behind the last line end is an audit record: it is in no index."""
+    read_to = source.checkpoint
+    with contextlib.suppress(OSError), tree.open(source.path, read_to.offset, read_to.line) as file:
+        for line in file.read(_TAIL_BYTES, final=True).lines:
+            with contextlib.suppress(NotARecordError):
+                if audit_of(parse_line(line)[0], path_is_audit=False):
+                    return True
+    return False
+
+
+def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:
+    """Delete a file, an audit file after a copy of it is safe below `backup`, if that is given.
+
+    False if it has changed meanwhile, and stays. Raises MikroScopeError; the file stays then, too.
+    """
+    file = tree.root / expired.path
+    try:
+        if expired.is_audit and backup is not None:
+            _back_up(file, backup / expired.path)
+        if tree.stat(expired.path) != expired.stat:
+            return False
+        file.unlink()
+    except OSError as error:
+        raise MikroScopeError(
+            f"{file} is too old and cannot be {'backed up and ' if backup else ''}deleted: {error}"
+        ) from error
+    return True
+
+
+def _back_up(file: Path, wanted: Path) -> None:
+    """Copy a file, and look at the copy; what was backed up before is never written over."""
+    digest = _digest(file)
+    target = wanted
+    number = 0
+    while target.exists():
+        if _digest(target) == digest:
+            return
+        number += 1
+        target = wanted.with_name(f"{wanted.name}.{number}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}{_PART}")
+    try:
+        shutil.copy2(file, part)
+        _sync(part)
+        if _digest(part) != digest:
+            raise OSError(f"the copy {target} is not the same")
+        os.link(part, target)  # unlike a rename, this cannot replace what is there
+        _sync(target.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _digest(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").digest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,55 @@
+"""A field's text and its place in nested objects."""
+
+from collections.abc import Iterator
+
+from mikroscope.records.parsing import Fields
+
+
+def scalar_text(value: object) -> str | None:
+    """The text that field filters compare; None for arrays and objects.
+
+    Strings as they are, `true`, `false`, `null`, and numbers as ECMAScript prints them
+    (Number::toString of ECMA-262), so that `1.0` and `1` are both `1`; integers keep every digit.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return _float_text(value)
+    return None
+
+
+def _float_text(number: float) -> str:
+    mantissa, _, exponent = repr(number).partition("e")
+    if not exponent:
+        return "0" if number == 0 else mantissa.removesuffix(".0")
+    power = int(exponent)
+    if power > 20 or power < -6:
+        return f"{mantissa}e{power:+d}"
+    sign, digits = "-" if number < 0 else "", mantissa.lstrip("-").replace(".", "")
+    if power > 0:
+        return f"{sign}{digits.ljust(power + 1, '0')}"
+    return f"{sign}0.{'0' * (-power - 1)}{digits}"
+
+
+def field_values(fields: Fields, name: str) -> Iterator[object]:
+    """Every value that stands under `name`: the key itself, then `a.b` inside nested objects."""
+    if name in fields:
+        yield fields[name]
+    start = name.find(".")
+    while start != -1:
+        inner = fields.get(name[:start])
+        if isinstance(inner, dict):
+            yield from field_values(inner, name[start + 1 :])
+        start = name.find(".", start + 1)
+
+
+def field_text(fields: Fields, name: str) -> str | None:
+    """The text of the first scalar under `name`, or None."""
+    texts = (scalar_text(value) for value in field_values(fields, name))
+    return next((text for text in texts if text is not None), None)

@@ -1,0 +1,99 @@
+"""JSON text becomes the fields of a record, within a nesting limit."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import msgspec
+
+Fields = dict[str, Any]
+MAX_NESTING = 500  # levels of objects and arrays
+_decode = msgspec.json.Decoder().decode
+
+
+class NotARecordError(ValueError):
+    """A line that is not a JSON object; its text says why."""
+
+
+def parse_line(raw: bytes) -> tuple[Fields, bytes]:
+    """The fields of one line, and the line as valid UTF-8 JSON text. Raises NotARecordError."""
+    fields, raw = parse_json(raw)
+    if type(fields) is not dict:
+        raise NotARecordError(f"a JSON {_kind(fields)}, expected an object")
+    check_nesting(fields, raw)
+    return fields, raw
+
+
+def check_nesting(value: object, raw: bytes) -> None:
+    """Raise NotARecordError for more than MAX_NESTING levels.
+
+    How deep the parser itself can go depends on the stack below it; what is taken once must be
+    taken again by whoever reads it later.
+    """
+    if len(raw) <= 2 * MAX_NESTING or raw.count(b"{") + raw.count(b"[") <= MAX_NESTING:
+        return
+    level = [value]
+    for _ in range(MAX_NESTING):
+        level = [inner for outer in level for inner in _containers(outer)]
+        if not level:
+            return
+    raise NotARecordError(f"nested too deeply, expected {MAX_NESTING} levels at most")
+
+
+def _containers(value: object) -> list[object]:
+    values: Iterable[object] = value.values() if isinstance(value, dict) else ()
+    values = value if isinstance(value, list) else values
+    return [inner for inner in values if isinstance(inner, dict | list)]
+
+
+def parse_json(raw: bytes) -> tuple[Any, bytes]:
+    """A JSON text's value, and the text as valid UTF-8.
+
+    That is the text itself, except that bytes which are no UTF-8 become U+FFFD. Of a key that
+    stands twice the last one counts. Raises NotARecordError.
+    """
+    try:
+        return _decode(raw), raw
+    except RecursionError:
+        raise NotARecordError("nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _parse_unusual(raw)
+
+
+def _parse_unusual(raw: bytes) -> tuple[Any, bytes]:
+    """What the fast parser refuses though it is JSON: lone surrogates, numbers out of range.
+
+    Such a number is kept as its digits; a lone surrogate becomes `?` in the fields only.
+    """
+    text = raw.decode("utf-8", "replace")
+    try:
+        fields = json.loads(
+            text, parse_float=_float, parse_int=_int, parse_constant=_refuse_constant
+        )
+        clean = json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
+        return _decode(clean), text.encode("utf-8", "replace")
+    except RecursionError:
+        raise NotARecordError("nested too deeply") from None
+    except NotARecordError:
+        raise
+    except ValueError as error:
+        raise NotARecordError(f"not JSON: {error}") from None
+
+
+def _float(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+def _int(digits: str) -> int | str:
+    return int(digits) if len(digits) <= 300 else digits
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise NotARecordError(f"not JSON: {name} is no JSON value")
+
+
+def _kind(value: object) -> str:
+    kinds: dict[type, str] = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return kinds.get(type(value), "number")

@@ -1,0 +1,131 @@
+"""Reads the layers that options come from: config file, environment, overrides."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from mikroscope.errors import ConfigurationError
+from mikroscope.settings.values import Option, Pairs, parse, shown
+
+
+class Given(NamedTuple):
+    """A value that a layer gave for an option, and the name the user wrote it under."""
+
+    value: Any
+    spelling: str
+
+
+Layer = dict[str, Given]  # by the option's name
+
+
+def read_file(path: str, named_by: str | None, options: Iterable[Option]) -> Layer:
+    """The layer of a JSON config file.
+
+    `named_by` is the flag or variable that named the file: it must exist then. With None it is
+    the default file, and may be missing.
+    """
+    text = _file_text(path, named_by)
+    if text is None:
+        return {}
+    place = path if path.isprintable() else repr(path)
+    by_key = {option.key: option for option in options if option.key}
+    layer: Layer = {}
+    for key, raw in _json_pairs(text, place):
+        if key not in by_key:
+            raise _unknown(f"{shown(key)} in {place}", key, by_key)
+        option = by_key[key]
+        if option.name in layer:
+            raise ConfigurationError(f"{key} in {place}: expected once, got it twice")
+        if not _is_blank(raw):
+            layer[option.name] = _given(option, raw, f"{key} in {place}")
+    return _fold_https(layer)
+
+
+def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer:
+    """The layer of the environment; variables that name no option are none of our business."""
+    return _fold_https(
+        {
+            option.name: _given(option, env[option.env], option.env)
+            for option in options
+            if not _is_blank(env.get(option.env))
+        }
+    )
+
+
+def read_overrides(overrides: Mapping[str, object], options: Iterable[Option]) -> Layer:
+    """The layer of flags and direct parameters, by field name or by JSON key; None is not set."""
+    by_name = {name: option for option in options for name in (option.name, option.key) if name}
+    layer: Layer = {}
+    for name, raw in overrides.items():
+        if name not in by_name:
+            raise _unknown(shown(name), name, by_name)
+        option = by_name[name]
+        # A number or a switch without its value is a slip; an empty text means "none".
+        if raw is None or (_is_blank(raw) and option.kind not in ("integer", "boolean")):
+            continue
+        if option.name in layer:
+            raise ConfigurationError(f"{option.flag}: expected once, got it twice")
+        layer[option.name] = _given(option, raw, option.flag)
+    return _fold_https(layer)
+
+
+def _given(option: Option, raw: object, spelling: str) -> Given:
+    return Given(parse(option, raw, spelling), spelling)
+
+
+def _is_blank(raw: object) -> bool:
+    return raw is None or (isinstance(raw, str) and not raw.strip())
+
+
+def _fold_https(layer: Layer) -> Layer:
+    """Turn the switch `https` into the `protocol` it stands for; within a layer they must agree."""
+    switch = layer.pop("https", None)
+    if switch is None:
+        return layer
+    protocol = "https" if switch.value else "http"
+    stated = layer.get("protocol", switch._replace(value=protocol))
+    if stated.value != protocol:
+        raise ConfigurationError(
+            f"{switch.spelling}: {shown(switch.value)} contradicts {stated.spelling}, "
+            f"which is {shown(stated.value)}; expected only one of them, or both to agree"
+        )
+    return layer | {"protocol": stated}
+
+
+def _file_text(path: str, named_by: str | None) -> str | None:
+    spelling = named_by or "config file"
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except FileNotFoundError:
+        if named_by is None:
+            return None
+        raise ConfigurationError(
+            f"{spelling}: expected a file that exists, got {shown(path)}"
+        ) from None
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except ValueError:  # not UTF-8, or no possible path
+        reason = "is not text in UTF-8"
+    raise ConfigurationError(f"{spelling}: expected a JSON file, but {shown(path)} {reason}")
+
+
+def _json_pairs(text: str, place: str) -> Pairs:
+    try:
+        content = json.loads(text, object_pairs_hook=Pairs)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ConfigurationError(f"{place}: expected JSON, but {where}: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise ConfigurationError(f"{place}: expected JSON of sensible size and depth") from None
+    if not isinstance(content, Pairs):
+        raise ConfigurationError(f"{place}: expected one JSON object, got {shown(content)}")
+    return content
+
+
+def _unknown(spelling: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    from difflib import get_close_matches  # only a mistake pays for this import
+
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return ConfigurationError(f"{spelling}: expected the name of an option{hint}")

@@ -1,0 +1,237 @@
+"""Builds the parts of a server from Settings, starts and stops them, and tells how they are."""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from mikroscope.alerts.alerter import Alerter
+from mikroscope.alerts.policy import AlertPolicy
+from mikroscope.disk import free_bytes, prepare_directory
+from mikroscope.errors import ConfigurationError, StorageFullError
+from mikroscope.indexing.indexer import Indexer
+from mikroscope.indexing.rebuild import RebuildJob
+from mikroscope.indexing.writer_thread import WriterThread
+from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.logfiles.watcher import Watcher
+from mikroscope.maintenance.maintainer import Maintainer, Retention
+from mikroscope.query.model import MAX_LIMIT, Grouping, PageRequest, Query
+from mikroscope.records.timestamps import parse_time
+from mikroscope.settings.options import Settings, options
+from mikroscope.stores.base import Store
+from mikroscope.stores.sqlite import SqliteStore
+
+logger = logging.getLogger(__name__)
+
+_LOOK_FOR_ROOM_S = 0.25
+
+
+def open_tree(settings: Settings) -> LogTree:
+    """The tree of log files; its root is absolute, so that changes are reported by such paths."""
+    return LogTree(settings.logs_path.resolve(), settings.log_file_suffixes)
+
+
+class Sidecar:
+    """A running sidecar without its HTTP side. Raises MikroScopeError if it cannot start."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.db_directory = settings.db_path.resolve().parent
+        prepare_directory(self.db_directory, "database", settings.min_free_bytes)
+        prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
+        _check_backup_directory(settings)
+        self._look_for_room_at = 0.0
+        self._room_problem: str | None = None
+        self.started_s = time.monotonic()
+        self.store: Store = SqliteStore(
+            settings.db_path, alone=True, query_timeout_s=settings.query_timeout_ms / 1000
+        )
+        tree = open_tree(settings)
+        try:
+            self.writer = _make_writer(settings, self.store, tree)
+            self.alerter = self._make_alerter()
+        except BaseException:
+            self.store.close()
+            raise
+        watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
+        self._watcher = None if settings.disable_auto_ingest else watcher
+        upkeep = threading.Lock()
+        self.rebuilder = RebuildJob(
+            self.store,
+            lambda: open_tree(settings),
+            run_job=self.writer.run_job,
+            scan=self.writer.scan,
+            done=self.writer.rebuilt,
+            exclusive=upkeep,
+        )
+        self.maintainer = self._make_maintainer(upkeep)
+
+    def start(self, url: str) -> None:
+        """Begin to index what is there, and to watch for more; `url` is what alerts name."""
+        # What is too old leaves before anything is read: what the files bring then stays for now.
+        self.writer.start(scan=False)
+        self.alerter.start(url)
+        self.maintainer.start()
+        if self._watcher is not None:
+            self._watcher.start()
+
+    def close(self) -> None:
+        """Write and index what was accepted, then let go of everything."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        self.alerter.stop()
+        self.maintainer.stop()
+        self.writer.stop()
+        self.store.close()
+
+    def give_up_waits(self) -> None:
+        """End what requests may wait for long: a rebuild, and the test of a webhook."""
+        self.rebuilder.stop()
+        self.alerter.stop()
+
+    def require_free_space(self) -> None:
+        """Raise StorageFullError while the disk of index or logs has less than its reserve.
+
+        The system is asked four times a second at the most: asking takes as long as much of what
+        is done for a small request, and a write that does not fit is taken back anyway.
+        """
+        now = time.monotonic()
+        if now >= self._look_for_room_at:
+            self._look_for_room_at = now + _LOOK_FOR_ROOM_S
+            self._room_problem = self._lack_of_room()
+        if self._room_problem is not None:
+            raise StorageFullError(self._room_problem)
+
+    def problems(self) -> list[str]:
+        """What is wrong now, in words for whoever looks after the server."""
+        found = (
+            self._lack_of_room(),
+            self.writer.run.last_error,
+            self.writer.write_error,
+            self.maintainer.state.last_error,
+            self.store.problem(),
+        )
+        return list(dict.fromkeys(problem for problem in found if problem))
+
+    @property
+    def ingest_enabled(self) -> bool:
+        """Whether anybody may send logs."""
+        return bool(self.settings.ingest_producers) or self.settings.auth_username is not None
+
+    def _lack_of_room(self) -> str | None:
+        reserve = self.settings.min_free_bytes
+        for what, directory in (("logs", self.settings.logs_path), ("index", self.db_directory)):
+            free = free_bytes(directory)
+            if free is not None and free < reserve:
+                return (
+                    f"the disk of the {what} is nearly full: {directory} has {free} bytes free, "
+                    f"less than the {reserve} of --min-free-bytes"
+                )
+        return None
+
+    def _make_maintainer(self, upkeep: threading.Lock) -> Maintainer:
+        settings = self.settings
+        return Maintainer(
+            self.store,
+            open_tree(settings),
+            Retention(
+                entries=settings.db_retention_days,
+                audit_entries=settings.db_audit_retention_days,
+                files=settings.log_retention_days,
+                audit_files=settings.log_audit_retention_days,
+                backup=settings.audit_backup_directory,
+            ),
+            run_job=self.writer.run_job,
+            on_first_prune=self.writer.start_scanning,
+            exclusive=upkeep,
+            interval_s=settings.maintenance_interval_ms / 1000,
+            clock_ms=_now_ms,
+        )
+
+    def _make_alerter(self) -> Alerter:
+        started_ms = _now_ms()
+
+        def count_levels(from_ms: int, to_ms: int) -> dict[str, int]:
+            query = Query(from_ms=from_ms, to_ms=to_ms)
+            buckets = self.store.aggregate(query, Grouping("level"), MAX_LIMIT).buckets
+            return {bucket.key: bucket.count for bucket in buckets}
+
+        def last_log_ms() -> int:
+            newest = self.store.search(Query(to_ms=_now_ms()), PageRequest(1)).entries
+            found = parse_time(newest[0].timestamp) if newest else None
+            if found is None:
+                return started_ms
+            # Until the files are read nobody knows how long it was quiet before the start.
+            return found if self.writer.caught_up.done() else max(found, started_ms)
+
+        return Alerter(
+            default=alert_policy(self.settings),
+            limits=policy_limits(),
+            path=self.settings.alert_config_file,
+            count_levels=count_levels,
+            last_log_ms=last_log_ms,
+            caught_up=self.writer.caught_up,
+            clock_ms=_now_ms,
+        )
+
+
+def _check_backup_directory(settings: Settings) -> None:
+    backup = settings.audit_backup_directory
+    if backup is not None and backup.resolve().is_relative_to(settings.logs_path.resolve()):
+        raise ConfigurationError(
+            f"--audit-backup-dir: {backup} lies below the logs ({settings.logs_path}), where its "
+            "files would be indexed again: choose another directory"
+        )
+
+
+def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThread:
+    interval_s = None if settings.disable_auto_ingest else settings.ingest_interval_ms / 1000
+    return WriterThread(
+        Indexer(store, tree),
+        LogWriter(tree.root),
+        interval_s=interval_s,
+        flush_s=settings.ingest_queue_flush_ms / 1000,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
+
+
+def alert_policy(settings: Settings) -> AlertPolicy:
+    """The policy that the options state; one that was stored wins over it."""
+    return AlertPolicy(
+        enabled=settings.alert_webhook_url is not None,
+        webhook_url=settings.alert_webhook_url,
+        interval_ms=settings.alert_interval_ms,
+        window_minutes=settings.alert_window_minutes,
+        error_threshold=settings.alert_error_threshold,
+        no_logs_threshold_minutes=settings.alert_no_logs_threshold_minutes,
+        cooldown_ms=settings.alert_cooldown_ms,
+        webhook_timeout_ms=settings.alert_webhook_timeout_ms,
+        webhook_retry_attempts=settings.alert_webhook_retry_attempts,
+        webhook_backoff_ms=settings.alert_webhook_backoff_ms,
+    )
+
+
+def policy_limits() -> dict[str, tuple[int, int]]:
+    """The bounds of the policy's numbers: those of the options that they begin as."""
+    return {
+        _without_alert(option.key): (option.floor or 0, option.maximum)
+        for option in options()
+        if option.group == "Alerting" and option.kind == "integer" and option.key
+    }
+
+
+def _without_alert(key: str) -> str:
+    """alertIntervalMs is intervalMs in the policy."""
+    name = key.removeprefix("alert")
+    return name[0].lower() + name[1:]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def now_utc() -> datetime:
+    """The moment a request is received."""
+    return datetime.now(UTC)

@@ -1,0 +1,390 @@
+"""Counts by value, each in the cheapest of several ways: minutes, vocabulary, one match each, rows.
+
+Whole days are counted from what the inverted index says of them, so that the cost follows their
+number of values; only what a range has of a day besides is looked at entry by entry.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from math import inf
+from typing import Any
+
+import msgspec
+
+from mikroscope.query.model import Aggregate, Bucket, Grouping, Query
+from mikroscope.records.attributes import MISSING, level_of
+from mikroscope.records.conventions import TIME_FIELDS
+from mikroscope.stores.sqlite import terms
+from mikroscope.stores.sqlite.read.connections import Connection
+from mikroscope.stores.sqlite.read.day_cache import DayState
+from mikroscope.stores.sqlite.read.extraction import reader_of
+from mikroscope.stores.sqlite.read.planner import (
+    Plan,
+    Plans,
+    day_windows,
+    overlapping_days,
+    restrict,
+)
+from mikroscope.stores.sqlite.read.vocabulary import (
+    Counted,
+    Part,
+    count_entries,
+    count_values,
+    counts_of_day,
+    match,
+    values_of_day,
+)
+from mikroscope.stores.sqlite.rows import DAY_MINUTES, MINUTE_MS
+from mikroscope.stores.sqlite.schema import DAY_MS, MAX_KEY, MAX_MS, clamp
+from mikroscope.stores.sqlite.terms import AnyOf
+
+_MANY_DAYS = 64  # counted by one expression
+_FEW_ROWS = 5_000  # reading so few takes no longer than to find another way
+_MAX_VALUES = 2_000  # more are not counted one by one
+# Microseconds: to read a row; to find a value of a day, and count it; to pass an entry's value, and
+# to find it among keys; to pass an entry of a value, and to look one up among those of another.
+_ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US = 4.5, 30, 0.12, 0.3
+_PASSED_US, _LOOKED_UP_US = 0.04, 0.9
+
+Counts = Iterable[tuple[str, int]]
+
+
+def aggregate(connection: Connection, query: Query, grouping: Grouping, limit: int) -> Aggregate:
+    """Count the matching entries by value; the `limit` most frequent values are returned."""
+    counts = _count_all(connection, query, grouping, limit)
+    top = heapq.nsmallest(limit, counts, key=lambda item: (-item[1], item[0]))
+    buckets = [Bucket(_whole(connection, key, grouping), count) for key, count in top]
+    buckets.sort(key=lambda bucket: (-bucket.count, bucket.key))
+    return Aggregate(buckets, grouping.by, grouping.field)
+
+
+def _count_all(connection: Connection, query: Query, grouping: Grouping, limit: int) -> Counts:
+    if query.field in TIME_FIELDS or grouping.field in TIME_FIELDS:  # which have no tokens
+        return _scan(connection, query, _plans(connection, query), grouping)
+    if grouping.by == "level":
+        return _by_level(connection, query).items()
+    total = _count(connection, query)
+    if grouping.field != "level" and _is_unfiltered(query):
+        return _by_days(connection, query, grouping, total, limit)
+    if total <= _FEW_ROWS:
+        return _scan(connection, query, _plans(connection, query), grouping)
+    return _by_value(connection, query, grouping, total, limit)
+
+
+def _plans(connection: Connection, query: Query) -> Plans:
+    return connection.plans(query, _MANY_DAYS)
+
+
+def _is_unfiltered(query: Query) -> bool:
+    return all(one is None for one in (query.level, query.audit, query.field, query.text))
+
+
+# --- by level, and how many there are at all --------------------------------------------------
+
+
+def _by_level(connection: Connection, query: Query) -> Counter[str]:
+    if query.field is not None or query.text is not None:
+        return _match_levels(connection, query)
+    first, end = _whole_units(query, MINUTE_MS)
+    if first >= end:
+        return _match_levels(connection, query)
+    # Entries are counted by the minute of their own time, so these are exact wherever they stand.
+    counts = _sum_minutes(connection, query, first, end - 1)
+    for rest in _outside(query, first * MINUTE_MS, end * MINUTE_MS):
+        counts += _match_levels(connection, rest)
+    return counts
+
+
+def _whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
+    """The first unit of time that lies wholly between `from` and `to`, and the first behind.
+
+    The very first and last unit hold also what lies before 1970, or after what keys can say.
+    """
+    first, end = 0, MAX_MS // unit_ms + 1
+    if query.from_ms is not None:
+        first = -(-max(query.from_ms, 1) // unit_ms)
+    if query.to_ms is not None:
+        end = (min(query.to_ms, MAX_MS - 1) + 1) // unit_ms
+    return first, end
+
+
+def _outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
+    """What a query asks for before and after a range of times that lies within it."""
+    if query.from_ms is not None and query.from_ms < first_ms:
+        yield msgspec.structs.replace(query, to_ms=first_ms - 1)
+    if query.to_ms is not None and query.to_ms >= end_ms:
+        yield msgspec.structs.replace(query, from_ms=end_ms)
+
+
+def _sum_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
+    """What minutes have of each level; of whole days that is remembered."""
+    first_day, end_day = -(-first // DAY_MINUTES), (last + 1) // DAY_MINUTES
+    if first_day >= end_day:
+        return _add_minutes(connection, query, first, last)
+    counts = _add_minutes(connection, query, first, first_day * DAY_MINUTES - 1)
+    counts += _add_minutes(connection, query, end_day * DAY_MINUTES, last)
+    what = "minutes", f"{query.level}", f"{query.audit}"
+    for state in connection.day_states(range(first_day, end_day)):
+        count = partial(_minutes_of_day, connection, query, state.day)
+        known = connection.day_counts.get(state, what, count)
+        counts.update(dict(count() if known is None else known))
+    return counts
+
+
+def _minutes_of_day(connection: Connection, query: Query, day: int) -> Iterable[tuple[str, int]]:
+    start = day * DAY_MINUTES
+    return _add_minutes(connection, query, start, start + DAY_MINUTES - 1).items()
+
+
+def _add_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
+    rows: Any = connection.sql.execute(
+        "SELECT level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ? "
+        "AND level = coalesce(?, level) AND audit = coalesce(?, audit) GROUP BY level",
+        (first, last, query.level, query.audit),
+    )
+    return Counter(dict(rows))
+
+
+def _match_levels(connection: Connection, query: Query) -> Counter[str]:
+    levels = connection.levels() if query.level is None else [query.level]
+    counts: Counter[str] = Counter()
+    for plan in _plans(connection, query).parts:
+        if plan.check:
+            counts.update(level_of(row.fields()) for row in connection.rows(query, plan))
+            continue
+        for level in levels:
+            wanted = AnyOf(terms.level_tokens(level, query.audit), [])
+            counts[level] += _count_matches(connection, restrict(plan, [wanted], []))
+    return +counts
+
+
+def _count(connection: Connection, query: Query) -> int:
+    """How many entries match."""
+    if query.field is None and query.text is None:
+        return sum(_by_level(connection, query).values())
+    return sum(
+        sum(1 for _ in connection.rows(query, plan))
+        if plan.check
+        else _count_matches(connection, plan)
+        for plan in _plans(connection, query).parts
+    )
+
+
+def _count_matches(connection: Connection, plan: Plan) -> int:
+    if plan.match is None:
+        select = "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ?"
+        return int(connection.sql.execute(select, (plan.low, plan.high)).get)
+    select = "SELECT count(*) FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ?"
+    return int(connection.sql.execute(select, (plan.match, plan.low, plan.high)).get)
+
+
+# --- all entries of a range, by any other value -----------------------------------------------
+
+
+def _by_days(
+    connection: Connection, query: Query, grouping: Grouping, total: int, limit: int
+) -> Counts:
+    """From the vocabulary of whole days; of what a range has of other days, in cheaper ways."""
+    first, end = _whole_units(query, DAY_MS)
+    prefixes = _prefixes(grouping)
+    given: Counter[bytes] = Counter()
+    parts = []
+    uncounted = []
+    for state in connection.day_states(range(first, end)):
+        known = connection.day_counts.get(
+            state, tuple(prefixes), partial(counts_of_day, connection.sql, state.day, prefixes)
+        )
+        if known is None:
+            parts.append(Part(state.day))
+            uncounted.append(state)
+        else:
+            given.update(known)
+    rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
+    for rest in rests:
+        for plan in _plans(connection, rest).parts:
+            more = _count_part(connection, rest, plan, grouping)
+            if more is None:
+                parts += [Part(day, plan.low, plan.high) for day in _days_of(connection, plan)]
+            else:
+                given.update({terms.encode_tokens([text]): n for text, n in more.items()})
+    counted = count_values(connection.sql, prefixes, parts, given, wanted=limit)
+    if counted.entries is None:
+        entries = sum(_entries_of_day(connection, state, prefixes) for state in uncounted)
+        rest_parts = [part for part in parts if part.low is not None]
+        entries += count_entries(connection.sql, prefixes, rest_parts)
+        del given[terms.encode_tokens([MISSING])]
+        counted = counted._replace(entries=entries + given.total())
+    return _with_missing(counted, total)
+
+
+def _entries_of_day(connection: Connection, state: DayState, prefixes: Sequence[str]) -> int:
+    """How many entries of a day have any value; remembered where the values are too many."""
+    what = "entries", *prefixes
+
+    def count() -> Iterable[tuple[str, int]]:
+        return [("all", count_entries(connection.sql, prefixes, [Part(state.day)]))]
+
+    known = connection.day_counts.get(state, what, count)
+    return dict(count() if known is None else known)["all"]
+
+
+def _count_part(
+    connection: Connection, query: Query, plan: Plan, grouping: Grouping
+) -> Counter[str] | None:
+    """Of a part of a day or two; None if the cheapest is to pass all values of these days.
+
+    Texts are as the index has them.
+    """
+    if plan.check:
+        return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
+    days = _days_of(connection, plan)
+    passing_us = _INSTANCE_US * sum(
+        _sum_minutes(connection, Query(), day * DAY_MINUTES, (day + 1) * DAY_MINUTES - 1).total()
+        for day in days
+    )
+    if _count_matches(connection, plan) * _ROW_US < passing_us:
+        return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
+    values = _few_values(connection, grouping, days, int(passing_us / _VALUE_US))
+    return None if values is None else _match_plan(connection, plan, grouping, values)
+
+
+def _days_of(connection: Connection, plan: Plan) -> list[int]:
+    return overlapping_days(connection.days(), plan.low, plan.high, connection.spill_ms())
+
+
+def _with_missing(counted: Counted, total: int) -> Counts:
+    """The counts, and how many of `total` entries are in none of them."""
+    missing = total - (counted.entries or 0)
+    return [*counted.values, *([(MISSING, missing)] if missing > 0 else [])]
+
+
+# --- entries that match a filter, by any other value ------------------------------------------
+
+
+def _by_value(
+    connection: Connection, query: Query, grouping: Grouping, total: int, limit: int
+) -> Counts:
+    """A match for each value if they are few; else by passing all entries, or reading rows."""
+    plans = _plans(connection, query)
+    days = _days_between(connection, query)
+    entries = _count(connection, Query(from_ms=query.from_ms, to_ms=query.to_ms))
+    reading_us = total * _ROW_US
+    passing_us = entries * _INSTANCE_US * 2 + total * _MATCH_US
+    # Other tokens than those with the prefix of a field say what `level` is.
+    if grouping.field == "level" or any(plan.check or not plan.match for plan in plans.parts):
+        passing_us = inf
+    cheapest_us = min(reading_us, passing_us)
+    values = _few_values(connection, grouping, days, int(cheapest_us / _VALUE_US))
+    if values is not None:
+        # What a value and the filter have in common is found by passing the entries of both, or by
+        # looking each entry of the one up among those of the other.
+        passed_us = (entries + total * len(values)) * _PASSED_US
+        if min(passed_us, entries * _LOOKED_UP_US) < cheapest_us:
+            return _match_values(connection, query, grouping, values, total)
+    if reading_us < passing_us:
+        return _scan(connection, query, plans, grouping)
+    match(connection.sql, ((plan.match, plan.low, plan.high) for plan in plans.parts))
+    parts = [Part(day, 0, MAX_KEY) for day in days]
+    prefixes = _prefixes(grouping)
+    counted = count_values(connection.sql, prefixes, parts, wanted=limit, matched=True)
+    if counted.entries is None:
+        entries = count_entries(connection.sql, prefixes, parts, matched=True)
+        counted = counted._replace(entries=entries)
+    return _with_missing(counted, total)
+
+
+def _days_between(connection: Connection, query: Query) -> list[int]:
+    """The days that have entries of the times that a query asks for."""
+    first = 0 if query.from_ms is None else clamp(query.from_ms) // DAY_MS
+    last = clamp(MAX_MS if query.to_ms is None else query.to_ms) // DAY_MS
+    return [day for day in connection.days() if first <= day <= last]
+
+
+def _few_values(
+    connection: Connection, grouping: Grouping, days: Sequence[int], most: int
+) -> set[str] | None:
+    """Every value that occurs on some days; None if to count these would be too much work.
+
+    `most` says how many there may be if each day's values are counted apart.
+    """
+    values: set[str] = set()
+    leaps = 0
+    for done, day in enumerate(reversed(days)):
+        for value in values_of_day(connection.sql, day, _prefixes(grouping)):
+            values.add(value)
+            leaps += 1
+            if leaps + (len(days) - done - 1) * len(values) > most or len(values) > _MAX_VALUES:
+                return None
+    if grouping.field == "level":
+        values |= set(connection.levels())
+    return values
+
+
+def _match_values(
+    connection: Connection, query: Query, grouping: Grouping, values: set[str], total: int
+) -> Counts:
+    counts: Counter[str] = Counter()
+    for plan in _plans(connection, query).parts:
+        if plan.check:
+            counts.update(map(terms.shorten, _read_values(connection, query, plan, grouping)))
+        else:
+            counts.update(_match_plan(connection, plan, grouping, values))
+    del counts[MISSING]
+    return _with_missing(Counted(list((+counts).items()), counts.total()), total)
+
+
+def _match_plan(
+    connection: Connection, plan: Plan, grouping: Grouping, values: set[str]
+) -> Counter[str]:
+    days, spill_ms = connection.days_and_spill()
+    return Counter(
+        {
+            value: sum(
+                _count_matches(connection, part)
+                for part in day_windows(plan, [_tokens(grouping, value)], days, spill_ms)
+            )
+            for value in values
+        }
+    )
+
+
+def _tokens(grouping: Grouping, value: str) -> AnyOf:
+    """The tokens that say an entry has this value."""
+    if grouping.field == "level":
+        return terms.field_tokens("level", value)
+    return AnyOf([], [prefix + value for prefix in _prefixes(grouping)])
+
+
+def _prefixes(grouping: Grouping) -> list[str]:
+    if grouping.by == "event":
+        return terms.event_prefixes()
+    if grouping.by == "correlation":
+        return terms.correlation_prefixes()
+    return terms.field_prefixes(grouping.field or "")
+
+
+# --- by reading rows --------------------------------------------------------------------------
+
+
+def _scan(connection: Connection, query: Query, plans: Plans, grouping: Grouping) -> Counts:
+    """Read every row that matches."""
+    return Counter(map(reader_of(grouping), connection.lines(query, plans))).items()
+
+
+def _read_values(
+    connection: Connection, query: Query, plan: Plan, grouping: Grouping
+) -> Iterator[str]:
+    return map(reader_of(grouping), connection.lines(query, Plans([plan], [])))
+
+
+def _whole(connection: Connection, key: str, grouping: Grouping) -> str:
+    """The whole text of a value that the index has only as a hash: looked up in one entry."""
+    if not terms.is_shortened(key):
+        return key
+    plan = Plan(None, 0, MAX_KEY)
+    for part in day_windows(plan, [_tokens(grouping, key)], *connection.days_and_spill()):
+        for row in connection.rows(Query(), part, 1):
+            return reader_of(grouping)(row.raw)
+    return key

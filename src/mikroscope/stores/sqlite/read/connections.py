@@ -1,0 +1,343 @@
+"""Connections that answer questions: a small pool of them, each question under a deadline."""
+
+import heapq
+import threading
+from array import array
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from math import inf
+from operator import attrgetter
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+import apsw
+import msgspec
+
+from mikroscope.errors import QueryTimeoutError, StoreError
+from mikroscope.query.model import Entry, Page, PageRequest, Query
+from mikroscope.records.attributes import event_of, level_of, message_of, time_of
+from mikroscope.records.parsing import Fields, parse_line
+from mikroscope.records.timestamps import format_time, parse_iso
+from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.compression import Dictionary, restore_time
+from mikroscope.stores.sqlite.read.day_cache import DayCountCache, DayState
+from mikroscope.stores.sqlite.read.planner import (
+    IndexFacts,
+    Plan,
+    Plans,
+    encode_cursor,
+    few_entries,
+    in_texts,
+    make_plans,
+    single_conditions,
+)
+from mikroscope.stores.sqlite.read.recheck import Recheck
+from mikroscope.stores.sqlite.read.vocabulary import add_tables
+from mikroscope.stores.sqlite.rows import AUDIT, FULL_FRAME
+from mikroscope.stores.sqlite.schema import KEY_BITS, file_identity, open_reader, require_index
+
+_CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
+_ROW = "e.key, e.source, e.line, e.flags, e.dictionary, e.data"
+_WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
+_MATCH = (
+    f"SELECT {_ROW} FROM terms t CROSS JOIN entries e ON e.key = t.rowid "  # noqa: S608
+    "WHERE t.terms MATCH ? AND t.rowid BETWEEN ? AND ? ORDER BY t.rowid DESC"
+)
+_BY_KEYS = (
+    f"SELECT {_ROW} FROM carray(?) AS k CROSS JOIN entries e ON e.key = k.value "  # noqa: S608
+    "ORDER BY e.key DESC"
+)
+_FEW_ROWS = 1000
+_KEYS = (
+    "SELECT rowid FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? "
+    "ORDER BY rowid DESC LIMIT ?"
+)
+
+Answer = TypeVar("Answer")
+
+
+class Row(NamedTuple):
+    """One row of `entries`, its line unpacked."""
+
+    key: int
+    source: int
+    line: int
+    is_audit: bool
+    raw: bytes
+
+    def fields(self) -> Fields:
+        """What the line says."""
+        return parse_line(self.raw)[0]
+
+
+class Connection:
+    """One reading connection; a question runs inside `snapshot`, in one thread."""
+
+    def __init__(self, path: Path, day_counts: DayCountCache) -> None:
+        require_index(path)
+        self.day_counts = day_counts
+        with files.shared_lock(path):
+            self.identity = file_identity(path)
+            self.sql = open_reader(path)
+        self._dictionaries: dict[int, Dictionary] = {0: Dictionary(0, b"")}
+        self._deadline = inf
+        self.sql.set_progress_handler(self._is_late, _CHECK_EVERY)
+        add_tables(self.sql)
+
+    @contextmanager
+    def snapshot(self, timeout_s: float) -> Iterator[None]:
+        """One state of the index for all that is asked inside. Raises QueryTimeoutError."""
+        self._deadline = monotonic() + timeout_s
+        self.sql.execute("BEGIN")
+        try:
+            yield
+        except apsw.InterruptError:
+            raise QueryTimeoutError(
+                f"the query was stopped after {timeout_s:g} s: narrow it by time or by a filter"
+            ) from None
+        finally:
+            if self.sql.in_transaction:
+                self.sql.execute("ROLLBACK")
+
+    def plans(self, query: Query, first_days: int = 1, cursor: str | None = None) -> Plans:
+        """How to answer a query from what the index holds now.
+
+        FTS5 finds what two tokens have in common by looking both up on every day, and by passing
+        all entries of the more frequent one. So of a condition that few entries fulfil, these are
+        read instead, and the other conditions looked at.
+        """
+        for one in single_conditions(query):
+            if one.text and self._are_many(in_texts(one, self.spill_ms(), cursor)):
+                continue
+            plans = make_plans(one, self._known(one), first_days, cursor)
+            keys = self._few_keys(plans.parts)
+            if keys is not None:
+                return few_entries(keys, plans.exact_times)
+        return make_plans(query, self._known(query), first_days, cursor)
+
+    def _known(self, query: Query) -> IndexFacts:
+        return IndexFacts(
+            levels=self.levels() if query.audit is not None and query.level is None else [],
+            fields=self._field_names() if query.text else [],
+            days=self.days() if query.field is not None or query.text else [],
+            spill_ms=self.spill_ms(),
+        )
+
+    def _are_many(self, plan: Plan | None) -> bool:
+        if plan is None:
+            return False
+        bindings = (plan.match, plan.low, plan.high, _FEW_ROWS)
+        return bool(self.sql.execute(f"SELECT count(*) FROM ({_KEYS})", bindings).get >= _FEW_ROWS)  # noqa: S608
+
+    def _few_keys(self, plans: list[Plan]) -> list[int] | None:
+        """The keys of all entries that match, newest first; None if they are many."""
+        keys: list[int] = []
+        for plan in plans:
+            left = _FEW_ROWS - len(keys)
+            found: Any = self.sql.execute(_KEYS, (plan.match, plan.low, plan.high, left))
+            keys += [key for (key,) in found]
+            if len(keys) >= _FEW_ROWS:
+                return None
+        return keys
+
+    def days_and_spill(self) -> tuple[list[int], int]:
+        """What a plan is cut by."""
+        return self.days(), self.spill_ms()
+
+    def days(self) -> list[int]:
+        """Every day that has entries, or had, in rising order."""
+        rows: Any = self.sql.execute("SELECT day FROM days ORDER BY day")
+        return [day for (day,) in rows]
+
+    def day_states(self, days: Collection[int]) -> list[DayState]:
+        """These days as they are now, those that have, or had, entries."""
+        rows: Any = self.sql.execute("SELECT day, changed FROM days ORDER BY day")
+        return [DayState(self.identity, day, changed) for day, changed in rows if day in days]
+
+    def spill_ms(self) -> int:
+        """How many milliseconds behind its time an entry may stand."""
+        found: int = self.sql.execute("SELECT value FROM meta WHERE name = 'spill_ms'").get
+        return found
+
+    def levels(self) -> list[str]:
+        """Every level that an entry has, or had."""
+        return [level for (level,) in self.sql.execute("SELECT level FROM levels")]
+
+    def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
+        """The rows of a plan, newest first."""
+        suffix = f" LIMIT {limit}" if limit >= 0 and not plan.check else ""
+        check = Recheck(query, self._field_names() if query.text else []) if plan.check else None
+        for key, source, line, flags, dictionary, data in self._find(plan, suffix):
+            packed = self._dictionary(dictionary).unpack(data, flags >= FULL_FRAME)
+            row = Row(key, source, line, bool(flags & AUDIT), restore_time(packed, key >> KEY_BITS))
+            if check is None or check.matches(row.fields(), key, row.is_audit):
+                yield row
+
+    def lines(self, query: Query, plans: Plans) -> Iterator[bytes]:
+        """The lines of all plans, in any order: what is counted is read without rows and order."""
+        if plans.exact_times:
+            yield from (row.raw for row in self.merged_rows(query, plans))
+            return
+        for plan in plans.parts:
+            if plan.check:
+                yield from (row.raw for row in self.rows(query, plan))
+                continue
+            for key, _, _, flags, dictionary, data in self._find(plan):
+                packed = self._dictionary(dictionary).unpack(data, flags >= FULL_FRAME)
+                yield restore_time(packed, key >> KEY_BITS)
+
+    def _find(self, plan: Plan, suffix: str = "") -> Iterator[Any]:
+        if plan.keys is not None:
+            if not plan.keys:
+                return iter(())
+            return self.sql.execute(_BY_KEYS, (apsw.carray(array("q", plan.keys)),))
+        if plan.match is None:
+            return self.sql.execute(_WALK + suffix, (plan.low, plan.high))
+        return self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
+
+    def merged_rows(self, query: Query, plans: Plans, limit: int = -1) -> Iterator[Row]:
+        """The rows of all plans, newest first, each once; no plan is begun before it is needed."""
+        parts = chain.from_iterable(self.rows(query, plan, limit) for plan in plans.parts)
+        if not plans.exact_times:
+            yield from parts
+            return
+        exact_times = [self.rows(query, plan, limit) for plan in plans.exact_times]
+        last = None
+        for row in heapq.merge(parts, *exact_times, key=attrgetter("key"), reverse=True):
+            if row.key != last:
+                yield row
+            last = row.key
+
+    def page(self, query: Query, page: PageRequest) -> Page:
+        """One page of entries."""
+        plans, wanted = self.plans(query, cursor=page.cursor), page.limit + 1
+        rows = list(islice(self.merged_rows(query, plans, wanted), wanted))
+        shown = rows[: page.limit]
+        paths = self._paths({row.source for row in shown})
+        has_more = len(rows) > page.limit
+        return Page(
+            entries=[_entry(row, paths.get(row.source, "")) for row in shown],
+            has_more=has_more,
+            limit=page.limit,
+            next_cursor=encode_cursor(shown[-1].key) if has_more else None,
+        )
+
+    def _field_names(self) -> list[str]:
+        names: Any = self.sql.execute("SELECT name FROM fields")
+        return [name for (name,) in names]
+
+    def _paths(self, sources: set[int]) -> dict[int, str]:
+        select = "SELECT path FROM sources WHERE id = ?"
+        found = {number: self.sql.execute(select, (number,)).fetchone() for number in sources}
+        return {number: row[0] for number, row in found.items() if row is not None}
+
+    def _dictionary(self, number: int) -> Dictionary:
+        known = self._dictionaries.get(number)
+        if known is None:
+            select = "SELECT dictionary FROM dictionaries WHERE id = ?"
+            content: Any = self.sql.execute(select, (number,)).get
+            known = self._dictionaries[number] = Dictionary(number, content)
+        return known
+
+    def _is_late(self) -> bool:
+        return monotonic() > self._deadline
+
+
+class Readers:
+    """Up to `size` connections, opened when they are first needed."""
+
+    def __init__(self, path: Path, size: int, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._free = threading.Semaphore(size)
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._busy: list[Connection] = []
+        self._closed = False
+        self._day_counts = DayCountCache()
+
+    def ask(self, question: Callable[[Connection], Answer]) -> Answer:
+        """Run a question on a connection of its own; waits while all of them are busy."""
+        with self._free:
+            try:
+                return self._ask(question)
+            except files.DAMAGE as error:
+                raise files.damaged(self._path, error) from error
+            except apsw.Error as error:
+                raise StoreError(f"the index cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """End what still runs and close every connection."""
+        with self._lock:
+            self._closed = True
+            for connection in self._busy:
+                connection.sql.interrupt()
+            for connection in self._idle:
+                connection.sql.close()
+            self._idle.clear()
+
+    def _ask(self, question: Callable[[Connection], Answer]) -> Answer:
+        connection = self._take()
+        try:
+            with connection.snapshot(self._timeout_s):
+                return question(connection)
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the index is closed")
+            self._drop_replaced()
+            connection = (
+                self._idle.pop() if self._idle else Connection(self._path, self._day_counts)
+            )
+            self._busy.append(connection)
+            return connection
+
+    def _drop_replaced(self) -> None:
+        """Close what reads an index in whose place another one was put.
+
+        With the last connection to it goes what keeps its inode from being given to a later index,
+        so what was counted in it is forgotten, too.
+        """
+        identity = file_identity(self._path)
+        for connection in [one for one in self._idle if one.identity != identity]:
+            self._idle.remove(connection)
+            connection.sql.close()
+            self._day_counts = DayCountCache()
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            self._busy.remove(connection)
+            if self._closed:
+                connection.sql.close()
+            else:
+                self._idle.append(connection)
+
+
+def _entry(row: Row, path: str) -> Entry:
+    fields = row.fields()
+    return Entry(
+        id=row.key,
+        timestamp=_timestamp(fields, row.key),
+        level=level_of(fields),
+        event=event_of(fields),
+        message=message_of(fields),
+        data=msgspec.Raw(row.raw),
+        source_file=path,
+        line_number=row.line,
+    )
+
+
+def _timestamp(fields: Fields, key: int) -> str:
+    """The record's own text where that told the time, else the time in ISO 8601."""
+    found = time_of(fields)
+    if found is None:
+        return format_time(key >> KEY_BITS)
+    milliseconds, name = found
+    own = fields[name]
+    is_text = isinstance(own, str) and parse_iso(own) is not None
+    return own if is_text else format_time(milliseconds)

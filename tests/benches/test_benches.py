@@ -1,0 +1,260 @@
+"""The benchmarks: each scenario runs, the page comes from the results, peers answer alike."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from benches.__main__ import DOCS, ROOT, main
+from benches.cache import Cache, Corpus
+from benches.corpus import write_corpus
+from benches.figures import Recorder
+from benches.goals import GOALS, Goal, Measured
+from benches.load import get, load
+from benches.peers import PEERS
+from benches.peers.base import Peer
+from benches.peers.grep_jq import GrepAndJq
+from benches.peers.ours import MikroScope
+from benches.published import Results
+from benches.report import write_report
+from benches.scenarios import SCENARIOS
+from benches.scenarios.base import Scenario
+from benches.scenarios.peers import peers
+from benches.svg import Row, bars, lines, number
+from benches.trivial import trivial_server
+
+RECORDS = 600
+SLIGHT = ("--records", str(RECORDS), "--rounds", "1", "--effort", "0.02")
+BLOCKS = re.compile(r"<!-- begin: ([\w-]+) -->\n(.*?)<!-- end: \1 -->", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of every scenario on a tiny corpus; peers have tests of their own."""
+    directory = tmp_path_factory.mktemp("benches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_DIR", str(directory / "cache"))
+        names = [name for name in SCENARIOS if name != "peers"]
+        main(["run", *names, *SLIGHT, "--results", str(directory / "results")])
+    return directory / "results"
+
+
+@pytest.fixture(scope="module")
+def docs(measured: Path) -> Path:
+    """A page with pictures, made from these results."""
+    directory = measured.parent / "docs"
+    directory.mkdir()
+    shutil.copy(DOCS / "benchmarks.md", directory)
+    shutil.copy(ROOT / "README.md", directory.parent)
+    main(["report", "--publish", "--results", str(measured), "--docs", str(directory)])
+    return directory
+
+
+def test_every_scenario_leaves_its_result(measured: Path) -> None:
+    """A run of all scenarios keeps one result for each, and a ragged one of those that have it."""
+    found = [json.loads(path.read_text()) for path in measured.glob("*.json")]
+    expected = {(one.name, shape) for one in SCENARIOS.values() for shape in one.shapes}
+    assert {(one["scenario"], one["shape"]) for one in found} == expected - {("peers", "plain")}
+
+
+def test_results_say_where_they_come_from(measured: Path) -> None:
+    """Each result tells machine, versions, commit, date and the yardstick's speed."""
+    for path in measured.glob("*.json"):
+        result = json.loads(path.read_text())
+        assert {"cores", "processor", "python", "sqlite", "mikroscope", "commit"} <= set(
+            result["machine"]
+        )
+        assert result["date"].endswith("Z")
+        assert result["jsonRecordsPerSecond"]["median"] > 0
+
+
+def test_every_time_is_also_in_json_records(measured: Path) -> None:
+    """A figure in a unit of time has its ratio to the bare loop beside it."""
+    for path in measured.glob("*.json"):
+        for figure in json.loads(path.read_text())["figures"]:
+            if figure["unit"] in ("s", "ms", "records/s", "requests/s"):
+                assert figure["jsonRecords"] > 0, figure
+
+
+def test_report_fills_every_block(docs: Path) -> None:
+    """The page shows a table for everything that was measured."""
+    pages = (docs / "benchmarks.md").read_text() + (docs.parent / "README.md").read_text()
+    blocks = dict(BLOCKS.findall(pages))
+    empty = {name for name, text in blocks.items() if "| --- |" not in text}
+    assert empty == {"peers", "front-page"}
+
+
+def test_report_draws_every_picture_it_shows(docs: Path) -> None:
+    """Each picture that the page shows is a file beside it."""
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (docs / "benchmarks.md").read_text())
+    assert len(shown) >= 6
+    assert all((docs / name).read_text().startswith("<svg") for name in shown)
+
+
+def test_goals_are_held_against_the_results(docs: Path) -> None:
+    """A goal whose scenario was run at another size is measured there, and that is said."""
+    rows = [goal.row(Results(docs / "benchmarks")) for goal in GOALS]
+    unknown = [row[0] for row in rows if row[-1] == "not measured"]
+    assert unknown == ["cold index at 10 million, by 1 million"]
+    assert all(" at 600 records" in row[-1] for row in rows if row[0] not in unknown)
+
+
+def test_published_page_is_current(tmp_path: Path) -> None:
+    """Both pages and their pictures are what the published results give, whatever these are."""
+    copy = Path(shutil.copytree(DOCS, tmp_path / "docs"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    write_report(copy)
+    pictures = (DOCS / "benchmarks").glob("*.svg")
+    for path in [ROOT / "README.md", DOCS / "benchmarks.md", *pictures]:
+        again = tmp_path / path.relative_to(ROOT)
+        assert again.read_text() == path.read_text(), "run: python -m benches report"
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "verdict"),
+    [
+        (5.0, False, "met"),
+        (20.0, False, "**missed**: 2 times that"),
+        (10.0, True, "met"),
+        (5.0, True, "**missed**: 50% of it"),
+    ],
+)
+def test_verdict(value: float, at_least: bool, verdict: str) -> None:
+    """A goal is met, or the page says by how much it is missed."""
+
+    def find(results: Results, records: int) -> Measured:
+        return Measured(value, None, "it", records)
+
+    goal = Goal("it", 10, "ms", 1, find, at_least)
+    assert goal.row(Results(Path("nowhere")))[-1] == verdict
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "MikroScope"])
+def test_peer_agrees(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is installed gives MikroScope's answers to every question."""
+    if reason := PEERS[name].missing():
+        pytest.skip(reason)
+    pair: dict[str, type[Peer]] = {one: PEERS[one] for one in ("MikroScope", name)}
+    monkeypatch.setattr("benches.scenarios.peers.PEERS", pair)
+    cache = Cache(tmp_path)
+    record = Recorder(cache.corpus("plain", RECORDS), rounds=1, effort=0.02)
+    peers(cache, cache.corpus("plain", RECORDS), record)
+    assert record.notes == [f"MikroScope, {name} gave the same answers to every question"]
+
+
+def test_front_page(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README shows the peers that were measured, in a table and a picture, and where."""
+    pair: dict[str, type[Peer]] = {one: PEERS[one] for one in ("MikroScope", "grep and jq")}
+    if reason := pair["grep and jq"].missing():
+        pytest.skip(reason)
+    monkeypatch.setattr("benches.scenarios.peers.PEERS", pair)
+    monkeypatch.setenv("BENCH_DIR", str(docs.parent / "cache"))
+    main(["run", "peers", *SLIGHT, "--results", str(tmp_path / "results")])
+    (tmp_path / "results" / "of-something-else.json").write_text('{"ways": {}}')
+    copy = Path(shutil.copytree(docs, tmp_path / "docs"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    main(["report", "--publish", "--results", str(tmp_path / "results"), "--docs", str(copy)])
+    block = dict(BLOCKS.findall((tmp_path / "README.md").read_text()))["front-page"]
+    assert "|  | MikroScope | grep and jq |\n| --- | --- | --- |\n| take in 600 records |" in block
+    assert "nothing to do" in block
+    assert "cores" in block
+    picture = (copy.parent / re.findall(r"\]\((.*?)\)", block)[0]).read_text()
+    assert picture.count('<rect class="f0"') == picture.count('<rect class="other"') == 2
+
+
+def test_missing_peer_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is not installed is named with what to install, and the others run."""
+
+    class Absent(GrepAndJq):
+        @staticmethod
+        def missing() -> str | None:
+            return "it is not installed (apt-get install it)"
+
+    pair: dict[str, type[Peer]] = {"MikroScope": MikroScope, "it": Absent}
+    monkeypatch.setattr("benches.scenarios.peers.PEERS", pair)
+    cache = Cache(tmp_path)
+    record = Recorder(cache.corpus("plain", RECORDS), rounds=1, effort=0.02)
+    peers(cache, cache.corpus("plain", RECORDS), record)
+    assert record.notes[0] == "it left out: it is not installed (apt-get install it)"
+
+
+def test_plain_corpus_keeps_its_bytes(tmp_path: Path) -> None:
+    """The same arguments give the same bytes as ever, so that figures stay comparable."""
+    write_corpus(tmp_path / "c", 5000)
+    digest = hashlib.blake2b((tmp_path / "c").read_bytes(), digest_size=8).hexdigest()
+    assert digest == "3588083d558b435b"
+
+
+def test_corpus_and_index_are_kept(tmp_path: Path) -> None:
+    """A second scenario finds the corpus and the index of the first."""
+    first = Cache(tmp_path).index(Cache(tmp_path).corpus("plain", 100)).stat()
+    again = Cache(tmp_path).index(Cache(tmp_path).corpus("plain", 100)).stat()
+    assert (first.st_ino, first.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
+
+
+def test_load_sends_each_request_once() -> None:
+    """Many clients share the requests, and every answer is seen."""
+    path = ROOT / "tests" / "fixtures" / "loggers" / "documented.ndjson"
+    with (
+        trivial_server() as url,
+        load(url, "--post", path, "--clients", 7, "--requests", 50, "--batch", 3) as sending,
+    ):
+        seen = sending.finish()
+    assert (seen.succeeded, len(seen.milliseconds)) == (50, 50)
+
+
+def test_load_asks_in_order() -> None:
+    """A single client has one latency for each target."""
+    with trivial_server() as url:
+        assert len(get(url, ["/a", "/b", "/c"]).milliseconds) == 3
+
+
+def test_failing_scenario_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails is named at the end, with exit code 1; the other results are kept."""
+
+    def fail(cache: Cache, corpus: Corpus, record: Recorder) -> None:
+        raise RuntimeError("it does not work")
+
+    monkeypatch.setenv("BENCH_DIR", str(tmp_path / "cache"))
+    monkeypatch.setitem(SCENARIOS, "counts", Scenario("counts", fail))
+    with pytest.raises(SystemExit, match="counts failed"):
+        main(["run", "counts", "size", *SLIGHT, "--results", str(tmp_path / "results")])
+    assert len(list((tmp_path / "results").glob("size-plain-*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "nonsense"], "no scenario nonsense; there are cold-index"),
+        (["run", "pages", "--shape", "ragged"], "pages has no ragged corpus, only plain"),
+        (["run", "--records", "1000,0"], "'0' is not a whole number from 1 on"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not there is refused with one line, and exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_numbers_are_short() -> None:
+    """Three digits are enough, and thousands stand apart."""
+    shown = [number(value) for value in (0.0, 0.12345, 2.5, 99.96, 250.0, 123456.7)]
+    assert shown == ["0", "0.123", "2.5", "100", "250", "123,457"]
+
+
+def test_pictures_escape_their_words() -> None:
+    """A label may hold any character."""
+    assert "a &lt; b" in bars("t", "ms", ["s"], [Row("a < b", [1.0])])
+
+
+def test_pictures_leave_out_what_is_missing() -> None:
+    """A value that was not measured has no bar and no point."""
+    assert bars("t", "ms", ["s", "r"], [Row("a", [1.0, None])]).count('height="12"') == 1
+    drawn = lines("t", ("x", "y"), [1, 2, 3], {"s": [1.0, None, 3.0]}, log=True)
+    assert drawn.count("<circle") == 2

@@ -1,0 +1,125 @@
+"""backup, restore and doctor as commands: what they print, and their exit codes."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mikroscope import cli
+from tests.cli.test_main import SERVE, Program, stop, url_of
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    """A program in a directory with logs and an index."""
+    found = Program(tmp_path)
+    found.write("app.ndjson", *({"n": number} for number in range(10)))
+    found.ask("index")
+    yield found
+    for process in found.running:
+        with process:
+            process.kill()
+
+
+def test_backup_and_restore(program: Program) -> None:
+    """Both print what was done, in JSON."""
+    saved = program.ask("backup", "backups")
+    assert (saved["entries"], saved["files"]) == (10, 2)
+    assert saved["bytes"] > 0
+    restored = program.ask("restore", saved["backup"], "--logs", "x/logs", "--db", "x/i.db")
+    assert restored == saved | {"kept": []}
+    assert program.ask("query", "--db", "x/i.db") == program.ask("query")
+
+
+def test_check(program: Program) -> None:
+    """`--check` reads a backup and restores nothing."""
+    saved = program.ask("backup", "backups", "--only", "logs")
+    assert saved["entries"] is None
+    assert program.ask("restore", saved["backup"], "--check", "--logs", "x") == saved
+    assert not (program.directory / "x").exists()
+
+
+def test_restore_over_something(program: Program) -> None:
+    """It is refused on one line, and with --force what was there is named."""
+    saved = program.ask("backup", "backups")
+    assert "--force" in program.refuse(1, "restore", saved["backup"])
+    kept = program.ask("restore", saved["backup"], "--force")["kept"]
+    assert len(kept) == 2
+    assert all(Path(path).exists() for path in kept)
+
+
+def test_restore_beside_a_server(program: Program) -> None:
+    """It is refused while the server runs, and not afterwards."""
+    saved = program.ask("backup", "backups")
+    process = program.start(*SERVE)
+    url_of(process)
+    told = program.refuse(1, "restore", saved["backup"], "--force")
+    assert f"another MikroScope server (process {process.pid})" in told
+    stop(process)
+    program.ask("restore", saved["backup"], "--force")
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "told"),
+    [
+        (2, "backup", "Missing argument 'DIR'"),
+        (2, "backup b --only x", "'x' is not one of 'logs', 'index'"),
+        (1, "backup logs/b", "lies below the logs"),
+        (1, "backup b --db none.db", "there is no index at none.db"),
+        (1, "restore nowhere", "nowhere is no backup"),
+        (2, "doctor --online=maybe", "does not take a value"),
+    ],
+)
+def test_refusals(program: Program, code: int, arguments: str, told: str) -> None:
+    """One line says what was expected; the exit code is 2 for usage, 1 for failure."""
+    assert told in program.refuse(code, *arguments.split())
+
+
+def test_backup_lets_others_go_first(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks the system for little of the processor."""
+    asked: list[int] = []
+    monkeypatch.setattr(os, "nice", asked.append)
+    monkeypatch.chdir(program.directory)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["backup", "backups"])
+    assert (ended.value.code, asked) == (0, [10])
+
+
+def test_doctor_for_people(program: Program) -> None:
+    """A line each, which nothing breaks, what is wrong at the end, with how to mend it; warnings
+    leave the exit code 0."""
+    (program.directory / "logs" / "notes.txt").write_text("x")
+    done = program.run("doctor", "--port", "0", "--min-free-bytes", "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    *_, last, verdict = done.stdout.splitlines()
+    assert last.startswith("warning: files left out: 1 have no name")
+    assert "notes.txt -- mend: add the end of the name" in last
+    assert verdict.startswith("problems: 0, warnings: 1, ok: ")
+
+
+def test_doctor_for_programs(program: Program) -> None:
+    """`--json`: findings with check, status, text and mend."""
+    found = program.ask("doctor", "--json", "--port", "0", "--min-free-bytes", "0")
+    assert found["ok"] is True
+    assert {tuple(one) for one in found["findings"]} == {("check", "status", "text", "mend")}
+
+
+def test_doctor_with_a_problem(program: Program) -> None:
+    """The exit code is 1, and the output is the same."""
+    done = program.run("doctor", "--json", "--ingest-interval-ms", "soon")
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)
+    assert found["ok"] is False
+    assert "--ingest-interval-ms: expected a whole number" in found["findings"][1]["text"]
+
+
+@pytest.mark.parametrize("command", ["backup", "restore", "doctor"])
+def test_help(program: Program, command: str) -> None:
+    """Each explains itself and its flags."""
+    done = program.run(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: mikroscope {command} ")
+    flags = {flag for option in cli.cli.commands[command].params for flag in option.opts}
+    assert all(flag in done.stdout for flag in flags if flag.startswith("-"))

@@ -1,0 +1,160 @@
+"""What the documents say is so: links lead somewhere, tables are current, names are there."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from mikroscope import __version__, resolve_settings
+from mikroscope.cli.main import cli
+from mikroscope.server.app import _Routes
+from mikroscope.server.metrics import Metrics
+from mikroscope.server.openapi.model import OPERATIONS
+from mikroscope.settings.options import options
+from tests.helpers.documents import DOCUMENTS, blocks, name_of
+from tests.helpers.paths import ROOT
+from tests.helpers.server import Serve
+
+README = (ROOT / "README.md").read_text()
+PARITY = (ROOT / "docs" / "parity.md").read_text()
+
+
+def test_parity_names_tests_that_exist() -> None:
+    """Each test that the parity table names is there."""
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?`", PARITY)
+    assert len(named) > 80
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in text, f"{file}::{name}"
+
+
+def test_parity_names_every_option_of_the_original() -> None:
+    """No option that the original has is missing from the table."""
+    new = {"--log-file-suffixes", "--log-format", "--log-requests"}
+    new |= {"--max-concurrent-requests", "--query-timeout-ms"}
+    flags = {option.flag for option in options()} - new
+    assert not {flag for flag in flags if f"`{flag}`" not in PARITY}
+
+
+def test_generated_reference_is_current() -> None:
+    """docs/reference/ says what settings, commands and routes say now: `make reference`."""
+    command = [sys.executable, str(ROOT / "scripts" / "update_reference.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_stale_reference_is_named(tmp_path: Path) -> None:
+    """A page of the reference that is not current is named, and written anew."""
+    for part in ("scripts", "docs"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    page = tmp_path / "docs" / "reference" / "configuration.md"
+    page.write_text(page.read_text().replace("`--port`", "`--harbour`"))
+    command = [sys.executable, str(tmp_path / "scripts" / "update_reference.py")]
+    checked = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr.split(" in ")[0]) == (
+        1,
+        "not current: configuration.md",
+    )
+    subprocess.run(command, check=True)
+    assert page.read_text() == (ROOT / "docs" / "reference" / "configuration.md").read_text()
+
+
+def test_example_config_is_valid() -> None:
+    """The example config file is accepted as it is."""
+    path = ROOT / "examples" / "mikroscope.config.json"
+    assert resolve_settings(config_file_path=path, env={}).port == 4310
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_json_examples_parse(document: Path) -> None:
+    """Every JSON example that is not the output of a command is JSON."""
+    for block in blocks(document):
+        if block.language == "json":
+            assert isinstance(json.loads(block.content), dict | list), block.place
+
+
+def test_every_route_is_documented(serve: Serve) -> None:
+    """The reference of the HTTP API names each route of the server, and no other."""
+    routes: list[Route] = _Routes(serve()._sidecar, Metrics("0", 0)).routes()
+    served = {(method, route.path) for route in routes for method in route.methods or ()}
+    page = (ROOT / "docs" / "reference" / "http-api.md").read_text()
+    table = re.findall(r"^\| `(GET|POST|PUT)` \| \[`([^`]+)`\]", page, re.MULTILINE)
+    assert set(table) == {(method, path) for method, path in served if method != "HEAD"}
+
+
+def test_front_page_names_every_route_and_command() -> None:
+    """The README names each route that answers JSON, and each command; the rest is linked to."""
+    routes = {path for _, path in _routes_of_the_api()}
+    assert {path for path in routes if f"{path}`" not in README} == set()
+    assert {name for name in cli.commands if f"`mikroscope {name}" not in README} == set()
+
+
+def _routes_of_the_api() -> set[tuple[str, str]]:
+    shown = ("Logs", "Alerts", "Server")
+    return {(one.method, one.path) for one in OPERATIONS if one.tag in shown}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every relative link names a file that is there, and a heading that is in it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, heading = target.partition("#")
+        path = (document.parent / name) if name else document
+        assert path.exists(), target
+        if heading:
+            anchors = {
+                re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+                for line in path.read_text().splitlines()
+                if line.startswith("#")
+            }
+            assert heading in anchors, target
+
+
+def test_changelog_has_this_version() -> None:
+    """The version of the package has its section in the changelog."""
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_module_is_on_the_map() -> None:
+    """The map in docs/design.md names every module of every package but those of the handler."""
+    design = (ROOT / "docs" / "design.md").read_text()
+    package = ROOT / "src" / "mikroscope"
+    modules = {path for path in package.rglob("*.py") if not path.name.startswith("__")}
+    modules -= set((package / "logging").iterdir())
+    assert not {str(path) for path in modules if path.name not in design}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_make_targets(document: Path) -> None:
+    """What a document tells to make is a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    for name in re.findall(r"`make ([a-z]+)", document.read_text()):
+        assert f"\n{name}:" in makefile, name
+
+
+def test_dependencies_are_the_decided_ones() -> None:
+    """A sidecar's dependencies are counted: a further one is a decision, not an accident."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=;\[ ]", one)[0] for one in project["dependencies"]}
+    assert names == {
+        "apsw",
+        "certifi",
+        "click",
+        "httptools",
+        "httpx",
+        "msgspec",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "uvloop",
+        "watchfiles",
+        "zstandard",
+    }

@@ -1,0 +1,307 @@
+"""What tests of files and of the index share: a place to work in, and stores that misbehave."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from mikroscope.errors import StoreError
+from mikroscope.indexing.indexer import BATCH_BYTES, Indexer
+from mikroscope.indexing.stats import IndexStats
+from mikroscope.logfiles.reader import LineReader
+from mikroscope.logfiles.sources import Source
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.query.model import Aggregate, Entry, Grouping, Page, PageRequest, Query
+from mikroscope.stores.base import FIRST_PAGE, Batch, Cutoffs, Deleted, Rebuild, Store
+from mikroscope.stores.sqlite import SqliteStore
+
+SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
+
+
+def line(number: int, size: int = 0) -> bytes:
+    """One record with its line end; longer than `size` bytes."""
+    return msgspec.json.encode({"n": number, "pad": "x" * size}) + b"\n"
+
+
+def lines(*numbers: int, size: int = 0) -> bytes:
+    """Records with these numbers, each on a line of its own."""
+    return b"".join(line(number, size) for number in numbers)
+
+
+# Root may read everything, so what is about permissions runs as a user without rights. That one
+# may not read Python's own files either: a program imports first and calls this then.
+_BECOME_NOBODY = """
+def become_nobody():
+    import os
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+"""
+
+
+def run_python(program: str, *arguments: object) -> str:
+    """Run a program in a process of its own, with `become_nobody` at hand; returns its output."""
+    command = [sys.executable, "-c", _BECOME_NOBODY + program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def all_entries(store: Store) -> list[Entry]:
+    """Every entry of a store, newest first."""
+    entries: list[Entry] = []
+    cursor = None
+    while True:
+        page = store.search(Query(), PageRequest(limit=1000, cursor=cursor))
+        entries += page.entries
+        cursor = page.next_cursor
+        if cursor is None:
+            return entries
+
+
+def rows(store: Store) -> Counter[tuple[str, int, bytes]]:
+    """How often each (source file, line number, record) is in the index."""
+    return Counter((e.source_file, e.line_number, bytes(e.data)) for e in all_entries(store))
+
+
+def number_of(entry: Entry) -> int:
+    """The number of a record that `line` made."""
+    return int(msgspec.json.decode(entry.data)["n"])
+
+
+class CountingTree(LogTree):
+    """A tree that remembers which files were opened."""
+
+    def __init__(self, root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+        super().__init__(root, suffixes)
+        self.opened: list[str] = []
+
+    def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
+        """Read on behind an offset."""
+        self.opened.append(path)
+        return super().open(path, offset, line)
+
+    def head(self, path: str) -> bytes:
+        """The first bytes."""
+        self.opened.append(path)
+        return super().head(path)
+
+
+class StoreWrapper:
+    """Passes everything on to a store; the parent of stores that misbehave."""
+
+    def __init__(self, store: Store) -> None:
+        self.inner = store
+
+    def sources(self) -> list[Source]:
+        """As the store."""
+        return self.inner.sources()
+
+    def batch(self) -> Batch:
+        """As the store."""
+        return self.inner.batch()
+
+    def commit(self, batch: Batch, wait: bool = True) -> None:
+        """As the store."""
+        self.inner.commit(batch, wait)
+
+    def purge(self, limit: int) -> bool:
+        """As the store."""
+        return self.inner.purge(limit)
+
+    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
+        """As the store."""
+        return self.inner.prune(cutoffs, position, limit)
+
+    def tidy(self) -> bool:
+        """As the store."""
+        return self.inner.tidy()
+
+    def rebuild(self) -> Rebuild:
+        """As the store."""
+        return self.inner.rebuild()
+
+    def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
+        """As the store."""
+        return self.inner.search(query, page)
+
+    def aggregate(self, query: Query, grouping: Grouping, limit: int = 100) -> Aggregate:
+        """As the store."""
+        return self.inner.aggregate(query, grouping, limit)
+
+    def count(self) -> int:
+        """As the store."""
+        return self.inner.count()
+
+    def problem(self) -> str | None:
+        """As the store."""
+        return self.inner.problem()
+
+    def size_bytes(self) -> int:
+        """As the store."""
+        return self.inner.size_bytes()
+
+    def close(self) -> None:
+        """As the store."""
+        self.inner.close()
+
+
+class FlakyStore(StoreWrapper):
+    """Loses chosen batches, and counts those that it commits.
+
+    `losses` says which commits fail, counted from 1. With `late` a commit that need not wait
+    seems to succeed, and the next call that writes or asks for the sources raises; with
+    `sources_fail` the first question for the sources after a loss fails as well.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        losses: Collection[int] = (),
+        *,
+        late: bool = False,
+        sources_fail: bool = False,
+        error: Exception | None = None,
+    ) -> None:
+        super().__init__(store)
+        self.losses = losses
+        self.calls = 0
+        self.commits = 0
+        self.raised = 0
+        self._late = late
+        self._sources_fail = sources_fail
+        self._error = error or StoreError("the disk is on fire")
+        self._owed = False
+        self._unwell = False
+
+    def sources(self) -> list[Source]:
+        """As the store, if it is well."""
+        self._pay()
+        if self._unwell:
+            self._unwell = False
+            self._fail()
+        return super().sources()
+
+    def purge(self, limit: int) -> bool:
+        """As the store."""
+        self._pay()
+        return super().purge(limit)
+
+    def commit(self, batch: Batch, wait: bool = True) -> None:
+        """Commit, or lose the batch."""
+        self._pay()
+        self.calls += 1
+        if self.calls not in self.losses:
+            super().commit(batch, wait)
+            self.commits += 1
+            return
+        self._unwell = self._sources_fail
+        self._owed = self._late and not wait
+        if not self._owed:
+            self._fail()
+
+    def _pay(self) -> None:
+        if self._owed:
+            self._owed = False
+            self._fail()
+
+    def _fail(self) -> None:
+        self.raised += 1
+        self.inner.sources()  # what was committed before is durable, as after a real failure
+        raise self._error
+
+
+class Place:
+    """A directory of logs with an index beside it; paths are relative to the logs."""
+
+    def __init__(self, directory: Path, batch_bytes: int = BATCH_BYTES) -> None:
+        self.logs = directory / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.database = directory / "index.db"
+        self.batch_bytes = batch_bytes
+        self._open()
+
+    def _open(self) -> None:
+        self.tree = CountingTree(self.logs)
+        self.store = SqliteStore(self.database)
+        self.indexer = Indexer(self.store, self.tree, self.batch_bytes)
+
+    def restart(self) -> None:
+        """Close the index, and open it anew."""
+        self.indexer.close()
+        self.store.close()
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.indexer.close()
+        self.store.close()
+
+    def write(self, path: str, content: bytes) -> Path:
+        """Make a file, with its directories, or put other content into it."""
+        file = self.logs / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return file
+
+    def append(self, path: str, content: bytes) -> Path:
+        """Add to a file."""
+        file = self.logs / path
+        with file.open("ab") as opened:
+            opened.write(content)
+        return file
+
+    def rename(self, path: str, other: str) -> None:
+        """Give a file another name."""
+        (self.logs / path).replace(self.logs / other)
+
+    def index(self, final: bool = False) -> IndexStats:
+        """Index all that is new; what this run has done."""
+        before = self.indexer.stats.copy()
+        for _ in self.indexer.run(final):
+            pass
+        return self.indexer.stats.since(before)
+
+    def index_with(self, store: Store) -> Indexer:
+        """Another indexer on the same files and another store."""
+        return Indexer(store, self.tree, self.batch_bytes)
+
+    def opened_by(self, act: Callable[[], object]) -> list[str]:
+        """Which files are opened while something is done."""
+        self.tree.opened.clear()
+        act()
+        return list(self.tree.opened)
+
+    def entries(self) -> list[Entry]:
+        """Every entry of the index."""
+        return all_entries(self.store)
+
+    def numbers(self, path: str | None = None) -> list[int]:
+        """The numbers of the records that are indexed, or of one source's; sorted."""
+        found = self.entries()
+        return sorted(number_of(one) for one in found if path in (None, one.source_file))
+
+    def by_path(self) -> dict[str, list[int]]:
+        """The numbers of the records that are indexed, by source."""
+        return {
+            path: self.numbers(path) for path in sorted({e.source_file for e in self.entries()})
+        }
+
+
+def place_in(directory: Path, batch_bytes: int = BATCH_BYTES) -> Iterator[Place]:
+    """The body of a fixture."""
+    with Place(directory, batch_bytes) as place:
+        yield place

@@ -1,0 +1,16 @@
+"""Waits for conditions, never for seconds."""
+
+import time
+from collections.abc import Callable
+
+DEADLINE_S = 30.0  # far above what anything takes, on a machine that is busy with other things
+
+
+def wait_until(
+    condition: Callable[[], object], what: str = "the condition", deadline_s: float = DEADLINE_S
+) -> None:
+    """Return as soon as the condition holds; fail if it does not within the deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not come to hold within {deadline_s} s"
+        time.sleep(0.005)

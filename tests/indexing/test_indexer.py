@@ -1,0 +1,657 @@
+"""Files to store: all of them, only what is new, and nothing lost or doubled when things fail."""
+
+import gzip
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mikroscope.errors import StoreError
+from mikroscope.indexing.indexer import MAX_WARNINGS, Indexer
+from mikroscope.logfiles.reader import Chunk, LineReader
+from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.stores import (
+    CountingTree,
+    FlakyStore,
+    Place,
+    all_entries,
+    line,
+    lines,
+    number_of,
+    place_in,
+    rows,
+    run_python,
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Logs with an index beside them."""
+    yield from place_in(tmp_path)
+
+
+@pytest.fixture
+def slow_place(tmp_path: Path) -> Iterator[Place]:
+    """The same, indexed a few records at a time."""
+    yield from place_in(tmp_path, batch_bytes=100)
+
+
+# --- all of it ----------------------------------------------------------------------------
+
+
+def test_every_record_is_indexed_with_its_file_and_line(place: Place) -> None:
+    """Blank lines count as lines and hold nothing."""
+    place.write("a.ndjson", b'{"a":1}\n\n{"a":2}\n')
+    place.write("d/b.jsonl", b'{"b":1}\n')
+    stats = place.index()
+    assert sorted(rows(place.store)) == [
+        ("a.ndjson", 1, b'{"a":1}'),
+        ("a.ndjson", 3, b'{"a":2}'),
+        ("d/b.jsonl", 1, b'{"b":1}'),
+    ]
+    assert (stats.files_scanned, stats.lines_scanned, stats.records_inserted) == (2, 3, 3)
+
+
+def test_an_empty_tree_is_no_trouble(place: Place) -> None:
+    """There is nothing to do."""
+    assert place.index().files_scanned == 0
+    assert not place.indexer.backlog
+
+
+def test_an_empty_file_is_indexed_when_it_grows(place: Place) -> None:
+    """And not looked into before."""
+    place.write("a.ndjson", b"")
+    place.index()
+    assert place.opened_by(place.index) == []
+    place.append("a.ndjson", lines(1))
+    place.index()
+    assert place.numbers() == [1]
+
+
+def test_a_packed_file_is_indexed(place: Place) -> None:
+    """Under its own name."""
+    place.write("a.ndjson.gz", gzip.compress(lines(1, 2)))
+    place.index()
+    assert place.by_path() == {"a.ndjson.gz": [1, 2]}
+
+
+def test_batches_of_any_size_give_the_same(place: Place, tmp_path: Path) -> None:
+    """Only the number of transactions differs."""
+    for number in range(5):
+        size = 300 * (number % 2)
+        place.write(f"{number}.ndjson", lines(*range(number * 10, number * 10 + 10), size=size))
+    place.index()
+    want = rows(place.store)
+    for batch_bytes in (1, 70, 1_000):
+        store = SqliteStore(tmp_path / f"{batch_bytes}.db")
+        for _ in Indexer(store, place.tree, batch_bytes).run():
+            pass
+        assert rows(store) == want
+        store.close()
+
+
+def test_a_step_is_bounded(slow_place: Place) -> None:
+    """So that others have their turn between two of them."""
+    slow_place.write("a.ndjson", lines(*range(100)))
+    slow_place.indexer.scan()
+    while not slow_place.indexer.stats.records_inserted:
+        slow_place.indexer.step()
+    assert 0 < slow_place.indexer.stats.records_inserted < 20
+    assert slow_place.indexer.backlog
+
+
+def test_what_is_left_to_read_is_told(slow_place: Place) -> None:
+    """In bytes, down to nothing."""
+    content = lines(*range(50))
+    slow_place.write("a.ndjson", content)
+    left = [len(content), *(slow_place.indexer.pending_bytes() for _ in slow_place.indexer.run())]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+
+
+def test_what_is_left_of_packed_files_is_never_less_than_nothing(slow_place: Place) -> None:
+    """Their size says little about their content."""
+    slow_place.write("a.ndjson.gz", gzip.compress(lines(*range(50), size=500)))
+    assert all(slow_place.indexer.pending_bytes() >= 0 for _ in slow_place.indexer.run())
+
+
+# --- only what is new ---------------------------------------------------------------------
+
+
+def test_a_second_run_opens_nothing(place: Place) -> None:
+    """Files that look as before are left alone."""
+    for number in range(10):
+        place.write(f"{number}.ndjson", lines(number))
+    place.index()
+    assert place.opened_by(place.index) == []
+
+
+def test_a_restart_opens_nothing(place: Place) -> None:
+    """What was indexed is known from the index."""
+    place.write("a.ndjson", lines(1, 2))
+    place.write("b.log", lines(3))
+    place.index()
+    place.restart()
+    place.tree.walk()  # whether a .log file holds JSON is not kept
+    assert place.opened_by(place.index) == []
+    assert place.numbers() == [1, 2, 3]
+
+
+def test_of_thousands_of_files_only_the_one_that_grew_is_opened(place: Place) -> None:
+    """However many are idle."""
+    for number in range(2_000):
+        place.write(f"{number % 20}/{number}.ndjson", lines(number))
+    place.index()
+    place.append("7/1007.ndjson", lines(9_999))
+    assert set(place.opened_by(place.index)) == {"7/1007.ndjson"}
+    assert place.store.count() == 2_001
+
+
+def test_only_new_lines_are_read(place: Place) -> None:
+    """The others cost nothing."""
+    place.write("a.ndjson", lines(*range(100)))
+    place.index()
+    place.append("a.ndjson", lines(100, 101))
+    stats = place.index()
+    assert (stats.lines_scanned, stats.records_inserted) == (2, 2)
+    assert place.numbers() == list(range(102))
+
+
+def test_a_new_file_is_found(place: Place) -> None:
+    """In a new directory, too."""
+    place.index()
+    place.write("d/e/a.ndjson", lines(1))
+    place.index()
+    assert place.numbers() == [1]
+
+
+def test_a_restart_in_the_middle_of_a_file_goes_on_there(slow_place: Place) -> None:
+    """Line numbers, too, follow."""
+    content = lines(*range(60))
+    slow_place.write("a.ndjson", content)
+    while True:
+        slow_place.restart()
+        slow_place.indexer.scan()
+        before = slow_place.store.count()
+        while slow_place.indexer.backlog and slow_place.store.count() == before:
+            slow_place.indexer.step()
+        if slow_place.store.count() == before:
+            break
+    found = sorted((entry.line_number, number_of(entry)) for entry in slow_place.entries())
+    assert found == [(number + 1, number) for number in range(60)]
+
+
+# --- the last line ------------------------------------------------------------------------
+
+
+def test_half_a_line_waits_for_its_end(place: Place) -> None:
+    """Whatever it looks like; it is no parse error."""
+    place.write("a.ndjson", lines(1) + b'{"n":2}')
+    stats = place.index()
+    assert (place.numbers(), stats.parse_errors) == ([1], 0)
+    place.append("a.ndjson", b"\n")
+    place.index()
+    assert place.numbers() == [1, 2]
+
+
+def test_a_line_written_in_three_pieces_is_one_record(place: Place) -> None:
+    """Indexed in between or not."""
+    whole = line(1, size=3_000)
+    for piece in (whole[:10], whole[10:2_000], whole[2_000:]):
+        place.append("a.ndjson", piece)
+        place.index()
+    assert place.numbers() == [1]
+
+
+def test_a_one_shot_run_takes_a_last_line_without_line_end(place: Place) -> None:
+    """If it is a record."""
+    place.write("a.ndjson", lines(1) + b'{"n":2}')
+    place.write("b.ndjson", lines(3) + b'{"n":')
+    stats = place.index(final=True)
+    assert (place.numbers(), stats.parse_errors) == ([1, 2, 3], 0)
+
+
+def test_a_one_shot_run_takes_the_line_that_an_earlier_run_has_left(place: Place) -> None:
+    """Also if the file has not changed since."""
+    place.write("a.ndjson", lines(1) + b'{"n":2}')
+    place.index()
+    place.index(final=True)
+    assert place.numbers() == [1, 2]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("final", [True, False])
+def test_a_line_taken_without_its_end_is_not_taken_again(
+    place: Place, end: bytes, final: bool
+) -> None:
+    """When its end comes, and more lines."""
+    place.write("a.ndjson", lines(1) + b'{"n":2}')
+    place.index(final=True)
+    place.append("a.ndjson", end)
+    place.index(final)
+    place.append("a.ndjson", lines(3, 4))
+    place.index(final)
+    assert [(e.line_number, number_of(e)) for e in reversed(place.entries())] == [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 4),
+    ]
+
+
+def test_a_one_shot_run_twice_finds_nothing_new(place: Place) -> None:
+    """The last line counts once."""
+    place.write("a.ndjson", lines(1) + b'{"n":2}')
+    place.index(final=True)
+    assert place.index(final=True).records_inserted == 0
+
+
+# --- parse errors -------------------------------------------------------------------------
+
+
+def test_a_line_that_is_no_record_costs_nothing_else(place: Place) -> None:
+    """Its neighbours keep their lines; it is counted."""
+    place.write("a.ndjson", lines(1) + b"plain text\n" + lines(3) + b"[]\n" + lines(5))
+    stats = place.index()
+    found = sorted((entry.line_number, number_of(entry)) for entry in place.entries())
+    assert found == [(1, 1), (3, 3), (5, 5)]
+    assert (stats.lines_scanned, stats.records_inserted, stats.parse_errors) == (5, 3, 2)
+
+
+def test_a_line_that_is_no_record_is_told_with_its_file_and_line(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that somebody can look at it."""
+    place.write("d/a.ndjson", lines(1) + b"42\n")
+    place.index()
+    assert caplog.messages == ["d/a.ndjson:2: a JSON number, expected an object"]
+
+
+def test_many_lines_that_are_no_records_do_not_flood_the_log(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are counted, each; another file is told of all the same."""
+    place.write("a.ndjson", b"plain text\n" * 100)
+    place.write("b.ndjson", b"plain text\n")
+    assert place.index().parse_errors == 101
+    assert len(caplog.messages) == MAX_WARNINGS + 1
+    assert "only counted" in caplog.messages[MAX_WARNINGS - 1]
+
+
+def test_parse_errors_are_counted_once(place: Place) -> None:
+    """The next run does not read them again."""
+    place.write("a.ndjson", b"plain text\n")
+    assert [place.index().parse_errors for _ in range(2)] == [1, 0]
+
+
+def test_a_line_that_is_too_long_is_counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its neighbours are kept."""
+    monkeypatch.setattr("mikroscope.logfiles.reader.MAX_LINE_BYTES", 500)
+    place.write("a.ndjson", lines(1) + line(2, size=1_000) + lines(3))
+    stats = place.index()
+    found = sorted((entry.line_number, number_of(entry)) for entry in place.entries())
+    assert (found, stats.parse_errors) == ([(1, 1), (3, 3)], 1)
+
+
+# --- a store that fails -------------------------------------------------------------------
+
+
+def run_until_done(indexer: Indexer) -> int:
+    """Index all, starting over after each failure; returns how often it failed."""
+    failures = 0
+    while True:
+        try:
+            for _ in indexer.run():
+                pass
+        except StoreError:
+            failures += 1
+            assert failures < 50
+        else:
+            return failures
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+@pytest.mark.parametrize("sources_fail", [False, True], ids=["", "sources-too"])
+@pytest.mark.parametrize("loss", [1, 2, 3, 7])
+def test_a_batch_that_is_not_committed_is_read_again(
+    slow_place: Place, loss: int, late: bool, sources_fail: bool
+) -> None:
+    """Nothing is lost or doubled, whichever batch it is and however it fails."""
+    for number in range(4):
+        slow_place.write(f"{number}.ndjson", lines(*range(number * 10, number * 10 + 10)))
+    store = FlakyStore(slow_place.store, [loss], late=late, sources_fail=sources_fail)
+    indexer = slow_place.index_with(store)
+    assert run_until_done(indexer) >= 1
+    assert slow_place.numbers() == list(range(40))
+    assert indexer.stats.records_inserted <= 40  # of the batch before it may not be sure
+
+
+def test_a_batch_that_cannot_be_made_is_read_again(slow_place: Place) -> None:
+    """Also the files that were read before the one that fails."""
+
+    class Tree(CountingTree):
+        fails = True
+
+        def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
+            if path == "b.ndjson" and self.fails:
+                raise RuntimeError("a defect")
+            return super().open(path, offset, line)
+
+    slow_place.write("a.ndjson", lines(1))
+    slow_place.write("b.ndjson", lines(2))
+    tree = Tree(slow_place.logs)
+    indexer = Indexer(slow_place.store, tree)
+    with pytest.raises(RuntimeError):
+        list(indexer.run())
+    tree.fails = False
+    list(indexer.run())
+    assert slow_place.numbers() == [1, 2]
+    assert indexer.stats.records_inserted == 2
+
+
+def test_a_file_that_fails_in_the_middle_is_read_on_from_there(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was read before is kept, and not read again."""
+
+    class Reader(LineReader):
+        broken = True
+
+        def read(self, limit: int, final: bool = False) -> Chunk:
+            if self.broken and self._offset:
+                raise OSError(5, "Input/output error")
+            return super().read(60, final)
+
+    class Tree(CountingTree):
+        def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
+            return Reader(self.root / path, offset, line)
+
+    place.write("a.ndjson", lines(*range(10)))
+    indexer = Indexer(place.store, Tree(place.logs))
+    list(indexer.run())
+    assert 0 < place.store.count() < 10
+    assert "a.ndjson: cannot be read: Input/output error" in caplog.messages
+    Reader.broken = False
+    place.append("a.ndjson", lines(10))
+    list(indexer.run())
+    assert place.numbers() == list(range(11))
+
+
+def test_a_damaged_packed_file_gives_what_can_be_unpacked_once(place: Place) -> None:
+    """It is not opened again before it changes."""
+    place.write("a.ndjson.gz", gzip.compress(lines(1, 2)) + b"junk that is no gzip")
+    place.index()
+    assert place.numbers() == [1, 2]
+    assert place.opened_by(place.index) == []
+
+
+def test_a_packed_file_is_read_on_when_its_end_comes(place: Place) -> None:
+    """It was found while it was being written."""
+    whole = gzip.compress(lines(*range(5_000)))
+    place.write("a.ndjson.gz", whole[: len(whole) // 2])
+    place.index()
+    assert 0 < place.store.count() < 5_000
+    place.write("a.ndjson.gz", whole)
+    place.index()
+    assert place.store.count() == 5_000
+
+
+@pytest.mark.parametrize("size", [0, 3, 30])
+def test_a_packed_file_that_is_written_anew_does_not_stop_the_others(
+    place: Place, size: int
+) -> None:
+    """While only its beginning is there."""
+    whole = gzip.compress(lines(1, 2, 3))
+    place.write("a.ndjson.gz", whole)
+    place.index()
+    place.write("a.ndjson.gz", whole[:size])
+    place.write("b.ndjson", lines(4))
+    place.index()
+    assert place.numbers("b.ndjson") == [4]
+    place.write("a.ndjson.gz", whole)
+    place.index()
+    assert place.numbers() == [1, 2, 3, 4]
+
+
+def test_a_file_that_vanishes_before_it_is_read_costs_nothing(slow_place: Place) -> None:
+    """The others are read."""
+    for name in ("a", "b", "c"):
+        slow_place.write(f"{name}.ndjson", lines(1))
+    slow_place.indexer.scan()
+    (slow_place.logs / "b.ndjson").unlink()
+    slow_place.index()
+    assert slow_place.by_path() == {"a.ndjson": [1], "c.ndjson": [1]}
+
+
+UNREADABLE = """
+import logging, sys, tempfile
+from pathlib import Path
+from tests.helpers.stores import Place, lines
+import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.aggregates
+become_nobody()
+logging.disable()
+with tempfile.TemporaryDirectory() as directory, Place(Path(directory)) as place:
+"""
+
+
+def test_a_file_without_read_permission_is_read_when_it_has_some() -> None:
+    """Its neighbours do not wait for that."""
+    program = """
+    shut = place.write("shut.ndjson", lines(1))
+    place.write("open.ndjson", lines(2))
+    shut.chmod(0)
+    place.index()
+    before = place.numbers()
+    shut.chmod(0o600)
+    place.index()
+    print(before, place.numbers())
+"""
+    assert run_python(UNREADABLE + program) == "[2] [1, 2]"
+
+
+def test_a_file_that_loses_its_permission_keeps_its_entries() -> None:
+    """Even if it grows meanwhile; it is read on when it can be again."""
+    program = """
+    shut = place.write("shut.ndjson", lines(1))
+    place.index()
+    place.append("shut.ndjson", lines(2))
+    shut.chmod(0)
+    place.index()
+    before = place.numbers()
+    shut.chmod(0o600)
+    place.index()
+    print(before, place.by_path())
+"""
+    assert run_python(UNREADABLE + program) == "[1] {'shut.ndjson': [1, 2]}"
+
+
+# --- another process ----------------------------------------------------------------------
+
+
+def test_two_processes_on_one_index_take_turns(slow_place: Place) -> None:
+    """Each batch of the one makes the other look anew; nothing is doubled."""
+    other_store = SqliteStore(slow_place.database)
+    other = slow_place.index_with(other_store)
+    for number in range(3):
+        slow_place.write(f"{number}.ndjson", lines(*range(number * 10, number * 10 + 10)))
+    runs = [slow_place.indexer.run(), other.run()]
+    while runs:
+        runs = [run for run in runs if next(run, "done") is None]
+    assert slow_place.numbers() == list(range(30))
+    total = slow_place.indexer.stats.records_inserted + other.stats.records_inserted
+    assert total == 30
+    other_store.close()
+
+
+def test_what_another_process_has_indexed_is_known(place: Place) -> None:
+    """Its lines are not read again."""
+    other_store = SqliteStore(place.database)
+    other = place.index_with(other_store)
+    place.write("a.ndjson", lines(1, 2))
+    list(other.run())
+    place.append("a.ndjson", lines(3))
+    place.index()
+    place.index()
+    assert place.numbers() == [1, 2, 3]
+    other_store.close()
+
+
+def test_a_move_that_another_process_saw_first_is_no_trouble(place: Place) -> None:
+    """Both come to the same."""
+    place.write("a.ndjson", lines(1, 2))
+    place.index()
+    other_store = SqliteStore(place.database)
+    other = place.index_with(other_store)
+    place.rename("a.ndjson", "b.ndjson")
+    place.write("a.ndjson", lines(3))
+    list(other.run())
+    place.index()
+    assert place.by_path() == {"a.ndjson": [3], "b.ndjson": [1, 2]}
+    other_store.close()
+
+
+# --- before anything else -----------------------------------------------------------------
+
+
+def test_index_now_reads_the_named_files_only(slow_place: Place) -> None:
+    """The backlog waits, and is not forgotten."""
+    slow_place.write("backlog.ndjson", lines(*range(100, 150)))
+    slow_place.indexer.scan()
+    slow_place.write("now.ndjson", lines(*range(20)))
+    slow_place.indexer.index_now({"now.ndjson"})
+    assert slow_place.by_path() == {"now.ndjson": list(range(20))}
+    assert slow_place.indexer.backlog
+    slow_place.index()
+    assert slow_place.numbers("backlog.ndjson") == list(range(100, 150))
+
+
+def test_index_now_finds_what_was_appended_after_a_rotation(place: Place) -> None:
+    """The named file is another one than before."""
+    place.write("a.ndjson", lines(1, 2))
+    place.index()
+    place.rename("a.ndjson", "a-1.ndjson")
+    place.write("a.ndjson", lines(3))
+    place.indexer.index_now({"a.ndjson"})
+    assert place.by_path() == {"a-1.ndjson": [1, 2], "a.ndjson": [3]}
+
+
+def test_index_now_finds_a_file_that_was_renamed_meanwhile(place: Place) -> None:
+    """What was appended before its rotation is indexed, too."""
+    place.write("a.ndjson", lines(1))
+    place.index()
+    place.append("a.ndjson", lines(2))
+    place.rename("a.ndjson", "a-1.ndjson")
+    place.indexer.index_now({"a.ndjson"})
+    assert place.by_path() == {"a-1.ndjson": [1, 2]}
+
+
+def test_index_now_beside_another_process_is_complete(place: Place) -> None:
+    """It looks again, as often as needed."""
+    other_store = SqliteStore(place.database)
+    other = place.index_with(other_store)
+    for number in range(5):
+        place.write("b.ndjson", lines(*range(100, 101 + number)))
+        list(other.run())
+        place.append("a.ndjson", lines(number))
+        place.indexer.index_now({"a.ndjson"})
+        assert place.numbers("a.ndjson") == list(range(number + 1))
+    other_store.close()
+
+
+def test_index_now_says_when_it_fails(place: Place) -> None:
+    """And nothing counts as indexed."""
+    place.write("a.ndjson", lines(1))
+    store = FlakyStore(place.store, [1], sources_fail=True)
+    indexer = place.index_with(store)
+    with pytest.raises(StoreError):
+        indexer.index_now({"a.ndjson"})
+    assert indexer.indexed_bytes("a.ndjson") == 0
+    indexer.index_now({"a.ndjson"})
+    assert place.numbers() == [1]
+
+
+def test_how_far_a_file_is_indexed_is_told(place: Place) -> None:
+    """In bytes; 0 for one that is not known."""
+    place.write("a.ndjson", lines(1) + b"half")
+    place.index()
+    assert place.indexer.indexed_bytes("a.ndjson") == len(lines(1))
+    assert place.indexer.indexed_bytes("b.ndjson") == 0
+
+
+# --- notices ------------------------------------------------------------------------------
+
+
+def test_a_known_file_that_grew_needs_no_look_at_the_tree(place: Place) -> None:
+    """It is put in the queue."""
+    place.write("a.ndjson", lines(1))
+    place.index()
+    place.append("a.ndjson", lines(2))
+    assert place.indexer.touch({"a.ndjson"})
+    assert place.indexer.backlog
+    place.indexer.step()
+    assert place.numbers() == [1, 2]
+
+
+def test_a_known_file_that_did_not_change_is_left_alone(place: Place) -> None:
+    """Whoever says it did."""
+    place.write("a.ndjson", lines(1))
+    place.index()
+    assert place.indexer.touch({"a.ndjson"})
+    assert not place.indexer.backlog
+
+
+def test_what_is_new_gone_or_another_file_needs_a_look_at_the_tree(place: Place) -> None:
+    """Only that can tell what has become of it."""
+    for name in ("gone", "other"):
+        place.write(f"{name}.ndjson", lines(1))
+    place.index()
+    (place.logs / "gone.ndjson").unlink()
+    place.write("next.ndjson", lines(2))
+    place.rename("next.ndjson", "other.ndjson")
+    place.write("new.ndjson", lines(3))
+    for name in ("gone", "other", "new"):
+        assert not place.indexer.touch({f"{name}.ndjson"})
+
+
+def test_a_file_found_to_be_another_one_asks_for_a_scan(place: Place) -> None:
+    """A notice of growth may be one of truncation."""
+    place.write("a.ndjson", lines(1, 2, 3))
+    place.index()
+    place.write("a.ndjson", lines(4))
+    assert place.indexer.touch({"a.ndjson"})
+    place.indexer.step()
+    assert place.indexer.rotated
+    place.index()
+    assert place.numbers() == [4]
+    assert not place.indexer.rotated
+
+
+def test_a_one_shot_run_sorts_out_a_rotation_that_happens_meanwhile(slow_place: Place) -> None:
+    """Nothing is left for the next run."""
+    slow_place.write("0.ndjson", lines(100))
+    slow_place.write("a.ndjson", lines(*range(10)))
+    slow_place.index()
+    slow_place.append("0.ndjson", lines(*range(101, 120)))
+    slow_place.append("a.ndjson", lines(10, 11))
+    run = slow_place.indexer.run()
+    next(run)
+    slow_place.rename("a.ndjson", "b.ndjson")
+    slow_place.write("a.ndjson", lines(12))
+    list(run)
+    assert slow_place.by_path() == {
+        "0.ndjson": list(range(100, 120)),
+        "a.ndjson": [12],
+        "b.ndjson": list(range(12)),
+    }
+
+
+def test_an_ordinary_run_says_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings are for what somebody should look at."""
+    place.write("a.ndjson", lines(1))
+    with caplog.at_level(logging.INFO):
+        place.index()
+        place.append("a.ndjson", lines(2))
+        place.index()
+    assert [entry.source_file for entry in all_entries(place.store)] == ["a.ndjson"] * 2
+    assert caplog.messages == []

@@ -1,0 +1,227 @@
+"""However files change while they are indexed, the index ends up as if made from the last state."""
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
+
+from mikroscope.errors import StoreError
+from mikroscope.indexing.indexer import Indexer
+from mikroscope.indexing.pipeline import Fresh
+from mikroscope.logfiles.appender import LogWriter
+from mikroscope.records.parsing import parse_line
+from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.stores import CountingTree, FlakyStore, line, rows
+
+SIZES = st.lists(st.sampled_from([0, 0, 60, 1_500]), min_size=1, max_size=4)
+NAMES = st.sampled_from(["app-{}.ndjson", "app.{}.ndjson", "old/{}.jsonl", "{}.ndjson"])
+
+
+class ChangingTree(RuleBasedStateMachine):
+    """Programs write, others rotate, the indexer looks now and then, and may be interrupted.
+
+    Every record is another one. What a program has begun to write it completes later, in the
+    file that bears the name it writes to.
+    """
+
+    logs = Bundle("logs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="mikroscope-test-"))
+        self.root = self.directory / "logs"
+        (self.root / "old").mkdir(parents=True)
+        self.records = 0
+        self.names = 0
+        self.ticks = time.time_ns()
+        self.unwritten: dict[str, bytes] = {}
+        self.cut: set[str] = set()
+        self.moved: set[str] = set()
+        self.batch_bytes = 1
+        self.open()
+
+    def open(self) -> None:
+        """Begin to index, as after a start."""
+        self.store = SqliteStore(self.directory / "index.db")
+        self.flaky = FlakyStore(self.store, late=True)
+        self.indexer = Indexer(self.flaky, CountingTree(self.root), self.batch_bytes)
+
+    def changed(self, name: str) -> None:
+        """Move a file's time on: here things happen faster than a file system's clock ticks."""
+        self.ticks += 10_000_000
+        os.utime(self.root / name, ns=(self.ticks, self.ticks))
+
+    def new_name(self, pattern: str) -> str:
+        """A name no file had before."""
+        self.names += 1
+        return pattern.format(self.names)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Append to a file."""
+        with (self.root / name).open("ab") as file:
+            file.write(content)
+        self.changed(name)
+
+    # --- what programs do -----------------------------------------------------------------
+
+    @initialize(batch_bytes=st.sampled_from([1, 200, 5_000]))
+    def choose(self, batch_bytes: int) -> None:
+        """How much is indexed at a time."""
+        self.batch_bytes = batch_bytes
+        self.restart()
+
+    @rule(target=logs)
+    def begin_a_file(self) -> str:
+        """A file that is written to from now on."""
+        name = self.new_name("app{}.ndjson")
+        self.write(name, b"")
+        return name
+
+    @rule(name=logs, sizes=SIZES, cut=st.integers(0, 1_600) | st.just(0))
+    def append(self, name: str, sizes: list[int], cut: int) -> None:
+        """Complete what was begun, add records; the last one may be cut off for now."""
+        content = self.unwritten.pop(name, b"")
+        for size in sizes:
+            self.records += 1
+            content += line(self.records, size)
+        keep = len(content) - min(cut, len(content))
+        self.write(name, content[:keep])
+        self.unwritten[name] = content[keep:]
+
+    # --- what others do to the files --------------------------------------------------------
+
+    @rule(name=logs, pattern=NAMES)
+    def rename(self, name: str, pattern: str) -> None:
+        """Rotate by name: the program goes on in a new file."""
+        self.move(name, self.new_name(pattern))
+
+    @rule(target=logs, name=consumes(logs), pattern=NAMES)
+    def rename_under_its_writer(self, name: str, pattern: str) -> str:
+        """The program goes on in the same file under its new name."""
+        other = self.new_name(pattern)
+        self.move(name, other)
+        self.unwritten[other] = self.unwritten.pop(name, b"")
+        return other
+
+    def move(self, name: str, other: str) -> None:
+        """Rename a file, if it is there."""
+        self.look_if(name in self.cut)
+        if (self.root / name).exists():
+            os.replace(self.root / name, self.root / other)
+            self.moved.add(other)
+
+    def cut_off(self, name: str, keep: int) -> None:
+        """Keep so many bytes of a file."""
+        self.look_if(name in self.moved)
+        os.truncate(self.root / name, min(keep, (self.root / name).stat().st_size))
+        self.changed(name)
+        self.cut.add(name)
+
+    def look_if(self, needed: bool) -> None:
+        """A file that was cut and renamed between two looks cannot be told from a deleted one.
+
+        The entries of that are kept; so here somebody looks between the two.
+        """
+        while needed and (self.cut or self.moved):
+            with suppress(StoreError):
+                for _ in self.indexer.run():
+                    pass
+                self.cut.clear()
+                self.moved.clear()
+
+    @rule(name=logs, pattern=NAMES, steps=st.integers(0, 4))
+    def copy_and_truncate(self, name: str, pattern: str, steps: int) -> None:
+        """Rotate by copy; somebody may look between the two."""
+        if (self.root / name).exists():
+            shutil.copy(self.root / name, self.root / self.new_name(pattern))
+            if steps:
+                self.look(steps)
+            self.cut_off(name, 0)
+
+    @rule(name=logs, keep=st.integers(0, 3_000))
+    def truncate(self, name: str, keep: int) -> None:
+        """Cut a file; what was in it is gone."""
+        if (self.root / name).exists():
+            self.cut_off(name, keep)
+
+    # --- what the indexer does --------------------------------------------------------------
+
+    @rule(steps=st.integers(1, 6))
+    def look(self, steps: int) -> None:
+        """Look at the tree and take some steps."""
+        with suppress(StoreError):
+            self.indexer.scan()
+            for _ in range(steps):
+                if self.indexer.backlog:
+                    self.indexer.step()
+
+    @rule(name=logs)
+    def index_now(self, name: str) -> None:
+        """As for what is ingested."""
+        with suppress(StoreError):
+            self.indexer.index_now({name})
+
+    @rule(name=logs, sizes=SIZES)
+    def ingest(self, name: str, sizes: list[int]) -> None:
+        """As a server does with what comes over HTTP: what it has just written it knows."""
+        numbers = range(self.records + 1, self.records + len(sizes) + 1)
+        self.records += len(sizes)
+        content = b"".join(map(line, numbers, sizes))
+        with closing(LogWriter(self.root)) as writer:
+            appended = writer.append(name, content)
+        records = [parse_line(one)[0] for one in content.splitlines()]
+        with suppress(StoreError):
+            self.indexer.index_now({name}, {name: Fresh(content, records, appended)})
+
+    @rule(batches=st.integers(1, 3))
+    def lose_a_batch(self, batches: int) -> None:
+        """One of the next commits will fail."""
+        self.flaky.losses = [self.flaky.calls + batches]
+
+    @rule()
+    def restart(self) -> None:
+        """Stop and start."""
+        self.store.close()
+        self.open()
+
+    @rule()
+    def index_all_in_another_process(self) -> None:
+        """As `mikroscope index` beside a server."""
+        with closing(SqliteStore(self.directory / "index.db")) as store:
+            index_all(store, self.root)
+
+    def teardown(self) -> None:
+        """The index is as one that is made from the files as they are now."""
+        try:
+            self.flaky.losses = []
+            for _ in range(3):  # what is owed for a lost batch is raised once
+                self.look(100_000)
+            with closing(SqliteStore(self.directory / "fresh.db")) as fresh:
+                index_all(fresh, self.root)
+                found, want = rows(self.store), rows(fresh)
+            assert (dict(found - want), dict(want - found)) == ({}, {})
+        finally:
+            self.store.close()
+            shutil.rmtree(self.directory)
+
+
+def index_all(store: SqliteStore, root: Path) -> None:
+    """Until nothing is left."""
+    for _ in Indexer(store, CountingTree(root)).run():
+        pass
+
+
+ChangingTree.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+test_any_interleaving_gives_the_index_of_the_final_tree = ChangingTree.TestCase

@@ -1,0 +1,151 @@
+"""A large backlog is prepared by other processes, and nothing else is different."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mikroscope.indexing import pipeline as loading
+from tests.helpers.stores import FlakyStore, Place, lines, place_in, rows
+
+BATCH_BYTES = 4_096
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A place where any backlog counts as large, on a machine with a second core."""
+    monkeypatch.setattr(loading, "PARALLEL_BYTES", 1)
+    monkeypatch.setattr(loading, "can_start", lambda: True)
+    yield from place_in(tmp_path, BATCH_BYTES)
+
+
+def fill(place: Place, records: int = 600) -> None:
+    """A file that takes many batches, and some that share one."""
+    place.write("large.ndjson", lines(*range(records), size=60))
+    for number in range(20):
+        place.write(f"small/{number}.ndjson", lines(records + number))
+    place.write("bad.ndjson", b'{"n":1\n[]\n' + lines(records + 20))
+
+
+def assert_once(place: Place, records: int) -> None:
+    """Each record is there, once, under its own line."""
+    assert place.numbers() == list(range(records))
+    assert set(rows(place.store).values()) == {1}
+
+
+def test_everything_is_indexed_once(place: Place) -> None:
+    """As by one process alone, and counted alike."""
+    fill(place)
+    stats = place.index()
+    assert_once(place, 621)
+    assert (stats.records_inserted, stats.lines_scanned, stats.parse_errors) == (621, 623, 2)
+    assert stats.files_scanned == 22
+    assert place.index().lines_scanned == 0
+
+
+def test_other_processes_help(place: Place) -> None:
+    """While there is a backlog, and no longer."""
+    fill(place)
+    steps = place.indexer.run()
+    next(steps)
+    assert place.indexer._loader.is_parallel
+    for _ in steps:
+        pass
+    assert not place.indexer._loader.is_parallel
+
+
+def test_small_backlogs_pay_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is started for them."""
+    monkeypatch.setattr(loading, "PARALLEL_BYTES", 10 << 20)
+    fill(place)
+    steps = place.indexer.run()
+    next(steps)
+    assert not place.indexer._loader.is_parallel
+
+
+def test_process_that_is_killed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """What it was at is done here, and the log says so."""
+    fill(place)
+    steps = place.indexer.run()
+    next(steps)
+    workers = place.indexer._loader._workers
+    assert workers is not None
+    for process in workers._processes:
+        process.kill()
+    for _ in steps:
+        pass
+    assert_once(place, 621)
+    assert "prepared by this process alone from now on" in caplog.text
+
+
+def test_what_is_ingested_comes_first(place: Place) -> None:
+    """In the midst of a backlog it is found when it was written, whatever is under way."""
+    fill(place)
+    place.write("ingest/p/day.ndjson", b"")
+    steps = place.indexer.run()
+    next(steps)
+    for number in range(621, 631):
+        place.append("ingest/p/day.ndjson", lines(number))
+        place.indexer.index_now({"ingest/p/day.ndjson"})
+        assert place.numbers("ingest/p/day.ndjson") == list(range(621, number + 1))
+        next(steps, None)
+    for _ in steps:
+        pass
+    assert_once(place, 631)
+
+
+def test_ingest_into_a_file_that_is_under_way(place: Place) -> None:
+    """All of it is found then, in the order of its lines."""
+    place.write("large.ndjson", lines(*range(600), size=60))
+    steps = place.indexer.run()
+    next(steps)
+    place.append("large.ndjson", lines(600))
+    place.indexer.index_now({"large.ndjson"})
+    assert_once(place, 601)
+
+
+def test_batches_that_fail(place: Place) -> None:
+    """A commit that fails costs nothing, whenever it is told."""
+    fill(place)
+    for late in (False, True):
+        store = FlakyStore(place.store, {2, 5, 6}, late=late)
+        indexer = place.index_with(store)
+        for _ in range(10):
+            try:
+                for _ in indexer.run():
+                    pass
+                break
+            except Exception as error:
+                assert "on fire" in str(error)  # noqa: PT017 - the run is begun anew
+        indexer.close()
+    assert_once(place, 621)
+
+
+def test_another_process_that_writes(place: Place, tmp_path: Path) -> None:
+    """Who was slower reads again what the other one has not."""
+    fill(place)
+    steps = place.indexer.run()
+    next(steps)
+    with Place(tmp_path, BATCH_BYTES) as other:
+        next(other.indexer.run())
+        for _ in steps:
+            pass
+        for _ in other.indexer.run():
+            pass
+        other.indexer.close()
+    assert_once(place, 621)
+
+
+def test_rotation_in_the_midst_of_a_load(place: Place) -> None:
+    """A file that is renamed and begun anew while it is read ahead is read to its end."""
+    place.write("app.ndjson", lines(*range(600), size=60))
+    steps = place.indexer.run()
+    next(steps)
+    place.rename("app.ndjson", "app.ndjson.1")
+    place.write("app.ndjson", lines(600))
+    for _ in steps:
+        pass
+    place.index()
+    assert_once(place, 601)
+    assert Counter(place.by_path()["app.ndjson"]) == {600: 1}

@@ -1,0 +1,165 @@
+"""Tasks that other processes do."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mikroscope.indexing.process_pool import ProcessPool, ProcessPoolError
+from tests.helpers.paths import ROOT
+from tests.helpers.waiting import wait_until
+
+
+class Square(NamedTuple):
+    """A small task."""
+
+    number: int
+
+    def run(self) -> int:
+        """Its square."""
+        return self.number**2
+
+
+class Large(NamedTuple):
+    """A task that is larger than a pipe, and whose result is, too."""
+
+    content: bytes
+
+    def run(self) -> bytes:
+        """The same bytes."""
+        return self.content
+
+
+class Process:
+    """Tells which process does it."""
+
+    def run(self) -> int:
+        """The process's id."""
+        return os.getpid()
+
+
+class Failing:
+    """Raises."""
+
+    def run(self) -> None:
+        """Raise."""
+        raise ValueError("seven is no even number")
+
+
+class Dying:
+    """Ends its process."""
+
+    def run(self) -> None:
+        """End."""
+        os._exit(3)
+
+
+class Endless:
+    """Does not end by itself."""
+
+    def run(self) -> None:
+        """Sleep."""
+        time.sleep(3_600)
+
+
+@pytest.fixture
+def workers() -> Iterator[ProcessPool]:
+    """Two processes."""
+    some = ProcessPool(2)
+    yield some
+    some.close()
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended; one that nobody waits for any more counts as ended."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+def test_each_task_has_its_own_result(workers: ProcessPool) -> None:
+    """Whichever process does it."""
+    results = [workers.submit(Square(number)) for number in range(50)]
+    assert [result.result() for result in results] == [number**2 for number in range(50)]
+
+
+def test_other_processes_do_it(workers: ProcessPool) -> None:
+    """Not this one."""
+    found = {workers.submit(Process()).result() for _ in range(4)}
+    assert os.getpid() not in found
+    assert len(found) <= 2
+
+
+def test_large_tasks_and_results(workers: ProcessPool) -> None:
+    """Both sides write what does not fit into a pipe at once."""
+    contents = [os.urandom(3_000_000) for _ in range(6)]
+    results = [workers.submit(Large(content)) for content in contents]
+    assert [result.result() for result in results] == contents
+
+
+def test_task_that_fails(workers: ProcessPool) -> None:
+    """It says why, and its process goes on."""
+    with pytest.raises(ProcessPoolError, match="ValueError: seven is no even number"):
+        workers.submit(Failing()).result()
+    assert workers.submit(Square(3)).result() == 9
+
+
+def test_process_that_dies(workers: ProcessPool) -> None:
+    """Its task fails, and so do those that come to it later."""
+    with pytest.raises(ProcessPoolError, match="has ended"):
+        workers.submit(Dying()).result()
+
+
+def test_close_ends_the_processes() -> None:
+    """Also one that is at work."""
+    workers = ProcessPool(2)
+    processes = {workers.submit(Process()).result() for _ in range(4)}
+    running = [workers.submit(Endless()) for _ in range(3)]
+    workers.close()
+    for result in running:
+        with pytest.raises((ProcessPoolError, CancelledError)):
+            result.result(timeout=60)
+    assert all(is_gone(process) for process in processes)
+
+
+def test_processes_end_with_who_started_them() -> None:
+    """Even if that one is killed."""
+    program = (
+        "import os, signal; from mikroscope.indexing.process_pool import Workers; "
+        "from tests.indexing.test_process_pool import Process; "
+        "print(Workers(1).submit(Process()).result(), flush=True); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = ROOT
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    wait_until(lambda: is_gone(int(done.stdout)))
+
+
+def test_who_asked_is_killed() -> None:
+    """The process that has a result for nobody ends without a word."""
+    command = [sys.executable, "-c", "from mikroscope.indexing.process_pool import main; main()"]
+    task = pickle.dumps(Square(3))
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(len(task).to_bytes(8) + task)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,0 +1,547 @@
+"""An index is made anew beside the old one: nobody waits, nothing is lost, a kill is harmless."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import apsw
+import httpx
+import pytest
+
+from mikroscope import start_server
+from mikroscope.errors import DamagedIndexError, StoreError
+from mikroscope.query.model import Grouping, PageRequest, Query
+from mikroscope.stores.base import Cutoffs
+from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
+from tests.helpers.server import Connect, Serve, settings_in
+from tests.helpers.stores import all_entries
+from tests.helpers.waiting import wait_until
+
+PRODUCER = {"authorization": "Bearer t"}
+
+
+def write_records(directory: Path, count: int, name: str = "app.ndjson") -> Path:
+    """A log file with numbered records."""
+    file = directory / "logs" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = (f'{{"timestamp":{1.7e9 + n},"n":{n},"level":"WARN"}}\n' for n in range(count))
+    file.write_text("".join(lines))
+    return file
+
+
+def database(directory: Path) -> Path:
+    """Where `serve` keeps the index."""
+    return directory / "data" / "mikroscope.db"
+
+
+def index_command(directory: Path, *flags: str) -> list[str]:
+    """`mikroscope index` on the same directory."""
+    command = [sys.executable, "-m", "mikroscope", "index", *flags]
+    return [*command, "--logs", str(directory / "logs"), "--db", str(database(directory))]
+
+
+def run_index(directory: Path, *flags: str) -> dict[str, Any]:
+    """Its report."""
+    done = subprocess.run(
+        index_command(directory, *flags), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)["report"]
+    return report
+
+
+def stored(directory: Path) -> list[tuple[str, int]]:
+    """Source file and line of every entry."""
+    with closing(SqliteStore(database(directory), write=False)) as store:
+        return sorted((one.source_file, one.line_number) for one in all_entries(store))
+
+
+def timestamps(directory: Path) -> list[str]:
+    """The time of every entry, in the order of lines."""
+    with closing(SqliteStore(database(directory), write=False)) as store:
+        return [
+            one.timestamp for one in sorted(all_entries(store), key=lambda one: one.line_number)
+        ]
+
+
+def prune(path: Path, before_ms: int) -> None:
+    """Delete the entries that are older."""
+    with closing(SqliteStore(path)) as store:
+        position: int | None = 0
+        while position is not None:
+            _, position = store.prune(Cutoffs(before_ms, before_ms), position, 1000)
+
+
+def runs(client: httpx.Client) -> int:
+    """How often the index was brought up with the files."""
+    found: int = client.get("/health").json()["ingest"]["runs"]
+    return found
+
+
+def root_of(directory: Path, table: str) -> int:
+    """Where a table begins in the file."""
+    with closing(apsw.Connection(str(database(directory)))) as connection:
+        select = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        page = connection.execute(select, (table,)).get
+    return (page - 1) * 4096 if page else 0
+
+
+def damage(path: Path, offset: int) -> None:
+    """Overwrite a page in the middle of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 4096)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A directory with logs and their index."""
+    write_records(tmp_path, 3_000)
+    run_index(tmp_path)
+    return tmp_path
+
+
+class Asker:
+    """A client that asks all the time, until it is stopped."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.wrong: list[str] = []
+        self._client = client
+        self._done = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """How often it has asked."""
+        self._stop.set()
+        self._thread.join()
+        return self._done
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._done += 1
+            self._ask(self._done)
+
+    def _ask(self, _number: int) -> None:
+        self._check({"field": "level", "value": "WARN"}, 100)
+
+    def _check(self, parameters: dict[str, str], entries: int) -> None:
+        answer = self._client.get("/api/logs", params=parameters)
+        if answer.status_code != 200 or len(answer.json()["entries"]) != entries:
+            self.wrong.append(f"{parameters}: {answer.status_code} {answer.text}")
+
+
+class Sender(Asker):
+    """Sends a record and looks for it, all the time."""
+
+    def __init__(self, client: httpx.Client, name: int) -> None:
+        self._name = name
+        super().__init__(client)
+
+    def _ask(self, number: int) -> None:
+        text = f"{self._name}-{number}"
+        answer = self._client.post("/api/ingest", json=[{"sent": text}], headers=PRODUCER)
+        if answer.status_code != 200:
+            self.wrong.append(answer.text)
+        self._check({"field": "sent", "value": text}, 1)
+
+
+# --- over HTTP ----------------------------------------------------------------------------------
+
+
+def test_reindex(filled: Path, serve: Serve, connect: Connect) -> None:
+    """It answers with what went into the new index, and what was in the old one."""
+    client = connect(serve())
+    before = stored(filled)
+    answer = client.post("/api/reindex")
+    assert answer.status_code == 200
+    content = answer.json()
+    assert content["reset"] == {"entriesDeleted": 3_000, "fieldsDeleted": 9_000}
+    report = content["report"]
+    times = report.pop("startedAt"), report.pop("finishedAt")
+    assert times[0] <= times[1]
+    assert report == {
+        "filesScanned": 1,
+        "linesScanned": 3_000,
+        "recordsInserted": 3_000,
+        "recordsSkipped": 0,
+        "parseErrors": 0,
+        "mode": "full",
+    }
+    assert stored(filled) == before
+    assert client.get("/health").json()["ingest"]["lastMode"] == "full"
+
+
+def test_reindex_needs_credentials(serve: Serve, connect: Connect) -> None:
+    """Those of the API."""
+    client = connect(serve(api_token="secret"))
+    assert client.post("/api/reindex").status_code == 401
+    allowed = client.post("/api/reindex", headers={"authorization": "Bearer secret"})
+    assert allowed.status_code == 200
+
+
+def test_entries_of_deleted_files_leave(filled: Path, serve: Serve, connect: Connect) -> None:
+    """The new index holds what the files hold."""
+    write_records(filled, 5, "other.ndjson")
+    client = connect(serve())
+    wait_until(lambda: len(stored(filled)) == 3_005)
+    (filled / "logs" / "app.ndjson").unlink()
+    assert client.post("/api/reindex").json()["report"]["recordsInserted"] == 5
+    assert {path for path, _ in stored(filled)} == {"other.ndjson"}
+
+
+def test_new_lines_are_found_after_it(filled: Path, serve: Serve, connect: Connect) -> None:
+    """The server goes on with the new index: files that grow, and what is ingested."""
+    client = connect(serve(ingest_producers="t=p", ingest_interval_ms=250))
+    client.post("/api/reindex")
+    sent = client.post("/api/ingest", json=[{"n": -1}], headers=PRODUCER)
+    assert sent.status_code == 200
+    found = client.get("/api/logs", params={"field": "n", "value": "-1"}).json()["entries"]
+    assert len(found) == 1
+    with (filled / "logs" / "app.ndjson").open("a") as file:
+        file.write('{"n":-2}\n')
+    parameters = {"field": "n", "value": "-2"}
+    wait_until(lambda: client.get("/api/logs", params=parameters).json()["entries"])
+    counts = Counter(stored(filled))
+    assert len(counts) == 3_002
+    assert set(counts.values()) == {1}
+
+
+def test_nothing_is_lost_or_doubled_under_load(
+    filled: Path, serve: Serve, connect: Connect
+) -> None:
+    """Ingest and queries during five rebuilds: every answer is whole, every record there once."""
+    server = serve(ingest_producers="t=p")
+    senders = [Sender(connect(server), first) for first in (0, 1)]
+    asker = Asker(connect(server))
+    client = connect(server)
+    for _ in range(5):
+        assert client.post("/api/reindex").status_code == 200
+    sent = sum(sender.stop() for sender in senders)
+    assert asker.stop() > 0
+    assert [wrong for one in (*senders, asker) for wrong in one.wrong] == []
+    assert Counter(Counter(stored(filled)).values()) == {1: 3_000 + sent}
+
+
+def test_two_at_a_time_are_one(filled: Path, serve: Serve, connect: Connect) -> None:
+    """Who asks while it goes on gets the same answer, and the index is whole."""
+    server = serve()
+    answers: list[int] = []
+    ask = lambda: answers.append(connect(server).post("/api/reindex").status_code)  # noqa: E731
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 4
+    assert len(stored(filled)) == 3_000
+
+
+def test_waiting_takes_no_thread(filled: Path, serve: Serve, connect: Connect) -> None:
+    """However many wait for a rebuild, queries are answered meanwhile."""
+    server = serve()
+    request = b"POST /api/reindex HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        with server._sidecar.rebuilder._exclusive:  # as while a clean-up goes on
+            waiting = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+                for _ in range(60)
+            ]
+            for connection in waiting:
+                connection.sendall(request)
+            wait_until(lambda: server._sidecar.rebuilder._running)
+            assert connect(server).get("/api/logs").status_code == 200
+        assert [connection.recv(12) for connection in waiting] == [b"HTTP/1.1 200"] * 60
+
+
+def test_a_stop_gives_it_up(tmp_path: Path, connect: Connect) -> None:
+    """Nobody waits for it, and the old index stays."""
+    write_records(tmp_path, 60_000)
+    server = start_server(settings_in(tmp_path))
+    client = connect(server)
+    wait_until(lambda: runs(client))
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(client.post("/api/reindex")))
+    thread.start()
+    wait_until(lambda: database(tmp_path).with_name("mikroscope.db.rebuild").exists())
+    server.close()
+    thread.join()
+    assert answers[0].status_code == 503
+    assert "stopping" in answers[0].json()["error"]
+    assert sorted(one.name for one in (tmp_path / "data").iterdir()) == [
+        "mikroscope.db",
+        "mikroscope.db.lock",
+    ]
+    assert len(stored(tmp_path)) == 60_000
+
+
+# --- from the command line ----------------------------------------------------------------------
+
+
+def test_rebuild_where_nothing_is(tmp_path: Path) -> None:
+    """It makes an index."""
+    write_records(tmp_path, 10)
+    assert run_index(tmp_path, "--rebuild")["recordsInserted"] == 10
+    assert len(stored(tmp_path)) == 10
+
+
+def test_pruned_lines_of_a_file_that_was_renamed(tmp_path: Path) -> None:
+    """They stay away, also where the file got its new name while nobody looked."""
+    file = write_records(tmp_path, 10)
+    run_index(tmp_path)
+    prune(database(tmp_path), 1_700_000_005_000)
+    file.rename(file.with_name("renamed.ndjson"))
+    report = run_index(tmp_path, "--rebuild")
+    assert (report["recordsInserted"], report["recordsSkipped"]) == (5, 5)
+    assert stored(tmp_path) == [("renamed.ndjson", n) for n in range(6, 11)]
+
+
+def test_records_without_a_time(tmp_path: Path) -> None:
+    """They keep the time at which they were indexed first, and stay away once they were pruned."""
+    file = tmp_path / "logs" / "app.ndjson"
+    file.parent.mkdir()
+    file.write_text("".join(f'{{"n":{n}}}\n' for n in range(5)))
+    run_index(tmp_path)
+    before = timestamps(tmp_path)
+    time.sleep(0.01)
+    with file.open("a") as opened:
+        opened.write('{"n":5}\n')
+    run_index(tmp_path)
+    run_index(tmp_path, "--rebuild")
+    assert timestamps(tmp_path)[:5] == before
+    prune(database(tmp_path), int(time.time() * 1000) + 1000)
+    report = run_index(tmp_path, "--rebuild")
+    assert (report["recordsInserted"], report["recordsSkipped"]) == (0, 6)
+
+
+def test_an_index_behind_a_link(tmp_path: Path) -> None:
+    """The file is replaced, and the link stays."""
+    write_records(tmp_path, 10)
+    real = tmp_path / "elsewhere" / "real.db"
+    real.parent.mkdir()
+    database(tmp_path).parent.mkdir()
+    database(tmp_path).symlink_to(real)
+    run_index(tmp_path)
+    inode = real.stat().st_ino
+    run_index(tmp_path, "--rebuild")
+    assert (database(tmp_path).is_symlink(), real.stat().st_ino == inode) == (True, False)
+    assert len(stored(tmp_path)) == 10
+
+
+def test_rebuild_beside_a_server(filled: Path, serve: Serve, connect: Connect) -> None:
+    """The server goes on with the index that the command has made."""
+    client = connect(serve(ingest_producers="t=p"))
+    wait_until(lambda: runs(client))
+    inode = database(filled).stat().st_ino
+    assert run_index(filled, "--rebuild")["recordsInserted"] == 3_000
+    assert database(filled).stat().st_ino != inode
+    for number in range(3):
+        sent = client.post("/api/ingest", json=[{"sent": number}], headers=PRODUCER)
+        assert sent.status_code == 200
+        parameters = {"field": "sent", "value": str(number)}
+        assert len(client.get("/api/logs", params=parameters).json()["entries"]) == 1
+    assert Counter(Counter(stored(filled)).values()) == {1: 3_003}
+
+
+def test_rebuild_beside_a_server_under_load(filled: Path, serve: Serve, connect: Connect) -> None:
+    """What is acknowledged while the command runs is found by the very next query."""
+    sender = Sender(connect(serve(ingest_producers="t=p")), 0)
+    for _ in range(3):
+        run_index(filled, "--rebuild")
+    sent = sender.stop()
+    assert sender.wrong == []
+    assert Counter(Counter(stored(filled)).values()) == {1: 3_000 + sent}
+
+
+def test_a_kill_leaves_the_old_index(tmp_path: Path) -> None:
+    """What the killed command leaves behind is cleared away by the next start."""
+    write_records(tmp_path, 100_000)
+    run_index(tmp_path)
+    inode = database(tmp_path).stat().st_ino
+    half_made = database(tmp_path).with_name("mikroscope.db.rebuild")
+    with subprocess.Popen(index_command(tmp_path, "--rebuild")) as process:
+        wait_until(lambda: half_made.exists() and half_made.stat().st_size > 0)
+        os.kill(process.pid, signal.SIGKILL)
+    assert half_made.exists()
+    assert database(tmp_path).stat().st_ino == inode
+    with closing(SqliteStore(database(tmp_path), write=False)) as store:
+        assert store.count() == 100_000
+    start_server(settings_in(tmp_path)).close()
+    assert not half_made.exists()
+
+
+def test_one_rebuild_at_a_time(filled: Path) -> None:
+    """A second process is told that one goes on."""
+    with begin_rebuild(database(filled)):
+        done = subprocess.run(
+            index_command(filled, "--rebuild"), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "rebuilt already" in done.stderr
+    assert run_index(filled, "--rebuild")["recordsInserted"] == 3_000
+
+
+def test_readers_follow(filled: Path) -> None:
+    """A store that is open for reading answers from the new index, and closes the old one."""
+    with closing(SqliteStore(database(filled), write=False)) as store:
+        assert len(store.search(Query(), PageRequest(limit=1000)).entries) == 1000
+        write_records(filled, 5)
+        run_index(filled, "--rebuild")
+        assert len(store.search(Query(), PageRequest(limit=1000)).entries) == 5
+        assert not [name for name in open_files() if "mikroscope.db" in name and "deleted" in name]
+
+
+def test_counts_follow(tmp_path: Path) -> None:
+    """What was counted in one index is not told of a later one that got the same inode."""
+    write_records(tmp_path, 1)
+    run_index(tmp_path)
+    with closing(SqliteStore(database(tmp_path), write=False)) as store:
+        for count in range(2, 7):
+            write_records(tmp_path, count)
+            run_index(tmp_path, "--rebuild")
+            buckets = store.aggregate(Query(), Grouping("level")).buckets
+            assert [(one.key, one.count) for one in buckets] == [("WARN", count)]
+
+
+def test_writers_follow(filled: Path) -> None:
+    """A batch that was begun before the swap is refused, and nothing goes into the old index."""
+    with closing(SqliteStore(database(filled))) as store:
+        batch = store.batch()
+        batch.open_source("other.ndjson")
+        run_index(filled, "--rebuild")
+        with pytest.raises(StoreError, match="replaced"):
+            store.commit(batch)
+        with pytest.raises(StoreError, match="replaced"):
+            store.tidy()
+        assert [one.path for one in store.sources()] == ["app.ndjson"]
+        batch = store.batch()
+        batch.open_source("other.ndjson")
+        store.commit(batch)
+        assert len(store.sources()) == 2
+
+
+def open_files() -> list[str]:
+    """What this process has open."""
+    directory = "/proc/self/fd"
+    return [os.readlink(f"{directory}/{name}") for name in os.listdir(directory) if _is_open(name)]
+
+
+def _is_open(name: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{name}")
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def aside(directory: Path, why: str) -> list[Path]:
+    """Indexes that were set aside."""
+    return sorted((directory / "data").glob(f"mikroscope.db.{why}-*Z"))
+
+
+@pytest.mark.parametrize("table", ["sqlite_schema", "entries", "terms_data", "meta"])
+def test_a_damaged_index_is_made_anew(
+    filled: Path, connect: Connect, caplog: pytest.LogCaptureFixture, table: str
+) -> None:
+    """The start keeps the damaged file under another name, says so, and reads the logs again."""
+    damage(database(filled), root_of(filled, table))
+    content = database(filled).read_bytes()
+    with start_server(settings_in(filled)) as server:
+        client = connect(server)
+        wait_until(lambda: runs(client))
+        assert client.get("/health").json()["ok"] is True
+    assert len(stored(filled)) == 3_000
+    (kept,) = aside(filled, "damaged")
+    assert kept.read_bytes() == content
+    assert str(kept) in caplog.text
+
+
+def test_damage_that_a_query_finds(filled: Path, connect: Connect) -> None:
+    """It is answered with 503 and the mend; a reindex mends it, without a restart."""
+    pages = database(filled).stat().st_size // 4096
+    with start_server(settings_in(filled)) as server:
+        client = connect(server)
+        wait_until(lambda: runs(client))
+        for page in range(20, pages - 2):
+            damage(database(filled), page * 4096)
+        answer = client.get("/api/logs", params={"limit": 1000, "to": "2023-11-14T22:50:00Z"})
+        assert answer.status_code == 503
+        assert "damaged" in answer.json()["error"]
+        assert "/api/reindex" in answer.json()["error"]
+        health = client.get("/health").json()
+        assert (health["ok"], ["is damaged" in one for one in health["problems"]]) == (
+            False,
+            [True],
+        )
+        assert client.post("/api/reindex").status_code == 200
+        assert client.get("/health").json()["ok"] is True
+        assert len(client.get("/api/logs", params={"limit": 1000}).json()["entries"]) == 1000
+    assert len(stored(filled)) == 3_000
+    assert len(aside(filled, "damaged")) == 1
+
+
+def test_damage_in_a_line(filled: Path, connect: Connect) -> None:
+    """SQLite does not see it: an entry that cannot be unpacked is damage all the same."""
+    with closing(apsw.Connection(str(database(filled)))) as connection:
+        connection.execute("UPDATE entries SET data = zeroblob(9)")
+    with start_server(settings_in(filled)) as server:
+        answer = connect(server).get("/api/logs")
+        assert answer.status_code == 503
+        assert "/api/reindex" in answer.json()["error"]
+    with start_server(settings_in(filled)):
+        wait_until(lambda: len(stored(filled)) == 3_000)
+    assert len(aside(filled, "damaged")) == 1
+
+
+def test_damage_that_was_found_before_is_mended_at_the_start(filled: Path) -> None:
+    """Also where opening the index shows nothing of it."""
+    with closing(SqliteStore(database(filled), write=False)) as store:
+        for page in range(20, database(filled).stat().st_size // 4096 - 2):
+            damage(database(filled), page * 4096)
+        with pytest.raises(DamagedIndexError):
+            all_entries(store)
+    with start_server(settings_in(filled)):
+        wait_until(lambda: len(aside(filled, "damaged")) == 1)
+        wait_until(lambda: len(stored(filled)) == 3_000)
+
+
+def test_an_index_of_another_format_is_made_anew(filled: Path) -> None:
+    """The old one is kept, too."""
+    with closing(apsw.Connection(str(database(filled)))) as connection:
+        connection.pragma("user_version", 1)
+    with start_server(settings_in(filled)):
+        wait_until(lambda: len(stored(filled)) == 3_000)
+    assert len(aside(filled, "old-format")) == 1
+
+
+def test_the_command_mends_damage(filled: Path) -> None:
+    """It keeps the damaged file as well."""
+    damage(database(filled), 0)
+    assert run_index(filled, "--rebuild")["recordsInserted"] == 3_000
+    assert len(stored(filled)) == 3_000
+    assert len(aside(filled, "damaged")) == 1
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "others.db"])
+def test_what_is_not_ours_is_not_touched(tmp_path: Path, name: str) -> None:
+    """Neither a text nor the database of another program."""
+    path = tmp_path / name
+    if name == "notes.txt":
+        path.write_text("these are my notes\n" * 1000)
+    else:
+        with closing(apsw.Connection(str(path))) as connection:
+            connection.execute("CREATE TABLE mine(x)")
+    content = path.read_bytes()
+    with pytest.raises(StoreError, match="not an index"):
+        begin_rebuild(path)
+    assert path.read_bytes() == content
+    assert [one.name for one in tmp_path.iterdir()] == [name]

@@ -1,0 +1,661 @@
+"""What is accepted is written, indexed and told of; nothing is lost or doubled when things fail."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mikroscope.errors import IngestError, MikroScopeError, StoreError
+from mikroscope.indexing import writer_thread as worker_module
+from mikroscope.indexing.indexer import BATCH_BYTES, Indexer
+from mikroscope.indexing.writer_thread import WriterThread
+from mikroscope.ingest.batch import Lines
+from mikroscope.logfiles.appender import LogWriter
+from mikroscope.query.model import Query
+from mikroscope.records.parsing import parse_line
+from mikroscope.stores.base import Batch, Store
+from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.stores import FlakyStore, Place, StoreWrapper, all_entries, lines, number_of
+from tests.helpers.waiting import DEADLINE_S, wait_until
+
+HOUR_S = 3_600.0
+INGEST = "ingest/p/2026-02-18.ndjson"
+
+
+class Workplace(Place):
+    """A place with workers; those that a test makes are stopped at its end."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.workers: list[WriterThread] = []
+
+    def work(
+        self,
+        store: Store | None = None,
+        *,
+        interval_s: float | None = HOUR_S,
+        flush_s: float = HOUR_S,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> WriterThread:
+        """A worker that has begun; nothing happens by the clock unless asked for."""
+        worker = WriterThread(
+            Indexer(store or self.store, self.tree, batch_bytes),
+            LogWriter(self.logs),
+            interval_s=interval_s,
+            flush_s=flush_s,
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    @property
+    def worker(self) -> WriterThread:
+        """The one that was begun last."""
+        return self.workers[-1]
+
+    def work_ready(self, store: Store | None = None) -> WriterThread:
+        """The same, when its first look at the tree is over."""
+        worker = self.work(store)
+        wait_until(lambda: worker.run.runs == 1)
+        return worker
+
+    def content(self, path: str = INGEST) -> bytes:
+        """What is in a file; nothing if it is not there."""
+        file = self.logs / path
+        return file.read_bytes() if file.exists() else b""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+    """A place where one does not wait long before trying again."""
+    monkeypatch.setattr(worker_module, "RETRY_S", 0.01)
+    with Workplace(tmp_path) as place:
+        yield place
+        for worker in place.workers:
+            worker.stop()
+
+
+class GatedStore(StoreWrapper):
+    """Calls a function before every commit, and counts them."""
+
+    def __init__(self, store: Store, before_commit: Callable[[int], None]) -> None:
+        super().__init__(store)
+        self.commits = 0
+        self._before_commit = before_commit
+
+    def commit(self, batch: Batch, wait: bool = True) -> None:
+        """Tell the number of the commit, then commit."""
+        self.commits += 1
+        self._before_commit(self.commits)
+        super().commit(batch, wait)
+
+
+def some(*numbers: int, path: str = INGEST, size: int = 0) -> Lines:
+    """What a request brings."""
+    content = lines(*numbers, size=size)
+    records = [parse_line(line)[0] for line in content.splitlines()]
+    return Lines(path, content, len(numbers), 0, records)
+
+
+def submit(worker: WriterThread, wanted: Lines) -> "Future[None]":
+    """Lines that somebody waits for."""
+    future: Future[None] = Future()
+
+    def tell(error: Exception | None) -> None:
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    worker.submit(wanted, tell)
+    return future
+
+
+def done(future: "Future[None]") -> None:
+    """Wait for a submission; raises what it has failed with."""
+    future.result(timeout=DEADLINE_S)
+
+
+# --- submit -------------------------------------------------------------------------------
+
+
+def test_a_submission_that_is_done_is_in_its_file_and_findable(place: Workplace) -> None:
+    """The very next query sees it."""
+    worker = place.work()
+    for number in range(5):
+        done(submit(worker, some(number)))
+        assert place.numbers(INGEST) == list(range(number + 1))
+        assert place.content() == lines(*range(number + 1))
+
+
+def test_submissions_that_come_together_are_committed_together(place: Workplace) -> None:
+    """Those that wait while one is written share the next transaction."""
+    submissions: list[Future[None]] = []
+
+    def submit_many(commit: int) -> None:
+        if commit == 1:
+            submissions.extend(
+                submit(place.worker, some(number, path=f"ingest/{number % 7}/x.ndjson"))
+                for number in range(1, 100)
+            )
+
+    store = GatedStore(place.store, submit_many)
+    worker = place.work(store, interval_s=None)
+    done(submit(worker, some(0)))
+    for submission in submissions:
+        done(submission)
+    assert place.numbers() == list(range(100))
+    assert store.commits == 2
+
+
+def test_a_round_is_bounded(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of submissions is no single transaction; all are done in the end."""
+    monkeypatch.setattr("mikroscope.indexing.ingest_queue.MAX_ROUND_BYTES", 100)
+    submissions: list[Future[None]] = []
+
+    def submit_many(commit: int) -> None:
+        if commit == 1:
+            submissions.extend(submit(place.worker, some(number)) for number in range(1, 50))
+
+    store = GatedStore(place.store, submit_many)
+    worker = place.work(store)
+    done(submit(worker, some(0)))
+    for submission in submissions:
+        done(submission)
+    assert place.numbers() == list(range(50))
+    assert store.commits > 5
+
+
+def test_submissions_keep_their_order(place: Workplace) -> None:
+    """In the file, and so in the index."""
+    worker = place.work()
+    for submission in [submit(worker, some(2 * number, 2 * number + 1)) for number in range(50)]:
+        done(submission)
+    assert place.content() == lines(*range(100))
+    assert [entry.line_number for entry in reversed(place.entries())] == list(range(1, 101))
+
+
+def test_what_a_crash_left_half_written_stays_alone(place: Workplace) -> None:
+    """The next record begins a line of its own."""
+    place.write(INGEST, lines(1) + b'{"n":2,"half')
+    worker = place.work()
+    done(submit(worker, some(3)))
+    assert place.numbers() == [1, 3]
+    wait_until(lambda: worker.stats.parse_errors == 1)
+
+
+def test_a_file_may_be_rotated_between_submissions(place: Workplace) -> None:
+    """Both are found, each in its file."""
+    worker = place.work()
+    done(submit(worker, some(1)))
+    place.rename(INGEST, f"{INGEST}.1")
+    done(submit(worker, some(2)))
+    assert place.by_path() == {f"{INGEST}.1": [1], INGEST: [2]}
+
+
+# --- the queue ----------------------------------------------------------------------------
+
+
+def test_what_is_queued_waits_for_the_flush(place: Workplace) -> None:
+    """It is counted meanwhile."""
+    worker = place.work_ready()
+    worker.enqueue(some(1, 2))
+    worker.enqueue(some(3))
+    assert worker.pending() == (2, 3)
+    assert worker.queue_status.records_queued == 3
+    done(submit(worker, some(4, path="ingest/other/x.ndjson")))  # flushes, being worked on anyway
+    assert place.numbers() == [1, 2, 3, 4]
+
+
+def test_the_queue_is_flushed_in_time(place: Workplace) -> None:
+    """Nobody needs to ask."""
+    worker = place.work(flush_s=0.01)
+    worker.enqueue(some(1, 2))
+    wait_until(lambda: place.store.count() == 2)
+    wait_until(lambda: worker.queue_status.records_flushed == 2)
+    assert worker.pending() == (0, 0)
+    assert worker.queue_status.last_flush_at is not None
+
+
+def test_stopping_writes_and_indexes_what_is_queued(place: Workplace) -> None:
+    """And what is being waited for."""
+    worker = place.work_ready()
+    worker.enqueue(some(1, 2))
+    submission = submit(worker, some(3))
+    worker.enqueue(some(4))
+    worker.stop()
+    done(submission)
+    assert place.numbers() == [1, 2, 3, 4]
+    assert (worker.pending(), worker.draining) == ((0, 0), False)
+
+
+def test_a_worker_that_stops_takes_nothing_more(place: Workplace) -> None:
+    """503: another server, or this one in a moment, will."""
+    worker = place.work()
+    worker.stop()
+    for take in (partial(submit, worker), worker.enqueue):
+        with pytest.raises(IngestError, match="stopping") as refused:
+            take(some(1))
+        assert refused.value.status == 503
+    assert place.content() == b""
+
+
+def test_a_full_queue_refuses(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503: what was accepted is kept, and there is room again after a flush."""
+    monkeypatch.setattr("mikroscope.indexing.ingest_queue.MAX_PENDING_BYTES", 10)
+    worker = place.work_ready()
+    worker.enqueue(some(1))
+    with pytest.raises(IngestError, match="full") as refused:
+        worker.enqueue(some(2))
+    assert refused.value.status == 503
+    assert worker.queue_status.records_queued == 1
+    worker.stop()
+    assert place.numbers() == [1]
+
+
+# --- failures -----------------------------------------------------------------------------
+
+
+class UnexpectedError(Exception):
+    """A defect."""
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+@pytest.mark.parametrize("sources_fail", [False, True], ids=["", "sources-too"])
+@pytest.mark.parametrize("error", [StoreError("full"), UnexpectedError("a defect")], ids=type)
+def test_a_submission_that_cannot_be_indexed_fails_and_leaves_nothing(
+    place: Workplace, error: Exception, sources_fail: bool, late: bool
+) -> None:
+    """Who sends it again has it once; who does not, not at all."""
+    store = FlakyStore(place.store, [2], late=late, sources_fail=sources_fail, error=error)
+    worker = place.work(store, interval_s=None)
+    done(submit(worker, some(1)))
+    with pytest.raises(type(error), match=str(error)):
+        done(submit(worker, some(2)))
+    assert place.content() == lines(1)
+    done(submit(worker, some(3)))
+    assert place.numbers() == [1, 3]
+    assert place.content() == lines(1, 3)
+
+
+def test_all_submissions_of_a_failed_round_fail(place: Workplace) -> None:
+    """Of every file; none of them is in the index later."""
+    submissions: list[Future[None]] = []
+
+    def fail_the_second(commit: int) -> None:
+        if commit == 1:
+            submissions.extend(
+                submit(place.worker, some(number, path=f"ingest/{number}/x.ndjson"))
+                for number in range(1, 9)
+            )
+        if commit == 2:
+            raise StoreError("the disk is on fire")
+
+    worker = place.work(GatedStore(place.store, fail_the_second), interval_s=None)
+    done(submit(worker, some(0)))
+    for submission in submissions:
+        with pytest.raises(StoreError):
+            done(submission)
+    done(submit(worker, some(9)))
+    worker.stop()
+    assert place.numbers() == [0, 9]
+    assert {file.read_bytes() for file in place.logs.glob("ingest/?/x.ndjson")} == {b""}
+
+
+def test_a_failure_is_told_and_forgotten_when_all_is_well(place: Workplace) -> None:
+    """In the state that /health shows."""
+    place.write("a.ndjson", lines(1))
+    store = FlakyStore(place.store, range(1, 1_000_000))
+    worker = place.work(store)
+    wait_until(lambda: worker.run.last_error == "the disk is on fire")
+    assert not worker.run.running
+    store.losses = ()
+    wait_until(lambda: worker.run.runs == 1)
+    assert worker.run.last_error is None
+    assert place.numbers() == [1]
+    assert worker.stats.records_inserted == 1
+
+
+def test_a_lasting_failure_does_not_flood_the_log(
+    place: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again and again, and told once."""
+    place.write("a.ndjson", lines(1))
+    store = FlakyStore(place.store, range(1, 20))
+    worker = place.work(store)
+    wait_until(lambda: worker.run.runs == 1)
+    assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
+
+
+@pytest.mark.parametrize("sources_fail", [False, True])
+def test_queued_records_survive_a_store_that_fails(place: Workplace, sources_fail: bool) -> None:
+    """They are accepted, so they get there, and once."""
+    store = FlakyStore(place.store, range(1, 6), sources_fail=sources_fail)
+    worker = place.work(store, flush_s=0.001)
+    for number in range(20):
+        worker.enqueue(some(number))
+    wait_until(lambda: store.raised >= 5)
+    for number in range(20, 40):
+        worker.enqueue(some(number))
+    wait_until(lambda: place.store.count() >= 40)
+    worker.stop()
+    assert place.numbers() == list(range(40))
+    assert place.content() == lines(*range(40))
+
+
+def test_queued_records_that_cannot_be_indexed_at_the_end_are_in_their_file(
+    place: Workplace,
+) -> None:
+    """The next start finds them there."""
+    worker = place.work(FlakyStore(place.store, range(1, 1_000)), interval_s=None)
+    worker.enqueue(some(1, 2))
+    worker.stop()
+    assert place.content() == lines(1, 2)
+    place.index()
+    assert place.numbers() == [1, 2]
+
+
+def block(place: Workplace, producer: str) -> Path:
+    """Let a producer's directory be impossible to make."""
+    return place.write(f"ingest/{producer}", b"")
+
+
+def test_a_submission_that_cannot_be_written_fails_alone(place: Workplace) -> None:
+    """Those for other files are done."""
+    block(place, "bad")
+    submissions: list[Future[None]] = []
+
+    def submit_both(commit: int) -> None:
+        if commit == 1:
+            submissions.append(submit(place.worker, some(1, path="ingest/bad/x.ndjson")))
+            submissions.append(submit(place.worker, some(2)))
+
+    worker = place.work(GatedStore(place.store, submit_both), interval_s=None)
+    done(submit(worker, some(0)))
+    with pytest.raises(StoreError, match=r"ingest/bad/x\.ndjson cannot be written"):
+        done(submissions[0])
+    done(submissions[1])
+    assert place.numbers() == [0, 2]
+
+
+def test_queued_records_wait_until_they_can_be_written(place: Workplace) -> None:
+    """In their order; others do not wait for them."""
+    obstacle = block(place, "bad")
+    worker = place.work(flush_s=0.001)
+    for number in range(5):
+        worker.enqueue(some(number, path="ingest/bad/x.ndjson"))
+    worker.enqueue(some(9))
+    wait_until(lambda: place.numbers() == [9])
+    wait_until(lambda: worker.queue_status.last_error is not None)
+    wait_until(lambda: worker.pending()[1] == 5)
+    obstacle.unlink()
+    wait_until(lambda: place.store.count() == 6)
+    wait_until(lambda: worker.pending() == (0, 0))
+    assert place.content("ingest/bad/x.ndjson") == lines(*range(5))
+    wait_until(lambda: worker.queue_status.last_error is None)
+
+
+def test_what_is_lost_at_the_end_is_told(
+    place: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk at the stop: there is nowhere to put it, and the stop does not hang."""
+    block(place, "bad")
+    worker = place.work_ready()
+    worker.enqueue(some(1, 2, path="ingest/bad/x.ndjson"))
+    worker.stop()
+    assert any("2 queued records are lost" in text for text in caplog.messages)
+
+
+def test_a_submission_at_the_end_that_fails_is_told(place: Workplace) -> None:
+    """Nobody waits forever."""
+    block(place, "bad")
+    worker = place.work_ready()
+    submission = submit(worker, some(1, path="ingest/bad/x.ndjson"))
+    worker.stop()
+    with pytest.raises(MikroScopeError):
+        done(submission)
+
+
+# --- files and requests in turn -----------------------------------------------------------
+
+
+def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(place: Workplace) -> None:
+    """It waits for the step that is under way, not for the backlog."""
+    place.write("backlog.ndjson", lines(*range(1_000, 2_000)))
+    finished: list[int] = []
+
+    def submit_one(commit: int) -> None:
+        if commit == 5:
+            submission = submit(place.worker, some(1))
+            submission.add_done_callback(lambda _: finished.append(store.commits))
+
+    store = GatedStore(place.store, submit_one)
+    worker = place.work(store, batch_bytes=100)
+    wait_until(lambda: worker.run.runs == 1)
+    assert finished == [6]
+    assert store.commits > 100
+    assert place.store.count() == 1_001
+
+
+def test_a_backlog_has_its_turn_between_submissions(place: Workplace) -> None:
+    """However many come: each commit is followed by another submission here."""
+    place.write("backlog.ndjson", lines(*range(1_000, 1_200)))
+    submitted = 0
+
+    def submit_one(commit: int) -> None:
+        nonlocal submitted
+        if place.worker.run.runs == 0:
+            submit(place.worker, some(submitted))
+            submitted += 1
+
+    worker = place.work(GatedStore(place.store, submit_one), batch_bytes=100)
+    wait_until(lambda: worker.run.runs > 0)
+    assert place.numbers("backlog.ndjson") == list(range(1_000, 1_200))
+    worker.stop()
+    assert place.numbers(INGEST) == list(range(submitted))
+
+
+def test_the_tree_is_looked_at_right_away(place: Workplace) -> None:
+    """And the run is told of."""
+    place.write("a.ndjson", lines(1, 2) + b"no record\n")
+    worker = place.work_ready()
+    assert place.numbers() == [1, 2]
+    run = worker.run
+    assert (run.running, run.last_error, run.last_run.records_inserted) == (False, None, 2)
+    assert (run.last_run.parse_errors, run.last_run.files_scanned) == (1, 1)
+    assert run.last_run_at is not None
+    assert run.last_success_at is not None
+    assert run.last_duration_ms is not None
+
+
+def test_the_tree_is_looked_at_again_at_the_interval(place: Workplace) -> None:
+    """What was written meanwhile is found."""
+    worker = place.work(interval_s=0.01)
+    wait_until(lambda: worker.run.runs >= 1)
+    place.write("a.ndjson", lines(1))
+    wait_until(lambda: place.store.count() == 1)
+    place.append("a.ndjson", lines(2))
+    wait_until(lambda: place.store.count() == 2)
+    wait_until(lambda: worker.run.last_run.records_inserted == 0)
+
+
+def test_without_an_interval_the_tree_is_looked_at_once(place: Workplace) -> None:
+    """What is ingested is indexed all the same."""
+    place.write("a.ndjson", lines(1))
+    worker = place.work(interval_s=None)
+    wait_until(lambda: worker.run.runs == 1)
+    place.append("a.ndjson", lines(2))
+    for number in range(3, 6):
+        done(submit(worker, some(number)))
+    assert place.numbers() == [1, 3, 4, 5]
+    assert worker.run.runs == 1
+
+
+def test_a_notice_brings_what_was_appended(place: Workplace) -> None:
+    """Long before the interval."""
+    place.write("a.ndjson", lines(1))
+    worker = place.work_ready()
+    place.append("a.ndjson", lines(2))
+    worker.files_changed({"a.ndjson"})
+    wait_until(lambda: place.numbers() == [1, 2])
+
+
+def test_a_notice_of_a_new_file_brings_its_lines(place: Workplace) -> None:
+    """The tree is looked at for that."""
+    worker = place.work_ready()
+    place.write("d/a.ndjson", lines(1))
+    worker.files_changed({"d"})
+    wait_until(lambda: place.numbers() == [1])
+
+
+def test_a_notice_of_a_truncated_file_brings_what_it_holds_now(place: Workplace) -> None:
+    """The tree is looked at as soon as that is seen."""
+    place.write("a.ndjson", lines(1, 2, 3))
+    worker = place.work_ready()
+    place.write("a.ndjson", lines(4))
+    worker.files_changed({"a.ndjson"})
+    wait_until(lambda: place.numbers() == [4])
+
+
+def test_a_notice_of_what_is_already_indexed_is_no_run(place: Workplace) -> None:
+    """Every request's own file is noticed, too."""
+    worker = place.work_ready()
+    done(submit(worker, some(1)))
+    worker.files_changed({INGEST})
+    done(submit(worker, some(2)))
+    done(submit(worker, some(3)))
+    assert worker.run.runs == 1
+
+
+def test_nothing_is_opened_while_nothing_happens(place: Workplace) -> None:
+    """Run after run."""
+    for number in range(50):
+        place.write(f"{number}.ndjson", lines(number))
+    worker = place.work(interval_s=0.001)
+    wait_until(lambda: worker.run.runs >= 1)
+    runs = worker.run.runs
+    opened = place.opened_by(lambda: wait_until(lambda: worker.run.runs > runs + 5))
+    assert opened == []
+
+
+def test_what_is_ingested_is_not_read_again(place: Workplace) -> None:
+    """Once a file is long enough to be known by its beginning."""
+    worker = place.work_ready()
+    done(submit(worker, some(0, size=2_000)))
+
+    def send() -> None:
+        for number in range(1, 20):
+            done(submit(worker, some(number)))
+
+    opened = place.opened_by(send)
+    assert opened == []
+    assert place.numbers(INGEST) == list(range(20))
+    assert [entry.line_number for entry in all_entries(place.store)] == list(range(20, 0, -1))
+
+
+def test_a_file_that_others_write_to_is_read(place: Workplace) -> None:
+    """Whatever stands in front of, or behind, what was ingested is found, and once."""
+    worker = place.work_ready()
+    done(submit(worker, some(0, size=2_000)))
+    place.append(INGEST, lines(1))
+    done(submit(worker, some(2)))
+    place.append(INGEST, b'{"n":3')
+    done(submit(worker, some(4)))
+    place.append(INGEST, lines(5))
+    done(submit(worker, some(6)))
+    assert place.numbers(INGEST) == [0, 1, 2, 4, 5, 6]
+
+
+def test_a_file_that_was_rewritten_is_read(place: Workplace) -> None:
+    """Its new content is found in the place of the old one."""
+    worker = place.work_ready()
+    done(submit(worker, some(0, 1, size=2_000)))
+    place.write(INGEST, lines(7, 8, size=2_000))
+    done(submit(worker, some(9)))
+    wait_until(lambda: place.numbers() == [7, 8, 9])
+
+
+def test_queued_lines_that_fail_are_whole_the_next_time(place: Workplace) -> None:
+    """What was taken apart to be indexed is read from the file then."""
+    place.write(INGEST, lines(0, size=2_000))
+    store = FlakyStore(place.store)
+    worker = place.work(store, flush_s=0.001)
+    wait_until(lambda: worker.run.runs == 1)
+    store.losses = [store.calls + 1]
+    worker.enqueue(some(1, 2))
+    wait_until(lambda: place.numbers(INGEST) == [0, 1, 2])
+    for number in (1, 2):
+        page = place.store.search(Query(field="n", value=str(number)))
+        assert list(map(number_of, page.entries)) == [number]
+
+
+def test_the_index_is_put_in_order_after_much_was_read(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the store has nothing more to do; not after a few lines."""
+    monkeypatch.setattr(worker_module, "MANY_RECORDS", 10)
+    steps: list[bool] = []
+
+    class UntidyStore(StoreWrapper):
+        def tidy(self) -> bool:
+            steps.append(len(steps) < 3)
+            return steps[-1]
+
+    place.write("a.ndjson", lines(*range(9)))
+    worker = place.work_ready(UntidyStore(place.store))
+    place.append("a.ndjson", lines(*range(9, 30)))
+    worker.files_changed({"a.ndjson"})
+    wait_until(lambda: steps == [True, True, True, False])
+    assert worker.stats.records_inserted == 30
+
+
+def test_stopping_does_not_wait_for_the_backlog(place: Workplace) -> None:
+    """It is indexed after the next start; what was accepted is indexed now."""
+    place.write("backlog.ndjson", lines(*range(1_000, 2_000)))
+
+    def stop_soon(commit: int) -> None:
+        if commit == 3:
+            place.worker.enqueue(some(1))
+            place.worker._stopping = True  # `stop` itself would wait for this very thread
+
+    worker = place.work(GatedStore(place.store, stop_soon), batch_bytes=100)
+    worker._thread.join(DEADLINE_S)
+    assert not worker._thread.is_alive()
+    assert place.numbers(INGEST) == [1]
+    assert place.store.count() < 1_000
+    place.restart()
+    place.index()
+    assert place.store.count() == 1_001
+
+
+def test_a_worker_that_never_began_can_be_stopped(place: Workplace) -> None:
+    """A server that fails to start closes its parts."""
+    worker = WriterThread(
+        place.indexer,
+        LogWriter(place.logs),
+        interval_s=None,
+        flush_s=1.0,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
+    worker.stop()
+
+
+def test_another_process_may_index_beside_a_worker(place: Workplace) -> None:
+    """Every submission is there once, whoever indexes it."""
+    other_store = SqliteStore(place.database)
+    other = place.index_with(other_store)
+    worker = place.work()
+    for number in range(20):
+        submission = submit(worker, some(number))
+        list(other.run())
+        done(submission)
+        assert [number_of(one) for one in all_entries(place.store)].count(number) == 1
+    other_store.close()
+    assert place.numbers() == list(range(20))

@@ -1,0 +1,650 @@
+"""Whatever happens to a file between two looks, its entries are neither lost nor doubled."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mikroscope.logfiles.reader import FINGERPRINT_BYTES
+from tests.helpers.stores import Place, lines, place_in
+
+LONG = FINGERPRINT_BYTES // 2  # of three such records the first kibibyte tells little of the rest
+
+
+class Scene(Place):
+    """A place whose records have one size, and that may be restarted before each look."""
+
+    size = 0
+    restarts = False
+
+    def log(self, path: str, *numbers: int) -> None:
+        """Append records."""
+        (self.logs / path).parent.mkdir(parents=True, exist_ok=True)
+        self.append(path, lines(*numbers, size=self.size))
+
+    def look(self) -> dict[str, list[int]]:
+        """Index what is new; the numbers in the index, by file. A second look changes nothing."""
+        if self.restarts:
+            self.restart()
+        self.index()
+        found = self.by_path()
+        again = self.index()
+        assert (again.lines_scanned, self.by_path()) == (0, found)
+        return found
+
+
+@pytest.fixture(params=["short", "long"])
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Files of less than a kibibyte, and longer ones."""
+    with Scene(tmp_path) as scene:
+        scene.size = LONG if request.param == "long" else 0
+        yield scene
+
+
+@pytest.fixture(params=["running", "restarted"])
+def steady(scene: Scene, request: pytest.FixtureRequest) -> Scene:
+    """The same, and with a restart before every look."""
+    scene.restarts = request.param == "restarted"
+    return scene
+
+
+# --- rename -------------------------------------------------------------------------------
+
+
+def test_a_renamed_file_keeps_its_entries(steady: Scene) -> None:
+    """They are told under the new name; the new file under the old name is read from its start."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    steady.rename("app.ndjson", "app-1.ndjson")
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app-1.ndjson": [1, 2, 3], "app.ndjson": [4]}
+
+
+def test_a_renamed_file_is_not_read_again(scene: Scene) -> None:
+    """Only its name has changed."""
+    scene.log("app.ndjson", 1, 2, 3)
+    scene.look()
+    scene.rename("app.ndjson", "app-1.ndjson")
+    assert scene.index().lines_scanned == 0
+
+
+@pytest.mark.parametrize("name", ["other.ndjson", "archive/x.jsonl"])
+def test_a_file_may_get_any_name(steady: Scene, name: str) -> None:
+    """Also in another directory: its inode tells."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    (steady.logs / "archive").mkdir()
+    steady.rename("app.ndjson", name)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {name: [1, 2, 3], "app.ndjson": [4]}
+
+
+def test_lines_written_just_before_a_rename_are_found(steady: Scene) -> None:
+    """Those that were not read yet, and those that come after it."""
+    steady.log("app.ndjson", 1)
+    steady.look()
+    steady.log("app.ndjson", 2)
+    steady.rename("app.ndjson", "app-1.ndjson")
+    steady.log("app-1.ndjson", 3)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app-1.ndjson": [1, 2, 3], "app.ndjson": [4]}
+
+
+def test_half_a_line_is_completed_under_the_new_name(steady: Scene) -> None:
+    """The program has still the old file open."""
+    steady.log("app.ndjson", 1)
+    steady.append("app.ndjson", b'{"n":')
+    steady.look()
+    steady.rename("app.ndjson", "app-1.ndjson")
+    steady.append("app-1.ndjson", b"2}\n")
+    steady.log("app.ndjson", 3)
+    assert steady.look() == {"app-1.ndjson": [1, 2], "app.ndjson": [3]}
+
+
+def test_a_renamed_directory_keeps_the_entries_of_its_files(steady: Scene) -> None:
+    """Under the new names."""
+    for number in range(3):
+        steady.log(f"old/{number}.ndjson", number)
+    steady.look()
+    steady.rename("old", "new")
+    assert steady.look() == {f"new/{number}.ndjson": [number] for number in range(3)}
+
+
+def test_files_that_swap_their_names_keep_their_own_entries(steady: Scene) -> None:
+    """Each is known by its content."""
+    steady.log("a.ndjson", 1)
+    steady.log("b.ndjson", 2)
+    steady.look()
+    steady.rename("a.ndjson", "c.ndjson")
+    steady.rename("b.ndjson", "a.ndjson")
+    steady.rename("c.ndjson", "b.ndjson")
+    assert steady.look() == {"b.ndjson": [1], "a.ndjson": [2]}
+
+
+def rotate(scene: Scene, keep: int) -> None:
+    """app.ndjson becomes app.1.ndjson, that one app.2.ndjson, and so on; the last is lost."""
+    for number in range(keep - 1, -1, -1):
+        name = f"app.{number}.ndjson" if number else "app.ndjson"
+        if (scene.logs / name).exists():
+            scene.rename(name, f"app.{number + 1}.ndjson")
+
+
+@pytest.mark.parametrize("look_between", [True, False])
+def test_a_chain_of_renames_keeps_all_entries(steady: Scene, look_between: bool) -> None:
+    """app to app.1 to app.2 to app.3; also if nobody looks while it happens."""
+    steady.log("app.ndjson", 0)
+    steady.look()
+    for number in range(1, 4):
+        rotate(steady, keep=3)
+        steady.log("app.ndjson", number)
+        if look_between:
+            steady.look()
+    assert steady.look() == {
+        "app.ndjson": [3],
+        "app.1.ndjson": [2],
+        "app.2.ndjson": [1],
+        "app.3.ndjson": [0],
+    }
+
+
+@pytest.mark.parametrize("look_between", [True, False])
+def test_a_file_that_another_is_renamed_over_is_a_deleted_one(
+    steady: Scene, look_between: bool
+) -> None:
+    """Its entries are kept until retention, as those of any deleted file."""
+    steady.log("app.ndjson", 1)
+    steady.log("app.1.ndjson", 0)
+    steady.look()
+    rotate(steady, keep=1)
+    if look_between:
+        steady.look()
+    steady.log("app.ndjson", 2)
+    steady.look()
+    assert steady.numbers() == [0, 1, 2]
+    assert steady.numbers("app.ndjson") == [2]
+
+
+def test_files_of_equal_content_are_rotated_too(steady: Scene) -> None:
+    """Every file counts, though nothing tells them apart but their inodes."""
+    for _ in range(4):
+        rotate(steady, keep=5)
+        steady.log("app.ndjson", 7)
+        steady.look()
+    want = {"app.ndjson": [7], **{f"app.{number}.ndjson": [7] for number in range(1, 4)}}
+    assert steady.look() == want
+
+
+def test_a_file_moved_out_of_sight_keeps_its_entries(steady: Scene, tmp_path: Path) -> None:
+    """Nobody can tell it from a deleted one; also when a new one stands in its place."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    (steady.logs / "app.ndjson").rename(tmp_path / "outside.ndjson")
+    steady.log("app.ndjson", 4)
+    steady.look()
+    assert steady.numbers() == [1, 2, 3, 4]
+
+
+# --- rename to a name that is not read ----------------------------------------------------
+
+
+def test_a_file_is_followed_to_a_name_that_is_not_read(steady: Scene) -> None:
+    """Its entries are kept, and lines that are still appended to it are found."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    steady.rename("app.ndjson", "app.ndjson.1")
+    steady.log("app.ndjson.1", 3)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app.ndjson.1": [1, 2, 3], "app.ndjson": [4]}
+    steady.log("app.ndjson.1", 5)
+    assert steady.look() == {"app.ndjson.1": [1, 2, 3, 5], "app.ndjson": [4]}
+
+
+@pytest.mark.parametrize("look_between", [True, False])
+def test_a_file_is_followed_from_one_such_name_to_the_next(
+    steady: Scene, look_between: bool
+) -> None:
+    """As long as it exists; also if nobody looks in between."""
+    steady.log("app.ndjson", 1)
+    steady.look()
+    steady.rename("app.ndjson", "app.ndjson.1")
+    steady.log("app.ndjson", 2)
+    if look_between:
+        steady.look()
+    steady.rename("app.ndjson.1", "app.ndjson.2")
+    steady.log("app.ndjson.2", 10)
+    if look_between:  # else nobody has ever seen the second file
+        steady.rename("app.ndjson", "app.ndjson.1")
+    assert steady.look() == {
+        "app.ndjson.2": [1, 10],
+        "app.ndjson.1" if look_between else "app.ndjson": [2],
+    }
+
+
+def test_a_file_that_one_look_has_missed_is_followed_too(steady: Scene, tmp_path: Path) -> None:
+    """A look at the tree does not see what is renamed at that very moment."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    (steady.logs / "app.ndjson").rename(tmp_path / "nowhere")
+    steady.look()
+    (tmp_path / "nowhere").rename(steady.logs / "app.ndjson.1")
+    steady.log("app.ndjson.1", 3)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app.ndjson.1": [1, 2, 3], "app.ndjson": [4]}
+
+
+def test_a_file_seen_empty_is_followed_too(steady: Scene) -> None:
+    """It was filled and renamed before anybody looked again."""
+    steady.log("app.ndjson")
+    steady.look()
+    steady.log("app.ndjson", 1, 2)
+    steady.rename("app.ndjson", "app.ndjson.1")
+    steady.log("app.ndjson", 3)
+    steady.look()
+    assert steady.numbers() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("look_between", [True, False])
+def test_a_file_that_is_not_read_may_be_packed(steady: Scene, look_between: bool) -> None:
+    """app.ndjson.1.gz holds what app.ndjson held; with its last lines."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    steady.rename("app.ndjson", "app.ndjson.1")
+    steady.log("app.ndjson", 4)
+    if look_between:
+        steady.look()
+    steady.log("app.ndjson.1", 3)
+    pack(steady, "app.ndjson.1")
+    (steady.logs / "app.ndjson.1").unlink()
+    steady.look()
+    assert steady.numbers() == [1, 2, 3, 4]
+
+
+def test_a_file_that_is_not_read_keeps_its_entries_when_it_is_deleted(steady: Scene) -> None:
+    """As any other."""
+    steady.log("app.ndjson", 1)
+    steady.look()
+    steady.rename("app.ndjson", "app.ndjson.1")
+    steady.look()
+    (steady.logs / "app.ndjson.1").unlink()
+    steady.log("app.ndjson", 2)
+    steady.look()
+    assert steady.numbers() == [1, 2]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_last_of_a_chain_of_such_names_is_a_deleted_file(steady: Scene, keep: int) -> None:
+    """Its entries are kept, though another file stands under its name."""
+    for generation in range(4):
+        for number in range(keep - 1, -1, -1):
+            name = f"app.ndjson.{number}" if number else "app.ndjson"
+            if (steady.logs / name).exists():
+                steady.rename(name, f"app.ndjson.{number + 1}")
+        steady.log("app.ndjson", generation)
+        steady.look()
+    assert steady.numbers() == [0, 1, 2, 3]
+
+
+def test_a_file_that_was_never_seen_under_a_name_that_is_read_is_not_read(steady: Scene) -> None:
+    """However much its name is like that of another."""
+    steady.log("app.ndjson", 1)
+    steady.log("app.ndjson.old", 2)
+    steady.look()
+    (steady.logs / "app.ndjson").unlink()
+    assert steady.look() == {"app.ndjson": [1]}
+
+
+@pytest.mark.parametrize("name", ["app.ndjson.1", "app.ndjson-20260218", "app.ndjson.2026-02-18"])
+def test_a_rotated_file_that_was_never_seen_before_is_read(steady: Scene, name: str) -> None:
+    """Of a busy logger whole generations pass between two looks."""
+    steady.log(name, 1)
+    steady.log("app.ndjson", 2)
+    assert steady.look() == {name: [1], "app.ndjson": [2]}
+
+
+def test_a_pipe_beside_a_deleted_file_is_not_opened(steady: Scene) -> None:
+    """It would wait for a writer forever."""
+    os.mkfifo(steady.logs / "app.pipe")
+    steady.log("app.ndjson", 1)
+    steady.look()
+    (steady.logs / "app.ndjson").unlink()
+    assert steady.look() == {"app.ndjson": [1]}
+
+
+# --- copy and truncate --------------------------------------------------------------------
+
+
+def copy_and_truncate(scene: Scene, path: str, copy: str, *between: int) -> None:
+    """As logrotate does it; `between` is written after the last look and before the copy."""
+    scene.log(path, *between)
+    shutil.copyfile(scene.logs / path, scene.logs / copy)
+    os.truncate(scene.logs / path, 0)
+
+
+COPIES = ["app-1.ndjson", "copy.ndjson", "app.ndjson.1"]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_copy_takes_the_entries_over(steady: Scene, copy: str) -> None:
+    """Those of the truncated file are not counted twice, and nothing of the copy is missing."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    copy_and_truncate(steady, "app.ndjson", copy, 4)
+    steady.log("app.ndjson", 5)
+    assert steady.look() == {copy: [1, 2, 3, 4], "app.ndjson": [5]}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_truncated_file_may_grow_past_its_old_size(steady: Scene, copy: str) -> None:
+    """Its size alone does not tell that it was truncated."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    copy_and_truncate(steady, "app.ndjson", copy)
+    steady.log("app.ndjson", *range(10, 20))
+    assert steady.look() == {copy: [1, 2, 3], "app.ndjson": list(range(10, 20))}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_look_between_truncation_and_the_next_line_changes_nothing(
+    steady: Scene, copy: str
+) -> None:
+    """The file is empty for a moment."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    copy_and_truncate(steady, "app.ndjson", copy, 4)
+    steady.look()
+    steady.log("app.ndjson", 5)
+    assert steady.look() == {copy: [1, 2, 3, 4], "app.ndjson": [5]}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_look_between_copy_and_truncation_changes_nothing(steady: Scene, copy: str) -> None:
+    """For a moment there are two files of one content."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    shutil.copyfile(steady.logs / "app.ndjson", steady.logs / copy)
+    steady.look()
+    os.truncate(steady.logs / "app.ndjson", 0)
+    steady.log("app.ndjson", 5)
+    assert steady.look() == {copy: [1, 2, 3], "app.ndjson": [5]}
+
+
+def test_copies_are_rotated_in_turn(steady: Scene) -> None:
+    """Each generation is copied over the one before, which is renamed."""
+    for generation in range(4):
+        if (steady.logs / "app-1.ndjson").exists():
+            steady.rename("app-1.ndjson", f"app-{generation}.ndjson")
+        steady.log("app.ndjson", generation * 10, generation * 10 + 1)
+        steady.look()
+        copy_and_truncate(steady, "app.ndjson", "app-1.ndjson", generation * 10 + 2)
+    steady.look()
+    assert steady.numbers() == [n for n in range(33) if n % 10 < 3]
+
+
+def test_half_a_line_stays_in_the_copy(steady: Scene) -> None:
+    """It is completed nowhere; the rest of it is a parse error, and what follows is found."""
+    steady.log("app.ndjson", 1)
+    steady.append("app.ndjson", b'{"n":')
+    steady.look()
+    copy_and_truncate(steady, "app.ndjson", "app-1.ndjson")
+    steady.append("app.ndjson", b"2}\n")
+    steady.log("app.ndjson", 3)
+    assert steady.look() == {"app-1.ndjson": [1], "app.ndjson": [3]}
+
+
+def test_without_a_copy_the_entries_are_replaced(steady: Scene) -> None:
+    """The old content is gone: the index holds what the file holds."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    os.truncate(steady.logs / "app.ndjson", 0)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app.ndjson": [4]}
+
+
+def test_a_file_truncated_to_nothing_has_no_entries(steady: Scene) -> None:
+    """Also before anything new is written."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    os.truncate(steady.logs / "app.ndjson", 0)
+    assert steady.look() == {}
+
+
+def test_a_file_cut_in_its_middle_is_read_anew(steady: Scene) -> None:
+    """What is left, and what follows."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    os.truncate(steady.logs / "app.ndjson", len(lines(1, size=steady.size)))
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app.ndjson": [1, 4]}
+
+
+# --- a copy that is half indexed ----------------------------------------------------------
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Place]:
+    """A place where every batch holds one record."""
+    yield from place_in(tmp_path, batch_bytes=1)
+
+
+@pytest.mark.parametrize("size", [0, LONG])
+@pytest.mark.parametrize("steps", range(1, 8))
+@pytest.mark.parametrize("fate", ["deleted", "truncated", "replaced"])
+def test_the_origin_of_a_copy_may_go_while_the_copy_is_being_read(
+    slow: Place, size: int, steps: int, fate: str
+) -> None:
+    """As `mv` to another file system does; wherever reading stands, all comes out once."""
+    origin = slow.write("app.ndjson", lines(*range(6), size=size))
+    slow.index()
+    slow.write("app-1.ndjson", origin.read_bytes())
+    slow.indexer.scan()
+    for _ in range(steps):
+        slow.indexer.step()
+    if fate == "truncated":
+        os.truncate(origin, 0)
+    else:
+        origin.unlink()
+    if fate != "deleted":
+        slow.append("app.ndjson", lines(9, size=size))
+    slow.index()
+    assert slow.numbers() == list(range(6)) + [9] * (fate != "deleted")
+
+
+@pytest.mark.parametrize("size", [0, LONG])
+@pytest.mark.parametrize("steps", range(8))
+def test_a_rotation_may_happen_between_look_and_read(slow: Place, size: int, steps: int) -> None:
+    """A path that was new when one looked holds a file that is known when one reads."""
+    slow.write("app.ndjson", lines(1, 2, 3, size=size))
+    slow.index()
+    slow.write("app-1.ndjson", lines(4, 5, size=size))
+    slow.indexer.scan()
+    slow.rename("app-1.ndjson", "app-2.ndjson")
+    slow.rename("app.ndjson", "app-1.ndjson")
+    for _ in range(steps):
+        slow.indexer.step()
+    slow.index()
+    assert slow.by_path() == {"app-1.ndjson": [1, 2, 3], "app-2.ndjson": [4, 5]}
+
+
+# --- replacement and rewriting ------------------------------------------------------------
+
+
+def replace(scene: Scene, path: str, content: bytes) -> None:
+    """Put a new file in the place of another, as an editor does."""
+    scene.write("next.tmp", content)
+    scene.rename("next.tmp", path)
+
+
+def test_a_file_replaced_by_another_is_a_deleted_one(steady: Scene) -> None:
+    """Its entries are kept until retention; the new file is read from its start."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    replace(steady, "app.ndjson", lines(4, 5, size=steady.size))
+    assert steady.look() == {"app.ndjson": [1, 2, 3, 4, 5]}
+    steady.log("app.ndjson", 6)
+    assert steady.look() == {"app.ndjson": [1, 2, 3, 4, 5, 6]}
+
+
+def test_a_file_replaced_by_an_edited_copy_is_a_rewritten_one(steady: Scene) -> None:
+    """It begins as before and goes on otherwise: its entries are replaced."""
+    steady.log("app.ndjson", 1, 2, 3, 4, 5)
+    steady.look()
+    edited = lines(1, 2, 3, 6, size=steady.size)
+    if not steady.size:  # a short file is recognised by all that was read of it
+        edited = lines(1, 2, 3, 4, 5, 6)
+    replace(steady, "app.ndjson", edited)
+    assert steady.look() == {"app.ndjson": [1, 2, 3, 6] if steady.size else [1, 2, 3, 4, 5, 6]}
+
+
+@pytest.mark.parametrize("more", [(), (4, 5)])
+def test_the_same_content_in_a_new_file_is_read_on(steady: Scene, more: tuple[int, ...]) -> None:
+    """Only what was added to it."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    replace(steady, "app.ndjson", lines(1, 2, 3, *more, size=steady.size))
+    assert steady.index().lines_scanned == len(more)
+    assert steady.look() == {"app.ndjson": [1, 2, 3, *more]}
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_a_file_rewritten_in_place_has_what_it_holds_now(steady: Scene, count: int) -> None:
+    """Be it shorter, of the same length or longer than what was read."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    file = steady.logs / "app.ndjson"
+    before = file.stat()
+    file.write_bytes(lines(*range(4, 4 + count), size=steady.size))
+    # Two writes of one size within a tick of the file system's clock cannot be told apart.
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    assert steady.look() == {"app.ndjson": list(range(4, 4 + count))}
+
+
+def test_a_touched_file_is_not_read_again(steady: Scene) -> None:
+    """Its content is the same."""
+    steady.log("app.ndjson", 1, 2, 3)
+    steady.look()
+    os.utime(steady.logs / "app.ndjson", (1, 1))
+    assert steady.index().lines_scanned == 0
+
+
+# --- deletion and return ------------------------------------------------------------------
+
+
+def test_a_deleted_file_keeps_its_entries(steady: Scene) -> None:
+    """Until retention."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    (steady.logs / "app.ndjson").unlink()
+    assert steady.look() == {"app.ndjson": [1, 2]}
+
+
+def test_all_files_may_vanish_for_a_while(steady: Scene, tmp_path: Path) -> None:
+    """Their file system was not mounted: nothing is lost, read again or doubled."""
+    for name in ("a", "b"):
+        steady.log(f"{name}.ndjson", 1, 2)
+    found = steady.look()
+    steady.logs.rename(tmp_path / "away")
+    assert steady.look() == found
+    (tmp_path / "away").rename(steady.logs)
+    assert steady.index().lines_scanned == 0
+    assert steady.look() == found
+
+
+@pytest.mark.parametrize("more", [(), (3, 4)])
+def test_a_file_that_returns_is_read_on(steady: Scene, more: tuple[int, ...]) -> None:
+    """Nothing of it is doubled, and what was added is found."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    (steady.logs / "app.ndjson").unlink()
+    steady.look()
+    steady.log("app.ndjson", 1, 2, *more)
+    assert steady.look() == {"app.ndjson": [1, 2, *more]}
+
+
+def test_another_file_under_the_name_of_a_deleted_one_is_another_file(steady: Scene) -> None:
+    """The deleted one keeps its entries, the other is read from its start."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    (steady.logs / "app.ndjson").unlink()
+    steady.look()
+    steady.log("app.ndjson", 3)
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app.ndjson": [1, 2, 3, 4]}
+
+
+def test_a_long_file_that_returns_slowly_is_not_doubled(tmp_path: Path) -> None:
+    """Its beginning was found, and read, while it was still being copied back."""
+    with Scene(tmp_path) as scene:
+        content = lines(*range(10), size=LONG)
+        scene.write("app.ndjson", content)
+        scene.look()
+        (scene.logs / "app.ndjson").unlink()
+        scene.look()
+        for size in (len(content) // 3, len(content) * 2 // 3, len(content)):
+            scene.write("app.ndjson", content[:size])
+            scene.index()
+        assert scene.look() == {"app.ndjson": list(range(10))}
+
+
+# --- packing ------------------------------------------------------------------------------
+
+
+def pack(scene: Scene, path: str) -> None:
+    """Pack a file beside itself, as gzip does before it removes the origin."""
+    scene.write(f"{path}.gz", gzip.compress((scene.logs / path).read_bytes()))
+
+
+@pytest.mark.parametrize("look_between", [True, False])
+def test_a_packed_file_takes_the_entries_over(steady: Scene, look_between: bool) -> None:
+    """Under its new name; lines that were not read before are found in it."""
+    steady.log("app-1.ndjson", 1, 2)
+    steady.look()
+    steady.log("app-1.ndjson", 3)
+    pack(steady, "app-1.ndjson")
+    if look_between:
+        steady.look()
+    (steady.logs / "app-1.ndjson").unlink()
+    assert steady.look() == {"app-1.ndjson.gz": [1, 2, 3]}
+
+
+def test_a_packed_file_beside_its_origin_is_not_read(steady: Scene) -> None:
+    """It holds the same, or is not finished."""
+    steady.log("app.ndjson", 1, 2)
+    pack(steady, "app.ndjson")
+    assert steady.look() == {"app.ndjson": [1, 2]}
+
+
+def test_a_file_may_be_rotated_and_packed_between_two_looks(steady: Scene) -> None:
+    """Also if a new one stands in its place."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    steady.log("app.ndjson", 3)
+    steady.rename("app.ndjson", "app-1.ndjson")
+    pack(steady, "app-1.ndjson")
+    (steady.logs / "app-1.ndjson").unlink()
+    steady.log("app.ndjson", 4)
+    assert steady.look() == {"app-1.ndjson.gz": [1, 2, 3], "app.ndjson": [4]}
+
+
+def test_packed_files_are_rotated_too(steady: Scene) -> None:
+    """Their entries follow their names."""
+    steady.log("app.1.ndjson", 1, 2)
+    pack(steady, "app.1.ndjson")
+    (steady.logs / "app.1.ndjson").unlink()
+    steady.look()
+    steady.rename("app.1.ndjson.gz", "app.2.ndjson.gz")
+    assert steady.look() == {"app.2.ndjson.gz": [1, 2]}
+
+
+def test_a_file_packed_in_a_way_that_is_not_read_keeps_its_entries(steady: Scene) -> None:
+    """As a deleted one."""
+    steady.log("app.ndjson", 1, 2)
+    steady.look()
+    steady.rename("app.ndjson", "app.ndjson.1")
+    steady.log("app.ndjson", 3)
+    (steady.logs / "app.ndjson.1").unlink()
+    steady.write("app.ndjson.1.xz", b"\xfd7zXZ\x00 whatever")
+    steady.look()
+    assert steady.numbers() == [1, 2, 3]

@@ -1,0 +1,373 @@
+"""What is too old leaves, audit and normal by their own rules, and nothing else does."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mikroscope import start_server
+from mikroscope.errors import ConfigurationError
+from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.server import Connect, Serve, settings_in
+from tests.helpers.stores import all_entries
+from tests.helpers.waiting import wait_until
+
+DAY_S = 86_400
+
+
+def days_ago(days: float) -> str:
+    """A time in ISO 8601."""
+    moment = datetime.fromtimestamp(time.time() - days * DAY_S, UTC)
+    return moment.isoformat(timespec="milliseconds")
+
+
+def record(number: int, days: float, **fields: object) -> dict[str, object]:
+    """A record of so many days ago."""
+    return {"timestamp": days_ago(days), "n": number, **fields}
+
+
+def write(file: Path, records: Iterable[dict[str, object]], days: float = 0) -> Path:
+    """A log file that was changed last so many days ago."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(one) + "\n" for one in records))
+    age(file, days)
+    return file
+
+
+def age(file: Path, days: float) -> None:
+    """Have a file changed last so many days ago."""
+    moment = time.time() - days * DAY_S
+    os.utime(file, (moment, moment))
+
+
+class Keeper:
+    """Servers on one directory, one after the other, and what they tell."""
+
+    def __init__(self, directory: Path, serve: Serve, connect: Connect) -> None:
+        self.logs = directory / "logs"
+        self.backup = directory / "backup"
+        self.index = directory / "data" / "mikroscope.db"
+        self._serve = serve
+        self._connect = connect
+        self.given: dict[str, object] = {
+            "db_retention_days": 30,
+            "db_audit_retention_days": 365,
+            "log_retention_days": 30,
+            "log_audit_retention_days": 365,
+        }
+
+    def run(self, **overrides: object) -> dict[str, Any]:
+        """Start a server, wait until it has cleaned up and indexed, stop it: its clean-ups."""
+        with self._serve(**(self.given | overrides)) as server:
+            client = self._connect(server)
+            wait_until(lambda: self.health(client)["ingest"]["runs"])
+            wait_until(lambda: self.health(client)["maintenance"]["runs"])
+            found: dict[str, Any] = self.health(client)["maintenance"]
+        return found
+
+    def run_twice(self, **overrides: object) -> dict[str, Any]:
+        """One server reads the files, the next one cleans up; totals are those of both."""
+        first, second = self.run(**overrides), self.run(**overrides)
+        totals = {name: first[name] + second[name] for name in first if name.endswith("Total")}
+        return second | totals
+
+    @staticmethod
+    def health(client: httpx.Client) -> dict[str, Any]:
+        """What the server tells."""
+        found: dict[str, Any] = client.get("/health").json()
+        return found
+
+    def numbers(self) -> list[int]:
+        """The numbers of the records that are in the index."""
+        store = SqliteStore(self.index, write=False)
+        try:
+            return sorted(json.loads(bytes(one.data))["n"] for one in all_entries(store))
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, serve: Serve, connect: Connect) -> Keeper:
+    """A directory that servers keep clean."""
+    return Keeper(tmp_path, serve, connect)
+
+
+# --- entries ------------------------------------------------------------------------------------
+
+
+def test_old_entries_leave_at_the_start(keeper: Keeper) -> None:
+    """Those that are older than their days, and the counters say how many."""
+    records = [record(1, 29), record(2, 31), record(3, 400), record(4, 0)]
+    write(keeper.logs / "app.ndjson", records)
+    found = keeper.run_twice()
+    assert keeper.numbers() == [1, 4]
+    assert (found["entriesDeletedLastRun"], found["normalEntriesDeletedTotal"]) == (2, 2)
+    assert found["fieldsDeletedTotal"] == 4
+    assert found["lastError"] is None
+
+
+def test_audit_entries_stay_longer(keeper: Keeper) -> None:
+    """They have days of their own, whatever file they came in."""
+    records = [record(n, days, audit=True) for n, days in ((1, 31), (2, 364), (3, 366))]
+    write(keeper.logs / "app.ndjson", [*records, record(4, 31)])
+    found = keeper.run_twice()
+    assert keeper.numbers() == [1, 2]
+    assert (found["auditEntriesDeletedTotal"], found["normalEntriesDeletedTotal"]) == (1, 1)
+
+
+def test_audit_entries_may_leave_first(keeper: Keeper) -> None:
+    """Each kind goes by its own number of days only."""
+    write(keeper.logs / "app.ndjson", [record(1, 20, audit=True), record(2, 20)])
+    keeper.run_twice(db_audit_retention_days=10)
+    assert keeper.numbers() == [2]
+
+
+def test_zero_days_keep_entries_for_good(keeper: Keeper) -> None:
+    """0 switches a rule off."""
+    write(keeper.logs / "app.ndjson", [record(1, 4000), record(2, 4000, audit=True)])
+    found = keeper.run_twice(db_retention_days=0, db_audit_retention_days=0)
+    assert keeper.numbers() == [1, 2]
+    assert found["entriesDeletedTotal"] == 0
+
+
+def test_what_the_files_bring_stays_until_the_next_clean_up(keeper: Keeper) -> None:
+    """Old logs that somebody has just put there can be looked at."""
+    write(keeper.logs / "app.ndjson", [record(1, 100)])
+    keeper.run()
+    assert keeper.numbers() == [1]
+
+
+def test_pruned_entries_stay_pruned(keeper: Keeper) -> None:
+    """After a restart the file is not read again, though it still holds them."""
+    write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1)])
+    keeper.run_twice()
+    keeper.run_twice()
+    assert keeper.numbers() == [2]
+
+
+def test_pruned_entries_stay_pruned_after_a_rebuild(
+    keeper: Keeper, serve: Serve, connect: Connect
+) -> None:
+    """The report counts them as skipped; old ones that were not pruned yet are not skipped."""
+    file = write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1), record(3, 400)])
+    keeper.run_twice()
+    with file.open("a") as opened:
+        opened.write(json.dumps(record(4, 50)) + "\n")
+    server = serve(**keeper.given)
+    client = connect(server)
+    wait_until(lambda: keeper.health(client)["ingest"]["recordsInsertedTotal"] == 1)
+    answer = client.post("/api/reindex").json()
+    assert answer["report"]["recordsSkipped"] == 2
+    assert answer["report"]["recordsInserted"] == 2
+    assert answer["reset"] == {"entriesDeleted": 2, "fieldsDeleted": 4}
+    server.close()
+    assert keeper.numbers() == [2, 4]
+
+
+def test_counts_are_exact_after_a_clean_up(keeper: Keeper, serve: Serve, connect: Connect) -> None:
+    """Aggregates do not count what is gone."""
+    records = [record(n, n / 10, level="ERROR" if n % 3 else "INFO") for n in range(1, 601)]
+    write(keeper.logs / "app.ndjson", records)
+    keeper.run_twice()
+    client = connect(serve(**keeper.given))
+    buckets = client.get("/api/logs/aggregate", params={"groupBy": "level"}).json()["buckets"]
+    assert {one["key"]: one["count"] for one in buckets} == {"ERROR": 200, "INFO": 99}
+
+
+def test_room_is_given_back(keeper: Keeper) -> None:
+    """The file is smaller when most of it has gone, and nobody has asked SQLite for a VACUUM."""
+    texts = (f"{number} {os.urandom(200).hex()}" for number in range(4_000))
+    write(keeper.logs / "a.ndjson", (record(n, 31, note=text) for n, text in enumerate(texts)))
+    keeper.run()
+    before = keeper.index.stat().st_size
+    found = keeper.run()
+    assert found["entriesDeletedTotal"] == 4_000
+    assert found["vacuumRuns"] == 1
+    assert keeper.index.stat().st_size < before / 4
+
+
+def test_forgotten_sources(keeper: Keeper) -> None:
+    """A deleted file whose last entry has gone is known no more."""
+    file = write(keeper.logs / "app.ndjson", [record(1, 400)])
+    keeper.run()
+    file.unlink()
+    keeper.run(db_retention_days=0)
+    keeper.run()
+    store = SqliteStore(keeper.index)
+    assert store.sources() == []
+    store.close()
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_old_files_are_deleted(keeper: Keeper) -> None:
+    """By the time of their last change; their entries go by their own time."""
+    old = write(keeper.logs / "old.ndjson", [record(1, 5)], days=31)
+    new = write(keeper.logs / "new.ndjson", [record(2, 5)], days=29)
+    found = keeper.run_twice()
+    assert (old.exists(), new.exists()) == (False, True)
+    assert found["auditFilesDeletedTotal"] == 0
+    assert keeper.numbers() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [("audit/app.ndjson", {}), ("app-AUDIT.ndjson", {}), ("app.ndjson", {"audit": True})],
+)
+def test_audit_files_stay_longer(keeper: Keeper, path: str, fields: dict[str, object]) -> None:
+    """What counts as one: its directory, its name, or a single audit entry in it."""
+    records = [record(1, 40), record(2, 40, **fields), record(3, 40)]
+    file = write(keeper.logs / path, records, days=40)
+    keeper.run_twice()
+    assert file.exists()
+    age(file, 366)
+    keeper.run_twice()
+    assert not file.exists()
+
+
+def test_files_that_are_no_logs_stay(keeper: Keeper) -> None:
+    """Only what is read as a log file is deleted."""
+    files = [keeper.logs / "notes.txt", keeper.logs / "app.log"]
+    for file in files:
+        write(file, [], days=4000).write_text("this is not JSON\n")
+        age(file, 4000)
+    keeper.run_twice()
+    assert all(file.exists() for file in files)
+
+
+def test_a_file_that_is_not_read_to_its_end_stays(keeper: Keeper) -> None:
+    """Nobody knows yet what is in it."""
+    file = write(keeper.logs / "app.ndjson", [record(1, 40)], days=40)
+    keeper.run()
+    with file.open("a") as opened:
+        opened.write(json.dumps(record(2, 40, audit=True)) + "\n")
+    age(file, 40)
+    keeper.run()
+    assert file.exists()
+
+
+@pytest.mark.parametrize("before", [[record(1, 40)], []], ids=["a line", "nothing"])
+def test_audit_behind_the_last_line_end(keeper: Keeper, before: list[dict[str, Any]]) -> None:
+    """An audit record on a line that never got its end keeps its file as any other does."""
+    file = write(keeper.logs / "app.ndjson", before)
+    with file.open("a") as opened:
+        opened.write(json.dumps(record(2, 40, audit=True)))
+    age(file, 40)
+    keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert file.exists()
+    age(file, 400)
+    found = keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert (file.exists(), found["auditFilesDeletedTotal"]) == (False, 1)
+    assert b'"audit":' in (keeper.backup / "app.ndjson").read_bytes().replace(b" ", b"")
+
+
+def test_half_a_line_at_the_end(keeper: Keeper) -> None:
+    """A file that ends in what is no record leaves as others do."""
+    file = write(keeper.logs / "app.ndjson", [record(1, 40)])
+    with file.open("a") as opened:
+        opened.write('{"audit":true,"n"')
+    age(file, 40)
+    keeper.run_twice()
+    assert not file.exists()
+
+
+def test_zero_days_keep_files_for_good(keeper: Keeper) -> None:
+    """0 switches a rule off."""
+    file = write(keeper.logs / "audit" / "app.ndjson", [record(1, 1)], days=4000)
+    keeper.run_twice(log_audit_retention_days=0)
+    assert file.exists()
+
+
+# --- backup -------------------------------------------------------------------------------------
+
+
+def test_audit_files_are_backed_up(keeper: Keeper) -> None:
+    """Byte for byte, under the same path, and only then deleted; others are just deleted."""
+    file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
+    other = write(keeper.logs / "b.ndjson", [record(2, 400)], days=400)
+    content = file.read_bytes()
+    found = keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert not file.exists()
+    assert not other.exists()
+    assert (keeper.backup / "audit" / "a.ndjson").read_bytes() == content
+    assert [one for one in keeper.backup.rglob("*") if one.is_file()] == [
+        keeper.backup / "audit" / "a.ndjson"
+    ]
+    assert (found["auditFilesDeletedTotal"], found["normalFilesDeletedTotal"]) == (1, 1)
+
+
+def test_an_older_backup_is_not_written_over(keeper: Keeper) -> None:
+    """The new one gets a number."""
+    write(keeper.backup / "audit" / "a.ndjson", [record(9, 900)])
+    write(keeper.backup / "audit" / "a.ndjson.1", [record(8, 900)])
+    before = {path: path.read_bytes() for path in (keeper.backup / "audit").iterdir()}
+    file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
+    content = file.read_bytes()
+    keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert not file.exists()
+    assert {path: path.read_bytes() for path in before} == before
+    assert (keeper.backup / "audit" / "a.ndjson.2").read_bytes() == content
+
+
+def test_a_backup_that_is_there_already(keeper: Keeper) -> None:
+    """After a kill between copy and deletion there is no second copy."""
+    file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
+    (keeper.backup / "audit").mkdir(parents=True)
+    (keeper.backup / "audit" / "a.ndjson").write_bytes(file.read_bytes())
+    keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert not file.exists()
+    assert len(list((keeper.backup / "audit").iterdir())) == 1
+
+
+def test_a_file_that_cannot_be_backed_up_stays(keeper: Keeper) -> None:
+    """/health says why, the others are cleaned up all the same."""
+    file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
+    other = write(keeper.logs / "b.ndjson", [record(2, 400)], days=400)
+    keeper.backup.write_text("a file where the directory should be")
+    found = keeper.run_twice(audit_backup_directory=keeper.backup)
+    assert file.exists()
+    assert not other.exists()
+    assert str(file) in found["lastError"]
+    assert found["lastSuccessAt"] is None
+
+
+def test_a_backup_below_the_logs_is_refused(tmp_path: Path) -> None:
+    """Its files would be indexed a second time."""
+    settings = settings_in(tmp_path, audit_backup_directory=tmp_path / "logs" / "old")
+    with pytest.raises(ConfigurationError, match="--audit-backup-dir"):
+        start_server(settings)
+
+
+# --- cadence ------------------------------------------------------------------------------------
+
+
+def test_the_clean_up_is_repeated(keeper: Keeper, serve: Serve, connect: Connect) -> None:
+    """At the interval, while the server runs."""
+    write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1)])
+    client = connect(serve(**keeper.given, maintenance_interval_ms=1000))
+    wait_until(lambda: keeper.health(client)["maintenance"]["entriesDeletedTotal"] == 1)
+    found = keeper.health(client)["maintenance"]
+    assert found["runs"] >= 1
+    assert found["lastDurationMs"] >= 0
+    assert [one["data"]["n"] for one in client.get("/api/logs").json()["entries"]] == [2]
+
+
+def test_a_clean_up_goes_on_in_a_new_index(keeper: Keeper, serve: Serve, connect: Connect) -> None:
+    """A command that rebuilds the index beside the server does not end the server's clean-ups."""
+    write(keeper.logs / "app.ndjson", [record(n, 31) for n in range(20_000)])
+    keeper.run(db_retention_days=0)
+    client = connect(serve(**keeper.given))
+    command = [sys.executable, "-m", "mikroscope", "index", "--rebuild"]
+    command += ["--logs", str(keeper.logs), "--db", str(keeper.index)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    wait_until(lambda: keeper.health(client)["maintenance"]["runs"])
+    assert keeper.health(client)["maintenance"]["lastError"] is None

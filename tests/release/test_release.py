@@ -1,0 +1,400 @@
+"""A release: what it consists of, the same each time, and installed by each way there is."""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from mikroscope import __version__
+from tests.helpers.paths import ROOT
+from tests.helpers.release import (
+    EPOCH,
+    PYTHON,
+    Release,
+    bare_environment,
+    build_release,
+    copy_sources,
+    documented,
+    output,
+    run,
+    run_release,
+)
+
+RECORD = '{"level":"ERROR","message":"from a release"}\n'
+
+
+def sums(release: Release) -> dict[str, str]:
+    """What SHA256SUMS.txt tells, by name."""
+    lines = (release.directory / "SHA256SUMS.txt").read_text().splitlines()
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
+def entries(release: Release) -> list[tarfile.TarInfo]:
+    """Those of the .tar.gz."""
+    with tarfile.open(release.archive) as archive:
+        return archive.getmembers()
+
+
+@pytest.fixture(scope="module")
+def unpacked(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive, unpacked by tar into a directory with spaces."""
+    directory = tmp_path_factory.mktemp("unpacked") / "a directory"
+    directory.mkdir()
+    subprocess.run(["tar", "-xzf", str(release.archive), "-C", str(directory)], check=True)
+    return directory / release.name
+
+
+def answers_a_query(command: list[str], home: Path, **more: str) -> bool:
+    """Whether an installed program indexes a file and finds what is in it."""
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "app.ndjson").write_text(RECORD)
+    output([*command, "index"], home, **more)
+    page = json.loads(output([*command, "query", "--level", "ERROR"], home, **more))
+    return [entry["message"] for entry in page["entries"]] == ["from a release"]
+
+
+# --- what it consists of --------------------------------------------------------------------
+
+
+def test_files(release: Release) -> None:
+    """A release is a wheel, an sdist, the archives and their SBOM, the installer, the sums."""
+    assert {path.name for path in release.directory.iterdir()} == {
+        f"mikroscope-{__version__}-py3-none-any.whl",
+        f"mikroscope-{__version__}.tar.gz",
+        f"{release.name}.tar.gz",
+        f"{release.name}.zip",
+        f"{release.name}.cdx.json",
+        "install.sh",
+        "SHA256SUMS.txt",
+    }
+
+
+def test_sums(release: Release) -> None:
+    """SHA256SUMS.txt has the sum of every other file."""
+    files = [path for path in release.directory.iterdir() if path.name != "SHA256SUMS.txt"]
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert sums(release) == found
+
+
+def test_sums_as_the_tool_reads_them(release: Release) -> None:
+    """`sha256sum -c` takes the file as it is."""
+    if shutil.which("sha256sum") is None:
+        pytest.skip("sha256sum is missing")
+    command = ["sha256sum", "--check", "--strict", "SHA256SUMS.txt"]
+    subprocess.run(command, cwd=release.directory, check=True, capture_output=True)
+
+
+def test_built_twice(release: Release, tmp_path: Path) -> None:
+    """Built again, elsewhere and by somebody with another umask, it is the same to the bit."""
+    before = os.umask(0o077)
+    try:
+        again = build_release(tmp_path / "dist", copy_sources(tmp_path / "sources"))
+    finally:
+        os.umask(before)
+    assert sums(again) == sums(release)
+
+
+def test_entries_tell_nothing_of_the_builder(release: Release) -> None:
+    """Every entry has the commit's time, root as its owner, and one of two modes; all sorted."""
+    found = entries(release)
+    assert {(e.mtime, e.uid, e.gid, e.uname, e.gname) for e in found} == {(EPOCH, 0, 0, "", "")}
+    assert {e.mode for e in found} == {0o644, 0o755}
+    assert [e.name for e in found] == sorted(e.name for e in found)
+
+
+def test_zip_is_the_same(release: Release) -> None:
+    """The .zip holds the files of the .tar.gz, with their modes."""
+    with zipfile.ZipFile(release.archive.with_suffix("").with_suffix(".zip")) as archive:
+        zipped = {
+            e.filename: (e.file_size, e.external_attr >> 16 & 0o777) for e in archive.filelist
+        }
+    assert zipped == {entry.name: (entry.size, entry.mode) for entry in entries(release)}
+
+
+def test_sbom(release: Release) -> None:
+    """The SBOM names every package that lies in lib/, with version, licence and the wheel's sum."""
+    document = json.loads((release.directory / f"{release.name}.cdx.json").read_text())
+    listed = {c["name"]: c for c in document["components"] if c["purl"].startswith("pkg:pypi/")}
+    infos = [e.name.split("/")[2] for e in entries(release) if e.name.endswith(".dist-info/RECORD")]
+    packages = dict(info.removesuffix(".dist-info").split("-") for info in infos)
+    assert packages.pop("mikroscope") == document["metadata"]["component"]["version"]
+    found = {name: component["version"] for name, component in listed.items()}
+    assert found == {canonicalize_name(name): version for name, version in packages.items()}
+    assert all(c["licenses"] and c["hashes"][0]["alg"] == "SHA-256" for c in listed.values())
+
+
+def test_sbom_names_what_the_wheel_holds(release: Release) -> None:
+    """Scalar, which lies in our own package, is in the SBOM."""
+    document = json.loads((release.directory / f"{release.name}.cdx.json").read_text())
+    version = (ROOT / "src/mikroscope/server/static/scalar.VERSION").read_text().strip()
+    purls = {component["purl"] for component in document["components"]}
+    assert f"pkg:npm/%40scalar/api-reference@{version}" in purls
+
+
+def test_sbom_tells_who_needs_whom(release: Release) -> None:
+    """The SBOM's graph reaches every component from the program."""
+    document = json.loads((release.directory / f"{release.name}.cdx.json").read_text())
+    needs = {node["ref"]: node["dependsOn"] for node in document["dependencies"]}
+    reached: set[str] = set()
+    left = [document["metadata"]["component"]["bom-ref"]]
+    while left:
+        ref = left.pop()
+        reached.add(ref)
+        left += set(needs.get(ref, [])) - reached
+    assert {component["bom-ref"] for component in document["components"]} <= reached
+
+
+def test_requirements_are_current() -> None:
+    """scripts/release-requirements.txt has a version of each dependency that fits: `make lock`."""
+    text = (ROOT / "scripts" / "release-requirements.txt").read_text()
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [Requirement(requirement) for requirement in project["dependencies"]]
+    assert not [one for one in needed if not one.specifier.contains(pinned.get(one.name, "0"))]
+
+
+def release_script(name: str) -> Any:
+    """A module of scripts/, which is no package."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("target", "condition", "applies"),
+    [
+        ("linux-x86_64-cp311", "python_version < '3.13'", True),
+        ("linux-x86_64-cp313", "python_version < '3.13'", False),
+        ("linux-x86_64-cp315", "python_full_version < '3.15'", False),
+        ("macos-arm64-cp312", "sys_platform == 'darwin' and platform_machine == 'arm64'", True),
+        ("linux-musl-aarch64-cp312", "platform_system == 'Linux' and extra == 'x'", False),
+    ],
+)
+def test_conditions_are_those_of_the_target(target: str, condition: str, applies: bool) -> None:
+    """Whether a package is needed is asked for the archive's machine, not for the builder's."""
+    found = release_script("release_targets").target_named(target)
+    assert found.needs(Requirement(f"package; {condition}")) is applies
+
+
+def test_requirements_of_a_target() -> None:
+    """What pip is given names what the target needs, with its hashes and without conditions."""
+    target = release_script("release_targets").target_named
+    older = release_script("release").requirements_for(target("linux-x86_64-cp311"))
+    newer = release_script("release").requirements_for(target("linux-x86_64-cp315"))
+    assert "\ntyping-extensions==" in older
+    assert "typing-extensions" not in newer
+    assert older.count("--hash=") == (ROOT / "scripts/release-requirements.txt").read_text().count(
+        "--hash="
+    )
+    assert ";" not in older
+
+
+def test_out_is_not_emptied_of_other_things(tmp_path: Path) -> None:
+    """A directory that holds something else is refused, and left as it is."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "install.sh").write_text("old")
+    done = run_release(ROOT, "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert f"{tmp_path}/thesis.txt is not of a release" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "install.sh"}
+
+
+def test_wrong_time(tmp_path: Path) -> None:
+    """A SOURCE_DATE_EPOCH that is no time is refused with what was expected."""
+    done = run_release(ROOT, "--out", str(tmp_path / "dist"), epoch="soon")
+    assert done.stderr == (
+        "release.py: SOURCE_DATE_EPOCH: expected seconds since 1970, got 'soon'\n"
+    )
+
+
+def test_installer_knows_the_address(tmp_path: Path, release: Release) -> None:
+    """--base-url is where the release's installer fetches from."""
+    text = release_script("release")._installer("https://example.com/latest").decode()
+    assert '\nBASE_URL="https://example.com/latest"\n' in text
+    assert '\nBASE_URL=""\n' in (release.directory / "install.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--target", "plan9-mips-cp311"), "expected SYSTEM-cp3NN with a SYSTEM of linux-x86_64"),
+        (("--base-url", 'https://example.com/"; rm'), "--base-url: expected an address"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, arguments: tuple[str, str], expected: str) -> None:
+    """What cannot be built is refused with one line that says what was expected."""
+    done = run_release(ROOT, "--out", str(tmp_path / "dist"), *arguments)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_uncommitted_changes(tmp_path: Path) -> None:
+    """A tree with changes is no release: nobody could build the same from the commit."""
+    tree = copy_sources(tmp_path / "tree")
+    subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
+    done = run_release(tree, "--out", str(tmp_path / "dist"), epoch="")
+    assert done.returncode == 1
+    assert "changes that are not committed" in done.stderr
+
+
+# --- the archive ----------------------------------------------------------------------------
+
+
+def without_network() -> list[str]:
+    """A prefix that runs a command without any network; empty where that is not allowed."""
+    prefix = ["unshare", "--user", "--map-root-user", "--net"]
+    with contextlib.suppress(OSError):
+        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
+            return prefix
+    return []
+
+
+def test_archive_without_network(unpacked: Path, tmp_path: Path) -> None:
+    """The archive, unpacked, works without any network, package index or installed package."""
+    assert run([PYTHON, "-c", "import apsw"], tmp_path).returncode != 0
+    command = [*without_network(), str(unpacked / "mikroscope")]
+    assert answers_a_query(command, tmp_path / "home", PIP_NO_INDEX="1")
+
+
+def test_archive_serves(unpacked: Path, tmp_path: Path) -> None:
+    """The server of the archive answers, `/docs` as well."""
+    assert served(unpacked / "mikroscope", tmp_path, "/health")["service"] == "mikroscope"
+
+
+def served(program: Path, home: Path, path: str) -> Any:
+    """What the server of a program answers."""
+    command = [str(program), "serve", "--port", "0", "--min-free-bytes", "0"]
+    env = {"HOME": str(home), "PATH": f"{Path(PYTHON).parent}:/usr/bin:/bin"}
+    with subprocess.Popen(
+        command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().split(" listens on ")[1].split()[0]
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(url + path, timeout=30) as answer:
+                return json.load(answer)
+        finally:
+            server.terminate()
+
+
+def test_launcher_by_a_link(unpacked: Path, tmp_path: Path) -> None:
+    """The launcher may be called by symbolic links, relative ones too."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "real").symlink_to(unpacked)
+    (tmp_path / "bin" / "m").symlink_to("../real/mikroscope")
+    (tmp_path / "bin" / "mikroscope").symlink_to("m")
+    printed = output([str(tmp_path / "bin" / "mikroscope"), "--version"], tmp_path)
+    assert printed == f"mikroscope, version {__version__}\n"
+
+
+def test_launcher_by_a_relative_path(unpacked: Path, tmp_path: Path) -> None:
+    """Called by a relative path it finds itself, whatever CDPATH says."""
+    (tmp_path / "sub").symlink_to(unpacked)
+    (tmp_path / "else" / "sub").mkdir(parents=True)
+    printed = output(["sh", "sub/mikroscope", "--version"], tmp_path, CDPATH=f"{tmp_path}/else")
+    assert printed == f"mikroscope, version {__version__}\n"
+
+
+def test_launcher_is_not_led_astray(unpacked: Path, tmp_path: Path) -> None:
+    """Neither a PYTHONPATH nor a module in the working directory comes before the packages."""
+    for name in ("click.py", "mikroscope.py", "apsw.py"):
+        (tmp_path / name).write_text("raise SystemExit('astray')")
+    command = [str(unpacked / "mikroscope"), "--version"]
+    assert output(command, tmp_path, PYTHONPATH=str(tmp_path)).startswith("mikroscope, version")
+
+
+def test_launcher_with_another_python(unpacked: Path, tmp_path: Path) -> None:
+    """A Python that the packages are not made for is refused by name."""
+    done = run([str(unpacked / "mikroscope")], tmp_path, MIKROSCOPE_PYTHON="/bin/false")
+    assert done.returncode == 1
+    assert re.fullmatch(r"mikroscope: MIKROSCOPE_PYTHON: .*got /bin/false\n", done.stderr)
+
+
+def test_launcher_without_python(unpacked: Path, tmp_path: Path) -> None:
+    """Where no fitting Python is, one line says which one is needed."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("dirname", "readlink", "sh"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    done = run([str(unpacked / "mikroscope")], tmp_path, PATH=str(tools))
+    assert done.returncode == 1
+    assert f"need CPython {sys.version_info[0]}.{sys.version_info[1]} for" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_launcher_when_its_python_is_gone(unpacked: Path, tmp_path: Path) -> None:
+    """A remembered Python that is there no more is looked for anew."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(unpacked / "mikroscope", copy)
+    (copy / "lib").symlink_to(unpacked / "lib")
+    (copy / "python.path").write_text("/nowhere/python3\n")
+    assert output([str(copy / "mikroscope"), "--version"], tmp_path).startswith("mikroscope")
+
+
+# --- as docs/install.md says ------------------------------------------------------------------
+
+
+def follow(release: Release, home: Path, script: str) -> str:
+    """Type commands as a user with uv and pipx would, beside dist/; what they print."""
+    tools = home / "tools"
+    tools.mkdir(parents=True)
+    for name in ("uv", "uvx", "pipx"):
+        program = Path(sys.executable).parent / name
+        if program.exists():
+            (tools / name).symlink_to(program)
+        elif f"{name} " in script:
+            pytest.skip(f"{name} is missing: pip install uv pipx")
+    (home / "dist").symlink_to(release.directory)
+    path = f"{home}/.local/bin:{home}/mikroscope/bin:{tools}:{bare_environment(home)['PATH']}"
+    chosen = {"UV_PYTHON": PYTHON, "PIPX_DEFAULT_PYTHON": PYTHON, "PIP_NO_COMPILE": "1"}
+    return output(["sh", "-euc", script], home, PATH=path, **chosen)
+
+
+@pytest.mark.parametrize("way", ["pip", "pipx", "pipx run", "uv", "uvx"])
+def test_wheel(release: Release, tmp_path: Path, way: str) -> None:
+    """The wheel, installed each way without the source tree, indexes a file."""
+    script = documented(way)
+    if "mikroscope index" not in script:
+        script += "mikroscope index\n"
+    (tmp_path / "home" / "logs").mkdir(parents=True)
+    (tmp_path / "home" / "logs" / "app.ndjson").write_text(RECORD)
+    printed = follow(release, tmp_path / "home", script)
+    assert json.loads(printed.splitlines()[-1])["report"]["recordsInserted"] == 1
+
+
+def test_manual_archive(release: Release, tmp_path: Path) -> None:
+    """The archive, verified and unpacked by hand, runs."""
+    printed = follow(release, tmp_path / "home", documented("archive"))
+    assert f"{release.name}.tar.gz: OK\n" in printed
+    assert printed.endswith(f"mikroscope, version {__version__}\n")
+
+
+def test_sdist(release: Release, tmp_path: Path) -> None:
+    """The wheel that the sdist gives is the wheel of the release."""
+    sdist = release.directory / f"mikroscope-{__version__}.tar.gz"
+    subprocess.run(["tar", "-xzf", str(sdist), "-C", str(tmp_path)], check=True)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    env = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH)}
+    source = tmp_path / f"mikroscope-{__version__}"
+    subprocess.run(command, cwd=source, env=env, check=True, capture_output=True)
+    assert (tmp_path / release.wheel.name).read_bytes() == release.wheel.read_bytes()

@@ -1,0 +1,141 @@
+"""The page `/docs` in a browser that reaches no other host, and the script it is drawn with."""
+
+import gzip
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from mikroscope import RunningServer
+from mikroscope.server.openapi.model import OPERATIONS
+from mikroscope.server.static_files import scalar_version
+from tests.helpers.paths import ROOT
+from tests.helpers.server import Connect, Serve
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+SKIP = "MIKROSCOPE_SKIP_BROWSER_TESTS"
+STATIC = ROOT / "src" / "mikroscope" / "server" / "static"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the system has it."""
+    if os.environ.get(SKIP) == "1":
+        pytest.skip(f"{SKIP} is set")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.fail(f"Chromium is missing: apt-get install chromium, or set {SKIP}=1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that was opened, what its console told and whom it asked."""
+
+    def __init__(self, browser: Browser, server: RunningServer, place: str = "") -> None:
+        self.page: Page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda told: self._hear(told.type, told.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(f"{server.url}/docs{place}")
+        self.page.get_by_text("/api/logs").first.wait_for(state="attached")
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(f"{kind}: {text}")
+
+
+@pytest.fixture
+def server(serve: Serve) -> RunningServer:
+    """A server with credentials of each kind."""
+    return serve(api_token="api", ingest_producers="producer=app")
+
+
+def test_page_shows_every_operation(browser: Browser, server: RunningServer) -> None:
+    """Each operation is on the page, by its summary."""
+    page = Visit(browser, server).page
+    for operation in OPERATIONS:
+        page.get_by_text(operation.summary).first.wait_for(state="attached")
+
+
+def test_page_reaches_no_other_host(browser: Browser, server: RunningServer) -> None:
+    """Nothing but the server itself is asked, and the browser has nothing to complain about."""
+    visit = Visit(browser, server)
+    visit.page.get_by_text(OPERATIONS[-1].summary).last.scroll_into_view_if_needed()
+    visit.page.evaluate("document.fonts.ready.then(() => true)")
+    others = [url for url in visit.asked if not url.startswith((server.url, "data:", "blob:"))]
+    assert not others
+    assert visit.complaints == []
+
+
+def test_page_tries_requests(browser: Browser, server: RunningServer) -> None:
+    """A request can be sent from the page, and its answer is shown."""
+    page = Visit(browser, server, "#tag/server/GET/health").page
+    page.get_by_role("button", name="(get /health)").first.click()
+    with page.expect_response(f"{server.url}/health") as answered:
+        page.get_by_role("dialog").get_by_role("button", name="Send").first.click()
+    assert answered.value.status == 200
+
+
+def test_page_forbids_other_hosts(server: RunningServer, connect: Connect) -> None:
+    """The page's policy lets it load from, and connect to, its own server only."""
+    answer = connect(server).get("/docs")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(
+        rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+
+
+def test_script_is_sent_packed(server: RunningServer, connect: Connect) -> None:
+    """Who takes gzip gets the script as it lies in the package; others get it unpacked."""
+    client, packed = connect(server), (STATIC / "scalar.js.gz").read_bytes()
+    for accepted in ("gzip", "br, GZIP;q=0.5", "*"):
+        with client.stream(
+            "GET", "/docs/scalar.js", headers={"accept-encoding": accepted}
+        ) as answer:
+            assert answer.headers["content-encoding"] == "gzip"
+            assert b"".join(answer.iter_raw()) == packed
+    for accepted in ("identity", "gzip;q=0, *", ""):
+        answer = client.get("/docs/scalar.js", headers={"accept-encoding": accepted})
+        assert "content-encoding" not in answer.headers
+        assert answer.content == gzip.decompress(packed)
+
+
+@pytest.mark.parametrize(("version", "kept"), [(scalar_version(), True), ("0.0.0", False)])
+def test_script_is_kept_by_version(
+    version: str, kept: bool, server: RunningServer, connect: Connect
+) -> None:
+    """The script may be kept for long under the URL of its own version, and no other."""
+    answer: httpx.Response = connect(server).get(f"/docs/scalar.js?v={version}")
+    assert ("immutable" in answer.headers["cache-control"]) == kept
+
+
+def test_script_is_packed_reproducibly() -> None:
+    """The packed script tells neither a name nor a time, so the same version has the same bytes."""
+    head = (STATIC / "scalar.js.gz").read_bytes()[:8]
+    assert head[3:] == bytes(5)
+
+
+def test_wheel_has_the_script(tmp_path: Path) -> None:
+    """What is installed has the script, its version and its licence."""
+    (path,) = WheelBuilder(str(STATIC.parents[3])).build(directory=str(tmp_path))
+    names = set(zipfile.ZipFile(path).namelist())
+    parts = ("scalar.js.gz", "scalar.VERSION", "scalar.LICENSE")
+    assert {f"mikroscope/server/static/{part}" for part in parts} <= names

@@ -1,0 +1,453 @@
+"""Slow, silent and greedy clients hold nothing up, and are told why they are refused."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mikroscope import start_server
+from mikroscope.server.http.connections import ConnectionTable
+from mikroscope.server.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
+from mikroscope.server.openapi.model import OPERATIONS, Operation
+from mikroscope.server.run import RunningServer
+from tests.helpers.server import Connect, Serve, settings_in
+from tests.helpers.waiting import DEADLINE_S, wait_until
+from tests.helpers.webhooks import HANG, Catcher, catching, make_certificate
+
+SHORT = TimeLimits(head=0.3, body_gap=0.3, body=1.0, idle=1, reading=0.3)
+PRODUCER = {"authorization": "Bearer t"}
+TEST_WEBHOOK = "/api/alerts/test-webhook"
+WEBHOOK_TESTS = 4  # at a time
+PATIENT_WEBHOOKS = {"alert_webhook_timeout_ms": 60_000, "alert_webhook_retry_attempts": 1}
+POST = b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t\r\n"
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server that waits for nobody."""
+    settings = settings_in(tmp_path, ingest_producers="t=p", ingest_max_body_bytes=1 << 20)
+    with RunningServer(settings, SHORT).start() as server:
+        yield server
+
+
+def connected(server: RunningServer) -> socket.socket:
+    """A connection without a word said."""
+    return socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What the server says until it closes."""
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def said_to(server: RunningServer, *parts: bytes) -> bytes:
+    """What the server answers to some bytes, until it closes."""
+    with closing(connected(server)) as connection:
+        for part in parts:
+            connection.sendall(part)
+        return all_of(connection)
+
+
+def assert_refused(answer: bytes, status: int) -> None:
+    """An error as all others are: JSON, CORS headers, the connection closed."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ")
+    assert "content-type: application/json; charset=utf-8" in lines
+    assert "access-control-allow-origin: *" in lines
+    assert "connection: close" in lines
+    assert f"content-length: {len(body)}" in lines
+    assert json.loads(body)["error"]
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def test_silent_client(hasty: RunningServer) -> None:
+    """Who says nothing is hung up on, without a word."""
+    assert said_to(hasty) == b""
+
+
+def test_half_a_head(hasty: RunningServer) -> None:
+    """A head that does not come to its end gets 408."""
+    assert_refused(said_to(hasty, b"GET /health HTTP/1.1\r\nhost:"), 408)
+
+
+def test_drop_by_drop(hasty: RunningServer) -> None:
+    """The limit is for the whole head, however steadily it comes."""
+    stop = threading.Event()
+    with closing(connected(hasty)) as connection:
+
+        def drip() -> None:
+            connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
+            while not stop.wait(0.05):
+                try:
+                    connection.sendall(b"a")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            assert_refused(all_of(connection), 408)
+        except ConnectionResetError:
+            pass  # the drops that came after the answer
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "head", [b"content-length: 10\r\n\r\n[{", b"transfer-encoding: chunked\r\n\r\n2\r\n[{\r\n"]
+)
+def test_half_a_body(hasty: RunningServer, connect: Connect, head: bytes) -> None:
+    """A body that stops gets 408, and leaves no record and no request behind."""
+    assert_refused(said_to(hasty, POST + head), 408)
+    client = connect(hasty)
+    assert client.get("/api/logs").json()["entries"] == []
+
+
+def test_slow_body_that_comes(hasty: RunningServer) -> None:
+    """A body may take its time while it keeps coming."""
+    with closing(connected(hasty)) as connection:
+        connection.sendall(POST + b"content-length: 8\r\nconnection: close\r\n\r\n")
+        for byte in b'[{"a":1}':
+            connection.sendall(bytes([byte]))
+            threading.Event().wait(0.02)
+        connection.shutdown(socket.SHUT_WR)
+        answer = all_of(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")  # whole, and no JSON: the bracket is missing
+
+
+def test_idle_connection(hasty: RunningServer) -> None:
+    """A connection that is not used any more is closed; a second request is taken before."""
+    with closing(connected(hasty)) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert all_of(connection) == b""
+
+
+def test_blank_line_on_an_idle_connection(hasty: RunningServer) -> None:
+    """It is no request: the connection is closed all the same."""
+    with closing(connected(hasty)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"\r\n")
+        assert all_of(connection) == b""
+
+
+def test_rest_of_a_body_that_was_answered(hasty: RunningServer) -> None:
+    """It is no request: the connection is closed all the same."""
+    with closing(connected(hasty)) as connection:
+        connection.sendall(b"POST /api/ingest HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n[")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(b"{}]")
+        assert all_of(connection) == b""
+
+
+def test_client_that_reads_slowly(tmp_path: Path, connect: Connect) -> None:
+    """An answer may take its time while it is being taken, also longer than an idle connection."""
+    settings = settings_in(tmp_path, ingest_producers="t=p")
+    with RunningServer(settings, SHORT._replace(reading=1.0)).start() as server:
+        fill(connect(server), megabytes=20)
+        with closing(connected(server)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            connection.sendall(b"GET /api/logs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n")
+            head, _, begin = connection.recv(65_536).partition(b"\r\n\r\n")
+            length = int(head.partition(b"content-length: ")[2].split()[0])
+            assert length > 20_000_000
+            assert len(begin) + taken_slowly(connection, length - len(begin)) == length
+
+
+def taken_slowly(connection: socket.socket, size: int) -> int:
+    """Take so many bytes, with a pause in every 100,000; returns how many there were."""
+    taken = pauses = 0
+    while taken < size and (part := connection.recv(65_536)):
+        taken += len(part)
+        if taken // 100_000 > pauses:
+            pauses += 1
+            threading.Event().wait(0.01)
+    return taken
+
+
+def fill(client: httpx.Client, megabytes: int) -> None:
+    """Send that many, in records of 20,000 bytes."""
+    for _ in range(megabytes):
+        answer = client.post("/api/ingest", json=[{"pad": "x" * 20_000}] * 50, headers=PRODUCER)
+        assert answer.status_code == 200
+
+
+def test_client_that_does_not_read(hasty: RunningServer, connect: Connect) -> None:
+    """Who asks, and asks, and takes no answer is cut off."""
+    client = connect(hasty)
+    fill(client, megabytes=1)
+    with closing(connected(hasty)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /api/logs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n" * 40)
+        wait_until(lambda: is_cut_off(connection))
+    assert client.get("/health").status_code == 200
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether the other side has reset a connection; reads nothing."""
+    try:
+        connection.sendall(b"\r\n")
+    except OSError:
+        return True
+    return False
+
+
+def test_a_stop_does_not_wait_for_half_a_head(tmp_path: Path) -> None:
+    """With the ordinary limits, too."""
+    server = RunningServer(settings_in(tmp_path)).start()
+    with closing(connected(server)) as connection:
+        connection.sendall(b"GET /health HTT")
+        server.close()
+        assert all_of(connection) == b""
+
+
+# --- what cannot be understood ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"SING /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nno colon\r\n\r\n",
+        POST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
+        POST + b"content-length: minus\r\n\r\n",
+    ],
+)
+def test_no_http(hasty: RunningServer, words: bytes) -> None:
+    """What is no HTTP gets 400 as every error is."""
+    assert_refused(said_to(hasty, words), 400)
+
+
+def test_long_url(hasty: RunningServer) -> None:
+    """A URL above the limit gets 414."""
+    url = b"/api/logs?value=" + b"x" * (2 * MAX_URL_BYTES)
+    assert_refused(said_to(hasty, b"GET " + url + b" HTTP/1.1\r\nhost: x\r\n\r\n"), 414)
+
+
+def test_long_head(hasty: RunningServer) -> None:
+    """Headers above the limit get 431, before they have come to their end."""
+    words = b"GET /health HTTP/1.1\r\n" + b"x: %b\r\n" % (b"y" * 1000) * (MAX_HEAD_BYTES // 900)
+    assert_refused(said_to(hasty, words), 431)
+
+
+def test_listed_origin(tmp_path: Path) -> None:
+    """The CORS headers are those of every answer."""
+    settings = settings_in(tmp_path, cors_allow_origin="https://ui.example")
+    with RunningServer(settings, SHORT).start() as server:
+        words = b"GET /health HTTP/1.1\r\norigin: https://ui.example\r\na: b\r\nno colon\r\n\r\n"
+        answer = said_to(server, words).lower()
+    assert b"access-control-allow-origin: https://ui.example\r\n" in answer
+    assert b"vary: origin\r\n" in answer
+
+
+def test_silent_tls_client(tmp_path: Path) -> None:
+    """Who does not begin to speak TLS is hung up on, too."""
+    certificate, key = make_certificate(tmp_path)
+    settings = settings_in(tmp_path, protocol="https", tls_cert_path=certificate, tls_key_path=key)
+    with RunningServer(settings, SHORT).start() as server:
+        assert said_to(server) == b""
+
+
+# --- how many -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Catcher]:
+    """A webhook that takes requests and never answers."""
+    with catching(*[HANG] * 100) as catcher:
+        yield catcher
+
+
+@contextmanager
+def unfinished(server: RunningServer, *parts: bytes) -> Iterator[list[socket.socket]]:
+    """Bodies for ingest that lack their last byte."""
+    with ExitStack() as opened:
+        connections = [opened.enter_context(closing(connected(server))) for _ in parts]
+        for connection, part in zip(connections, parts, strict=True):
+            connection.sendall(POST + b"content-length: %d\r\n\r\n" % (len(part) + 1) + part)
+        yield connections
+
+
+@contextmanager
+def webhooks_on_test(server: RunningServer, webhook: Catcher, count: int) -> Iterator[None]:
+    """Tests of a webhook are asked for, and waited for until the end."""
+    body = json.dumps({"webhookUrl": webhook.url}).encode()
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    with ExitStack() as connections:
+        for _ in range(count):
+            connection = connections.enter_context(closing(connected(server)))
+            connection.sendall(head % (TEST_WEBHOOK.encode(), len(body)) + body)
+        yield
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a server that is at its limit."""
+    options = PATIENT_WEBHOOKS | {"max_concurrent_requests": 1, "ingest_producers": "t=p"}
+    with (
+        start_server(settings_in(tmp_path_factory.mktemp("full"), **options)) as server,
+        catching(*[HANG] * 100) as catcher,
+        webhooks_on_test(server, catcher, 1),
+        httpx.Client(base_url=server.url, timeout=DEADLINE_S, trust_env=False) as client,
+    ):
+        wait_until(lambda: catcher.requests == 1)
+        yield client
+
+
+def test_concurrent_requests(serve: Serve, connect: Connect, black_hole: Catcher) -> None:
+    """Above the limit there is 503 at once; /health and /metrics are always answered."""
+    server = serve(**PATIENT_WEBHOOKS, max_concurrent_requests=2)
+    client = connect(server)
+    with webhooks_on_test(server, black_hole, 2):
+        wait_until(lambda: black_hole.requests == 2)
+        refused = client.get("/api/logs")
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert "limit" in refused.json()["error"]
+        assert client.get("/health").status_code == 200
+        assert client.get("/metrics").status_code == 200
+        black_hole.closing.set()
+        wait_until(lambda: client.get("/api/logs").status_code == 200)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_limit_is_documented(operation: Operation, full: httpx.Client) -> None:
+    """Every operation that the limit is for has the 503 in its document."""
+    answer = full.request(operation.method, operation.path)
+    assert (answer.status_code == 503) == (503 in operation.answers)
+
+
+def test_unfinished_bodies(serve: Serve, connect: Connect) -> None:
+    """Who waits for a client's body takes nobody's place."""
+    server = serve(max_concurrent_requests=2, ingest_producers="t=p")
+    with unfinished(server, *[b"["] * 8):
+        client = connect(server)
+        for _ in range(20):  # whenever the bodies' heads are read
+            assert client.get("/api/logs").status_code == 200
+
+
+def test_bytes_of_unfinished_bodies(serve: Serve) -> None:
+    """If they are too many, the oldest body is given up with 503."""
+    server = serve(ingest_producers="t=p")
+    part = b"[" + b" " * 1_000_000
+    with unfinished(server, *[part] * 70) as connections:
+        assert_refused(all_of(connections[0]), 503)
+        connections[-1].sendall(b"]")
+        assert connections[-1].recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_body_that_ends_above_the_limit(
+    serve: Serve, connect: Connect, black_hole: Catcher
+) -> None:
+    """It gets 503, and nothing is kept."""
+    server = serve(**PATIENT_WEBHOOKS, max_concurrent_requests=2, ingest_producers="t=p")
+    client = connect(server)
+    with (
+        unfinished(server, b"[{}") as (connection,),
+        webhooks_on_test(server, black_hole, 2),
+    ):
+        wait_until(lambda: black_hole.requests == 2)
+        connection.sendall(b"]")
+        assert connection.recv(100).startswith(b"HTTP/1.1 503 ")
+        black_hole.closing.set()
+        wait_until(lambda: client.get("/api/logs").status_code == 200)
+    assert client.get("/api/logs").json()["entries"] == []
+
+
+def test_slow_webhooks_hold_no_query_up(
+    serve: Serve, connect: Connect, black_hole: Catcher
+) -> None:
+    """However many webhooks are being tested, queries are answered."""
+    server = serve(**PATIENT_WEBHOOKS)
+    with webhooks_on_test(server, black_hole, 60):
+        wait_until(lambda: black_hole.requests >= WEBHOOK_TESTS)
+        assert connect(server).get("/api/logs").status_code == 200
+
+
+def test_webhooks_that_are_tested_at_a_time(
+    serve: Serve, connect: Connect, black_hole: Catcher
+) -> None:
+    """A few; one more gets 503 at once."""
+    server = serve(**PATIENT_WEBHOOKS)
+    with webhooks_on_test(server, black_hole, WEBHOOK_TESTS):
+        wait_until(lambda: black_hole.requests == WEBHOOK_TESTS)
+        refused = connect(server).post(TEST_WEBHOOK, json={"webhookUrl": black_hole.url})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "webhooks are being tested" in refused.json()["error"]
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[int]:
+    """The port of a server process that may have few descriptors, and takes logs."""
+    command = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", sys.executable, "-m", "mikroscope"]
+    command += ["serve", "--port", "0", "--min-free-bytes", "0", "--ingest-producers", "t=p"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().split(" listens on http://127.0.0.1:")[1].split()[0])
+        process.terminate()
+
+
+def test_many_connections(narrow: int) -> None:
+    """Silent ones give way, so that files can be opened and others are answered."""
+    address = ("127.0.0.1", narrow)
+    url = f"http://127.0.0.1:{narrow}"
+    with (
+        httpx.Client(base_url=url, timeout=DEADLINE_S, trust_env=False) as client,
+        ExitStack() as opened,
+    ):
+        assert client.get("/health").status_code == 200
+        for _ in range(400):
+            opened.enter_context(socket.create_connection(address, DEADLINE_S))
+        assert client.post("/api/ingest", json=[{"n": 1}], headers=PRODUCER).status_code == 200
+        assert httpx.get(f"{url}/health", trust_env=False).json()["ok"] is True
+
+
+def test_who_gives_way() -> None:
+    """Who has said nothing yet, then who has no request, a body to send, an answer to take."""
+    room = ConnectionTable[str](max_connections=1, max_body_bytes=100)
+    room.reading["reading"] = None
+    room.add_body("body", 1)
+    room.idle["idle for long"] = None
+    room.idle["idle"] = None
+    room.silent["silent"] = None
+    gone = []
+    while (first := room.eviction_candidate()) is not None:
+        gone.append(first)
+        room.remove(first)
+    assert gone == ["silent", "idle for long", "idle", "body", "reading"]
+
+
+def test_requests_one_behind_the_other(hasty: RunningServer) -> None:
+    """Sent before the first one is answered: each gets its answer, whole and in turn."""
+    get = b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n"
+    close = b"connection: close\r\n"
+    requests = get % (b"/health", b"") + get % (b"/nowhere", b"") + get % (b"/openapi.json", close)
+    heads = [part.partition(b"\r\n")[0] for part in said_to(hasty, requests).split(b"HTTP/1.1 ")]
+    assert heads == [b"", b"200 OK", b"404 Not Found", b"200 OK"]
+
+
+def test_answer_without_a_body(hasty: RunningServer) -> None:
+    """Its head comes without waiting for more."""
+    with closing(connected(hasty)) as connection:
+        for method, status in ((b"HEAD", b"200"), (b"OPTIONS", b"204")):
+            connection.sendall(b"%b /health HTTP/1.1\r\nhost: x\r\n\r\n" % method)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 %b " % status)

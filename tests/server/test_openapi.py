@@ -1,0 +1,190 @@
+"""The OpenAPI document is that of the routes, and that of every server."""
+
+import re
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+import yaml
+
+from mikroscope import RunningServer, __version__
+from mikroscope.query.model import DEFAULT_LIMIT
+from mikroscope.server.app import _Routes
+from mikroscope.server.metrics import Metrics
+from mikroscope.server.openapi import document as openapi
+from mikroscope.server.openapi.model import OPERATIONS, methods_of
+from tests.helpers.paths import ROOT
+from tests.helpers.server import Connect, Serve
+
+FILES = ROOT / "openapi"
+DOCUMENT = openapi.document()
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+
+def validator(name: str) -> Any:
+    """Checks values against one of the document's schemas."""
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    )
+
+
+def references(value: object) -> set[str]:
+    """Every $ref below a value."""
+    if isinstance(value, dict):
+        found = {value["$ref"]} if "$ref" in value else set()
+        return found.union(*(references(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(*(references(item) for item in value))
+    return set()
+
+
+@pytest.fixture
+def server(serve: Serve) -> RunningServer:
+    """A server with credentials of each kind."""
+    return serve(api_token="api", ingest_producers="producer=app")
+
+
+def test_every_route_has_its_document(server: RunningServer) -> None:
+    """The routes of the server are the paths of the document, with the same methods."""
+    routes = _Routes(server._sidecar, Metrics("0", 0)).routes()
+    served = {route.path: (route.methods or set()) - {"HEAD"} for route in routes}
+    documented = {
+        path: {method.upper() for method in operations}
+        for path, operations in DOCUMENT["paths"].items()
+    }
+    assert served == documented
+
+
+def test_a_route_without_document() -> None:
+    """A path that the table of operations does not know cannot become a route."""
+    with pytest.raises(KeyError, match="/api/new"):
+        methods_of("/api/new")
+
+
+def test_operations_have_names_of_their_own() -> None:
+    """No two operations have the same name or the same method and path."""
+    names = {operation.name for operation in OPERATIONS}
+    places = {(operation.method, operation.path) for operation in OPERATIONS}
+    assert len(names) == len(places) == len(OPERATIONS)
+
+
+def test_references_lead_somewhere() -> None:
+    """Every $ref names a schema of the document, and every schema is used."""
+    used = {reference.removeprefix("#/components/schemas/") for reference in references(DOCUMENT)}
+    assert used == set(SCHEMAS)
+
+
+def test_schemas_are_json_schema() -> None:
+    """The schemas of the document are JSON Schema, as OpenAPI 3.1 asks."""
+    for schema in SCHEMAS.values():
+        jsonschema_rs.meta.validate(schema)
+
+
+def test_version() -> None:
+    """The document has the version of the package."""
+    assert DOCUMENT["info"]["version"] == __version__
+
+
+@pytest.mark.parametrize("name", ["openapi.json", "openapi.yaml"])
+def test_files_are_current(name: str, server: RunningServer, connect: Connect) -> None:
+    """The file in the repository is what every server answers, to the byte: `make openapi`."""
+    assert connect(server).get(f"/{name}").content == (FILES / name).read_bytes()
+
+
+def test_yaml_is_the_same_document() -> None:
+    """The YAML says what the JSON says."""
+    assert yaml.safe_load(openapi.as_yaml()) == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/openapi.json", "application/json; charset=utf-8"),
+        ("/openapi.yaml", "application/yaml; charset=utf-8"),
+    ],
+)
+def test_documents_need_no_credentials(
+    path: str, content_type: str, server: RunningServer, connect: Connect
+) -> None:
+    """The document is open to all."""
+    answer = connect(server).get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
+
+
+def test_document_tells_no_host() -> None:
+    """Nothing in the document depends on where the server is."""
+    assert DOCUMENT["servers"] == [{"url": "/"}]
+    assert not re.search(rb"https?://", openapi.as_json())
+
+
+def test_default_limit_is_the_real_one() -> None:
+    """The document tells the default that queries have."""
+    (limit,) = (
+        parameter
+        for parameter in DOCUMENT["paths"]["/api/logs"]["get"]["parameters"]
+        if parameter["name"] == "limit"
+    )
+    assert limit["schema"]["default"] == DEFAULT_LIMIT
+
+
+def test_fields_left_out_are_not_null() -> None:
+    """A field that is left out where there is none is not said to be null, nor required."""
+    page = SCHEMAS["Page"]
+    assert page["properties"]["nextCursor"] == {"type": "string"}
+    assert "nextCursor" not in page["required"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, 400),
+        ({"windowMinutes": 0}, 400),
+        ({"windowMinutes": 1}, 200),
+        ({"intervalMs": 999}, 400),
+        ({"webhookTimeoutMs": "250"}, 400),
+        ({"windowMinutes": 7.0}, 200),
+        ({"windowMinutes": 7.5}, 400),
+        ({"windowMinutes": 1e300}, 400),
+        ({"unknown": 1}, 400),
+        ({"webhookUrl": None}, 200),
+        ({"errorThreshold": 7, "cooldownMs": 1000}, 200),
+    ],
+)
+def test_schema_of_a_policy_change(
+    change: dict[str, object], status: int, server: RunningServer, connect: Connect
+) -> None:
+    """The schema of a change takes what the server takes."""
+    client = connect(server, headers={"Authorization": "Bearer api"})
+    assert client.put("/api/alerts/config", json=change).status_code == status
+    assert validator("PolicyChange").is_valid(change) == (status == 200)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_examples_are_valid(operation: Any) -> None:
+    """The example of a body fits its schema."""
+    if operation.payload is not None:
+        validator(operation.payload.schema).validate(operation.payload.example)
+
+
+def test_answers_fit_their_schemas(server: RunningServer, connect: Connect) -> None:
+    """Answers with every part in them are as their schemas say."""
+    client = connect(server, headers={"Authorization": "Bearer api"})
+    sent = [{"level": "INFO", "message": "a"}, {"level": "INFO", "message": "b"}]
+    producer = {"Authorization": "Bearer producer"}
+
+    def check(name: str, answer: httpx.Response) -> None:
+        validator(name).validate(answer.json())
+
+    check("IngestResponse", client.post("/api/ingest", json=sent, headers=producer))
+    page = client.get("/api/logs?limit=1")
+    assert "nextCursor" in page.json()
+    check("Page", page)
+    check("Aggregate", client.get("/api/logs/aggregate?groupBy=field&groupField=level"))
+    check("AlertConfigResponse", client.get("/api/alerts/config"))
+    check(
+        "AlertConfigResponse",
+        client.put("/api/alerts/config", json={"webhookUrl": "http://a.invalid"}),
+    )
+    check("Health", client.get("/health"))
+    check("ErrorResponse", client.get("/api/logs?limit=no"))

@@ -1,0 +1,226 @@
+"""Lines packed with trained dictionaries: nothing is lost, and training comes when it pays."""
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mikroscope.records.timestamps import format_time, parse_time
+from mikroscope.stores.sqlite import compression as packing
+from mikroscope.stores.sqlite.compression import Dictionary, Packer, restore_time, strip_time
+
+TIME = "2026-02-18T10:20:00.000Z"
+
+
+def orders(count: int, seed: int = 1) -> list[bytes]:
+    """Lines of one kind."""
+    chance = random.Random(seed)
+    return [
+        json.dumps({"event": "order.created", "orderId": chance.randrange(10**9), "n": n}).encode()
+        for n in range(count)
+    ]
+
+
+def noise(count: int) -> list[bytes]:
+    """Lines that have nothing in common."""
+    chance = random.Random(2)
+    return [chance.randbytes(60).hex().encode() for _ in range(count)]
+
+
+def trained() -> Packer:
+    """A packer with a dictionary for orders."""
+    packer = Packer()
+    packer.observe(orders(packing.SAMPLE_LINES))
+    assert packer.train() is not None
+    return packer
+
+
+def count_lines(packer: Packer, lines: list[bytes], times: int = 1) -> None:
+    """Tell a packer how well lines were packed, as if there had been many of them."""
+    raw, packed = sum(map(len, lines)), sum(len(packer.current.pack(line)[0]) for line in lines)
+    packer.count(len(lines) * times, raw * times, packed * times)
+
+
+ENOUGH = packing.RETRAIN_AFTER_LINES // 1000
+
+
+@pytest.fixture(scope="module")
+def dictionary() -> Dictionary:
+    """A dictionary for orders."""
+    return trained().current
+
+
+@given(st.binary())
+def test_round_trip_without_dictionary(raw: bytes) -> None:
+    """What was packed without a dictionary unpacks to the same bytes."""
+    none = Dictionary(0, b"")
+    assert none.unpack(*none.pack(raw)) == raw
+
+
+@given(st.one_of(st.binary(), st.sampled_from(orders(50, seed=3))))
+def test_round_trip_with_dictionary(dictionary: Dictionary, raw: bytes) -> None:
+    """What was packed with a dictionary unpacks to the same bytes."""
+    assert dictionary.unpack(*dictionary.pack(raw)) == raw
+
+
+def test_large_lines(dictionary: Dictionary) -> None:
+    """A line of megabytes is packed like any other."""
+    raw = b"".join(orders(50_000))
+    assert dictionary.unpack(*dictionary.pack(raw)) == raw
+
+
+def test_a_dictionary_that_was_stored(dictionary: Dictionary) -> None:
+    """A dictionary made anew from its content unpacks what the first one has packed."""
+    again = Dictionary(dictionary.number, dictionary.content)
+    assert [again.unpack(*dictionary.pack(line)) for line in orders(9)] == orders(9)
+
+
+def test_a_dictionary_pays(dictionary: Dictionary) -> None:
+    """With its dictionary a line takes less than half of what it takes alone."""
+    alone = Dictionary(0, b"")
+    lines = orders(100, seed=4)
+    assert sum(len(dictionary.pack(one)[0]) for one in lines) * 2 < sum(
+        len(alone.pack(one)[0]) for one in lines
+    )
+
+
+def test_the_first_training() -> None:
+    """The first dictionary is trained as soon as there are enough lines."""
+    packer = Packer()
+    packer.observe(orders(packing.MIN_SAMPLE_LINES - 1))
+    early = packer.train()
+    packer.observe(orders(1))
+    first = packer.train()
+    assert early is None
+    assert first is not None
+    assert (first.number, packer.current, packer.wants_sample) == (1, first, False)
+
+
+def test_training_happens_once() -> None:
+    """A packer with a dictionary that fits trains no other, however much it packs."""
+    packer = trained()
+    for _ in range(5):
+        packer.observe(orders(2000))
+        count_lines(packer, orders(1000), ENOUGH)
+        assert packer.train() is None
+    assert packer.current.number == 1
+
+
+def test_training_when_the_data_changes() -> None:
+    """When lines are packed much worse than at first, another dictionary is trained."""
+    packer = trained()
+    count_lines(packer, orders(1000), ENOUGH)
+    assert packer.train() is None
+    others = [
+        line.replace(b"order", b"invoice of somebody else") + one
+        for line, one in zip(orders(2000), noise(2000), strict=True)
+    ]
+    packer.observe(others)
+    count_lines(packer, others[:1000], ENOUGH)
+    second = packer.train()
+    assert second is not None
+    assert (second.number, packer.current) == (2, second)
+
+
+def test_no_training_after_a_few_lines() -> None:
+    """A few lines that are packed badly do not lead to another dictionary."""
+    packer = trained()
+    count_lines(packer, orders(1000), ENOUGH)
+    packer.train()
+    packer.observe(noise(2000))
+    count_lines(packer, noise(1000))
+    assert packer.train() is None
+
+
+def test_old_lines_after_another_training() -> None:
+    """What was packed with an old dictionary unpacks with that one."""
+    first = trained().current
+    packed = [first.pack(line) for line in orders(20)]
+    packer = Packer(Dictionary(first.number, first.content), next_number=2)
+    packer.observe(noise(2000))
+    kept = {first.number: packer.current}
+    assert [kept[1].unpack(*one) for one in packed] == orders(20)
+
+
+def test_numbers_go_on() -> None:
+    """A packer numbers its dictionaries on from those that are stored."""
+    packer = Packer(next_number=7)
+    packer.observe(orders(2000))
+    packer.train()
+    assert packer.current.number == 7
+
+
+@pytest.mark.parametrize("lines", [[b"{}"] * 2000, [b"x"] * 2000, [b""] * 2000], ids=repr)
+def test_training_that_fails(lines: list[bytes]) -> None:
+    """Lines that no dictionary can be made from are packed without one, and nothing fails."""
+    packer = Packer()
+    packer.observe(lines)
+    for _ in range(3):
+        packer.train()
+    assert packer.current.unpack(*packer.current.pack(lines[0])) == lines[0]
+
+
+def test_training_again_after_a_failure() -> None:
+    """After a failure to train, other lines lead to a dictionary."""
+    packer = Packer()
+    packer.observe([b"{}"] * 2000)
+    packer.train()
+    packer.observe(orders(2000))
+    packer.train()
+    assert packer.current.number == 1
+
+
+# --- times that are not stored --------------------------------------------------------------------
+
+
+@given(st.integers(0, 4_102_444_799_999))
+def test_a_time_is_put_back(milliseconds: int) -> None:
+    """A time that the key tells leaves the line, and comes back as it was."""
+    text = format_time(milliseconds)
+    raw = json.dumps({"a": 1, "time": text}).encode()
+    taken = strip_time(raw, text)
+    assert len(taken) == len(raw) - 23
+    assert restore_time(taken, milliseconds) == raw
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f'{{"time":"{TIME}"}}',
+        f'{{"a":"{TIME}","time":"{TIME}","b":"{TIME}"}}',
+        f'{{"{TIME}":"{TIME}"}}',
+        f'{{"a":"{TIME}{TIME}"}}',
+        '{"time":"2026-02-18T10:20:00\\u002e000Z"}',
+        '{"time":"\\u0001"}',
+    ],
+)
+def test_lines_that_have_a_time(raw: str) -> None:
+    """Wherever the text of the time stands, the line comes back byte for byte."""
+    milliseconds = parse_time(TIME)
+    assert milliseconds is not None
+    assert restore_time(strip_time(raw.encode(), TIME), milliseconds) == raw.encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1770000000,
+        None,
+        {"seconds": 1},
+        "2026-02-18T10:20:00Z",
+        "2026-02-18T10:20:00.000+00:00",
+        "2026-02-18T10:20:00.000000Z",
+        "2026-02-18T10:20:00,000Z",
+        "2026-02-18 10:20:00.000Z",
+        "2026-02-18T10:20:00.000z",
+        "2026-02-18T23:59:60.000Z",
+        "2026-02-18T24:00:00.000Z",
+        "٢٠٢٦-02-18T10:20:00.000Z",
+    ],
+)
+def test_times_that_stay(value: object) -> None:
+    """A time that its instant does not give back exactly stays in the line."""
+    raw = json.dumps({"time": value}, ensure_ascii=False).encode()
+    assert strip_time(raw, value) == raw

@@ -1,0 +1,288 @@
+"""The SQLite store keeps the contract of all stores, and what it promises beyond it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from mikroscope.errors import QueryTimeoutError, StorageFullError, StoreError
+from mikroscope.query.model import Grouping, PageRequest, Query
+from mikroscope.stores.base import Store
+from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.stores.sqlite.compression import Dictionary
+from mikroscope.stores.sqlite.schema import DAY_MS
+from mikroscope.stores.sqlite.terms import TermEncoder
+from mikroscope.stores.sqlite.write.batch import SqliteBatch
+from mikroscope.stores.sqlite.write.encoding import MaybePruned, encode_kept
+from tests.stores import store_contract as contract
+from tests.stores.store_contract import (
+    MANY,
+    START_MS,
+    at,
+    buckets_of,
+    discard,
+    found,
+    numbers_of,
+    prepare,
+    purge_all,
+    put,
+)
+
+
+class Sqlite:
+    """Makes the stores of the suites below."""
+
+    def make_store(self, path: Path) -> Store:
+        """A store in one file."""
+        return SqliteStore(path)
+
+
+class TestWriting(Sqlite, contract.WritingContract):
+    """Sources, batches, commits."""
+
+
+class TestEntries(Sqlite, contract.EntryContract):
+    """What an entry tells of its record."""
+
+
+class TestPaging(Sqlite, contract.PagingContract):
+    """Order, limits and cursors."""
+
+
+class TestFilters(Sqlite, contract.FilterContract):
+    """Every filter, alone and with others."""
+
+
+class TestTimes(Sqlite, contract.TimeContract):
+    """`from` and `to`."""
+
+
+class TestAggregates(Sqlite, contract.AggregateContract):
+    """Counts by value."""
+
+
+class TestPurge(Sqlite, contract.PurgeContract):
+    """How entries leave."""
+
+
+class TestUpkeep(Sqlite, contract.UpkeepContract):
+    """Retention and rebuilds."""
+
+
+class TestThreads(Sqlite, contract.ThreadContract):
+    """Questions while one writes."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where an index may be."""
+    return tmp_path / "data" / "index.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    """A store in a new file."""
+    with closing(SqliteStore(path)) as opened:
+        yield opened
+
+
+def connection_of(store: SqliteStore) -> apsw.Connection:
+    """The connection that writes."""
+    return store._writing._connection
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def test_a_store_that_only_reads(store: SqliteStore, path: Path) -> None:
+    """A store without `write` answers questions and refuses everything else."""
+    put(store, [at(0, n=1)])
+    with closing(SqliteStore(path, write=False)) as reading:
+        assert (reading.count(), numbers_of(reading)) == (1, [1])
+        for refused in (reading.sources, reading.batch, lambda: reading.purge(1)):
+            with pytest.raises(StoreError, match="reading only"):
+                refused()
+
+
+def test_a_reader_sees_what_is_written_later(store: SqliteStore, path: Path) -> None:
+    """A store that only reads answers from what is committed at that moment."""
+    with closing(SqliteStore(path, write=False)) as reading:
+        before = reading.count()
+        put(store, [at(0)])
+        assert (before, reading.count()) == (0, 1)
+
+
+def test_reading_where_nothing_is(path: Path) -> None:
+    """A store that only reads makes no file, and says how to make one."""
+    with (
+        closing(SqliteStore(path, write=False)) as reading,
+        pytest.raises(StoreError, match=r"no index at .* make one with 'mikroscope index'"),
+    ):
+        reading.count()
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_database_of_another_program(path: Path, write: bool) -> None:
+    """An SQLite file that is no index is refused and left alone."""
+    path.parent.mkdir()
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("CREATE TABLE theirs(a)")
+    with (
+        pytest.raises(StoreError, match="not an index of MikroScope: move it away"),
+        closing(SqliteStore(path, write=write)) as opened,
+    ):
+        opened.count()
+    with closing(apsw.Connection(str(path))) as connection:
+        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_file_that_is_no_database(path: Path, write: bool) -> None:
+    """Any other file is refused."""
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+    with (
+        pytest.raises(StoreError, match=r"is damaged .file is not a database"),
+        closing(SqliteStore(path, write=write)) as opened,
+    ):
+        opened.count()
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_an_index_of_another_version(store: SqliteStore, path: Path, write: bool) -> None:
+    """An index in another format is refused, and the mend named."""
+    connection_of(store).pragma("user_version", 99)
+    with (
+        pytest.raises(StoreError, match=r"format 99, expected .* rebuild it"),
+        closing(SqliteStore(path, write=write)) as opened,
+    ):
+        opened.count()
+
+
+def test_alone(path: Path) -> None:
+    """A file that belongs to one store is refused to a second that wants it alone."""
+    with (
+        closing(SqliteStore(path, alone=True)),
+        pytest.raises(StoreError, match=rf"process {os.getpid()}\) uses .*index\.db: stop it"),
+    ):
+        SqliteStore(path, alone=True)
+
+
+def test_alone_behind_a_link(path: Path) -> None:
+    """A link to a file that somebody has alone is refused, too."""
+    link = path.with_name("link.db")
+    with closing(SqliteStore(path, alone=True)):
+        link.symlink_to(path)
+        with pytest.raises(StoreError, match="uses"):
+            SqliteStore(link, alone=True)
+
+
+def test_alone_ends_with_close(path: Path) -> None:
+    """A closed store lets go of its file."""
+    SqliteStore(path, alone=True).close()
+    SqliteStore(path, alone=True).close()
+
+
+def test_alone_ends_with_a_failure(path: Path) -> None:
+    """A store that could not be opened does not keep the file."""
+    path.parent.mkdir()
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("CREATE TABLE somebody_elses(x)")
+    with pytest.raises(StoreError):
+        SqliteStore(path, alone=True)
+    path.unlink()
+    SqliteStore(path, alone=True).close()
+
+
+def test_batches_beside_one_that_is_alone(path: Path) -> None:
+    """Who does not ask for the file alone may write beside a store that does."""
+    with closing(SqliteStore(path, alone=True)) as server, closing(SqliteStore(path)) as cli:
+        put(cli, [at(0, n=1)])
+        assert numbers_of(server) == [1]
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_something_else(store: SqliteStore) -> None:
+    """Only a batch that this kind of store has begun can be committed."""
+    with pytest.raises(TypeError, match="not begun by this store"):
+        store.commit(object())  # type: ignore[arg-type]
+
+
+def test_no_room(store: SqliteStore) -> None:
+    """Where there is no room nothing of the batch is there, and later batches are whole."""
+    kept = put(store, [at(0, n=-1)], "kept")
+    connection = connection_of(store)
+    connection.pragma("max_page_count", connection.pragma("page_count") + 2)
+    records = [at(n, n=n, message=f"order {n} of tenant {n % 7} created") for n in range(2500)]
+    with pytest.raises(StorageFullError, match=r"index\.db cannot be written"):
+        put(store, records, "lost")
+    assert (store.sources(), store.count(), numbers_of(store)) == ([kept], 1, [-1])
+    connection.pragma("max_page_count", 2**30)
+    put(store, records, "found")
+    assert numbers_of(store) == [*range(2499, 0, -1), 0, -1]
+
+
+@pytest.mark.parametrize("unit_ms", [60_000, DAY_MS])
+def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) -> None:
+    """Records that tell no time may spill into another minute, or day: all is counted exactly,
+    and nothing is left after a purge.
+    """
+    batch = store.batch()
+    assert isinstance(batch, SqliteBatch)
+    source = batch.open_source("app.ndjson")
+    last_ms = START_MS // unit_ms * unit_ms - 1
+    suspects = [MaybePruned(source.id, False, n, None, b'{"n":%d}' % n) for n in range(MANY)]
+    prepare(batch)
+    batch.encoded = encode_kept(
+        ((one, last_ms) for one in suspects), Dictionary(0, b""), TermEncoder()
+    )
+    store.commit(batch)
+    before = buckets_of(store, Grouping("level"), from_ms=last_ms, to_ms=last_ms + MANY)
+    assert found(store, field="n", value="5999") == {5999}
+    discard(store, source)
+    purge_all(store)
+    assert (before, store.count()) == ([("INFO", MANY)], 0)
+    assert connection_of(store).execute("SELECT * FROM minutes").fetchall() == []
+    assert found(store, field="n", value="5999") == set()
+
+
+# --- questions ----------------------------------------------------------------------------------
+
+
+def test_a_question_that_takes_too_long(path: Path) -> None:
+    """A question is stopped at its deadline, in words that help; others are still answered."""
+    with closing(SqliteStore(path, query_timeout_s=0)) as hasty:
+        put(hasty, [at(n) for n in range(MANY)])
+        with pytest.raises(QueryTimeoutError, match="stopped after 0 s: narrow it"):
+            hasty.aggregate(Query(), Grouping("field", "time"))
+        assert len(hasty.search(Query(), PageRequest(limit=10)).entries) == 10
+
+
+def parts_of(path: Path) -> int:
+    """Of how many parts the inverted index consists."""
+    with closing(apsw.Connection(str(path))) as connection:
+        return int(connection.execute("SELECT count(DISTINCT segid) FROM terms_idx").get)
+
+
+def test_tidying_leaves_few_parts(store: SqliteStore, path: Path) -> None:
+    """A term is looked up in each part of the inverted index; each batch has made another one."""
+    for number in range(7):
+        put(store, [at(number, n=number)], "a")
+    assert parts_of(path) == 7
+    while store.tidy():
+        pass
+    assert parts_of(path) == 1
+    assert numbers_of(store) == list(range(6, -1, -1))
+
+
+def test_the_size_counts_the_log(store: SqliteStore, path: Path) -> None:
+    """The size is that of the file and of its write-ahead log."""
+    put(store, [at(n) for n in range(1000)])
+    log = path.with_name("index.db-wal")
+    assert store.size_bytes() == path.stat().st_size + log.stat().st_size > path.stat().st_size

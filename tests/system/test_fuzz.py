@@ -1,0 +1,175 @@
+"""A running server answers whatever is sent as its own OpenAPI document says."""
+
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi import checks
+
+from mikroscope import RunningServer, start_server
+from mikroscope.server.openapi import document as openapi
+from mikroscope.server.openapi.model import OPERATIONS, Operation
+from tests.helpers.server import settings_in
+from tests.helpers.waiting import DEADLINE_S
+
+HELD = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+EXAMPLES = 40
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+TOKENS = {"anybody": None, "api": "api", "producer": "producer"}
+SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+NAME = attrgetter("name")
+GUARDED = [operation for operation in OPERATIONS if operation.access != "anybody"]
+REPEATABLE = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+PATHS = sorted({operation.path for operation in OPERATIONS})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with credentials of each kind and some logs."""
+    options = settings_in(
+        tmp_path_factory.mktemp("fuzz"),
+        api_token="api",
+        ingest_producers="producer=app",
+        alert_webhook_retry_attempts=1,
+        alert_webhook_timeout_ms=250,
+    )
+    with start_server(options) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    """One connection for all that is sent."""
+    with httpx.Client(base_url=server.url, timeout=DEADLINE_S, trust_env=False) as client:
+        yield client
+
+
+def authorization(operation: Operation) -> dict[str, str]:
+    """The credentials that an operation asks for."""
+    token = TOKENS[operation.access]
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def fuzz(
+    server: RunningServer, operation: Operation, mode: GenerationMode, headers: dict[str, str]
+) -> None:
+    """Send made-up requests, the same every time, and hold the answers to the document."""
+    made_up = SCHEMA[operation.path][operation.method].as_strategy(generation_mode=mode)
+
+    @REPEATABLE
+    @given(case=made_up)
+    def send(case: Any) -> None:
+        answer = case.call(base_url=server.url, headers=headers)
+        case.validate_response(answer, checks=HELD)
+        assert answer.status_code < 500, answer.text
+        assert answer.status_code != 401 or not headers
+
+    send()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=NAME)
+def test_answers_are_as_documented(
+    operation: Operation, mode: GenerationMode, server: RunningServer
+) -> None:
+    """Good and bad requests get an answer with a documented status, type, headers and schema."""
+    if mode.is_negative and not (operation.parameters or operation.payload):
+        return  # nothing can be wrong with it
+    fuzz(server, operation, mode, authorization(operation))
+
+
+@pytest.mark.parametrize("operation", GUARDED, ids=NAME)
+def test_answers_without_credentials(operation: Operation, server: RunningServer) -> None:
+    """Without credentials every request is answered as documented, too."""
+    fuzz(server, operation, GenerationMode.POSITIVE, {})
+
+
+@pytest.mark.parametrize(
+    "operation", [operation for operation in OPERATIONS if operation.payload], ids=NAME
+)
+def test_any_bytes(operation: Operation, client: httpx.Client) -> None:
+    """A body of any bytes is answered with a documented status and schema."""
+    found, headers = SCHEMA[operation.path][operation.method], authorization(operation)
+
+    @REPEATABLE
+    @given(
+        body=st.binary() | st.from_regex(rb'[\[{]["\\\[{\]},:0-9a-z]*[\]}]', fullmatch=True),
+        encoding=st.sampled_from([{}, {"content-encoding": "gzip"}, {"content-encoding": "br"}]),
+    )
+    def send(body: bytes, encoding: dict[str, str]) -> None:
+        answer = client.request(
+            operation.method, operation.path, content=body, headers=headers | encoding
+        )
+        assert answer.status_code < 500, answer.text
+        found.validate_response(answer)
+
+    send()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=NAME)
+def test_any_query(operation: Operation, client: httpx.Client) -> None:
+    """A query of any text is answered with a documented status and schema."""
+    found, headers = SCHEMA[operation.path][operation.method], authorization(operation)
+    names = st.sampled_from([*(parameter.name for parameter in operation.parameters), "other"])
+
+    @REPEATABLE
+    @given(st.dictionaries(names, st.text(st.characters(codec="utf-8"))))
+    def send(parameters: dict[str, str]) -> None:
+        answer = client.request(
+            operation.method, operation.path, params=parameters, content=b"[]", headers=headers
+        )
+        assert answer.status_code < 500, answer.text
+        found.validate_response(answer)
+
+    send()
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [one for one in GUARDED if one.path != "/metrics"],  # which loopback needs none for
+    ids=NAME,
+)
+@pytest.mark.parametrize(
+    "credentials", ["", "Bearer wrong", "Basic wrong", "Basic d3Jvbmc6OndybyA="]
+)
+def test_wrong_credentials(operation: Operation, credentials: str, client: httpx.Client) -> None:
+    """Without the right credentials the answer is 401, as documented, whatever is sent."""
+    headers = {b"authorization": credentials.encode("latin-1")} if credentials else {}
+    answer = client.request(operation.method, operation.path, headers=headers, content=b"[{}]")
+    assert answer.status_code == 401
+    SCHEMA[operation.path][operation.method].validate_response(answer)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", PATHS)
+def test_other_methods(path: str, method: str, client: httpx.Client) -> None:
+    """A method that is not documented is answered with 405 and those that are, in `allow`."""
+    documented = {operation.method for operation in OPERATIONS if operation.path == path}
+    taken = documented | ({"HEAD"} if "GET" in documented else set())
+    answer = client.request(method, path)
+    if method == "OPTIONS":
+        assert answer.status_code == 204
+    elif method not in taken:
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == taken
+    elif method == "HEAD":
+        assert answer.status_code in {200, 401}
+        assert answer.content == b""
