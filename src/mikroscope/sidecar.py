@@ -12,7 +12,7 @@ from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
@@ -110,7 +110,7 @@ class Sidecar:
             self.writer.run.last_error,
             self.writer.write_error,
             self.maintainer.state.last_error,
-            self.store.problem(),
+            self.store.status().problem,
         )
         return list(dict.fromkeys(problem for problem in found if problem))
 
@@ -189,7 +189,7 @@ def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThrea
     interval_s = None if settings.disable_auto_ingest else settings.ingest_interval_ms / 1000
     return WriterThread(
         Indexer(store, tree),
-        LogWriter(tree.root),
+        LogAppender(tree.root),
         interval_s=interval_s,
         flush_s=settings.ingest_queue_flush_ms / 1000,
         clock=time.time,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mikroscope.indexing.writer_thread import WriterThread
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from tests.helpers.stores import SUFFIXES, Place, lines, place_in
@@ -38,7 +38,7 @@ class Notices:
         self.probes = 0
         self.worker = WriterThread(
             place.indexer,
-            LogWriter(place.logs),
+            LogAppender(place.logs),
             interval_s=HOUR_S,
             flush_s=HOUR_S,
             clock=time.time,

@@ -528,8 +528,8 @@ def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
 def test_records_are_those_of_their_lines(records: list[dict[str, Any]]) -> None:
     """What is indexed without being read again is what would be read."""
     body = json.dumps(records).encode()
-    lines = make_lines(body, "p", "2026-02-18T10:20:00.000Z")
-    assert lines.records == [parse_line(line)[0] for line in lines.content.split(b"\n")[:-1]]
+    batch = make_lines(body, "p", "2026-02-18T10:20:00.000Z")
+    assert batch.records == [parse_line(line)[0] for line in batch.lines.split(b"\n")[:-1]]
 
 
 def test_lone_surrogates(roomy: httpx.Client) -> None:

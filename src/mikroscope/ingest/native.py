@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from mikroscope.errors import IngestError
-from mikroscope.ingest.batch import Lines
+from mikroscope.ingest.batch import IngestBatch
 from mikroscope.records.parsing import (
     MAX_NESTING,
     Fields,
@@ -17,7 +17,7 @@ from mikroscope.records.parsing import (
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
+def make_lines(body: bytes, producer: str, received_at: str) -> IngestBatch:
     """Read `[{…}]` or `{"logs": [{…}]}` and set `producerId` and `ingestedAt` in each record.
 
     Items that are no objects are rejected, the others taken. `received_at` is ISO 8601 in UTC;
@@ -31,7 +31,7 @@ def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
     content = _encode_lines(records)
     _check_nesting(records, content)
     path = f"ingest/{producer}/{received_at[:10]}.ndjson"
-    return Lines(path, content, len(records), len(items) - len(records), records)
+    return IngestBatch(path, content, len(records), len(items) - len(records), records)
 
 
 def receipt_time(moment: datetime) -> str:

@@ -21,7 +21,7 @@ class Appended(NamedTuple):
     """Its last bytes, FINGERPRINT_BYTES or all of them."""
 
 
-class LogWriter:
+class LogAppender:
     """Appends whole lines to the files below one root; one thread uses it.
 
     A write that does not fit is taken back, so that no half line is left in the file.
@@ -49,7 +49,7 @@ class LogWriter:
             raise kind(f"{path} cannot be written: {error.strerror}") from error
         return Appended(before, after, tail)
 
-    def take_back(self, path: str, size: int) -> None:
+    def truncate(self, path: str, size: int) -> None:
         """Cut a file back to the size it had before an `append`, whatever it is called now."""
         file = self._open.get(path, self._root / path)
         with contextlib.suppress(OSError):

@@ -15,8 +15,6 @@ from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, LineReader, 
 from mikroscope.logfiles.sources import Checkpoint, Source
 from mikroscope.logfiles.tree import Listing, LogTree
 
-UNREAD = -1  # in place of a checkpoint's `mtime_ns`: the file was not read to its end
-
 
 class Changes(NamedTuple):
     """What a look at the tree has shown."""

@@ -122,6 +122,11 @@ def format_time(milliseconds: int) -> str:
     return f"{_MINUTE_TEXTS[minute]}{rest // 1000:02}.{rest % 1000:03}Z"
 
 
+def format_moment(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and Z; the datetime must have a zone."""
+    return format_time((moment - EPOCH) // MILLISECOND)
+
+
 def _parse_loose(text: str) -> int | None:
     match = _LOOSE_ISO.fullmatch(text.strip())
     if match is None:

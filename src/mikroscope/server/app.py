@@ -20,7 +20,7 @@ from mikroscope._version import __version__
 from mikroscope.alerts.policy import url_to_test
 from mikroscope.errors import AlertPolicyError, IngestError
 from mikroscope.indexing.rebuild import RebuildResult, index_report
-from mikroscope.ingest.batch import Lines
+from mikroscope.ingest.batch import IngestBatch
 from mikroscope.ingest.encoding import body_too_large, unpack_body
 from mikroscope.ingest.native import make_lines, receipt_time
 from mikroscope.query.parameters import parse_grouping, parse_limit, parse_page, parse_query
@@ -144,7 +144,7 @@ class _Routes:
         rebuilt = await self._rebuild()
         reset = ResetReport(
             entries_deleted=rebuilt.replaced.entries,
-            fields_deleted=rebuilt.replaced.field_values,
+            fields_deleted=rebuilt.replaced.field_values or 0,
         )
         report = index_report(rebuilt.stats, started, now_utc())
         return answer(ReindexResponse(report=report, reset=reset))
@@ -222,7 +222,7 @@ class _Routes:
         )
         return answer(received, 202 if queued else 200)
 
-    async def _indexed(self, lines: Lines) -> None:
+    async def _indexed(self, lines: IngestBatch) -> None:
         """Return when a query finds them. A client that goes away does not take them back."""
         loop = asyncio.get_running_loop()
         indexed: asyncio.Future[None] = loop.create_future()
@@ -236,10 +236,10 @@ class _Routes:
 
     async def _make_lines(
         self, request: Request, body: bytes, producer: str, received_at: str
-    ) -> Lines:
+    ) -> IngestBatch:
         encoding = request.headers.get("content-encoding", "").strip().lower()
 
-        def make() -> Lines:
+        def make() -> IngestBatch:
             return make_lines(unpack_body(body, encoding, self._max_body), producer, received_at)
 
         is_large = len(body) > _LARGE_BODY or encoding == "gzip"

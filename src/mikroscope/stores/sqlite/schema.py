@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from mikroscope.errors import IndexFormatError, StoreError
+from mikroscope.logfiles.sources import Checkpoint
 
 # Raise it whenever a table or a term changes: an older index is then rebuilt from the files.
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
 # An entry's key is its time: epoch milliseconds, then its place among those of one millisecond,
@@ -44,9 +46,7 @@ CREATE TABLE levels(level TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fields(name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sources(
     id INTEGER PRIMARY KEY, path TEXT NOT NULL, state INTEGER NOT NULL,
-    offset INTEGER NOT NULL, line INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
-    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, holds_audit INTEGER NOT NULL,
+    checkpoint BLOB NOT NULL, last_line INTEGER NOT NULL, holds_audit INTEGER NOT NULL,
     first_key INTEGER NOT NULL, last_key INTEGER NOT NULL);
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -67,6 +67,10 @@ def mark_days_changed(connection: apsw.Connection, days: Iterable[int]) -> None:
         "ON CONFLICT DO UPDATE SET changed = excluded.changed",
         [(day,) for day in days],
     )
+
+
+encode_checkpoint = msgspec.msgpack.Encoder().encode
+decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
 
 
 def clamp(milliseconds: int) -> int:

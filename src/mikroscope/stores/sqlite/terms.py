@@ -139,7 +139,7 @@ class TermEncoder:
         self._names.clear()
         return names
 
-    def make(
+    def encode(
         self, fields: Fields, level: str, audit: bool, time_ms: int, time_field: str | None
     ) -> bytes:
         """The document of one record. Takes `fields` apart: it cannot be used afterwards.

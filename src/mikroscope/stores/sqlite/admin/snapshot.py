@@ -10,6 +10,7 @@ from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, StorageFullError, StoreError
 from mikroscope.logfiles.sources import Source
+from mikroscope.query.model import Query
 from mikroscope.records.parsing import NotARecordError, parse_line
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
@@ -51,7 +52,7 @@ def count_whole(path: Path) -> int:
     if found is not None:
         raise DamagedIndexError(f"{path} is damaged: {found}")
     with closing(SqliteStore(path, write=False)) as store:
-        return store.count()
+        return store.count(Query())
 
 
 def find_damage(connection: apsw.Connection) -> str | None:
@@ -96,7 +97,7 @@ def look_into(copy: Path) -> Copied:
     """What a copy, which nobody else uses, holds; it can be read where nothing may be written."""
     store = SqliteStore(copy)
     try:
-        return Copied(store.sources(), store.count())
+        return Copied(store.sources(), store.count(Query()))
     finally:
         store.seal()
         _leave_log_mode(copy)
