@@ -77,8 +77,8 @@ def commit_time(*, allow_changes: bool) -> int:
     changes = _git("status", "--porcelain")
     if changes and not allow_changes:
         raise ReleaseError(
-            "the tree has changes that are not committed, so nobody could build the same again: "
-            "commit them, or say --allow-changes"
+            "the tree has uncommitted changes, so the release could not be reproduced: "
+            "commit them, or use --allow-changes"
         )
     return int(_git("log", "-1", "--format=%ct"))
 

@@ -247,7 +247,7 @@ def test_reader_ends_what_was_started(tmp_path: Path) -> None:
 
 def test_sessions_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands before the sections is run before each, but for one that stands alone."""
-    monkeypatch.setattr("tests.documents.ROOT", tmp_path)
+    monkeypatch.setattr("tests.helpers.documents.ROOT", tmp_path)
     fence = "```sh\n{}\n```\n"
     first, second, third = (fence.format(words) for words in ("first", "second", "third"))
     page = tmp_path / "page.md"
