@@ -741,7 +741,7 @@ def test_first_evaluation_does_not_wait_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it takes until the files are read, alerts begin after a while."""
-    monkeypatch.setattr("mikroscope.alerter._CATCH_UP_S", 0.05)
+    monkeypatch.setattr("mikroscope.alerts.alerter._CATCH_UP_S", 0.05)
     with catching() as catcher:
         alerter = world.alerter(policy(webhook_url=catcher.url), Future())
         alerter.start("http://127.0.0.1:4310")
@@ -939,8 +939,8 @@ def test_no_false_silence_while_the_files_are_read(
 ) -> None:
     """While a server does not know yet what the files hold, silence counts from its start."""
     index_old_log(serve, connect, tmp_path)
-    monkeypatch.setattr("mikroscope.alerter._CATCH_UP_S", 0)
-    monkeypatch.setattr("mikroscope.service.WriterThread.start_scanning", lambda worker: None)
+    monkeypatch.setattr("mikroscope.alerts.alerter._CATCH_UP_S", 0)
+    monkeypatch.setattr("mikroscope.sidecar.WriterThread.start_scanning", lambda worker: None)
     with catching() as catcher:
         server = serve(**SILENCE, alert_webhook_url=catcher.url)
         wait_until(lambda: evaluations(connect(server)) > 1)

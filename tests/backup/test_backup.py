@@ -551,7 +551,7 @@ def test_no_room(here: Machine, backups: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from mikroscope.backup import back_up
+from mikroscope.backup.create import back_up
 from mikroscope.errors import StorageFullError
 from mikroscope import resolve_settings
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -724,5 +724,5 @@ def test_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().err
     assert caught.value.code == 1
     assert re.fullmatch(
-        r"mikroscope: a defect, please report it: KeyError: .* \(test_cli\.py:\d+\)\n", text
+        r"mikroscope: a defect, please report it: KeyError: .* \(test_main\.py:\d+\)\n", text
     )

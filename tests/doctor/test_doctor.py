@@ -396,7 +396,7 @@ def test_a_server_with_a_problem(
 ) -> None:
     """What it says of itself is passed on."""
     with start_server(settings_in(tmp_path, min_free_bytes=1)) as server:
-        monkeypatch.setattr("mikroscope.service.free_bytes", lambda _directory: 0)
+        monkeypatch.setattr("mikroscope.sidecar.free_bytes", lambda _directory: 0)
         expect(look(port=server.port)["port"], "problem", "nearly full", "mend what it names")
 
 

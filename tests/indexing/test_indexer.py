@@ -428,7 +428,7 @@ UNREADABLE = """
 import logging, sys, tempfile
 from pathlib import Path
 from tests.helpers.stores import Place, lines
-import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.aggregates
+import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.read.aggregates
 become_nobody()
 logging.disable()
 with tempfile.TemporaryDirectory() as directory, Place(Path(directory)) as place:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mikroscope.errors import StorageFullError, StoreError
+from mikroscope.logfiles import reader
 from mikroscope.logfiles import tree as logfiles
 from mikroscope.logfiles.appender import LogWriter
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, LineReader
@@ -247,7 +248,7 @@ def test_an_unreadable_directory_costs_its_files_only() -> None:
     program = """
 import logging, tempfile
 from pathlib import Path
-from mikroscope.logfiles import LogTree
+from mikroscope.logfiles.tree import LogTree
 become_nobody()
 told = []
 handler = logging.Handler(); handler.emit = lambda record: told.append(record.getMessage())
@@ -527,7 +528,7 @@ def test_a_file_that_grows_in_pieces_gives_the_same(
 @pytest.fixture
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> int:
     """A limit that tests can pass."""
-    monkeypatch.setattr(logfiles, "MAX_LINE_BYTES", 20)
+    monkeypatch.setattr(reader, "MAX_LINE_BYTES", 20)
     return 20
 
 
@@ -582,7 +583,7 @@ def test_memory_holds_a_long_line_only_in_pieces(tmp_path: Path, short_limit: in
     program = """
 import resource, sys
 from pathlib import Path
-from mikroscope import logfiles
+from mikroscope.logfiles import reader as logfiles
 logfiles.MAX_LINE_BYTES = 1 << 20
 resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
 with logfiles.LineReader(Path(sys.argv[1]), 0, 0) as reader:
@@ -817,7 +818,7 @@ FULL_DISK = """
 import sys
 from pathlib import Path
 from mikroscope.errors import StorageFullError
-from mikroscope.logwriter import LogWriter
+from mikroscope.logfiles.appender import LogWriter
 writer = LogWriter(Path(sys.argv[1]))
 line = b'{"pad":"' + b"x" * 990 + b'"}\\n'
 written = 0

@@ -310,7 +310,7 @@ def test_defect(
 
     client = connect(serve())
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteStore, "page", fail)
+        patch.setattr(SqliteStore, "search", fail)
         answer = client.get("/api/logs", headers=PAGE)
     assert "the defect" not in assert_error(answer, 500)
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -924,7 +924,7 @@ def test_stop_amid_a_catch_up(
     for name in "abcd":
         (tmp_path / "logs" / f"{name}.ndjson").write_text(f'{{"file":"{name}"}}\n' * 5000)
     with monkeypatch.context() as patch:
-        patch.setattr("mikroscope.service.Indexer", partial(Indexer, batch_bytes=1000))
+        patch.setattr("mikroscope.sidecar.Indexer", partial(Indexer, batch_bytes=1000))
         with serve() as server:
             client = connect(server)
             wait_until(lambda: health(client)["ingest"]["recordsInsertedTotal"])

@@ -245,7 +245,7 @@ def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyP
         return free
 
     free = 2_000_000
-    monkeypatch.setattr("mikroscope.service.free_bytes", room)
+    monkeypatch.setattr("mikroscope.sidecar.free_bytes", room)
     client = connect(serve(min_free_bytes=1_000_000, ingest_producers="t=p"))
     assert client.post("/api/ingest", json=[{}], headers=PRODUCER).status_code == 200
     free = 999_999
