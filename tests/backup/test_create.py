@@ -18,13 +18,13 @@ from tests.helpers.stores import lines, run_python
 
 
 def test_whole_lines_only(here: Machine, backups: Path) -> None:
-    """Half a line is left out: its other half comes after the backup."""
+    """Half a line is left out: the rest of it comes after the backup."""
     backup = make(here, backups)
     assert (backup / "logs/ingest/p/2026-02-18.ndjson").read_bytes() == lines(150)
 
 
 def test_an_indexed_line_without_its_end(here: Machine, there: Machine, backups: Path) -> None:
-    """A last line that was indexed without its line end is copied: the index knows of it."""
+    """A last line that was indexed without its line end is copied: the index has it."""
     here.write("once.ndjson", lines(500).rstrip())
     here.read()
     restore(there.settings, make(here, backups))
@@ -33,7 +33,7 @@ def test_an_indexed_line_without_its_end(here: Machine, there: Machine, backups:
 
 
 def test_what_is_in_it(here: Machine, backups: Path) -> None:
-    """The files that are read, the index, the manifest; nothing that merely lies beside them."""
+    """A backup has the log files, the index and the manifest, and no other file."""
     backup = make(here, backups)
     assert set(content(backup)) == {
         "manifest.json",
@@ -45,7 +45,7 @@ def test_what_is_in_it(here: Machine, backups: Path) -> None:
 
 
 def test_a_rotated_file_that_is_followed(here: Machine, there: Machine, backups: Path) -> None:
-    """A file that the index follows under a name that is not read otherwise is copied as well."""
+    """A rotated file that the index follows is copied, although its new name is not read."""
     (here.logs / FILE).rename(here.logs / "app.ndjson.old")
     here.read()
     restore(there.settings, make(here, backups))
@@ -55,13 +55,13 @@ def test_a_rotated_file_that_is_followed(here: Machine, there: Machine, backups:
 
 
 def test_only_the_owner_may_look_into_it(here: Machine, backups: Path) -> None:
-    """Logs may be secret."""
+    """Logs may be secret: only the owner can read a backup."""
     backup = make(here, backups)
     assert [path.stat().st_mode & 0o777 for path in (backups, backup)] == [0o700, 0o700]
 
 
 def test_packed_files(here: Machine, there: Machine, backups: Path) -> None:
-    """They are copied as they are."""
+    """Packed files are copied as they are."""
 
     here.write("old.ndjson.gz", gzip.compress(lines(*range(200, 300))))
     here.read()
@@ -71,7 +71,7 @@ def test_packed_files(here: Machine, there: Machine, backups: Path) -> None:
 
 
 def test_unchanged_files_are_linked(here: Machine, backups: Path) -> None:
-    """What has not changed since the last backup takes no more room, and no time to copy."""
+    """A file that has not changed since the last backup is linked, not copied."""
     first = make(here, backups)
     here.write("deep/er/other.ndjson", lines(500))
     second = make(here, backups)
@@ -83,7 +83,7 @@ def test_unchanged_files_are_linked(here: Machine, backups: Path) -> None:
 
 
 def test_linked_files_that_are_damaged(here: Machine, backups: Path) -> None:
-    """What an older backup shares is read back as well, and the error says what to do."""
+    """A file that an older backup shares is verified as well; the error says what to do."""
     path = make(here, backups) / "logs" / FILE
     stat = path.stat()
     path.write_bytes(path.read_bytes().replace(b"97", b"98"))
@@ -93,14 +93,14 @@ def test_linked_files_that_are_damaged(here: Machine, backups: Path) -> None:
 
 
 def test_links_past_a_backup_without_logs(here: Machine, backups: Path) -> None:
-    """The newest one that has log files counts."""
+    """Files are linked from the newest backup that has log files."""
     first = make(here, backups)
     make(here, backups, only="index")
     assert (make(here, backups) / "logs" / FILE).samefile(first / "logs" / FILE)
 
 
 def test_no_room(here: Machine, backups: Path) -> None:
-    """It is asked for beforehand, with what must stay free for the server, and nothing is left."""
+    """Free space is checked first, with the server's reserve; nothing is left behind."""
     here.settings = settings_in(here.logs.parent, min_free_bytes=1 << 52)
     with pytest.raises(StorageFullError, match=r"needs about .* must stay free"):
         make(here, backups)
@@ -126,15 +126,15 @@ except StorageFullError as error:
 
 @pytest.mark.parametrize("limit", [20_000, 2_000_000])
 def test_no_room_half_way(here: Machine, backups: Path, limit: int) -> None:
-    """When the room ends in the index, or in a log file, what was copied so far is removed."""
+    """If the disk fills up while the index or a log file is copied, the copies are deleted."""
     here.write("big.ndjson", lines(1, size=3_000_000))
-    told = run_python(FULL, here.logs, here.index, backups, limit)
-    assert "cannot be written" in told or "no room left" in told
+    text = run_python(FULL, here.logs, here.index, backups, limit)
+    assert "cannot be written" in text or "no room left" in text
     assert not list(backups.iterdir())
 
 
 def test_remains_of_a_killed_one_are_removed(here: Machine, backups: Path) -> None:
-    """They have no name of a backup, and the next one takes them away."""
+    """A killed backup has no backup's name, and the next one deletes its files."""
     (backups / ".20260218T102000.000Z.part" / "logs").mkdir(parents=True)
     backup = make(here, backups)
     assert list(backups.iterdir()) == [backup]
@@ -148,7 +148,7 @@ def test_beside_the_index(here: Machine, backups: Path) -> None:
 
 
 def test_two_at_a_time(here: Machine, backups: Path) -> None:
-    """The second one is refused: it would take the first one for remains."""
+    """A second backup is refused: it would delete the files of the first."""
 
     backups.mkdir()
     descriptor = os.open(backups / ".mikroscope-backup.lock", os.O_RDONLY | os.O_CREAT)
@@ -159,7 +159,7 @@ def test_two_at_a_time(here: Machine, backups: Path) -> None:
 
 
 def test_the_same_name(here: Machine, backups: Path) -> None:
-    """A backup is never written over."""
+    """A backup is never overwritten."""
     moment = datetime(2026, 2, 18, 10, 20, tzinfo=UTC)
     backup = make(here, backups, clock=lambda: moment)
     assert backup.name == "20260218T102000.000Z"
@@ -169,7 +169,7 @@ def test_the_same_name(here: Machine, backups: Path) -> None:
 
 
 def test_places_it_refuses(here: Machine, backups: Path) -> None:
-    """Below the logs it would be indexed; a file is no directory; logs must be there."""
+    """The target must be a directory outside the logs, and the logs must exist."""
     with pytest.raises(MikroScopeError, match="is inside the log directory"):
         make(here, here.logs / "backups")
     with pytest.raises(MikroScopeError, match="is a file"):
@@ -182,7 +182,7 @@ def test_places_it_refuses(here: Machine, backups: Path) -> None:
 def test_a_store_without_snapshots(
     here: Machine, backups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store may offer no snapshots: the error says what to do, and the files can be saved."""
+    """If a store has no snapshots, the error says so; the log files alone can be saved."""
     monkeypatch.setattr("mikroscope.backup.create.administer", lambda _address: object())
     with pytest.raises(MikroScopeError, match=r"own tools; .*--only logs"):
         make(here, backups)
@@ -191,7 +191,7 @@ def test_a_store_without_snapshots(
 
 
 def test_a_damaged_index_is_not_backed_up(here: Machine, backups: Path) -> None:
-    """The error says so; the log files alone can be."""
+    """A damaged index is an error; the log files alone can be saved."""
     tear(here.index)
     with pytest.raises(MikroScopeError, match="damaged"):
         make(here, backups)
@@ -200,7 +200,7 @@ def test_a_damaged_index_is_not_backed_up(here: Machine, backups: Path) -> None:
 
 
 def test_no_index(here: Machine, backups: Path) -> None:
-    """Where there is none yet, the error says how to get one."""
+    """If there is no index yet, the error says how to make one."""
     here.index.unlink()
     with pytest.raises(MikroScopeError, match="there is no index at"):
         make(here, backups)

@@ -54,7 +54,7 @@ def test_renamed_while_it_is_copied(tmp_path: Path) -> None:
 
 
 def test_truncated_while_it_is_copied(tmp_path: Path) -> None:
-    """So is what copy-truncate copies, also if the file has grown to its old size again."""
+    """Content that copy-truncate moves is in the copy once, even if the file has regrown."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / FILE).write_bytes(lines(1, 2))
@@ -68,7 +68,7 @@ def test_truncated_while_it_is_copied(tmp_path: Path) -> None:
 
 
 def test_truncated_while_its_copy_was_unfinished(tmp_path: Path) -> None:
-    """Copy-truncate takes its time: what was half of a file in the first look is copied again."""
+    """A file that copy-truncate was still writing in the first scan is copied again."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / FILE).write_bytes(lines(1, 2))
@@ -84,7 +84,7 @@ def test_truncated_while_its_copy_was_unfinished(tmp_path: Path) -> None:
 
 
 def test_packed_while_it_is_copied(tmp_path: Path) -> None:
-    """So does gzip: half of a packed file is no copy of the file that it replaces."""
+    """A file that gzip was still writing is copied again when it is complete."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / FILE).write_bytes(lines(*range(2000), size=50))
@@ -101,7 +101,7 @@ def test_packed_while_it_is_copied(tmp_path: Path) -> None:
 
 
 def test_renamed_to_a_name_that_is_not_read(tmp_path: Path) -> None:
-    """It is followed, as the index follows it; another name of a file that is read is no file."""
+    """A rotated file is copied under a name that is not read; a second link is not."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / FILE).write_bytes(lines(1, 2))
@@ -121,7 +121,7 @@ def test_renamed_to_a_name_that_is_not_read(tmp_path: Path) -> None:
 
 
 def test_deleted_while_it_is_copied(tmp_path: Path) -> None:
-    """What retention deletes meanwhile is not in the copy."""
+    """A file that retention deletes meanwhile is not in the copy."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / FILE).write_bytes(lines(1))
@@ -131,7 +131,7 @@ def test_deleted_while_it_is_copied(tmp_path: Path) -> None:
 
 
 def test_never_still(tmp_path: Path) -> None:
-    """Files that are renamed without end: an error, no half copy."""
+    """If files are renamed without end, there is an error and no half copy."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / "0.ndjson").write_bytes(lines(1))
@@ -145,7 +145,7 @@ def test_never_still(tmp_path: Path) -> None:
 
 
 def test_room_for_small_files(tmp_path: Path) -> None:
-    """Each of them takes a block of the disk."""
+    """Each small file takes one block of the disk."""
     logs = tmp_path / "logs"
     logs.mkdir()
     for number in range(3):

@@ -18,7 +18,7 @@ from tests.helpers.server import settings_in
 
 
 def test_a_file_that_was_changed(here: Machine, there: Machine, backups: Path) -> None:
-    """One byte is enough; nothing is restored then."""
+    """One changed byte is found, and then nothing is restored."""
     backup = make(here, backups)
     path = backup / "logs" / FILE
     path.write_bytes(path.read_bytes().replace(b"7", b"8", 1))
@@ -28,7 +28,7 @@ def test_a_file_that_was_changed(here: Machine, there: Machine, backups: Path) -
 
 
 def test_a_file_that_is_missing(here: Machine, backups: Path) -> None:
-    """It is named."""
+    """The error names a missing file."""
     backup = make(here, backups)
     (backup / "logs" / FILE).unlink()
     with pytest.raises(MikroScopeError, match=r"is incomplete: logs/app\.ndjson"):
@@ -36,7 +36,7 @@ def test_a_file_that_is_missing(here: Machine, backups: Path) -> None:
 
 
 def test_an_index_that_is_damaged_inside(here: Machine, backups: Path) -> None:
-    """The index is examined, and its entries are counted, apart from its hash."""
+    """Apart from its hash, the index is checked and its entries are counted."""
     backup = make(here, backups)
     manifest = json.loads((backup / "manifest.json").read_bytes())
     manifest["entries"] += 1
@@ -48,7 +48,7 @@ def test_an_index_that_is_damaged_inside(here: Machine, backups: Path) -> None:
 def test_a_part_whose_other_part_is_damaged(
     here: Machine, there: Machine, backups: Path, tmp_path: Path
 ) -> None:
-    """Either part is checked and restored without a look at the other."""
+    """Each part is verified and restored without reading the other."""
     backup = make(here, backups)
     other = shutil.copytree(backup, tmp_path / "other")
     (backup / "index.db").write_bytes(b"")
@@ -60,7 +60,7 @@ def test_a_part_whose_other_part_is_damaged(
 
 
 def test_an_index_of_another_version(here: Machine, there: Machine, backups: Path) -> None:
-    """It cannot be restored, and the error says how to restore the files, which can."""
+    """An index in another format is refused; the error says how to restore the log files."""
     with closing(sqlite3.connect(here.index)) as connection:
         connection.execute("PRAGMA user_version = 2")
     backup = make(here, backups, only="logs")
@@ -89,7 +89,7 @@ def test_an_index_of_another_version(here: Machine, there: Machine, backups: Pat
 def test_a_manifest_from_elsewhere(
     here: Machine, backups: Path, change: dict[str, object], text: str
 ) -> None:
-    """One that cannot be used, or that names files outside, is refused."""
+    """A manifest that is unusable, or names files outside the backup, is refused."""
     backup = make(here, backups)
     manifest = json.loads((backup / "manifest.json").read_bytes())
     (backup / "manifest.json").write_text(json.dumps(manifest | change))
@@ -98,6 +98,6 @@ def test_a_manifest_from_elsewhere(
 
 
 def test_no_backup(tmp_path: Path) -> None:
-    """A directory without a manifest is none."""
+    """A directory without a manifest is not a backup."""
     with pytest.raises(MikroScopeError, match="is not a backup"):
         verified(settings_in(tmp_path), tmp_path)

@@ -17,14 +17,14 @@ from tests.helpers.stores import lines
 
 
 def test_restored_files_are_known_again(here: Machine, there: Machine, backups: Path) -> None:
-    """Other inodes and all: not a line is read again."""
+    """Restored files are recognised, despite other inodes: no line is read again."""
     restore(there.settings, make(here, backups))
     assert there.read() == 0
     assert len(there.entries()) == 151
 
 
 def test_what_is_new_after_a_restore_is_read(here: Machine, there: Machine, backups: Path) -> None:
-    """And nothing else."""
+    """Lines written after a restore are read, and no others."""
     restore(there.settings, make(here, backups))
     there.write(FILE, lines(1000))
     there.write("new.ndjson", lines(1001))
@@ -44,7 +44,7 @@ def test_a_rotation_after_a_restore(here: Machine, there: Machine, backups: Path
 def test_what_was_written_after_the_index_was_copied(
     here: Machine, there: Machine, backups: Path
 ) -> None:
-    """A backup whose files hold more than its index knows: the rest is read at the start."""
+    """Lines that the backed-up index has not read are read at the start."""
     here.write(FILE, lines(*range(1000, 1010)))
     restore(there.settings, make(here, backups))
     assert len(there.entries()) == 151
@@ -53,7 +53,7 @@ def test_what_was_written_after_the_index_was_copied(
 
 
 def test_entries_of_deleted_files_are_in_it(here: Machine, there: Machine, backups: Path) -> None:
-    """The index may hold entries whose file is gone; so does the restored one, for good."""
+    """Entries whose file was deleted are restored, and stay."""
     (here.logs / FILE).unlink()
     here.read()
     restore(there.settings, make(here, backups))
@@ -62,7 +62,7 @@ def test_entries_of_deleted_files_are_in_it(here: Machine, there: Machine, backu
 
 
 def test_from_raw_logs_only(here: Machine, there: Machine, backups: Path) -> None:
-    """The files are the truth: an index made from a backup's files has the same entries."""
+    """An index built from the log files of a backup has the same entries."""
     restore(there.settings, make(here, backups, only="logs"))
     assert not there.index.exists()
     there.read()
@@ -70,7 +70,7 @@ def test_from_raw_logs_only(here: Machine, there: Machine, backups: Path) -> Non
 
 
 def test_index_only_beside_logs(here: Machine, backups: Path) -> None:
-    """A damaged index is replaced by that of a backup, and what has come since is read."""
+    """A damaged index is replaced by a backup's, and newer lines are read."""
     backup = make(here, backups)
     here.write(FILE, lines(1000))
     here.index.write_bytes(b"damaged" * 1000)
@@ -81,7 +81,7 @@ def test_index_only_beside_logs(here: Machine, backups: Path) -> None:
 
 
 def test_mode_and_time_are_kept(here: Machine, there: Machine, backups: Path) -> None:
-    """Retention goes by a file's time: a restored file is as old as it was."""
+    """Mode and time are restored: retention deletes files by their time."""
     original = here.logs / FILE
     original.chmod(0o640)
     os.utime(original, ns=(10**18, 10**18))
@@ -115,7 +115,7 @@ def test_modes_of_directories_are_kept(here: Machine, there: Machine, backups: P
 
 
 def test_alert_policy(here: Machine, there: Machine, backups: Path) -> None:
-    """It comes along, readable by its owner only, as it was."""
+    """The alert policy is restored, readable by its owner only."""
     policy = here.settings.alert_config_file
     policy.write_text('{"enabled": false}')
     policy.chmod(0o600)
@@ -126,7 +126,7 @@ def test_alert_policy(here: Machine, there: Machine, backups: Path) -> None:
 
 
 def test_nothing_is_written_over(here: Machine, backups: Path) -> None:
-    """What is there is named, and stays as it is."""
+    """Existing files are named in the error, and stay as they are."""
     backup, before = make(here, backups), content(here.logs)
     with pytest.raises(MikroScopeError, match=r"would replace .*logs and .*mikroscope\.db"):
         restore(here.settings, backup)
@@ -134,7 +134,7 @@ def test_nothing_is_written_over(here: Machine, backups: Path) -> None:
 
 
 def test_force_sets_aside(here: Machine, backups: Path) -> None:
-    """What was there is kept, all of it, under the names that are told."""
+    """With force, existing files are all kept, under the names that are reported."""
     backup = make(here, backups)
     here.write(FILE, lines(7777))
     before = content(here.logs)
@@ -146,7 +146,7 @@ def test_force_sets_aside(here: Machine, backups: Path) -> None:
 
 
 def test_an_empty_directory_is_kept(here: Machine, there: Machine, backups: Path) -> None:
-    """Its owner and mode may have been chosen with care."""
+    """An empty log directory is filled, not replaced: its owner and mode may be chosen."""
     there.logs.mkdir(parents=True, mode=0o750)
     inode = there.logs.stat().st_ino
     restore(there.settings, make(here, backups))
@@ -154,7 +154,7 @@ def test_an_empty_directory_is_kept(here: Machine, there: Machine, backups: Path
 
 
 def test_a_running_server(here: Machine, backups: Path) -> None:
-    """While it uses the index nothing is restored, whatever is said."""
+    """While a server uses the index nothing is restored, even with force."""
     backup = make(here, backups)
     with (
         start_server(here.settings),
@@ -166,7 +166,7 @@ def test_a_running_server(here: Machine, backups: Path) -> None:
 def test_a_store_without_snapshots(
     here: Machine, there: Machine, backups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No index of such a store is restored, nor anything else."""
+    """If a store has no snapshots, nothing is restored."""
     backup = make(here, backups)
     monkeypatch.setattr("mikroscope.backup.create.administer", lambda _address: object())
     with pytest.raises(MikroScopeError, match="restored with that store's own tools"):
@@ -175,13 +175,13 @@ def test_a_store_without_snapshots(
 
 
 def test_a_part_that_is_not_in_it(here: Machine, there: Machine, backups: Path) -> None:
-    """It is said."""
+    """A part that the backup lacks is an error."""
     with pytest.raises(MikroScopeError, match="has no index"):
         restore(there.settings, make(here, backups, only="logs"), only="index")
 
 
 def test_an_index_below_the_logs(here: Machine, backups: Path, tmp_path: Path) -> None:
-    """To move the logs away would move it as well: refused."""
+    """An index inside the log directory is refused: renaming the logs would move it."""
     settings = settings_in(tmp_path / "x", db_path=tmp_path / "x" / "logs" / "i.db")
     with pytest.raises(MikroScopeError, match="is inside the log directory"):
         restore(settings, make(here, backups))
@@ -200,7 +200,7 @@ def mounted(there: Machine) -> Iterator[None]:
 
 @pytest.mark.usefixtures("mounted")
 def test_logs_on_a_disk_of_their_own(here: Machine, there: Machine, backups: Path) -> None:
-    """A mount point is filled if it is empty; what is in it cannot be set aside, and stays."""
+    """An empty mount point is filled; one with content cannot be renamed, and stays."""
     backup = make(here, backups)
     restore(there.settings, backup)
     assert there.read() == 0
@@ -213,7 +213,7 @@ def test_logs_on_a_disk_of_their_own(here: Machine, there: Machine, backups: Pat
 def test_no_room_to_restore(
     here: Machine, there: Machine, backups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is asked for beforehand."""
+    """Free space is checked first."""
     monkeypatch.setattr("mikroscope.backup.restore.free_bytes", lambda _path: 1000)
     with pytest.raises(StorageFullError, match="free some space"):
         restore(there.settings, make(here, backups))
@@ -221,7 +221,7 @@ def test_no_room_to_restore(
 
 
 def test_remains_of_a_killed_restore(here: Machine, there: Machine, backups: Path) -> None:
-    """What one that was killed has left beside the places is removed by the next."""
+    """The next restore deletes what a killed one left."""
     there.index.parent.mkdir(parents=True)
     (there.logs.parent / ".logs.restoring" / "x").mkdir(parents=True)
     (there.index.parent / "mikroscope.db.restoring").write_text("half")

@@ -24,7 +24,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def test_backup_and_restore(program: Program) -> None:
-    """Both print what was done, in JSON."""
+    """Both print their result in JSON."""
     saved = program.ask("backup", "backups")
     assert (saved["entries"], saved["files"]) == (10, 2)
     assert saved["bytes"] > 0
@@ -42,7 +42,7 @@ def test_check(program: Program) -> None:
 
 
 def test_restore_over_something(program: Program) -> None:
-    """It is refused on one line, and with --force what was there is named."""
+    """Existing files are refused on one line; with --force their new names are printed."""
     saved = program.ask("backup", "backups")
     assert "--force" in program.refuse(1, "restore", saved["backup"])
     kept = program.ask("restore", saved["backup"], "--force")["kept"]
@@ -51,7 +51,7 @@ def test_restore_over_something(program: Program) -> None:
 
 
 def test_restore_beside_a_server(program: Program) -> None:
-    """It is refused while the server runs, and not afterwards."""
+    """A restore is refused while the server runs, and not afterwards."""
     saved = program.ask("backup", "backups")
     process = program.start(*SERVE)
     url_of(process)
@@ -78,7 +78,7 @@ def test_refusals(program: Program, code: int, arguments: str, text: str) -> Non
 
 
 def test_backup_lets_others_go_first(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks the system for little of the processor."""
+    """A backup runs at low priority."""
     asked: list[int] = []
     monkeypatch.setattr(os, "nice", asked.append)
     monkeypatch.chdir(program.directory)
@@ -88,8 +88,8 @@ def test_backup_lets_others_go_first(program: Program, monkeypatch: pytest.Monke
 
 
 def test_doctor_for_people(program: Program) -> None:
-    """A line each, which nothing breaks, what is wrong at the end, with how to fix it; warnings
-    leave the exit code 0."""
+    """Each finding is one line, the worst last, with how to fix it; warnings leave the exit code
+    0."""
     (program.directory / "logs" / "notes.txt").write_text("x")
     done = program.run("doctor", "--port", "0", "--min-free-bytes", "0")
     assert (done.returncode, done.stderr) == (0, "")
@@ -107,7 +107,7 @@ def test_doctor_for_programs(program: Program) -> None:
 
 
 def test_doctor_with_a_problem(program: Program) -> None:
-    """The exit code is 1, and the output is the same."""
+    """A problem makes the exit code 1; the output has the same form."""
     done = program.run("doctor", "--json", "--ingest-interval-ms", "soon")
     assert (done.returncode, done.stderr) == (1, "")
     found = json.loads(done.stdout)
@@ -117,7 +117,7 @@ def test_doctor_with_a_problem(program: Program) -> None:
 
 @pytest.mark.parametrize("command", ["backup", "restore", "doctor"])
 def test_help(program: Program, command: str) -> None:
-    """Each explains itself and its flags."""
+    """Each command explains itself and its flags."""
     done = program.run(command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: mikroscope {command} ")

@@ -64,7 +64,7 @@ def expect(finding: Finding, status: str, text: str, fix: str = "") -> None:
 
 
 def test_all_is_well(ask: Ask) -> None:
-    """Nothing but ok, and the versions of what runs."""
+    """Every finding is ok, and the versions are named."""
     found = ask()
     assert {one.status for one in found.values()} == {"ok"}
     assert "MikroScope 1.2.3, Python 3." in found["versions"].text
@@ -72,7 +72,7 @@ def test_all_is_well(ask: Ask) -> None:
 
 
 def test_it_changes_nothing(ask: Ask, tmp_path: Path) -> None:
-    """No file appears, vanishes or is written."""
+    """No file is created, deleted or written."""
 
     def state() -> dict[Path, tuple[int, int]]:
         return {
@@ -87,7 +87,7 @@ def test_it_changes_nothing(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first start there is nothing, and nothing is wrong; nothing is made."""
+    """Before the first start there is no problem, and nothing is created."""
     monkeypatch.chdir(tmp_path)
     assert examine("1", None, {"port": 0, "min_free_bytes": 0}).ok
     assert not list(tmp_path.iterdir())
@@ -105,14 +105,14 @@ def test_config_that_is_wrong(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_config_below_a_floor(ask: Ask) -> None:
-    """It is a warning, and not on stderr."""
+    """A value that is raised is a warning, and not printed on stderr."""
     findings = examine("1", None, {"port": 0, "ingest_interval_ms": 5}).findings
     noted = [one for one in findings if one.check == "config" and one.status == "warning"]
     expect(noted[0], "warning", "--ingest-interval-ms: 5 is too low")
 
 
 def test_secrets_in_a_config_that_others_read(ask: Ask, tmp_path: Path) -> None:
-    """Its mode is to be changed; without secrets in it anybody may read it."""
+    """A config file with secrets must be private; one without may be public."""
     config = tmp_path / "c.json"
     config.write_text('{"apiToken": "s3cret"}')
     config.chmod(0o644)
@@ -137,7 +137,7 @@ def test_an_alert_policy_that_others_read(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_alert_policy_that_is_damaged(ask: Ask, tmp_path: Path) -> None:
-    """It is named: a server would not start on it."""
+    """The file is named: a server does not start with it."""
     (tmp_path / "data" / "mikroscope.alert-config.json").write_text("{")
     expect(ask()["webhook"], "problem", "alert-config.json", "delete it")
 
@@ -206,7 +206,7 @@ def test_a_full_disk(ask: Ask) -> None:
 
 @pytest.mark.parametrize(("limit", "status"), [(1, "problem"), (2, "warning"), (100, "ok")])
 def test_watches(tmp_path: Path, limit: int, status: str) -> None:
-    """More directories than may be watched."""
+    """More log directories than the system can watch are a problem."""
     (tmp_path / "logs" / "deep").mkdir(parents=True)
     (tmp_path / "limit").write_text(str(limit))
     finding = check_watches(tmp_path / "logs", tmp_path / "limit")
@@ -216,7 +216,7 @@ def test_watches(tmp_path: Path, limit: int, status: str) -> None:
 
 
 def test_files_from_the_future(ask: Ask, tmp_path: Path) -> None:
-    """The clock was set back."""
+    """A file from the future means that the clock was set back."""
     ahead = datetime.now().timestamp() + 7200
     os.utime(index(tmp_path), (ahead, ahead))
     expect(ask()["clock"], "warning", "the clock was set back", "NTP")
@@ -226,7 +226,7 @@ def test_files_from_the_future(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_entry_from_the_future(ask: Ask, tmp_path: Path) -> None:
-    """It stands in front of all others in every answer."""
+    """An entry from the future is named: it comes first in every query."""
     ahead = datetime.now(UTC) + timedelta(hours=3)
     record = {"timestamp": ahead.isoformat(), "n": 1}
     logs(tmp_path).write_text(json.dumps(record) + "\n")
@@ -235,13 +235,13 @@ def test_an_entry_from_the_future(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_torn_index(ask: Ask, tmp_path: Path) -> None:
-    """Damage that no query would come across is found."""
+    """Damage that no query would notice is found."""
     tear(index(tmp_path))
     expect(ask()["index"], "problem", "damaged", "mikroscope index --rebuild")
 
 
 def test_an_index_that_is_none(ask: Ask, tmp_path: Path) -> None:
-    """Another file at its place, or under a name that no index has: that was named by mistake."""
+    """A file that is not an index is damaged by its name, or named by mistake."""
     index(tmp_path).write_bytes(b"something else" * 1000)
     expect(ask()["index"], "problem", "damaged")
     (tmp_path / "data" / "notes.txt").write_text("something else")
@@ -250,14 +250,14 @@ def test_an_index_that_is_none(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_empty_file(ask: Ask, tmp_path: Path) -> None:
-    """The first start makes an index of it."""
+    """The first start turns an empty file into an index."""
     (tmp_path / "data" / "empty.db").touch()
     expect(ask(db_path=tmp_path / "data" / "empty.db")["index"], "ok", "the first start creates it")
 
 
 @pytest.mark.parametrize("change", ["data = zeroblob(9)", "dictionary = 7", "key = key + 99"])
 def test_an_entry_that_is_damaged(ask: Ask, tmp_path: Path, change: str) -> None:
-    """SQLite finds nothing wrong in it: each line is read, and all are counted."""
+    """Damage that SQLite cannot see is found: each line is read, and all are counted."""
     with closing(sqlite3.connect(index(tmp_path))) as connection, connection:
         if change.startswith("key"):
             connection.execute("DELETE FROM entries WHERE key = (SELECT min(key) FROM entries)")
@@ -267,20 +267,20 @@ def test_an_entry_that_is_damaged(ask: Ask, tmp_path: Path, change: str) -> None
 
 
 def test_an_index_that_was_found_damaged(ask: Ask, tmp_path: Path) -> None:
-    """Damage that was found earlier is marked beside the index."""
+    """Damage that was found earlier is marked beside the index, and reported."""
     files.sibling(index(tmp_path), ".damaged").touch()
     expect(ask()["index"], "problem", "damage was found in", "restart the server")
 
 
 def test_an_index_of_another_format(ask: Ask, tmp_path: Path) -> None:
-    """The next start rebuilds it."""
+    """An index in another format is a warning: the next start rebuilds it."""
     with closing(sqlite3.connect(index(tmp_path))) as connection:
         connection.execute("PRAGMA user_version = 1")
     expect(ask()["index"], "warning", "has index format 1", "start the server")
 
 
 def test_a_foreign_database(ask: Ask, tmp_path: Path) -> None:
-    """It is not ours to touch."""
+    """A database of another program is a problem, and --db is named."""
     index(tmp_path).unlink()
     with closing(sqlite3.connect(index(tmp_path))) as connection:
         connection.execute("CREATE TABLE x(y)")
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_be_inspected(ask: Ask, monkeypatch: pytest.MonkeyPa
 
 
 def test_remains_of_a_rebuild(ask: Ask, tmp_path: Path) -> None:
-    """They are a warning; a rebuild that is running is not."""
+    """What a killed rebuild left is a warning; a running rebuild is not."""
     with closing(SqliteStore(index(tmp_path))) as store:
         rebuild = store.rebuild()
         expect(ask()["rebuild"], "ok", f"process {os.getpid()} is rebuilding the index")
@@ -346,7 +346,7 @@ def test_lines_that_do_not_parse(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_packed_files_that_are_damaged(ask: Ask, tmp_path: Path) -> None:
-    """Cut off, or no gzip at all; not one that is being written."""
+    """Truncated files, and files that are not gzip, are found unless still being written."""
     packed = gzip.compress(lines(*range(1000)))
     for name, content in (("cut", packed[:500]), ("none", b"none"), ("whole", packed)):
         (tmp_path / "logs" / f"{name}.ndjson.gz").write_bytes(content)
@@ -361,7 +361,7 @@ def test_packed_files_that_are_damaged(ask: Ask, tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf8(
     ask: Ask, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The file is left out, which is a finding like any other, and not on stderr."""
+    """A file whose name is not UTF-8 is a warning, and not printed on stderr."""
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/logs/\xff.ndjson")).write_bytes(lines(1))
     expect(ask()["names"], "warning", "1 not indexed because the name", "rename")
     assert capfd.readouterr().err == ""
@@ -380,7 +380,7 @@ def test_old_logs(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_files_left_out(ask: Ask, tmp_path: Path) -> None:
-    """A name that no suffix takes, and a .log file without JSON."""
+    """A name without a known suffix, and a .log file without JSON, are warnings."""
     (tmp_path / "logs" / "access.txt").write_text("x")
     (tmp_path / "logs" / "plain.log").write_text("x")
     (tmp_path / "logs" / ".hidden").write_text("x")
@@ -400,13 +400,13 @@ def test_a_running_server(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_the_port_of_another_server(ask: Ask, tmp_path: Path) -> None:
-    """A MikroScope that does not use this index is in the way."""
+    """A MikroScope server with another index on the port is a problem."""
     with start_server(settings_in(tmp_path / "other")) as server:
         expect(ask(port=server.port)["port"], "problem", "with another index answers", "--port")
 
 
 def test_a_server_that_does_not_answer(ask: Ask, tmp_path: Path) -> None:
-    """It uses the index, but does not answer at this address."""
+    """A server that uses the index but does not answer at this address is a warning."""
     with start_server(settings_in(tmp_path)):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -414,7 +414,7 @@ def test_a_server_that_does_not_answer(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_server_with_a_problem(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The problems that it reports are shown."""
+    """The problems that the server reports are shown."""
     with start_server(settings_in(tmp_path, min_free_bytes=1)) as server:
         monkeypatch.setattr("mikroscope.sidecar.free_bytes", lambda _directory: 0)
         expect(
@@ -450,18 +450,18 @@ def stranger() -> Iterator[int]:
 
 
 def test_a_port_that_is_taken(ask: Ask, stranger: int) -> None:
-    """By another service."""
+    """A port that another service uses is a problem."""
     expect(ask(port=stranger)["port"], "problem", "a program other than MikroScope", "--port")
 
 
 def test_a_host_that_is_not_here(ask: Ask) -> None:
-    """An address of another machine."""
+    """An address of another machine is a problem."""
     found = ask(port=4310, host="192.0.2.1")
     expect(found["port"], "problem", "cannot listen on 192.0.2.1:4310: Cannot assign", "--host")
 
 
 def test_open_to_all(ask: Ask) -> None:
-    """Without credentials on an address that others reach."""
+    """An API without credentials on a public address is a warning."""
     expect(ask(host="0.0.0.0")["access"], "warning", "can read all logs", "--api-token")  # noqa: S104
     expect(ask(host="0.0.0.0", api_token="t")["access"], "ok", "credentials")  # noqa: S104
 
@@ -478,14 +478,14 @@ def certificate(directory: Path, name: str, days: int) -> dict[str, object]:
 
 @pytest.mark.parametrize(("days", "status"), [(5, "warning"), (100, "ok")])
 def test_certificates_that_expire(ask: Ask, tmp_path: Path, days: int, status: str) -> None:
-    """In time to renew them."""
+    """A certificate that expires soon is a warning, in time to renew it."""
     until = datetime.now(UTC) + timedelta(days=days)
     found = ask(**certificate(tmp_path, "c", days))["certificate"]
     expect(found, status, f"valid until {until:%Y-%m-}", "renew it" if status != "ok" else "")
 
 
 def test_a_certificate_that_has_expired(ask: Ask, tmp_path: Path) -> None:
-    """It is said."""
+    """An expired certificate is a problem."""
     flags = certificate(tmp_path, "c", 100)
     command = ["openssl", "x509", "-in", "c.crt", "-key", "c.key", "-out", "c.crt", "-days", "-1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
@@ -495,7 +495,7 @@ def test_a_certificate_that_has_expired(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_key_of_another_certificate(ask: Ask, tmp_path: Path) -> None:
-    """They do not belong together."""
+    """A key that does not belong to the certificate is a problem."""
     flags = certificate(tmp_path, "c", 9) | {
         "tls_key_path": certificate(tmp_path, "d", 9)["tls_key_path"]
     }
@@ -503,7 +503,7 @@ def test_a_key_of_another_certificate(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_the_webhook(ask: Ask, stranger: int) -> None:
-    """Only --online connects to it."""
+    """Only --online connects to the webhook."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = free.getsockname()[1]
     url = f"http://127.0.0.1:{closed}/key"
