@@ -100,7 +100,7 @@ def test_config_that_is_wrong(ask: Ask, tmp_path: Path) -> None:
     """The error names the source, and nothing else is checked."""
     (tmp_path / "c.json").write_text('{"port": "many"}')
     found = ask("c.json")
-    expect(found["config"], "problem", "c.json", "fix it in the place named above")
+    expect(found["config"], "problem", "c.json", "correct it in the place named above")
     assert set(found) == {"versions", "config"}
 
 
@@ -421,7 +421,7 @@ def test_a_server_with_a_problem(ask: Ask, tmp_path: Path, monkeypatch: pytest.M
             ask(port=server.port)["port"],
             "problem",
             "nearly full",
-            "fix the problem that it reports",
+            "check the server's log",
         )
 
 

@@ -48,7 +48,7 @@ def examine(
             settings = resolve_settings(config_file_path=config_path, overrides=overrides)
         index = administer(settings.db_path.resolve())
     except MikroScopeError as error:
-        wrong = problem("config", str(error), "fix it in the place named above")
+        wrong = problem("config", str(error), "correct it in the place named above")
         return diagnosis([check_versions(version), wrong])
     findings = [check_versions(version, index)]
     findings += [warning("config", text, "set it to that value or a higher one") for text in noted]
@@ -168,7 +168,9 @@ def _check_webhook(settings: Settings, online: bool) -> Iterator[Finding]:
     try:
         policy = load_policy(path, alert_policy(settings), policy_limits())
     except MikroScopeError as error:
-        yield problem("webhook", str(error), f"fix {path}, or delete it and set the policy again")
+        yield problem(
+            "webhook", str(error), f"correct {path}, or delete it and set the policy again"
+        )
         return
     yield from check_webhook(policy.webhook_url, policy.enabled, online)
 

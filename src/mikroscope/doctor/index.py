@@ -43,7 +43,8 @@ def _check_content(index: Inspectable, address: str, now_ms: int) -> Iterator[Fi
     if content is None:
         yield ok("index", f"no index at {address} yet; the first start creates it")
         return
-    yield ok("index", f"{address} is intact: {content.entries:,} entries")
+    entries = "1 entry" if content.entries == 1 else f"{content.entries:,} entries"
+    yield ok("index", f"{address} is intact: {entries}")
     if content.newest is not None:
         yield _check_newest(content.newest, now_ms)
 

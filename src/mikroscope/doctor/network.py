@@ -82,7 +82,7 @@ def _check_health(address: Address, health: dict[str, Any], may_be_ours: bool) -
     if health.get("ok") is not True:
         problems = "; ".join(map(str, health.get("problems", [])))
         text = f"the server at {address.url} reports: {problems}"
-        return problem("port", text, "fix the problem that it reports")
+        return problem("port", text, "do what the text says, or check the server's log")
     return ok("port", f"a server answers at {address.url} and reports no problem")
 
 
