@@ -51,7 +51,7 @@ def test_restore_over_something(program: Program) -> None:
 
 
 def test_restore_beside_a_server(program: Program) -> None:
-    """A restore is refused while the server runs, and not afterwards."""
+    """It is refused while the server runs, and not afterwards."""
     saved = program.ask("backup", "backups")
     process = program.start(*SERVE)
     url_of(process)
@@ -78,7 +78,7 @@ def test_refusals(program: Program, code: int, arguments: str, text: str) -> Non
 
 
 def test_backup_lets_others_go_first(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backup runs at low priority."""
+    """It asks the system for little of the processor."""
     asked: list[int] = []
     monkeypatch.setattr(os, "nice", asked.append)
     monkeypatch.chdir(program.directory)
@@ -88,8 +88,8 @@ def test_backup_lets_others_go_first(program: Program, monkeypatch: pytest.Monke
 
 
 def test_doctor_for_people(program: Program) -> None:
-    """Each finding is one line, the worst last, with how to fix it; warnings leave the exit code
-    0."""
+    """A line each, which nothing breaks, what is wrong at the end, with how to fix it; warnings
+    leave the exit code 0."""
     (program.directory / "logs" / "notes.txt").write_text("x")
     done = program.run("doctor", "--port", "0", "--min-free-bytes", "0")
     assert (done.returncode, done.stderr) == (0, "")

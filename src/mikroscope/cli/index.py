@@ -30,9 +30,9 @@ _INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
 )
 @version_option
 def index(rebuild: bool, **given: Any) -> None:
-    """Index new log lines once, and print a report.
+    """Index new lines of the log files once, and print a report.
 
-    A server may use the same index meanwhile, also with --rebuild.
+    A server may be running on the same index, even during a rebuild.
     """
     from mikroscope.indexing.rebuild import index_report
 
@@ -54,7 +54,8 @@ def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
     from mikroscope.indexing.once import rebuild_once, scan_sources
     from mikroscope.stores import begin_rebuild, open_store
 
-    # The old index knows by source what was pruned, so it must first know where its files are.
+    # The old index records per source what retention has deleted. A scan first updates where its
+    # files are now, so that the rebuild finds those records.
     if settings.db_path.exists():
         with suppress(StoreError), closing(open_store(settings.db_path, "write")) as store:
             scan_sources(store, tree)
@@ -72,7 +73,7 @@ def _tree(settings: Settings) -> "LogTree":
 
 
 def _watch(steps: Iterator[None], indexer: "Indexer") -> None:
-    """Take all steps, with a progress bar if stderr is a terminal."""
+    """Run all steps, with a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
         for _ in steps:
             pass
