@@ -19,8 +19,8 @@ from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.query.model import MAX_LIMIT, Grouping, PageRequest, Query
 from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
+from mikroscope.stores import open_store
 from mikroscope.stores.base import Store
-from mikroscope.stores.sqlite import SqliteStore
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Sidecar:
         self._look_for_room_at = 0.0
         self._room_problem: str | None = None
         self.started_s = time.monotonic()
-        self.store: Store = SqliteStore(
-            settings.db_path, alone=True, query_timeout_s=settings.query_timeout_ms / 1000
+        self.store: Store = open_store(
+            settings.db_path, "server", query_timeout_s=settings.query_timeout_ms / 1000
         )
         tree = open_tree(settings)
         try:

@@ -556,6 +556,18 @@ def test_native_path() -> None:
     assert resolve_settings(env={}, overrides={"logs_path": Path("/l")}).logs_path == Path("/l")
 
 
+def test_url_of_an_index(write_config: WriteConfig) -> None:
+    """An index is a file: a URL for it is refused in every layer, and not taken as a file name."""
+    reason = "expected the path of the index file, not a URL, got 'clickhouse://h/logs'"
+    url = "clickhouse://h/logs"
+    assert refusal(overrides={"db_path": url}) == f"--db: {reason}"
+    assert refusal(env={"MIKROSCOPE_DB_PATH": url}) == f"MIKROSCOPE_DB_PATH: {reason}"
+    message = refusal(config_file_path=write_config({"dbPath": url}))
+    assert message == f"dbPath in {write_config({})}: {reason}"
+    for path in (r"C:\logs\i.db", "odd:name.db"):
+        assert resolve_settings(env={}, overrides={"db_path": path}).db_path == Path(path)
+
+
 def test_nul_in_path() -> None:
     """A path with a NUL byte is refused, escaped."""
     assert refusal(overrides={"db_path": "a\0b"}) == "--db: expected a path, got 'a\\x00b'"

@@ -150,6 +150,8 @@ def _path(raw: object, option: Option) -> Path:
         str(raw).encode()  # SQLite wants it so, and so do answers that tell of it
     except UnicodeEncodeError:
         raise ValueError("a path in UTF-8") from None
+    if option.name == "db_path" and "://" in str(raw):
+        raise ValueError("the path of the index file, not a URL")
     return Path(raw)
 
 

@@ -34,6 +34,12 @@ def sibling(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
 
+def size_bytes(path: Path) -> int:
+    """The size of an index: of the file and of its write-ahead log."""
+    both = (path, sibling(path, "-wal"))
+    return sum(one.stat().st_size for one in both if one.exists())
+
+
 def lock(path: Path) -> int:
     """Hold `<db>.lock`; the system lets go of it when the process ends, however it ends."""
     descriptor = os.open(sibling(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o640)

@@ -201,10 +201,9 @@ class SqliteStore:
 
     def status(self) -> StoreStatus:
         """Return the size of the file with its write-ahead log, and any damage found so far."""
-        paths = (self._path, files.sibling(self._path, "-wal"))
         is_damaged = files.is_marked_damaged(self._path)
         return StoreStatus(
-            size_bytes=sum(path.stat().st_size for path in paths if path.exists()),
+            size_bytes=files.size_bytes(self._path),
             problem=files.damage_text(self._path) if is_damaged else None,
         )
 
