@@ -522,7 +522,7 @@ def test_layers(program: Program) -> None:
         ("serve", {}, '{"port": "abc"}', "port in ./mikroscope.config.json: expected a whole"),
         ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: expected the name"),
         ("serve", {}, "{", "./mikroscope.config.json: expected JSON, but line 1"),
-        ("serve --config none.json", {}, "{}", "--config: expected a file that exists"),
+        ("serve --config none.json", {}, "{}", "--config: expected an existing file"),
         ("query", {"MIKROSCOPE_CONFIG_PATH": "no"}, "{}", "MIKROSCOPE_CONFIG_PATH: expected a"),
         ("serve --https", {}, "{}", "--https: expected together with --tls-cert"),
         ("serve --https true", {}, "{}", "--https: expected together with --tls-cert"),
