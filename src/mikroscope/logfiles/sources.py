@@ -1,14 +1,14 @@
-"""One source: a log file as the index knows it, and how far it is indexed."""
+"""Describes a source: a log file as the index knows it, and how far it is indexed."""
 
 import msgspec
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one source is indexed, and by what its file is known again.
+    """How far a source is indexed, and how to recognise its file.
 
-    `offset` and `line` count bytes and lines of the content; `head` and `tail` are fingerprints
-    of its first bytes and of the last ones before `offset`; the rest is the look at the file
-    (`logfiles.FileStat`) that the reading began with.
+    `offset` and `line` count the content's bytes and lines indexed so far. `head` and `tail` are
+    fingerprints of the content's first bytes and of the last ones before `offset`. The other fields
+    are the file's `FileStat` from just before it was read.
     """
 
     offset: int = 0
@@ -24,8 +24,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 class Source(msgspec.Struct, frozen=True):
     """One file whose lines are indexed.
 
-    `gone`: the file was deleted, its entries are kept. `holds_audit`: it has brought an audit
-    entry; the store keeps that by itself.
+    `gone`: the file was deleted, but its entries are kept. `holds_audit`: it contained an audit
+    entry; the store sets this flag itself.
     """
 
     id: int
