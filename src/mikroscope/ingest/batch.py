@@ -1,4 +1,4 @@
-"""What is read of a request's body: records, and the lines that are appended to a file."""
+"""Holds the records of one ingest request and the lines to append to a log file."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,15 @@ from mikroscope.records.parsing import Fields
 
 
 class Lines(NamedTuple):
-    """Records of one request, ready to be appended."""
+    """The records of one request, ready to be appended to a file."""
 
     path: str
     """The file, relative to the logs root."""
     content: bytes
-    """Whole lines."""
+    """Whole lines of NDJSON, each with its line feed."""
     accepted: int
+    """The number of lines."""
     rejected: int
+    """The number of items that were not objects."""
     records: list[Fields] | None = None
-    """What each line says, as `parse_line` would tell; None where that was not kept."""
+    """The fields of each line, as `parse_line` would return them; None if they were not kept."""
