@@ -81,7 +81,7 @@ class _Reconciliation:
         missing = [one for one in active.values() if one.path not in self._matched]
         gone = [one for one in self._sources if one.gone]
         unmatched = self._match_moved(unmatched, missing, gone)
-        self._changes.readable.extend(unmatched)
+        self._changes.readable.extend(unmatched)  # these are new files
         self._resolve_missing([one for one in missing if one.id not in self._moved_ids], gone)
         return self._changes
 
@@ -135,6 +135,7 @@ class _Reconciliation:
         for source in wanted.by_inode(stat.device, stat.inode):
             if source.id not in self._moved_ids and self._holds(path, source):
                 return source
+        # The file may be a copy, or the inode may have changed with the file system's mount.
         for source in wanted.by_head(self._head(path)):
             if source.id in self._moved_ids or not _is_distinctive(source, path):
                 continue
@@ -152,8 +153,8 @@ class _Reconciliation:
         self._discard_returned([one for one in gone if one.id not in self._moved_ids])
 
     def _resolve(self, source: Source) -> None:
-        # Mark as gone rather than discard wherever the content may still exist: entries of a gone
-        # source stay, those of a discarded one are deleted.
+        # If the content may still exist somewhere, mark the source as gone rather than discard it:
+        # the entries of a gone source stay, those of a discarded one are deleted.
         if (twin := self._twin(source)) is not None:
             self._merge(source, twin)
         elif (kept := self._rotated_copy(source)) is not None:
@@ -212,9 +213,10 @@ class _Reconciliation:
                     self._changes.discarded.append(source)
 
     def _was_rewritten(self, source: Source) -> bool:
-        """Whether its old content is gone for good: its file, or an edited copy, stands there.
+        """Return True if the source's path now has its own file, or an edited copy, rewritten.
 
-        Otherwise that file was deleted, or moved out of sight, and its entries are kept.
+        Its old content is lost then. Otherwise the file was deleted or moved elsewhere, and its
+        entries are kept.
         """
         checkpoint, stat = source.checkpoint, self._files.get(source.path)
         if not checkpoint.offset:

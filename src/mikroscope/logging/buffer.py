@@ -58,6 +58,7 @@ class Buffer:
             self.put_total += 1
             self._drop_oldest()
             due = urgent or self._has_batch()
+            # Waking costs more than adding a line, so it is done once for each state of the buffer.
             wakes = is_first or (due and not self.is_due)
             self.is_due = self.is_due or due
         if wakes:
@@ -76,7 +77,7 @@ class Buffer:
             self._taken = len(self._lines)
             while self._lines and len(batch) < self._bounds.batch_records:
                 size += len(self._lines[0]) + 1
-                if batch and size > batch_bytes:
+                if batch and size > batch_bytes:  # a single line may exceed the limit
                     break
                 batch.append(self._pop())
             self._taken = len(batch)

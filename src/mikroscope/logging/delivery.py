@@ -55,6 +55,7 @@ class Verdict(Enum):
     UNACCEPTABLE = auto()
     """The batch is too large, or a record in it is invalid; sending it again cannot help."""
     LATER = auto()
+    """The server is unavailable or overloaded; retrying can help."""
     WRONG = auto()
     """Refused until the address, the credentials or the server are corrected."""
 
@@ -62,6 +63,7 @@ class Verdict(Enum):
 def judge(answer: Answer) -> Verdict:
     """Return the verdict on an answer; only a batch refused for its content is never retried."""
     if 200 <= answer.status < 300:
+        # A success from anything else, such as a login page, has stored nothing.
         return Verdict.TAKEN if answer.is_ingest else Verdict.WRONG
     if answer.status in (400, 413, 422):
         return Verdict.UNACCEPTABLE
@@ -115,7 +117,7 @@ class Delivery:
         A batch that is refused is halved until only the invalid lines are left; these are counted
         as refused.
         """
-        parts = [lines]
+        parts = [lines]  # a stack with the oldest lines on top, so that the order is kept
         while parts:
             part = parts.pop()
             verdict = self._send(part)
@@ -187,6 +189,7 @@ class Delivery:
             text = f"{self._where} refused a record of {len(lines[0])} bytes, it is lost: {reply}"
             self._stderr.warn("refused", text)
         elif verdict is Verdict.UNACCEPTABLE and answer.status == 413:
+            # The limit itself is unknown, so later bodies are at most half as large.
             self.largest_body = max(_LEAST_BATCH_BYTES, size // 2)
         elif verdict is Verdict.WRONG:
             self._warn("does not accept these logs", reply)

@@ -142,7 +142,7 @@ class Transport:
         sock = connection.sock if connection is not None else None
         if sock is not None and sock.fileno() >= 0:
             os.close(sock.detach())
-        self._inherited.append(connection)
+        self._inherited.append(connection)  # a reference, so that it is never finalized
 
     def _connect(self, timeout_s: float) -> HTTPConnection:
         connection = self._connection
@@ -189,6 +189,7 @@ class Transport:
                 raise SendError(f"sending failed: {unsent}", maybe_taken=False) from None
             text = str(error) or type(error).__name__
             raise SendError(f"no answer: {text}", maybe_taken=True) from None
+        # A connection with part of a request or of an answer left cannot be reused.
         if unsent is not None or not response.isclosed():
             self.close()
         return _answer(response, content)

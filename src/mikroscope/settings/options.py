@@ -278,6 +278,7 @@ def resolve_settings(
     """
     env = os.environ if env is None else env
     settable = {option.name: option for option in options() if option.key}
+    # Each layer is parsed as a whole before it is merged: errors in overridden values are found.
     given = read_file(*config_file(config_file_path, env), settable.values())
     given |= read_environment(env, settable.values())
     given |= read_overrides(overrides or {}, settable.values())
