@@ -520,7 +520,7 @@ def test_layers(program: Program) -> None:
         ("serve --port=70000", {}, "{}", "--port: expected a whole number"),
         ("serve", {"MIKROSCOPE_PORT": "abc"}, "{}", "MIKROSCOPE_PORT: expected a whole number"),
         ("serve", {}, '{"port": "abc"}', "port in ./mikroscope.config.json: expected a whole"),
-        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: expected the name"),
+        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: unknown option"),
         ("serve", {}, "{", "./mikroscope.config.json: expected JSON, but line 1"),
         ("serve --config none.json", {}, "{}", "--config: expected an existing file"),
         ("query", {"MIKROSCOPE_CONFIG_PATH": "no"}, "{}", "MIKROSCOPE_CONFIG_PATH: expected a"),

@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class FileStat(NamedTuple):
-    """A file's identity, size and time; if two are equal, the file has not changed."""
+    """A file's identity, size and time; an equal value later means that it has not changed."""
 
     device: int
     inode: int

@@ -81,7 +81,7 @@ class _Reconciliation:
         missing = [one for one in active.values() if one.path not in self._matched]
         gone = [one for one in self._sources if one.gone]
         unmatched = self._match_moved(unmatched, missing, gone)
-        self._changes.readable.extend(unmatched)  # these are new files
+        self._changes.readable.extend(unmatched)  # their content belongs to no source
         self._resolve_missing([one for one in missing if one.id not in self._moved_ids], gone)
         return self._changes
 
@@ -213,10 +213,9 @@ class _Reconciliation:
                     self._changes.discarded.append(source)
 
     def _was_rewritten(self, source: Source) -> bool:
-        """Return True if the source's path now has its own file, or an edited copy, rewritten.
+        """Return True if the old content is lost because the file was edited or rewritten.
 
-        Its old content is lost then. Otherwise the file was deleted or moved elsewhere, and its
-        entries are kept.
+        Otherwise the file was deleted or moved elsewhere, and its entries are kept.
         """
         checkpoint, stat = source.checkpoint, self._files.get(source.path)
         if not checkpoint.offset:

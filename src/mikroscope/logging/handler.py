@@ -77,7 +77,7 @@ class MikroScopeHandler(logging.Handler):
         self._flush_failed_at: int | None = None
         self._sender = Sender(transport, url, bounds, pace, self._fields)
         _handlers.add(self)
-        # A handler that is dropped without close() still sends what it holds. At exit
+        # A handler that is garbage-collected without close() still sends what it holds. At exit
         # `logging.shutdown` closes the handlers, so the finalizer need not run then.
         weakref.finalize(self, self._sender.close_soon, flush_timeout_s).atexit = False
 
