@@ -1,4 +1,4 @@
-"""`mikroscope index`: one pass over the log files in the foreground."""
+"""The command `mikroscope index`: one pass over the log files, in the foreground."""
 
 import sys
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def _watch(steps: Iterator[None], indexer: "Indexer") -> None:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("indexing", total=None)
         total = 0
-        for _ in steps:
+        for _ in steps:  # the total grows if files grow meanwhile
             left = indexer.pending_bytes()
             total = max(total, left)
             progress.update(task, total=total, completed=total - left)

@@ -143,7 +143,7 @@ def test_reading_where_nothing_is(path: Path) -> None:
     """A store that only reads makes no file, and says how to make one."""
     with (
         closing(SqliteStore(path, write=False)) as reading,
-        pytest.raises(StoreError, match=r"no index at .* make one with 'mikroscope index'"),
+        pytest.raises(StoreError, match=r"no index at .* create one with 'mikroscope index'"),
     ):
         count(reading)
     assert not path.parent.exists()
