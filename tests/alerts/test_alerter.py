@@ -26,7 +26,8 @@ from mikroscope.alerts.rules import (
     count_errors,
     firing_rules,
 )
-from mikroscope.alerts.storage import load_policy, write_json
+from mikroscope.alerts.storage import load_policy
+from mikroscope.disk import write_json
 from mikroscope.errors import AlertPolicyError, ConfigurationError, StoreError
 from mikroscope.sidecar import policy_limits
 from tests.helpers.server import Connect, Serve, settings_in
@@ -741,7 +742,7 @@ def test_first_evaluation_does_not_wait_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it takes until the files are read, alerts begin after a while."""
-    monkeypatch.setattr("mikroscope.alerter._CATCH_UP_S", 0.05)
+    monkeypatch.setattr("mikroscope.alerts.alerter._CATCH_UP_S", 0.05)
     with catching() as catcher:
         alerter = world.alerter(policy(webhook_url=catcher.url), Future())
         alerter.start("http://127.0.0.1:4310")
@@ -939,8 +940,8 @@ def test_no_false_silence_while_the_files_are_read(
 ) -> None:
     """While a server does not know yet what the files hold, silence counts from its start."""
     index_old_log(serve, connect, tmp_path)
-    monkeypatch.setattr("mikroscope.alerter._CATCH_UP_S", 0)
-    monkeypatch.setattr("mikroscope.service.WriterThread.start_scanning", lambda worker: None)
+    monkeypatch.setattr("mikroscope.alerts.alerter._CATCH_UP_S", 0)
+    monkeypatch.setattr("mikroscope.sidecar.WriterThread.start_scanning", lambda worker: None)
     with catching() as catcher:
         server = serve(**SILENCE, alert_webhook_url=catcher.url)
         wait_until(lambda: evaluations(connect(server)) > 1)

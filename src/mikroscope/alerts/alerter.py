@@ -19,7 +19,8 @@ from mikroscope.alerts.rules import (
     count_errors,
     firing_rules,
 )
-from mikroscope.alerts.storage import load_last_sent, load_policy, write_json
+from mikroscope.alerts.storage import load_last_sent, load_policy
+from mikroscope.disk import write_json
 from mikroscope.errors import AlertPolicyError, MikroScopeError
 
 logger = logging.getLogger(__name__)

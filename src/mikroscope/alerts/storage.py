@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,22 +49,6 @@ def load_last_sent(path: Path) -> dict[str, int]:
     with contextlib.suppress(MikroScopeError, msgspec.ValidationError):
         return msgspec.convert(_load(path), dict[str, int])
     return {}
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replace a JSON file at once, readable by its owner only. Raises MikroScopeError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MikroScopeError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _load(path: Path) -> Any:

@@ -22,13 +22,10 @@ from mikroscope.backup.manifest import (
     copy_file,
     describe_file,
     read_manifest,
-    sync_directory,
     sync_tree,
-    translating_errors,
     verify_files,
-    write_manifest,
 )
-from mikroscope.disk import free_bytes
+from mikroscope.disk import free_bytes, sync, translating_errors, write_json
 from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
 from mikroscope.ingest.native import receipt_time
 from mikroscope.json_body import JsonBody
@@ -88,7 +85,7 @@ def back_up(
             manifest = _fill(settings, part, only, receipt_time(now), version)
             _verify(part, manifest)
             part.rename(target)
-            sync_directory(directory)
+            sync(directory)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -145,7 +142,7 @@ def _fill(
         entries=copied.entries,
         files=files,
     )
-    write_manifest(part, manifest)
+    write_json(part / MANIFEST, manifest)
     sync_tree(part)
     return manifest
 

@@ -20,11 +20,9 @@ from mikroscope.backup.manifest import (
     SavedFile,
     copy_file,
     make_directory,
-    sync_directory,
     sync_tree,
-    translating_errors,
 )
-from mikroscope.disk import free_bytes
+from mikroscope.disk import free_bytes, sync, translating_errors
 from mikroscope.errors import MikroScopeError, StorageFullError
 from mikroscope.settings.options import Settings
 from mikroscope.stores.sqlite.admin.snapshot import put_index, replacement_of
@@ -182,7 +180,7 @@ def _put_in_place(manifest: Manifest, staged: _Places, places: _Places) -> list[
         staged.alert_policy.rename(places.alert_policy)
     if manifest.file(INDEX):
         kept.append(put_index(staged.index, places.index))
-        sync_directory(places.index.parent)
+        sync(places.index.parent)
     return [path for path in kept if path is not None]
 
 
@@ -199,5 +197,5 @@ def _move_logs(staged: Path, root: Path) -> None:
     else:  # empty, with an owner and a mode that somebody has chosen
         for entry in staged.iterdir():
             entry.rename(root / entry.name)
-        sync_directory(root)
-    sync_directory(root.parent)
+        sync(root)
+    sync(root.parent)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import httpx
 import msgspec
 
+from mikroscope.disk import write_json
 from mikroscope.errors import MikroScopeError
 
 Mode = Literal["error", "nologs"]
@@ -89,7 +90,7 @@ class AlertDemo:
             raise
         url = line.split(" listens on ")[1].split()[0]
         state = State(mode, server, catcher, url, token)
-        self._store(state)
+        write_json(self._state_file, state)
         return state
 
     def trigger_error(self) -> dict[str, object]:
@@ -195,11 +196,6 @@ class AlertDemo:
             return msgspec.json.decode(self._state_file.read_bytes(), type=State)
         except (OSError, msgspec.DecodeError) as error:
             raise MikroScopeError(f"{self._state_file} cannot be read: {error}") from error
-
-    def _store(self, state: State) -> None:
-        descriptor = os.open(self._state_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(state))
 
     def _received(self) -> list[Any]:
         if not self._webhooks.exists():

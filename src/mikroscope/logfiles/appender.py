@@ -1,15 +1,13 @@
 """Appends whole lines to log files: a write that does not fit is taken back."""
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from mikroscope.disk import NO_SPACE
 from mikroscope.errors import StorageFullError, StoreError
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, file_stat
-
-_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class Appended(NamedTuple):
@@ -45,7 +43,7 @@ class LogWriter:
             after = file_stat(os.fstat(descriptor))
             tail = os.pread(descriptor, FINGERPRINT_BYTES, max(0, after.size - FINGERPRINT_BYTES))
         except OSError as error:
-            kind = StorageFullError if error.errno in _NO_ROOM else StoreError
+            kind = StorageFullError if error.errno in NO_SPACE else StoreError
             raise kind(f"{path} cannot be written: {error.strerror}") from error
         return Appended(before, after, tail)
 
