@@ -109,7 +109,7 @@ class Sidecar:
             self._lack_of_room(),
             self.writer.run.last_error,
             self.writer.write_error,
-            self.maintainer.state.last_error,
+            self.maintainer.state.job.last_error,
             self.store.problem(),
         )
         return list(dict.fromkeys(problem for problem in found if problem))

@@ -757,7 +757,7 @@ def test_stop_before_the_first_evaluation(world: World) -> None:
     stopping = threading.Thread(target=alerter.stop)
     stopping.start()
     stopping.join(DEADLINE_S)
-    assert (stopping.is_alive(), alerter.state.runs) == (False, 0)
+    assert (stopping.is_alive(), alerter.state.evaluations.runs) == (False, 0)
 
 
 # --- over HTTP --------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from mikroscope.alerts.rules import (
 from mikroscope.alerts.storage import load_last_sent, load_policy
 from mikroscope.disk import write_json
 from mikroscope.errors import AlertPolicyError, MikroScopeError
+from mikroscope.job_status import JobStatus, error_text
 
 logger = logging.getLogger(__name__)
 
@@ -33,25 +34,20 @@ CountLevels = Callable[[int, int], Mapping[str, int]]
 
 
 class AlertState:
-    """What `/health` tells; times in epoch milliseconds."""
+    """The state of alerting, as `/health` reports it."""
 
     def __init__(self) -> None:
-        self.running = False
-        self.runs = 0
+        self.evaluations = JobStatus()
         self.sent = 0
         self.suppressed = 0
-        self.last_run_ms: int | None = None
-        self.last_success_ms: int | None = None
-        self.last_duration_ms: int | None = None
-        self.evaluation_error: str | None = None
         self.delivery_errors: dict[str, str] = {}
 
     @property
     def last_error(self) -> str | None:
-        """What is wrong now: with the last evaluation, or with a rule that nobody was told of."""
+        """The error of the last evaluation, then that of each rule that was not delivered."""
         found = [f"{rule}: {error}" for rule, error in list(self.delivery_errors.items())]
-        if self.evaluation_error is not None:
-            found.insert(0, self.evaluation_error)
+        if self.evaluations.last_error is not None:
+            found.insert(0, self.evaluations.last_error)
         return "; ".join(found) or None
 
 
@@ -153,7 +149,7 @@ class Alerter:
         self._deliveries.cancellation.cancel("the policy has changed")
         self._deliveries = _Deliveries()
         self.state.delivery_errors = self._deliveries.errors
-        self.state.evaluation_error = None
+        self.state.evaluations.last_error = None
 
     # --- the thread ---------------------------------------------------------------------------
 
@@ -166,20 +162,11 @@ class Alerter:
             self._changed.wait(self.policy.interval_ms / 1000 if self.policy.enabled else None)
 
     def _evaluate_safely(self) -> None:
-        state = self.state
-        state.running = True
-        state.last_run_ms = began_ms = self._clock_ms()
         try:
-            self._evaluate(began_ms)
-            state.last_success_ms = self._clock_ms()
-            state.evaluation_error = None
+            with self.state.evaluations.run(self._clock_ms) as began_ms:
+                self._evaluate(began_ms)
         except Exception as error:  # whatever it is, the next evaluation may succeed
-            state.evaluation_error = _reason(error)
             _log("alerts cannot be evaluated", error)
-        finally:
-            state.last_duration_ms = max(0, self._clock_ms() - began_ms)
-            state.runs += 1
-            state.running = False
 
     def _evaluate(self, now_ms: int) -> None:
         with self._lock:
@@ -246,7 +233,7 @@ class Alerter:
             logger.info("alert %s %s", rule, error)
         except Exception as error:
             _log(f"alert {rule} was not delivered", error)
-            return _reason(error)
+            return error_text(error)
         return None
 
     def _remember(self, rule: str, sent_ms: int) -> None:
@@ -272,11 +259,7 @@ class Alerter:
         )
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
 def _log(what: str, error: Exception) -> None:
     """In one line if it is an error meant for users, else with where it has come from."""
     trace = None if isinstance(error, MikroScopeError) else error
-    logger.warning("%s: %s", what, _reason(error), exc_info=trace)
+    logger.warning("%s: %s", what, error_text(error), exc_info=trace)
