@@ -10,10 +10,6 @@ from mikroscope.errors import AlertPolicyError
 from mikroscope.settings.values import HIDDEN, is_web_url, shown, whole_number
 
 logger = logging.getLogger(__name__)
-_OF_DELIVERY = (
-    *("enabled", "webhook_url"),
-    *("webhook_timeout_ms", "webhook_retry_attempts", "webhook_backoff_ms"),
-)
 
 
 class AlertPolicy(
@@ -34,8 +30,9 @@ class AlertPolicy(
 
 
 def same_delivery(policy: AlertPolicy, other: AlertPolicy) -> bool:
-    """Whether two policies notify the same webhook in the same way."""
-    return all(getattr(policy, name) == getattr(other, name) for name in _OF_DELIVERY)
+    """Return whether two policies notify the same webhook in the same way."""
+    names = [name for name in policy.__struct_fields__ if name.startswith("webhook_")]
+    return all(getattr(policy, name) == getattr(other, name) for name in ("enabled", *names))
 
 
 def apply_change(
