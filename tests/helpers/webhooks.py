@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Catcher(ThreadingHTTPServer):
         self.requests = 0
         self.closing = threading.Event()
         self.held = threading.Event()
-        self.left = threading.Event()  # somebody did not wait for the end of a dripping answer
+        self.left = threading.Event()  # a client closed its connection before the whole answer
         self.scheme = "http"
 
     @property
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.held.wait()
             status = 200
         if status == HANG:
-            self.server.closing.wait()
+            self._hang()
         if status in (DRIP, DRIP_BODY):
             self._drip(b"\r\n" if status == DRIP_BODY else b"")
         if status < 0:
@@ -72,6 +72,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def _hang(self) -> None:
+        """Send nothing until the client has closed its connection or the catcher is closed."""
+        self.connection.settimeout(0.02)
+        while not self.server.closing.is_set():
+            with suppress(TimeoutError):
+                if not self.connection.recv(1):
+                    self.server.left.set()
+                    return
 
     def _drip(self, head_end: bytes) -> None:
         """Send a byte now and then, until the other side has gone or the catcher is closed."""
