@@ -9,14 +9,14 @@ import pytest
 
 from mikroscope.alerts.alerter import Alerter
 from mikroscope.alerts.policy import AlertPolicy
-from mikroscope.errors import StoreError
+from mikroscope.errors import AlertPolicyError, StoreError
 from tests.helpers.alerts import LIMITS, NOW, POLICY, policy
 from tests.helpers.waiting import DEADLINE_S, wait_until
 from tests.helpers.webhooks import HANG, HOLD, Catcher, catching
 
 
 class World:
-    """What an alerter sees: counts, the last log, and a clock that tests move."""
+    """The surroundings of an alerter: counts, the last entry, and a clock that tests move."""
 
     def __init__(self, directory: Path) -> None:
         self.counts: Mapping[str, int] = {"ERROR": 5, "INFO": 20}
@@ -24,12 +24,13 @@ class World:
         self.last_log_ms = NOW
         self.windows: list[tuple[int, int]] = []
         self.error: Exception | None = None
+        self.on_count: Callable[[], object] = lambda: None
         self._path = directory / "alerts.json"
 
     def alerter(self, default: AlertPolicy, read: "Future[None] | None" = None) -> Alerter:
-        """An alerter in this world, whose index has all that is in the files when `read` is done.
+        """Make an alerter whose index has caught up with the files when `read` is done.
 
-        None: it has it already.
+        None: it has caught up already.
         """
         if read is None:
             read = Future()
@@ -46,6 +47,7 @@ class World:
 
     def _count(self, from_ms: int, to_ms: int) -> Mapping[str, int]:
         self.windows.append((from_ms, to_ms))
+        self.on_count()
         if self.error is not None:
             raise self.error
         return self.counts
@@ -76,7 +78,7 @@ def start(world: World) -> Iterator[Start]:
 
 
 def test_notification(world: World, start: Start) -> None:
-    """A rule that fires is posted with all the payload promises."""
+    """A rule that fires is posted with everything the payload promises."""
     with catching() as catcher:
         alerter = start(policy(webhook_url=catcher.url))
         wait_until(lambda: alerter.state.sent)
@@ -97,17 +99,19 @@ def test_notification(world: World, start: Start) -> None:
 
 
 def test_cooldown_suppresses(world: World, start: Start) -> None:
-    """While a rule cools down it is suppressed, and notifies again after that."""
+    """A rule that cools down is suppressed, and notifies again afterwards."""
     with catching() as catcher:
         alerter = start(policy(webhook_url=catcher.url))
-        wait_until(lambda: alerter.state.suppressed > 2)
+        wait_until(lambda: alerter.state.sent)
+        suppressed = alerter.state.suppressed
+        wait_until(lambda: alerter.state.suppressed > suppressed + 1)
         assert alerter.state.sent == 1
         world.now_ms += 60_000
         wait_until(lambda: alerter.state.sent == 2)
 
 
 def test_cooldown_survives_a_restart(world: World, start: Start) -> None:
-    """A new alerter knows when the one before has notified."""
+    """A new alerter knows when the previous one last notified."""
     with catching() as catcher:
         first = start(policy(webhook_url=catcher.url))
         wait_until(first._state_path.exists)
@@ -118,14 +122,14 @@ def test_cooldown_survives_a_restart(world: World, start: Start) -> None:
 
 
 def test_failed_delivery_starts_no_cooldown(start: Start) -> None:
-    """The cooldown starts with a notification that was delivered."""
+    """Only a notification that is delivered starts the cooldown."""
     with catching(400, 400) as catcher:
         alerter = start(policy(webhook_url=catcher.url))
         wait_until(lambda: alerter.state.sent)
         assert catcher.requests == 3
 
 
-def test_one_rule_does_not_hold_up_the_other(world: World, start: Start) -> None:
+def test_one_rule_does_not_delay_the_other(world: World, start: Start) -> None:
     """While the delivery of one rule hangs, the other is delivered."""
     world.last_log_ms = NOW - 600_000
     with catching(HANG) as catcher:
@@ -134,8 +138,8 @@ def test_one_rule_does_not_hold_up_the_other(world: World, start: Start) -> None
         assert len(catcher.payloads) == 1
 
 
-def test_broken_index_is_told_and_tried_again(world: World, start: Start) -> None:
-    """An evaluation that fails is in the state, and the next one may succeed."""
+def test_broken_index_is_reported_and_retried(world: World, start: Start) -> None:
+    """The state has the error of an evaluation that fails, and the next one may succeed."""
     world.error = StoreError("the index cannot be read")
     with catching() as catcher:
         alerter = start(policy(webhook_url=catcher.url))
@@ -145,18 +149,18 @@ def test_broken_index_is_told_and_tried_again(world: World, start: Start) -> Non
 
 
 def test_stop_does_not_wait_for_a_webhook(start: Start) -> None:
-    """A webhook that hangs does not hold up the stop."""
+    """A webhook that hangs does not delay the stop."""
     with catching(HANG) as catcher:
         alerter = start(policy(webhook_url=catcher.url, webhook_timeout_ms=60_000))
         wait_until(lambda: catcher.requests)
         stopped = threading.Thread(target=alerter.stop)
         stopped.start()
-        stopped.join(10)
+        stopped.join(DEADLINE_S)
         assert not stopped.is_alive()
 
 
 def test_change_applies_at_once(start: Start) -> None:
-    """A policy that is changed is evaluated right away, not after the old interval."""
+    """A changed policy is evaluated at once, not after the old interval."""
     with catching() as catcher:
         alerter = start(policy(enabled=False, webhook_url=None, interval_ms=3_600_000))
         alerter.change({"webhookUrl": catcher.url})
@@ -164,7 +168,7 @@ def test_change_applies_at_once(start: Start) -> None:
 
 
 def test_change_of_the_webhook_gives_up_the_old_one(start: Start) -> None:
-    """While the old webhook hangs, a new one is notified at once, and the old one is left."""
+    """While the old webhook hangs, a new one is notified at once, and the old delivery ends."""
     with catching(HANG) as old, catching() as new:
         alerter = start(policy(webhook_url=old.url, webhook_timeout_ms=600_000))
         wait_until(lambda: old.requests)
@@ -175,7 +179,7 @@ def test_change_of_the_webhook_gives_up_the_old_one(start: Start) -> None:
 
 
 def test_change_of_a_rule_gives_up_nothing(start: Start) -> None:
-    """A delivery goes on if nothing about the webhook changes: nobody is notified twice."""
+    """A delivery continues if nothing about the webhook changes: no one is notified twice."""
     with catching(HOLD) as catcher:
         alerter = start(policy(webhook_url=catcher.url))
         wait_until(lambda: catcher.requests)
@@ -187,8 +191,57 @@ def test_change_of_a_rule_gives_up_nothing(start: Start) -> None:
         assert catcher.requests == 1
 
 
+def test_change_during_an_evaluation(world: World, start: Start) -> None:
+    """An evaluation during which the webhook changes does not notify the old one."""
+    world.counts = {}
+    with catching() as old, catching() as new:
+        alerter = start(policy(webhook_url=old.url))
+
+        def change() -> None:
+            world.on_count, world.counts = lambda: None, {"ERROR": 5}
+            alerter.change({"webhookUrl": new.url})
+
+        world.on_count = change
+        wait_until(lambda: alerter.state.sent)
+        assert (old.requests, new.rules()) == (0, ["error_threshold"])
+
+
+@pytest.mark.parametrize("ends", ["stop", "change"])
+def test_given_up_delivery_is_logged(
+    start: Start, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    """A delivery that a stop or another webhook ends is logged with the reason, not as failed."""
+    caplog.set_level("INFO")
+    with catching(HANG) as catcher:
+        alerter = start(policy(webhook_url=catcher.url, webhook_timeout_ms=600_000))
+        wait_until(lambda: catcher.requests)
+        if ends == "stop":
+            alerter.stop()
+        else:
+            alerter.change({"webhookUrl": None})
+        reason = {"stop": "the server stops", "change": "the policy has changed"}[ends]
+        line = f"alert error_threshold was given up: {reason}"
+        wait_until(lambda: line in caplog.messages)
+    assert alerter.state.last_error is None
+
+
+def test_test_without_a_webhook(world: World) -> None:
+    """A test needs a URL from the request or the policy."""
+    alerter = world.alerter(policy(enabled=False, webhook_url=None))
+    with pytest.raises(AlertPolicyError, match="no webhookUrl"):
+        alerter.send_test(None)
+
+
+def test_test_after_the_stop(world: World) -> None:
+    """A test after the stop is given up at once."""
+    alerter = world.alerter(POLICY)
+    alerter.stop()
+    with pytest.raises(AlertPolicyError, match="given up: the server stops"):
+        alerter.send_test(None)
+
+
 def test_cooldown_counts_from_the_delivery(world: World, start: Start) -> None:
-    """A webhook that takes its time is left in peace for the whole cooldown afterwards."""
+    """After a slow delivery the whole cooldown passes before the next notification."""
     with catching(HOLD) as catcher:
         alerter = start(policy(webhook_url=catcher.url, webhook_timeout_ms=600_000))
         wait_until(lambda: catcher.requests)
@@ -204,7 +257,7 @@ def test_cooldown_counts_from_the_delivery(world: World, start: Start) -> None:
 
 
 def failing(start: Start, catcher: Catcher) -> Alerter:
-    """An alerter whose webhook refuses everything."""
+    """Start an alerter whose webhook refuses everything."""
     alerter = start(policy(webhook_url=catcher.url))
     wait_until(lambda: alerter.state.last_error == "error_threshold: answered with status 404")
     return alerter
@@ -213,40 +266,40 @@ def failing(start: Start, catcher: Catcher) -> Alerter:
 REFUSE = [404] * 10_000
 
 
-def test_error_is_past_when_delivered(start: Start) -> None:
-    """After a delivery that failed, one that succeeds clears the error."""
+def test_delivery_clears_the_error(start: Start) -> None:
+    """A delivery that succeeds clears the error of one that failed."""
     with catching(404) as catcher:
         alerter = start(policy(webhook_url=catcher.url))
         wait_until(lambda: alerter.state.sent)
         wait_until(lambda: alerter.state.last_error is None)
 
 
-def test_error_is_past_with_its_webhook(start: Start) -> None:
-    """Another webhook clears the errors of the old one, also when there is nothing to notify."""
+def test_another_webhook_clears_the_error(start: Start) -> None:
+    """A new webhook clears the errors of the old one, even if there is nothing to notify."""
     with catching(*REFUSE) as catcher:
         alerter = failing(start, catcher)
         alerter.change({"webhookUrl": "http://127.0.0.1:9/", "errorThreshold": 100})
         assert alerter.state.last_error is None
 
 
-def test_error_is_past_when_alerts_are_off(start: Start) -> None:
-    """Without a webhook nothing fails."""
+def test_switching_alerts_off_clears_the_error(start: Start) -> None:
+    """Without a webhook there is no error."""
     with catching(*REFUSE) as catcher:
         alerter = failing(start, catcher)
         alerter.change({"webhookUrl": None})
         assert alerter.state.last_error is None
 
 
-def test_error_is_past_with_its_rule(world: World, start: Start) -> None:
-    """A rule that fires no longer has nothing that nobody was told of."""
+def test_rule_that_stops_firing_clears_its_error(world: World, start: Start) -> None:
+    """A rule that no longer fires has no error."""
     with catching(*REFUSE) as catcher:
         alerter = failing(start, catcher)
         world.counts = {"INFO": 20}
         wait_until(lambda: alerter.state.last_error is None)
 
 
-def test_error_of_an_evaluation_is_past_after_the_next(world: World, start: Start) -> None:
-    """An evaluation that succeeds clears the error of the one before; nothing need fire."""
+def test_evaluation_clears_the_error_of_the_previous_one(world: World, start: Start) -> None:
+    """An evaluation that succeeds clears the previous error, even if no rule fires."""
     world.counts, world.error = {}, StoreError("the index cannot be read")
     alerter = start(POLICY)
     wait_until(lambda: alerter.state.last_error)
@@ -255,7 +308,7 @@ def test_error_of_an_evaluation_is_past_after_the_next(world: World, start: Star
 
 
 def test_one_rule_does_not_hide_the_error_of_the_other(world: World, start: Start) -> None:
-    """While one rule cannot be delivered, the success of the other one leaves its error."""
+    """The success of one rule does not clear the error of a rule that cannot be delivered."""
     world.last_log_ms = NOW - 600_000
     with catching() as catcher:
         catcher.refused_rules.add("no_logs")
@@ -264,14 +317,14 @@ def test_one_rule_does_not_hide_the_error_of_the_other(world: World, start: Star
         wait_until(lambda: alerter.state.last_error == "no_logs: answered with status 404")
 
 
-def test_unexpected_error_is_told(
+def test_unexpected_error_is_reported(
     world: World, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever fails in an evaluation is told, logged with its origin, and tried again."""
-    world.error = ZeroDivisionError("nobody foresaw this")
+    """An unexpected error is in the state and, with a traceback, in the log; it is retried."""
+    world.error = ZeroDivisionError("unforeseen")
     with catching() as catcher:
         alerter = start(policy(webhook_url=catcher.url))
-        wait_until(lambda: alerter.state.last_error == "nobody foresaw this")
+        wait_until(lambda: alerter.state.last_error == "unforeseen")
         world.error = None
         wait_until(lambda: alerter.state.sent)
     assert "Traceback" in caplog.text
@@ -298,13 +351,13 @@ def test_no_thread_left(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_first_evaluation_waits_for_the_index(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the start the rules see what was logged meanwhile: the files are read first."""
+    """The first evaluation waits until the files are read; a changed policy does not hurry it."""
     read: Future[None] = Future()
     world.error = AssertionError("evaluated before the files were read")
     with catching() as catcher:
         alerter = world.alerter(policy(webhook_url=catcher.url), read)
         alerter.start("http://127.0.0.1:4310")
-        alerter.change({"errorThreshold": 4})  # does not hurry it
+        alerter.change({"errorThreshold": 4})
         world.error = None
         read.set_result(None)
         wait_until(lambda: alerter.state.sent)
@@ -312,10 +365,10 @@ def test_first_evaluation_waits_for_the_index(
     assert "before the files" not in caplog.text
 
 
-def test_first_evaluation_does_not_wait_for_ever(
+def test_first_evaluation_does_not_wait_forever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long it takes until the files are read, alerts begin after a while."""
+    """However long reading the files takes, alerts start after a while."""
     monkeypatch.setattr("mikroscope.alerts.alerter._CATCH_UP_S", 0.05)
     with catching() as catcher:
         alerter = world.alerter(policy(webhook_url=catcher.url), Future())
@@ -325,7 +378,7 @@ def test_first_evaluation_does_not_wait_for_ever(
 
 
 def test_stop_before_the_first_evaluation(world: World) -> None:
-    """An alerter that still waits for the index stops at once, and notifies nobody."""
+    """An alerter that still waits for the index stops at once, without an evaluation."""
     alerter = world.alerter(POLICY, Future())
     alerter.start("http://127.0.0.1:4310")
     stopping = threading.Thread(target=alerter.stop)

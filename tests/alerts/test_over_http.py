@@ -16,7 +16,7 @@ from tests.helpers.webhooks import HANG, catching
 
 
 def test_policy_over_http(serve: Serve, connect: Connect) -> None:
-    """The policy is read, changed, stored, and there after a restart."""
+    """The policy can be read and changed, and is kept over a restart."""
     with catching() as catcher:
         server = serve(alert_error_threshold=5)
         client = connect(server)
@@ -33,7 +33,7 @@ def test_policy_over_http(serve: Serve, connect: Connect) -> None:
 
 
 def test_errors_that_are_ingested_alert(serve: Serve, connect: Connect) -> None:
-    """Error logs over HTTP lead to one notification, and `/health` tells of it."""
+    """Errors sent over HTTP cause one notification, and `/health` reports it."""
     with catching() as catcher:
         server = serve(
             alert_webhook_url=catcher.url,
@@ -92,7 +92,7 @@ def test_wrong_policy_over_http(serve: Serve, connect: Connect, change: dict[str
 
 
 def test_slow_webhook_delays_nothing(serve: Serve, connect: Connect) -> None:
-    """While a webhook hangs, ingest and queries are answered, and the server stops."""
+    """A webhook that hangs delays neither ingest nor queries nor the stop."""
     with catching(HANG, HANG) as catcher:
         server = serve(
             alert_webhook_url=catcher.url,
@@ -114,7 +114,7 @@ def test_slow_webhook_delays_nothing(serve: Serve, connect: Connect) -> None:
 def test_stop_gives_up_a_test(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A test whose webhook hangs does not hold up the stop, and is told why it was given up."""
+    """A stop gives up a test whose webhook hangs; the answer says why."""
     monkeypatch.setattr("mikroscope.server.run._GRACE_S", 600)
     with catching(HANG) as catcher, ThreadPoolExecutor() as pool:
         server = serve(alert_webhook_url=catcher.url, alert_webhook_timeout_ms=600_000)
@@ -128,7 +128,7 @@ def test_stop_gives_up_a_test(
 
 
 def test_wrong_policy_file_refuses_the_start(tmp_path: Path) -> None:
-    """A server does not start on a policy file that is wrong, and lets go of the index."""
+    """A server with a wrong policy file does not start, and releases the index."""
     path = tmp_path / "alerts.json"
     path.write_text('{"enabled": true}')
     with pytest.raises(ConfigurationError, match=r"alerts\.json: enabled"):
@@ -138,7 +138,7 @@ def test_wrong_policy_file_refuses_the_start(tmp_path: Path) -> None:
 
 
 def log(directory: Path, minutes_ago: int) -> None:
-    """Add a record of that age to a log file."""
+    """Append a record of that age to a log file."""
     (directory / "logs").mkdir(exist_ok=True)
     time = datetime.now(UTC) - timedelta(minutes=minutes_ago)
     with (directory / "logs" / "app.ndjson").open("a") as file:
@@ -146,7 +146,7 @@ def log(directory: Path, minutes_ago: int) -> None:
 
 
 def index_old_log(serve: Serve, connect: Connect, directory: Path) -> None:
-    """A server that has indexed a record of ten minutes ago, and was stopped."""
+    """Run a server until it has indexed a record of ten minutes ago, and stop it."""
     log(directory, minutes_ago=10)
     with serve() as server:
         client = connect(server)
@@ -157,7 +157,7 @@ SILENCE: dict[str, object] = {"alert_no_logs_threshold_minutes": 5, "alert_inter
 
 
 def evaluations(client: httpx.Client) -> int:
-    """How many there were."""
+    """Return how many evaluations there were."""
     return int(client.get("/health").json()["alerting"]["runs"])
 
 
@@ -165,7 +165,7 @@ def evaluations(client: httpx.Client) -> int:
 def test_no_false_silence_after_a_pause(
     serve: Serve, connect: Connect, tmp_path: Path, disable_auto_ingest: bool
 ) -> None:
-    """What was logged while no server ran is no silence."""
+    """Entries logged while the server was stopped do not count as silence."""
     index_old_log(serve, connect, tmp_path)
     log(tmp_path, minutes_ago=0)
     with catching() as catcher:
@@ -178,7 +178,7 @@ def test_no_false_silence_after_a_pause(
 
 
 def test_silence_at_the_start(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """Where nothing was logged meanwhile, the evaluation at the start tells of the silence."""
+    """If nothing was logged while the server was stopped, the first evaluation notifies."""
     index_old_log(serve, connect, tmp_path)
     with catching() as catcher:
         settings = SILENCE | {"alert_interval_ms": 3_600_000}
@@ -190,10 +190,10 @@ def test_silence_at_the_start(serve: Serve, connect: Connect, tmp_path: Path) ->
 def test_no_false_silence_while_the_files_are_read(
     serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a server does not know yet what the files hold, silence counts from its start."""
+    """Until the files are read, silence counts from the start of the server."""
     index_old_log(serve, connect, tmp_path)
     monkeypatch.setattr("mikroscope.alerts.alerter._CATCH_UP_S", 0)
-    monkeypatch.setattr("mikroscope.sidecar.WriterThread.start_scanning", lambda worker: None)
+    monkeypatch.setattr("mikroscope.sidecar.WriterThread.start_scanning", lambda writer: None)
     with catching() as catcher:
         server = serve(**SILENCE, alert_webhook_url=catcher.url)
         wait_until(lambda: evaluations(connect(server)) > 1)

@@ -51,13 +51,13 @@ def test_same_delivery(changes: dict[str, object], same: bool) -> None:
 
 
 def test_change_replaces_what_is_given() -> None:
-    """A change keeps what it does not name."""
+    """A change keeps the fields that it does not name."""
     found = apply_change(POLICY, {"errorThreshold": 7}, LIMITS)
     assert found == policy(error_threshold=7)
 
 
-def test_url_enables_and_its_clearing_disables() -> None:
-    """Setting a URL enables, clearing it disables, unless `enabled` is said too."""
+def test_setting_a_url_enables_and_clearing_it_disables() -> None:
+    """Setting a URL enables and clearing it disables, unless `enabled` is also given."""
     off = apply_change(POLICY, {"webhookUrl": None}, LIMITS)
     assert (off.enabled, off.webhook_url) == (False, None)
     assert apply_change(off, {"webhookUrl": "https://example.com"}, LIMITS).enabled

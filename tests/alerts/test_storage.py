@@ -23,41 +23,41 @@ def test_policy_file(tmp_path: Path) -> None:
 
 
 def test_no_policy_file(tmp_path: Path) -> None:
-    """Without a file the configured policy holds."""
+    """Without a file the policy of the options is in force."""
     assert load_policy(tmp_path / "none.json", POLICY, LIMITS) == POLICY
 
 
 def load(tmp_path: Path, content: str) -> AlertPolicy:
-    """The policy that a file with this content makes."""
+    """Load a policy file with this content."""
     path = tmp_path / "policy.json"
     path.write_text(content)
     return load_policy(path, POLICY, LIMITS)
 
 
 def test_empty_policy_file(tmp_path: Path) -> None:
-    """A policy file without any field leaves the configured policy as it is."""
+    """A file without any field does not change the policy of the options."""
     assert load(tmp_path, "{}") == POLICY
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not valid JSON"),
         ("[1]", "expected a JSON object"),
         ("[]", "expected a JSON object"),
         ("null", "expected a JSON object"),
-        ('{"nope": 1}', "nope: no field of the policy, expected one of enabled, webhookUrl, "),
+        ('{"nope": 1}', "nope: unknown field, expected one of enabled, webhookUrl, "),
         ('{"enabled": "maybe"}', "enabled: expected true or false, got 'maybe'"),
         ('{"errorThreshold": "7"}', "errorThreshold: expected a whole number from 1 to 100"),
         ('{"errorThreshold": 101}', "from 1 to 100, got 101"),
         ('{"errorThreshold": 1.5}', "from 1 to 100, got 1.5"),
         ('{"noLogsThresholdMinutes": -1}', "whole number from 0 to "),
         ('{"webhookUrl": "ftp://SECRET"}', "webhookUrl: expected an http:// or https:// URL"),
-        ('{"webhookUrl": null, "enabled": true}', "enabled: expected false while there is no web"),
+        ('{"webhookUrl": null, "enabled": true}', "enabled: expected false without a web"),
     ],
 )
 def test_wrong_policy_file(tmp_path: Path, content: str, message: str) -> None:
-    """What a file must not say is one line naming file, field and expectation, and no secret."""
+    """A wrong file is an error of one line naming file, field and expectation, but no secret."""
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, content)
     text = str(caught.value)

@@ -137,7 +137,7 @@ def test_an_alert_policy_that_others_read(look: Look, tmp_path: Path) -> None:
 def test_an_alert_policy_that_is_damaged(look: Look, tmp_path: Path) -> None:
     """It is named: a server would not start on it."""
     (tmp_path / "data" / "mikroscope.alert-config.json").write_text("{")
-    expect(look()["webhook"], "problem", "is no JSON", "delete it")
+    expect(look()["webhook"], "problem", "is not valid JSON", "delete it")
 
 
 # --- places -----------------------------------------------------------------------------------

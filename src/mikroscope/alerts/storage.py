@@ -1,4 +1,4 @@
-"""Keeps the alert policy, and when each rule last notified, in JSON files."""
+"""Reads the stored alert policy, and the stored times of the last notifications."""
 
 import contextlib
 import logging
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 def load_policy(
     path: Path, default: AlertPolicy, limits: Mapping[str, tuple[int, int]]
 ) -> AlertPolicy:
-    """The policy that was stored, else the default.
+    """Return the stored policy, or the default if none is stored.
 
     Numbers below their floor are raised to it, with a warning. Raises ConfigurationError naming
-    file and field for all else that `apply_change` refuses.
+    the file and the field for anything else that `apply_change` refuses.
     """
     stored = _load(path)
     if stored == {}:
@@ -28,11 +28,11 @@ def load_policy(
     try:
         return apply_change(default, _raised(path, stored, limits), limits)
     except AlertPolicyError as error:
-        raise ConfigurationError(f"{path}: {error}; correct the file, or delete it") from None
+        raise ConfigurationError(f"{path}: {error}; correct the file or delete it") from None
 
 
 def _raised(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> Any:
-    """The content with each number raised to its floor, if it has one."""
+    """Return the content with each number below its floor raised to it."""
     if not isinstance(stored, dict):
         return stored
     raised = {}
@@ -45,7 +45,7 @@ def _raised(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> A
 
 
 def load_last_sent(path: Path) -> dict[str, int]:
-    """When each rule has notified last, in epoch milliseconds; nothing if that is not known."""
+    """Return when each rule last notified, in epoch milliseconds; empty if that is unknown."""
     with contextlib.suppress(MikroScopeError, msgspec.ValidationError):
         return msgspec.convert(_load(path), dict[str, int])
     return {}
@@ -59,4 +59,4 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path} is no JSON: {error}") from error
+        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error
