@@ -4,10 +4,10 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from mikroscope.alerts.alerter import Alerter
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes, prepare_directory
 from mikroscope.errors import ConfigurationError, StorageFullError
@@ -23,6 +23,9 @@ from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
 from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from mikroscope.alerts.alerter import Alerter
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +154,9 @@ class Sidecar:
             clock_ms=_now_ms,
         )
 
-    def _make_alerter(self) -> Alerter:
+    def _make_alerter(self) -> "Alerter":
+        from mikroscope.alerts.alerter import Alerter  # loads asyncio, which commands do not need
+
         started_ms = _now_ms()
 
         def count_levels(from_ms: int, to_ms: int) -> dict[str, int]:

@@ -154,6 +154,28 @@ def test_no_thread_left(deliveries: DeliveryThread, monkeypatch: pytest.MonkeyPa
     deliveries.submit(nothing()).result(DEADLINE_S)
 
 
+def run_program(program: str) -> str:
+    """Run a program in a process of its own; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=DEADLINE_S,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_imports_are_lazy() -> None:
+    """Commands do not load asyncio for alerts, and a server loads httpx with the first delivery."""
+    modules = "{'asyncio', 'httpx'} & set(sys.modules)"
+    assert run_program(f"import sys, mikroscope.sidecar; print({modules})") == "set()\n"
+    server = f"import sys, mikroscope.alerts.alerter; print({modules})"
+    assert run_program(server) == "{'asyncio'}\n"
+
+
 HANGING_LOOKUP = """
 import socket, threading
 from mikroscope.alerts.channels.webhook import DeliveryError, post
@@ -173,15 +195,6 @@ print([one.name for one in threading.enumerate()])
 
 def test_hanging_lookup_does_not_keep_the_process() -> None:
     """A process ends although its lookups hang, both of one that timed out and a cancelled one."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", HANGING_LOOKUP],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=DEADLINE_S,
-    )
-    assert done.stdout.startswith("gave no answer within 0.2 s\n")
-    assert "mikroscope-lookup" in done.stdout
-    assert done.stderr == ""
+    printed = run_program(HANGING_LOOKUP)
+    assert printed.startswith("gave no answer within 0.2 s\n")
+    assert "mikroscope-lookup" in printed

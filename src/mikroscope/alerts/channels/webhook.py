@@ -62,8 +62,8 @@ async def _status(url: str, body: bytes, timeout_s: float) -> int:
         if event.endswith(".connect_tcp.complete"):
             connections.append(details["return_value"])
 
-    client = httpx.AsyncClient(timeout=None, verify=_trusted())  # noqa: S113 -- the limit is below
     try:
+        client = httpx.AsyncClient(timeout=None, verify=_trusted())  # noqa: S113 -- limited below
         async with (
             asyncio.timeout(timeout_s),
             client,
