@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Send nothing until the client has closed its connection or the catcher is closed."""
         self.connection.settimeout(0.02)
         while not self.server.closing.is_set():
-            with suppress(TimeoutError):
-                if not self.connection.recv(1):
-                    self.server.left.set()
-                    return
+            try:
+                has_left = not self.connection.recv(1)
+            except TimeoutError:
+                continue
+            except OSError:
+                has_left = True
+            if has_left:
+                self.server.left.set()
+                return
 
     def _drip(self, head_end: bytes) -> None:
         """Send byte after byte until the client closes its connection or the catcher is closed."""
