@@ -4,8 +4,10 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from mikroscope.alerts.alerter import Alerter
+import msgspec
+
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes, prepare_directory
 from mikroscope.errors import ConfigurationError, StorageFullError
@@ -21,6 +23,9 @@ from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
 from mikroscope.stores import open_store
 from mikroscope.stores.base import Store
+
+if TYPE_CHECKING:
+    from mikroscope.alerts.alerter import Alerter
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +114,7 @@ class Sidecar:
             self._lack_of_room(),
             self.writer.run.last_error,
             self.writer.write_error,
-            self.maintainer.state.last_error,
+            self.maintainer.state.job.last_error,
             self.store.status().problem,
         )
         return list(dict.fromkeys(problem for problem in found if problem))
@@ -149,7 +154,9 @@ class Sidecar:
             clock_ms=_now_ms,
         )
 
-    def _make_alerter(self) -> Alerter:
+    def _make_alerter(self) -> "Alerter":
+        from mikroscope.alerts.alerter import Alerter  # loads asyncio, which commands do not need
+
         started_ms = _now_ms()
 
         def count_levels(from_ms: int, to_ms: int) -> dict[str, int]:
@@ -198,34 +205,20 @@ def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThrea
 
 
 def alert_policy(settings: Settings) -> AlertPolicy:
-    """The policy that the options state; one that was stored wins over it."""
-    return AlertPolicy(
-        enabled=settings.alert_webhook_url is not None,
-        webhook_url=settings.alert_webhook_url,
-        interval_ms=settings.alert_interval_ms,
-        window_minutes=settings.alert_window_minutes,
-        error_threshold=settings.alert_error_threshold,
-        no_logs_threshold_minutes=settings.alert_no_logs_threshold_minutes,
-        cooldown_ms=settings.alert_cooldown_ms,
-        webhook_timeout_ms=settings.alert_webhook_timeout_ms,
-        webhook_retry_attempts=settings.alert_webhook_retry_attempts,
-        webhook_backoff_ms=settings.alert_webhook_backoff_ms,
-    )
+    """Return the policy that the options state; a stored one takes precedence over it."""
+    names = [name for name in AlertPolicy.__struct_fields__ if name != "enabled"]
+    values = {name: getattr(settings, f"alert_{name}") for name in names}
+    return AlertPolicy(enabled=settings.alert_webhook_url is not None, **values)
 
 
 def policy_limits() -> dict[str, tuple[int, int]]:
-    """The bounds of the policy's numbers: those of the options that they begin as."""
+    """Return the bounds of the policy's numbers by JSON key: those of their `alert_*` options."""
+    found = {option.name: option for option in options() if option.kind == "integer"}
     return {
-        _without_alert(option.key): (option.floor or 0, option.maximum)
-        for option in options()
-        if option.group == "Alerting" and option.kind == "integer" and option.key
+        field.encode_name: (option.floor or 0, option.maximum)
+        for field in msgspec.structs.fields(AlertPolicy)
+        if (option := found.get(f"alert_{field.name}"))
     }
-
-
-def _without_alert(key: str) -> str:
-    """alertIntervalMs is intervalMs in the policy."""
-    name = key.removeprefix("alert")
-    return name[0].lower() + name[1:]
 
 
 def _now_ms() -> int:

@@ -12,6 +12,7 @@ import pytest
 from mikroscope.backup import manifest as archive
 from mikroscope.backup.create import verified
 from mikroscope.backup.restore import restore
+from mikroscope.disk import write_json
 from mikroscope.errors import MikroScopeError
 from tests.helpers.machine import FILE, Machine, content, make
 from tests.helpers.server import settings_in
@@ -68,7 +69,7 @@ def test_an_index_of_another_version(here: Machine, there: Machine, backups: Pat
     manifest = archive.read_manifest(backup)
     files = [*manifest.files, archive.describe_file(backup / "index.db", "index.db")]
     (backup / "manifest.json").unlink()
-    archive.write_manifest(backup, msgspec.structs.replace(manifest, files=files))
+    write_json(backup / archive.MANIFEST, msgspec.structs.replace(manifest, files=files))
     with pytest.raises(MikroScopeError, match=r"MikroScope 1\.2\.3, .* or .* with --only logs"):
         restore(there.settings, backup)
     restore(there.settings, backup, only="logs")

@@ -22,13 +22,10 @@ from mikroscope.backup.manifest import (
     copy_file,
     describe_file,
     read_manifest,
-    sync_directory,
     sync_tree,
-    translating_errors,
     verify_files,
-    write_manifest,
 )
-from mikroscope.disk import free_bytes
+from mikroscope.disk import free_bytes, sync, translating_errors, write_json
 from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
 from mikroscope.ingest.native import receipt_time
 from mikroscope.json_body import JsonBody
@@ -89,7 +86,7 @@ def back_up(
             manifest = _fill(settings, part, only, receipt_time(now), version)
             _verify(settings, part, manifest)
             part.rename(target)
-            sync_directory(directory)
+            sync(directory)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -157,7 +154,7 @@ def _fill(
         entries=None if content is None else content.entries,
         files=files,
     )
-    write_manifest(part, manifest)
+    write_json(part / MANIFEST, manifest)
     sync_tree(part)
     return manifest
 

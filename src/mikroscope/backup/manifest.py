@@ -1,17 +1,15 @@
 """The files of a backup, with their hashes, and the manifest that lists them."""
 
-import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
 
-from mikroscope.errors import MikroScopeError, StorageFullError
+from mikroscope.disk import sync
+from mikroscope.errors import MikroScopeError
 from mikroscope.json_body import JsonBody
 
 BackupPart = Literal["logs", "index"]
@@ -22,7 +20,6 @@ INDEX = "index.db"
 ALERT_POLICY = "alert-policy.json"
 LOGS = "logs/"
 
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _BLOCK = 1 << 20
 
 
@@ -122,16 +119,6 @@ def describe_file(file: Path, path: str) -> SavedFile:
     return SavedFile(path, status.st_size, digest, status.st_mtime_ns)
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Put the manifest into a backup. Raises OSError."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    descriptor = os.open(directory / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def read_manifest(directory: Path) -> Manifest:
     """Read the manifest of a backup. Raises MikroScopeError if it is missing or unusable."""
     path = directory / MANIFEST
@@ -182,33 +169,10 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
             )
 
 
-@contextmanager
-def translating_errors(place: Path) -> Iterator[None]:
-    """A full disk as StorageFullError, any other failure to read or write as MikroScopeError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise StorageFullError(
-                f"there is no room left for {place} ({error.strerror}): nothing was kept of it"
-            ) from error
-        named = f"{error.filename}: " if error.filename else ""
-        raise MikroScopeError(f"{named}{error.strerror or error}") from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def sync_tree(directory: Path) -> None:
     """Make the names in a directory, and in all below it, durable."""
     for root, _, _ in os.walk(directory):
-        sync_directory(Path(root))
+        sync(Path(root))
 
 
 def _check_path(path: str, manifest: Path) -> None:

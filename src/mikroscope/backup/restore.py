@@ -20,11 +20,9 @@ from mikroscope.backup.manifest import (
     SavedFile,
     copy_file,
     make_directory,
-    sync_directory,
     sync_tree,
-    translating_errors,
 )
-from mikroscope.disk import free_bytes
+from mikroscope.disk import free_bytes, sync, translating_errors
 from mikroscope.errors import MikroScopeError, StorageFullError
 from mikroscope.settings.options import Settings
 from mikroscope.stores.administration import Snapshots
@@ -185,7 +183,7 @@ def _put_in_place(
         staged.alert_policy.rename(places.alert_policy)
     if manifest.file(INDEX):
         kept.append(snapshots.restore_from(staged.index))
-        sync_directory(places.index.parent)
+        sync(places.index.parent)
     return [path for path in kept if path is not None]
 
 
@@ -202,5 +200,5 @@ def _move_logs(staged: Path, root: Path) -> None:
     else:  # an empty directory, whose owner and mode were chosen on purpose
         for entry in staged.iterdir():
             entry.rename(root / entry.name)
-        sync_directory(root)
-    sync_directory(root.parent)
+        sync(root)
+    sync(root.parent)

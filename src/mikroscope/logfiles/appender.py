@@ -1,15 +1,13 @@
 """Appends whole lines to log files, leaving no partial line behind when the disk is full."""
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from mikroscope.disk import NO_SPACE
 from mikroscope.errors import StorageFullError, StoreError
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, file_stat
-
-_DISK_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class Appended(NamedTuple):
@@ -48,7 +46,7 @@ class LogAppender:
             after = file_stat(os.fstat(descriptor))
             tail = os.pread(descriptor, FINGERPRINT_BYTES, max(0, after.size - FINGERPRINT_BYTES))
         except OSError as error:
-            kind = StorageFullError if error.errno in _DISK_FULL else StoreError
+            kind = StorageFullError if error.errno in NO_SPACE else StoreError
             raise kind(f"{path} cannot be written: {error.strerror}") from error
         return Appended(before, after, tail)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mikroscope.errors import MikroScopeError
+from mikroscope.job_status import JobStatus
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.maintenance.file_retention import delete_file, expired_files
@@ -33,16 +34,11 @@ class Retention(NamedTuple):
 
 
 class MaintenanceState:
-    """The state of the clean-ups, as `/health` shows it; times in epoch milliseconds."""
+    """The state of maintenance, as `/health` reports it."""
 
     def __init__(self) -> None:
-        self.running = False
-        self.runs = 0
+        self.job = JobStatus()
         self.vacuum_runs = 0
-        self.last_run_ms: int | None = None
-        self.last_success_ms: int | None = None
-        self.last_duration_ms: int | None = None
-        self.last_error: str | None = None
         self.last = Removed()
         self.total = Removed()
 
@@ -110,25 +106,26 @@ class Maintainer:
             self._stopping.wait(self._interval_s)
 
     def _run(self) -> None:
-        state, began_ms = self.state, self._clock_ms()
-        state.running, state.last_run_ms, state.last = True, began_ms, Removed()
+        state = self.state
+        state.last = Removed()
         try:
-            problems = self._clean(state.last, began_ms)
-            state.last_error = "; ".join(problems) or None
-            if not problems:
-                state.last_success_ms = self._clock_ms()
+            with state.job.run(self._clock_ms) as began_ms:
+                self._clean_and_count(state.last, began_ms)
         except Exception as error:
             if self._stopping.is_set():
                 return
             if not isinstance(error, MikroScopeError):
                 logger.exception("retention failed")
-            state.last_error = str(error)
-        finally:
-            state.last_duration_ms = max(0, self._clock_ms() - began_ms)
-            state.total.add(state.last)
-            state.runs += 1
-            state.running = False
         self._log_result()
+
+    def _clean_and_count(self, removed: Removed, now_ms: int) -> None:
+        """Raise MikroScopeError if something could not be deleted; the rest was then."""
+        try:
+            problems = self._clean(removed, now_ms)
+        finally:
+            self.state.total.add(removed)
+        if problems:
+            raise MikroScopeError("; ".join(problems))
 
     def _clean(self, removed: Removed, now_ms: int) -> list[str]:
         keep = self._retention
@@ -209,8 +206,8 @@ class Maintainer:
         if any(counts.values()):
             deleted = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
             logger.info("retention: deleted %s", deleted)
-        if self.state.last_error:
-            logger.error("retention is incomplete: %s", self.state.last_error)
+        if self.state.job.last_error:
+            logger.error("retention is incomplete: %s", self.state.job.last_error)
 
 
 def _cutoffs(now_ms: int, days: int, audit_days: int) -> Cutoffs:

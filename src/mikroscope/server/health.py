@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes
 from mikroscope.indexing.stats import IndexStats
 from mikroscope.indexing.writer_thread import WriterThread
+from mikroscope.job_status import JobStatus
 from mikroscope.maintenance.maintainer import Maintainer, Removed
 from mikroscope.records.timestamps import format_time
 from mikroscope.server.schemas import (
@@ -109,13 +111,9 @@ def _alerting_health(alerter: Alerter) -> AlertingHealth:
     """Evaluations of the rules, and notifications."""
     state = alerter.state
     return AlertingHealth(
-        running=state.running,
-        runs=state.runs,
+        **_runs(state.evaluations),
         sent=state.sent,
         suppressed=state.suppressed,
-        last_run_at=_ms_text(state.last_run_ms),
-        last_success_at=_ms_text(state.last_success_ms),
-        last_duration_ms=state.last_duration_ms,
         last_error=state.last_error,
         last_trigger_at_by_rule={
             rule: format_time(sent_ms) for rule, sent_ms in alerter.last_sent_ms.items()
@@ -127,12 +125,8 @@ def _maintenance_health(maintainer: Maintainer) -> MaintenanceHealth:
     """The clean-ups."""
     state = maintainer.state
     return MaintenanceHealth(
-        running=state.running,
-        runs=state.runs,
-        last_run_at=_ms_text(state.last_run_ms),
-        last_success_at=_ms_text(state.last_success_ms),
-        last_duration_ms=state.last_duration_ms,
-        last_error=state.last_error,
+        **_runs(state.job),
+        last_error=state.job.last_error,
         vacuum_runs=state.vacuum_runs,
         **_removed(state.last, "last_run"),
         **_removed(state.total, "total"),
@@ -163,7 +157,17 @@ def _counts(stats: IndexStats, suffix: str) -> dict[str, int]:
     return {f"{name}_{suffix}": value for name, value in counts.items()}
 
 
-def _removed(removed: Removed, suffix: str) -> dict[str, int]:
+def _runs(status: JobStatus) -> dict[str, Any]:
+    return {
+        "running": status.running,
+        "runs": status.runs,
+        "last_run_at": _ms_text(status.last_run_ms),
+        "last_success_at": _ms_text(status.last_success_ms),
+        "last_duration_ms": status.last_duration_ms,
+    }
+
+
+def _removed(removed: Removed, suffix: str) -> dict[str, Any]:
     counts = {
         "files": removed.normal_files + removed.audit_files,
         "normal_files": removed.normal_files,
