@@ -199,7 +199,7 @@ def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThrea
         LogAppender(tree.root),
         interval_s=interval_s,
         flush_s=settings.ingest_queue_flush_ms / 1000,
-        clock=time.time,
+        clock_ms=_now_ms,
         monotonic=time.monotonic,
     )
 

@@ -47,7 +47,7 @@ class Workplace(Place):
             LogAppender(self.logs),
             interval_s=interval_s,
             flush_s=flush_s,
-            clock=time.time,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
             monotonic=time.monotonic,
         )
         self.workers.append(worker)
@@ -220,7 +220,7 @@ def test_the_queue_is_flushed_in_time(place: Workplace) -> None:
     wait_until(lambda: place.store.count(Query()) == 2)
     wait_until(lambda: worker.queue_status.records_flushed == 2)
     assert worker.pending() == (0, 0)
-    assert worker.queue_status.last_flush_at is not None
+    assert worker.queue_status.last_flush_ms is not None
 
 
 def test_stopping_writes_and_indexes_what_is_queued(place: Workplace) -> None:
@@ -469,8 +469,8 @@ def test_the_tree_is_looked_at_right_away(place: Workplace) -> None:
     run = worker.run
     assert (run.running, run.last_error, run.last_run.records_inserted) == (False, None, 2)
     assert (run.last_run.parse_errors, run.last_run.files_scanned) == (1, 1)
-    assert run.last_run_at is not None
-    assert run.last_success_at is not None
+    assert run.last_run_ms is not None
+    assert run.last_success_ms is not None
     assert run.last_duration_ms is not None
 
 
@@ -643,7 +643,7 @@ def test_a_worker_that_never_began_can_be_stopped(place: Workplace) -> None:
         LogAppender(place.logs),
         interval_s=None,
         flush_s=1.0,
-        clock=time.time,
+        clock_ms=lambda: time.time_ns() // 1_000_000,
         monotonic=time.monotonic,
     )
     worker.stop()

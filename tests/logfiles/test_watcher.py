@@ -41,7 +41,7 @@ class Notices:
             LogAppender(place.logs),
             interval_s=HOUR_S,
             flush_s=HOUR_S,
-            clock=time.time,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
             monotonic=time.monotonic,
         )
         self.watcher = Watcher(place.tree, self._notice)

@@ -52,10 +52,10 @@ class IndexReport(JsonBody, frozen=True, kw_only=True):
 
 
 class QueueStatus:
-    """The state of the ingest queue, as `/health` shows it; times in seconds since 1970."""
+    """The state of the ingest queue, as `/health` reports it; times in epoch milliseconds."""
 
     def __init__(self) -> None:
         self.records_queued = 0
         self.records_flushed = 0
         self.last_error: str | None = None
-        self.last_flush_at: float | None = None
+        self.last_flush_ms: int | None = None

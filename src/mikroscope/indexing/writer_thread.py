@@ -43,14 +43,14 @@ class WriterThread:
         *,
         interval_s: float | None,
         flush_s: float,
-        clock: Callable[[], float],
+        clock_ms: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
         self._indexer = indexer
         self._appender = appender
         self._schedule = ScanSchedule(interval_s)
         self._flush_s = flush_s
-        self._clock = clock
+        self._clock_ms = clock_ms
         self._now = monotonic
         self._wake = threading.Condition()
         self._queue = IngestQueue()
@@ -61,7 +61,7 @@ class WriterThread:
         self._drain_at = 0.0  # of the queue, at a stop
         self._jobs = Jobs(monotonic)
         self._retry_at = 0.0
-        self._runs = Runs(clock, monotonic)
+        self._runs = Runs(clock_ms)
         self.caught_up = self._runs.caught_up
         """Done when everything is indexed that the files held at the start."""
         self.queue_status = QueueStatus()
@@ -331,7 +331,7 @@ class WriterThread:
                 write.on_done(None)
             else:
                 self.queue_status.records_flushed += write.batch.accepted
-                self.queue_status.last_flush_at = self._clock()
+                self.queue_status.last_flush_ms = self._clock_ms()
                 self.queue_status.last_error = None
 
     def _requeue(self, group: list[PendingWrite], error: Exception) -> None:

@@ -74,8 +74,8 @@ def _ingest_health(writer: WriterThread) -> IngestHealth:
     return IngestHealth(
         running=run.running,
         runs=run.runs,
-        last_run_at=_time_text(run.last_run_at),
-        last_success_at=_time_text(run.last_success_at),
+        last_run_at=_ms_text(run.last_run_ms),
+        last_success_at=_ms_text(run.last_success_ms),
         last_duration_ms=run.last_duration_ms,
         last_error=run.last_error,
         last_mode=run.last_mode,
@@ -102,7 +102,7 @@ def _endpoint_health(sidecar: Sidecar) -> EndpointHealth:
             records_flushed=queue.records_flushed,
             records_queued=queue.records_queued,
             last_error=queue.last_error,
-            last_flush_at=_time_text(queue.last_flush_at),
+            last_flush_at=_ms_text(queue.last_flush_ms),
         ),
     )
 
@@ -178,10 +178,6 @@ def _removed(removed: Removed, suffix: str) -> dict[str, Any]:
         "fields": removed.entries.field_values or 0,
     }
     return {f"{name}_deleted_{suffix}": value for name, value in counts.items()}
-
-
-def _time_text(seconds: float | None) -> str | None:
-    return None if seconds is None else format_time(int(seconds * 1000))
 
 
 def _ms_text(milliseconds: int | None) -> str | None:
