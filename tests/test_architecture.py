@@ -19,7 +19,7 @@ LAYERS = (
     "settings query logfiles ingest",
     "stores alerts",
     "indexing maintenance",
-    "sidecar",
+    "sidecar index",
     "server backup",
     "doctor demo",
     "cli",

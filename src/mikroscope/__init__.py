@@ -6,14 +6,29 @@ from typing import TYPE_CHECKING, Any
 from mikroscope._version import __version__
 
 if TYPE_CHECKING:
+    from mikroscope.errors import MikroScopeError
+    from mikroscope.index import open_index
+    from mikroscope.query.model import Query
     from mikroscope.server.run import RunningServer, start_server
     from mikroscope.settings.options import Settings, resolve_settings
 
-__all__ = ["RunningServer", "Settings", "__version__", "resolve_settings", "start_server"]
+__all__ = [
+    "MikroScopeError",
+    "Query",
+    "RunningServer",
+    "Settings",
+    "__version__",
+    "open_index",
+    "resolve_settings",
+    "start_server",
+]
 
 _MODULES = {
+    "MikroScopeError": "mikroscope.errors",
+    "Query": "mikroscope.query.model",
     "RunningServer": "mikroscope.server.run",
     "Settings": "mikroscope.settings.options",
+    "open_index": "mikroscope.index",
     "resolve_settings": "mikroscope.settings.options",
     "start_server": "mikroscope.server.run",
 }

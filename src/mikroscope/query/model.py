@@ -1,6 +1,6 @@
 """What can be asked, and the shape of the answers: parsed once, for HTTP and the CLI alike."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -55,6 +55,11 @@ class Entry(msgspec.Struct, rename="camel", frozen=True):
     data: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
     source_file: str
     line_number: int
+
+    def record(self) -> dict[str, Any]:
+        """Return the record as parsed JSON."""
+        fields: dict[str, Any] = msgspec.json.decode(self.data)
+        return fields
 
 
 class Page(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
