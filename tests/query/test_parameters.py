@@ -6,9 +6,40 @@ from hypothesis import strategies as st
 
 from mikroscope.errors import QueryError
 from mikroscope.query.model import DEFAULT_LIMIT, GROUPINGS, MAX_LIMIT, Grouping, PageRequest, Query
-from mikroscope.query.parameters import parse_grouping, parse_limit, parse_page, parse_query
+from mikroscope.query.parameters import (
+    FILTERS,
+    PARAMETERS,
+    parse_grouping,
+    parse_limit,
+    parse_page,
+    parse_query,
+)
 
 MOMENT = 1_771_410_000_000  # 2026-02-18T10:20:00Z
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def test_every_filter_sets_its_attribute() -> None:
+    """The filters of the table set the attributes of Query, each its own."""
+    assert [row.attribute for row in FILTERS] == list(Query.__struct_fields__)
+
+
+def test_names_of_parameters() -> None:
+    """No two parameters share a name, and a flag is the name in lower case with hyphens."""
+    flags = {row.name: row.flag for row in PARAMETERS}
+    assert len(flags) == len(PARAMETERS)
+    assert (flags["from"], flags["groupField"]) == ("--from", "--group-field")
+
+
+def test_help_names_only_parameters() -> None:
+    """A help text that refers to a parameter names one of the table."""
+    names = {row.name: row.name for row in PARAMETERS}
+    assert all(row.help.format(**names) for row in PARAMETERS)
+
+
+# --- what is given ------------------------------------------------------------------------------
 
 
 def test_nothing_given() -> None:
@@ -133,10 +164,10 @@ def test_bad_audit(text: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"field": "orderId"}, "'field' needs 'value' beside it"),
-        ({"field": "orderId", "value": ""}, "'field' needs 'value' beside it"),
-        ({"value": "ORD-1"}, "'value' needs 'field' beside it"),
-        ({"value": "ORD-1", "field": ""}, "'value' needs 'field' beside it"),
+        ({"field": "orderId"}, "'field' is given without 'value'"),
+        ({"field": "orderId", "value": ""}, "'field' is given without 'value'"),
+        ({"value": "ORD-1"}, "'value' is given without 'field'"),
+        ({"value": "ORD-1", "field": ""}, "'value' is given without 'field'"),
     ],
 )
 def test_half_a_field_filter(parameters: dict[str, str], message: str) -> None:

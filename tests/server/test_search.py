@@ -199,8 +199,8 @@ def test_value_in_another_field(client: httpx.Client) -> None:
 
 def test_field_and_value_go_together(client: httpx.Client) -> None:
     """One of `field` and `value` without the other is a 400 that says so."""
-    assert error(client, field="a") == "'field' needs 'value' beside it"
-    assert error(client, value="a") == "'value' needs 'field' beside it"
+    assert error(client, field="a") == "'field' is given without 'value'"
+    assert error(client, value="a") == "'value' is given without 'field'"
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from mikroscope.query.model import DEFAULT_LIMIT, GROUPINGS, MAX_LIMIT, Aggregate, Page
+from mikroscope.query.model import Aggregate, Page
+from mikroscope.query.parameters import (
+    CURSOR,
+    FILTERS,
+    GROUPING,
+    LIMIT,
+    PARAMETERS,
+    Kind,
+    QueryParameter,
+)
 from mikroscope.server.schemas import (
     AlertConfigResponse,
     ErrorResponse,
@@ -83,45 +92,32 @@ _BUSY = Answer(
     "The index, the disk or the server is not able to do it now.", headers=("Retry-After",)
 )
 
-_FILTERS = (
-    Parameter(
-        "from",
-        "The earliest time, inclusive: ISO 8601, or epoch in s, ms, µs, ns.",
-        _TEXT | {"examples": ["2026-02-18T10:20:00Z"]},
-    ),
-    Parameter(
-        "to",
-        "The latest time, inclusive: ISO 8601, or epoch in s, ms, µs, ns.",
-        _TEXT | {"examples": ["2026-02-18T11:20:00+02:00"]},
-    ),
-    Parameter("level", "In any case.", _TEXT | {"examples": ["ERROR"]}),
-    Parameter("audit", "true: audit entries only; false: all others.", {"type": "boolean"}),
-    Parameter(
-        "field",
-        "With `value`: a field of the record; `a.b` reaches into objects.",
-        _TEXT | {"examples": ["orderId"]},
-    ),
-    Parameter("value", "With `field`: its value, exactly.", _TEXT | {"examples": ["ORD-000123"]}),
-    Parameter(
-        "text",
-        "All these words, in any case, in the message or the error's text, or as a field's value.",
-        _TEXT,
-    ),
-    Parameter(
-        "limit",
-        f"How many; more than {MAX_LIMIT} counts as {MAX_LIMIT}.",
-        {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT},
-    ),
-)
-_CURSOR = Parameter(
-    "cursor", "`nextCursor` of the page before; any other text counts as none.", _TEXT
-)
-_GROUPING = (
-    Parameter(
-        "groupBy", "What is counted.", {"type": "string", "enum": list(GROUPINGS)}, required=True
-    ),
-    Parameter("groupField", "With `groupBy=field`: which field.", _TEXT),
-)
+_JSON_TYPES: dict[Kind, Schema] = {
+    "boolean": {"type": "boolean"},
+    "count": {"type": "integer", "minimum": 1},
+}
+
+
+def query_parameters(*rows: QueryParameter) -> tuple[Parameter, ...]:
+    """Rows of the table of query parameters as parameters of an operation."""
+    return tuple(
+        Parameter(row.name, row.help.format(**_MARKED), _query_schema(row), row.required)
+        for row in rows
+    )
+
+
+def _query_schema(row: QueryParameter) -> Schema:
+    schema = dict(_JSON_TYPES.get(row.kind, _TEXT))
+    if row.choices:
+        schema["enum"] = list(row.choices)
+    if row.default is not None:
+        schema["default"] = row.default
+    if row.example is not None:
+        schema["examples"] = [row.example]
+    return schema
+
+
+_MARKED = {row.name: f"`{row.name}`" for row in PARAMETERS}
 _ENCODING = Parameter(
     "Content-Encoding",
     "How the body is packed; its limit counts after unpacking.",
@@ -208,7 +204,7 @@ _LOGS = (
             "Newest first; those of one millisecond newest arrival first. Every filter that is "
             "set must hold; one that is empty counts as not set."
         ),
-        parameters=(*_FILTERS, _CURSOR),
+        parameters=query_parameters(*FILTERS, LIMIT, CURSOR),
         answers={200: Answer("The page.", Page), 400: _BAD_QUERY, 401: _NO_API, 503: _BUSY},
     ),
     Operation(
@@ -222,7 +218,7 @@ _LOGS = (
             "The highest count first, then the smaller key. Entries without the field count as "
             "`(missing)`."
         ),
-        parameters=(*_GROUPING, *_FILTERS),
+        parameters=query_parameters(*GROUPING, *FILTERS, LIMIT),
         answers={200: Answer("The counts.", Aggregate), 400: _BAD_QUERY, 401: _NO_API, 503: _BUSY},
     ),
 )
