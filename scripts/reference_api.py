@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mikroscope.server.openapi.document import document
+from mikroscope.server.app import OPERATIONS
+from mikroscope.server.openapi.document import make_document
 
 Schema = dict[str, Any]
+DOCUMENT = make_document(OPERATIONS)
 WHO = {
     (): "anybody",
     ("apiToken", "basicAuth"): "the API token, or the Basic auth user",
@@ -26,13 +28,13 @@ def api_markdown() -> str:
     ]
     table = ["| method | path | who may | what it does |", "|---|---|---|---|", *rows, ""]
     sections = [_section(method, path, one) for method, path, one in found]
-    types = [_type(name, one) for name, one in document()["components"]["schemas"].items()]
+    types = [_type(name, one) for name, one in DOCUMENT["components"]["schemas"].items()]
     heads = ["## Types of bodies", "", "A field that need not be there has a `?`.", ""]
     return "\n".join([*table, *sections, *heads, *types])
 
 
 def _operations() -> Iterator[tuple[str, str, Schema]]:
-    for path, methods in document()["paths"].items():
+    for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 

@@ -9,17 +9,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from starlette.routing import Route
 
 from mikroscope import __version__, resolve_settings
 from mikroscope.cli.main import cli
-from mikroscope.server.app import _Routes
-from mikroscope.server.metrics import Metrics
-from mikroscope.server.openapi.model import OPERATIONS
+from mikroscope.server.app import OPERATIONS
 from mikroscope.settings.options import options
 from tests.helpers.documents import DOCUMENTS, blocks, name_of
 from tests.helpers.paths import ROOT
-from tests.helpers.server import Serve
+from tests.helpers.server import Serve, routes_of
 
 README = (ROOT / "README.md").read_text()
 PARITY = (ROOT / "docs" / "parity.md").read_text()
@@ -81,7 +78,7 @@ def test_json_examples_parse(document: Path) -> None:
 
 def test_every_route_is_documented(serve: Serve) -> None:
     """The reference of the HTTP API names each route of the server, and no other."""
-    routes: list[Route] = _Routes(serve()._sidecar, Metrics("0", 0)).routes()
+    routes = routes_of(serve())
     served = {(method, route.path) for route in routes for method in route.methods or ()}
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text()
     table = re.findall(r"^\| `(GET|POST|PUT)` \| \[`([^`]+)`\]", page, re.MULTILINE)

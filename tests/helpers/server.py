@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from starlette.routing import Route
 
 from mikroscope import RunningServer, Settings, resolve_settings
 from mikroscope.indexing.once import index_once
 from mikroscope.indexing.stats import IndexStats
+from mikroscope.server.app import AREAS
+from mikroscope.server.auth import Auth
+from mikroscope.server.metrics import Metrics
+from mikroscope.server.middleware.concurrency import ConcurrencyLimit
+from mikroscope.server.routes.endpoint import Context, make_routes
 from mikroscope.sidecar import open_tree
 from mikroscope.stores.sqlite import SqliteStore
 
@@ -46,6 +52,13 @@ def settings_in(directory: Path, **overrides: object) -> Settings:
         "db_audit_retention_days": 0,
     }
     return resolve_settings(env={}, overrides=given | overrides)
+
+
+def routes_of(server: RunningServer) -> list[Route]:
+    """The routes that a server's app has."""
+    sidecar, slots = server._sidecar, ConcurrencyLimit(1)
+    context = Context(sidecar, Auth(sidecar.settings), Metrics("0", 0), slots)
+    return make_routes([area(context) for area in AREAS], slots)
 
 
 def index_logs(settings: Settings) -> IndexStats:

@@ -13,7 +13,7 @@ from hatchling.builders.wheel import WheelBuilder
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mikroscope import RunningServer
-from mikroscope.server.openapi.model import OPERATIONS
+from mikroscope.server.app import OPERATIONS
 from mikroscope.server.static_files import scalar_version
 from tests.helpers.paths import ROOT
 from tests.helpers.server import Connect, Serve

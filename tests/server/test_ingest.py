@@ -352,10 +352,10 @@ def test_credentials_come_first(client: httpx.Client) -> None:
 
 
 def test_endpoint_is_off(serve: Serve, connect: Connect) -> None:
-    """Without producers and without Basic auth ingest is off: 404 that says how to mend it."""
+    """Without producers and without Basic auth ingest is off: a 404 that says how to enable it."""
     answer = post(connect(serve(api_token="t")), [], headers={"authorization": "Bearer t"})
     assert answer.status_code == 404
-    assert "ingest producers" in answer.json()["error"]
+    assert "--ingest-producers" in answer.json()["error"]
 
 
 # --- files ----------------------------------------------------------------------------------------

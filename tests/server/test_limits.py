@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from mikroscope import start_server
+from mikroscope.server.app import OPERATIONS
 from mikroscope.server.http.connections import ConnectionTable
 from mikroscope.server.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
-from mikroscope.server.openapi.model import OPERATIONS, Operation
+from mikroscope.server.openapi.model import Operation
 from mikroscope.server.run import RunningServer
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.waiting import DEADLINE_S, wait_until
@@ -331,7 +332,7 @@ def test_concurrent_requests(serve: Serve, connect: Connect, black_hole: Catcher
 def test_limit_is_documented(operation: Operation, full: httpx.Client) -> None:
     """Every operation that the limit is for has the 503 in its document."""
     answer = full.request(operation.method, operation.path)
-    assert (answer.status_code == 503) == (503 in operation.answers)
+    assert (answer.status_code == 503) == (503 in operation.responses)
 
 
 def test_unfinished_bodies(serve: Serve, connect: Connect) -> None:
@@ -390,7 +391,7 @@ def test_webhooks_that_are_tested_at_a_time(
         wait_until(lambda: black_hole.requests == WEBHOOK_TESTS)
         refused = connect(server).post(TEST_WEBHOOK, json={"webhookUrl": black_hole.url})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert "webhooks are being tested" in refused.json()["error"]
+    assert "webhook tests are running" in refused.json()["error"]
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
-from mikroscope.server.app import _is_loopback
 from mikroscope.server.health import health
 from mikroscope.server.metrics import BOUNDS_S, Metrics
+from mikroscope.server.routes.admin import is_loopback
 from tests.helpers.server import Connect, Serve, has_ipv6
 from tests.helpers.waiting import wait_until
 
@@ -115,18 +115,18 @@ def test_a_proxy_on_this_machine_needs_credentials(
 
 
 @pytest.mark.parametrize(
-    ("host", "is_loopback"),
+    ("host", "expected"),
     [
         *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True)),
         *(("::ffff:127.0.0.1", True), ("::ffff:192.0.2.1", False)),
         *(("192.0.2.1", False), ("2001:db8::1", False), ("nonsense", False)),
     ],
 )
-def test_who_is_loopback(host: str, is_loopback: bool) -> None:
+def test_who_is_loopback(host: str, expected: bool) -> None:
     """The other end of the connection, whatever the headers say."""
     headers = [(b"x-forwarded-for", b"127.0.0.1")]
     scope = {"type": "http", "client": (host, 1), "headers": headers}
-    assert _is_loopback(Request(scope)) is is_loopback
+    assert is_loopback(Request(scope)) is expected
 
 
 def test_histogram(serve: Serve, connect: Connect) -> None:

@@ -263,7 +263,7 @@ def test_errors(shared: httpx.Client, method: str, path: str, status: int) -> No
 def test_unknown_route_is_named(shared: httpx.Client) -> None:
     """A 404 names the path."""
     text = assert_error(shared.get("/api/log?x=1"), 404)
-    assert text == "there is no /api/log here"
+    assert text == "not found: /api/log"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_wrong_method(shared: httpx.Client, path: str, method: str, allow: str) 
     assert answer.status_code == 405
     assert answer.headers["allow"] == allow
     if method != "HEAD":
-        assert assert_error(answer, 405) == f"{path} does not take {method}, only {allow}"
+        assert assert_error(answer, 405) == f"{path} does not support {method}, only {allow}"
 
 
 def test_head(shared: httpx.Client) -> None:
@@ -351,7 +351,7 @@ def test_strange_host(shared: httpx.Client, host: bytes) -> None:
         connection.sendall(b"GET /nowhere HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % host)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert answer.endswith(b'{"error":"there is no /nowhere here"}')
+    assert answer.endswith(b'{"error":"not found: /nowhere"}')
 
 
 # --- /health ----------------------------------------------------------------------------------
@@ -912,7 +912,7 @@ def test_request_without_end(
         server.close()
         head, _, content = connection.recv(65_536).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
-    assert content == b'{"error":"the server is stopping, and the body has not ended"}'
+    assert content == b'{"error":"the server is stopping, and the body is incomplete"}'
     assert "Traceback" not in caplog.text
 
 
