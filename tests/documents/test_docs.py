@@ -148,6 +148,7 @@ def test_dependencies_are_the_decided_ones() -> None:
         "httptools",
         "httpx",
         "msgspec",
+        "prometheus-client",
         "rich",
         "starlette",
         "uvicorn",

@@ -1,5 +1,8 @@
 """`/metrics` gives true figures in a format that Prometheus reads."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -53,6 +56,28 @@ def test_ingest_and_index(serve: Serve, connect: Connect) -> None:
     assert plain(found, "up") == 1
     assert plain(found, "index_size_bytes") > 0
     assert plain(found, "storage_free_bytes", of="logs") > 0
+
+
+def test_names_and_types(serve: Serve, connect: Connect) -> None:
+    """Dashboards and alert rules rely on these; the page of the reference lists them."""
+    text = connect(serve()).get("/metrics").text
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    assert {name: kind for name, kind in types.items() if kind == "histogram"} == {
+        "mikroscope_http_request_duration_seconds": "histogram"
+    }
+    assert {name for name, kind in types.items() if kind == "counter"} == {
+        name for name in types if name.endswith("_total")
+    }
+    assert len(types) == 27
+
+
+def test_start_without_prometheus() -> None:
+    """A server loads the Prometheus library only when `/metrics` is asked for, and no YAML."""
+    code = (
+        "import sys, mikroscope.server.run; print({'prometheus_client', 'yaml'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
 
 
 def test_process(serve: Serve, connect: Connect) -> None:
