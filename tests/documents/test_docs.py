@@ -142,11 +142,13 @@ def test_dependencies_are_the_decided_ones() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=;\[ ]", one)[0] for one in project["dependencies"]}
     assert names == {
+        "anyio",
         "apsw",
         "certifi",
         "click",
         "httptools",
         "httpx",
+        "idna",
         "msgspec",
         "prometheus-client",
         "rich",
