@@ -8,13 +8,13 @@ import re
 import sys
 from pathlib import Path
 
-from mikroscope.settings.options import reference_markdown
 from reference_api import api_markdown
 from reference_commands import commands_markdown
+from reference_configuration import configuration_markdown
 
 DIRECTORY = Path(__file__).parent.parent / "docs" / "reference"
 PAGES = {
-    "configuration.md": reference_markdown,
+    "configuration.md": configuration_markdown,
     "command-line.md": commands_markdown,
     "http-api.md": api_markdown,
 }

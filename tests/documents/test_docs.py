@@ -46,6 +46,16 @@ def test_generated_reference_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_reference_of_the_configuration() -> None:
+    """The reference has one row of five columns for every option, with all its spellings."""
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `--")]
+    assert {row.count("|") for row in rows} == {6}
+    for option, row in zip(options(), rows, strict=True):
+        spellings = (option.flag, option.env, option.key or "–", option.help)
+        assert all(text in row for text in spellings)
+
+
 def test_stale_reference_is_named(tmp_path: Path) -> None:
     """A page of the reference that is not current is named, and written anew."""
     for part in ("scripts", "docs"):
