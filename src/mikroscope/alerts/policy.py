@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mikroscope.errors import AlertPolicyError
+from mikroscope.json_body import JsonBody
 from mikroscope.settings.values import HIDDEN, is_web_url, shown, whole_number
 
 logger = logging.getLogger(__name__)
@@ -16,9 +17,7 @@ _OF_DELIVERY = (
 )
 
 
-class AlertPolicy(
-    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class AlertPolicy(JsonBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is watched, and whom it is told; the JSON of `/api/alerts/config`."""
 
     enabled: bool
