@@ -1,4 +1,4 @@
-"""The reference of the configuration, from the options that `settings/options.py` declares."""
+"""Writes the reference of the configuration from the options in `settings/options.py`."""
 
 from mikroscope.settings.options import Option, options
 

@@ -66,7 +66,7 @@ def test_stale_reference_is_named(tmp_path: Path) -> None:
     checked = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr.split(" in ")[0]) == (
         1,
-        "not current: configuration.md",
+        "out of date: configuration.md",
     )
     subprocess.run(command, check=True)
     assert page.read_text() == (ROOT / "docs" / "reference" / "configuration.md").read_text()
