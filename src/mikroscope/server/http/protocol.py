@@ -73,14 +73,14 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self._in_head
+        was_in_head = self._in_head
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
         if self.transport.is_closing():
             self._stop()
         elif self._in_head:
-            self._watch_head(is_new=not before)
+            self._watch_head(is_new=not was_in_head)
         elif self._in_body:
             self._watch_body()
             self._count_body(len(data))
