@@ -17,7 +17,7 @@ def basic(text: str | bytes) -> str:
 
 @pytest.mark.parametrize("route", API_ROUTES)
 def test_open_api(shared: httpx.Client, route: str) -> None:
-    """Where no credentials are set, everybody may query; producers' tokens do not change that."""
+    """Without credentials in the configuration anyone may query, also if producers have tokens."""
     assert shared.get(route).status_code == 200
     assert shared.get(route, headers={"authorization": "Bearer anything"}).status_code == 200
 
@@ -96,13 +96,13 @@ def test_credentials_of_ingest(
 def test_challenge(
     serve: Serve, connect: Connect, options: dict[str, object], challenge: str
 ) -> None:
-    """A 401 names in `www-authenticate` every way in that there is."""
+    """A 401 names every accepted scheme in `www-authenticate`."""
     answer = connect(serve(**options)).get("/api/logs")
     assert answer.headers["www-authenticate"] == challenge
 
 
 def test_health_needs_no_credentials(serve: Serve, connect: Connect) -> None:
-    """/health is open to all and shows no secret."""
+    """/health needs no credentials and shows no secret."""
     webhook = "https://hooks.example/key-in-url"
     answer = connect(serve(**TOKEN, **BASIC, **PRODUCERS, alert_webhook_url=webhook)).get("/health")
     assert answer.status_code == 200

@@ -13,7 +13,7 @@ PAGE = {"origin": "http://127.0.0.1:4320"}
 
 @pytest.fixture
 def strict(serve: Serve, connect: Connect) -> httpx.Client:
-    """A client of a server that lets pages of two origins call."""
+    """A client of a server that allows two origins."""
     origins = "http://127.0.0.1:4320, https://console.example"
     return connect(serve(**TOKEN, cors_allow_origin=origins))
 
@@ -30,7 +30,7 @@ def strict(serve: Serve, connect: Connect) -> httpx.Client:
     ],
 )
 def test_cors_for_any_origin(shared: httpx.Client, method: str, path: str, status: int) -> None:
-    """Every answer, errors too, has the CORS headers; by default any origin may call."""
+    """Every response, errors too, has the CORS headers; by default any origin is allowed."""
     answer = shared.request(method, path, headers=PAGE)
     assert answer.status_code == status
     cors = {name: value for name, value in answer.headers.items() if name.startswith("access-")}
@@ -45,7 +45,7 @@ def test_cors_for_any_origin(shared: httpx.Client, method: str, path: str, statu
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:4320", "https://console.example"])
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
 def test_listed_origin(strict: httpx.Client, method: str, origin: str) -> None:
-    """With an allow list an origin on it is named in the answer, which varies with it."""
+    """With an allow list, a response names the origin if it is listed, and varies by it."""
     answer = strict.request(method, "/api/logs", headers={"origin": origin})
     assert answer.headers["access-control-allow-origin"] == origin
     assert answer.headers["vary"] == "Origin"
@@ -53,14 +53,14 @@ def test_listed_origin(strict: httpx.Client, method: str, origin: str) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"origin": "http://127.0.0.1"}, {"origin": "null"}])
 def test_other_origin(strict: httpx.Client, headers: dict[str, str]) -> None:
-    """With an allow list other origins are not named, and the answer varies all the same."""
+    """With an allow list, other origins are not named; the response varies all the same."""
     answer = strict.get("/health", headers=headers)
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["vary"] == "Origin"
 
 
 def test_preflight(serve: Serve, connect: Connect) -> None:
-    """OPTIONS on any route is a 204 without content, and needs no credentials."""
+    """OPTIONS on any route gets 204 without content, and needs no credentials."""
     client = connect(serve(**TOKEN))
     for path in ROUTES:
         answer = client.options(path, headers=PAGE)
@@ -68,5 +68,5 @@ def test_preflight(serve: Serve, connect: Connect) -> None:
 
 
 def test_preflight_of_no_route(shared: httpx.Client) -> None:
-    """OPTIONS on what is no route is a 404."""
+    """OPTIONS on an unknown path gets 404."""
     assert shared.options("/nowhere", headers=PAGE).status_code == 404

@@ -18,7 +18,7 @@ PAGE = {"origin": "http://127.0.0.1:4320"}
 
 
 def assert_error(answer: httpx.Response, status: int) -> str:
-    """That an answer is an error as the contract says; returns its text."""
+    """Assert that a response is an error with this status; return its text."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert list(answer.json()) == ["error"]
@@ -66,7 +66,7 @@ def test_unknown_route_is_named(shared: httpx.Client) -> None:
     ],
 )
 def test_wrong_method(shared: httpx.Client, path: str, method: str, allow: str) -> None:
-    """A wrong method is a 405 that names the right ones in `Allow`."""
+    """A wrong method gets a 405 that names the right ones in `Allow`."""
     answer = shared.request(method, path)
     assert answer.status_code == 405
     assert answer.headers["allow"] == allow
@@ -75,13 +75,13 @@ def test_wrong_method(shared: httpx.Client, path: str, method: str, allow: str) 
 
 
 def test_head(shared: httpx.Client) -> None:
-    """HEAD is answered like GET, without the content."""
+    """HEAD gets the response of GET without its content."""
     answer = shared.head("/health")
     assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_json_content_type(shared: httpx.Client) -> None:
-    """What is found is JSON, too, and says so."""
+    """Successful responses are JSON, and their content type says so."""
     for path in ("/health", *API_ROUTES):
         assert shared.get(path).headers["content-type"] == "application/json; charset=utf-8"
 
@@ -92,7 +92,7 @@ def test_defect(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An error that nobody foresaw is a 500 without details; the log has them."""
+    """An unexpected error is a 500 without details; the log has them."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("the defect")
@@ -119,7 +119,7 @@ def test_index_that_cannot_be_read(serve: Serve, connect: Connect, tmp_path: Pat
 
 
 def test_query_that_takes_too_long(connect: Connect, tmp_path: Path) -> None:
-    """A query that takes too long is stopped: a 503 that says what to do."""
+    """A query that takes too long is stopped and gets a 503 that says what to do."""
     (tmp_path / "logs").mkdir()
     lines = (f'{{"n":{number},"timestamp":{1.7e9 + number}}}' for number in range(8_000))
     (tmp_path / "logs" / "app.ndjson").write_text("\n".join([*lines, ""]))
@@ -134,7 +134,7 @@ def test_query_that_takes_too_long(connect: Connect, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", [b"[", b"a b", b"\xff", b""])
 def test_strange_host(shared: httpx.Client, host: bytes) -> None:
-    """An error does not depend on the Host header being sensible."""
+    """Errors are the same whatever the Host header is."""
     address = ("127.0.0.1", shared.base_url.port)
     with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(b"GET /nowhere HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % host)

@@ -64,7 +64,7 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
 
 
 def test_health_of_the_service(serve: Serve, connect: Connect) -> None:
-    """/health says that it is MikroScope, that all is well, and since when."""
+    """/health names the service, and reports that it is healthy, and its uptime."""
     client = connect(serve())
     content = health(client)
     assert (content["ok"], content["problems"]) == (True, [])
@@ -105,7 +105,7 @@ def test_health_shows_settings(serve: Serve, connect: Connect, tmp_path: Path) -
 
 
 def test_health_of_a_bare_server(serve: Serve, connect: Connect) -> None:
-    """/health says what is off."""
+    """/health shows which features are off."""
     content = health(connect(serve(disable_auto_ingest=True)))
     assert content["auth"] == {"apiTokenEnabled": False, "basicEnabled": False}
     assert content["ingestPolicy"]["enabled"] is False
@@ -118,7 +118,7 @@ def test_health_of_a_bare_server(serve: Serve, connect: Connect) -> None:
 
 
 def test_health_of_storage(serve: Serve, connect: Connect) -> None:
-    """/health tells the size of the index and the room that is left."""
+    """/health reports the size of the index and the free space."""
     storage = health(connect(serve(min_free_bytes=1)))["storage"]
     assert storage["dbApproximateSizeBytes"] > 0
     assert storage["dbDirectoryFreeBytes"] > 0
@@ -127,7 +127,7 @@ def test_health_of_storage(serve: Serve, connect: Connect) -> None:
 
 
 def test_health_counts_what_is_indexed(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """/health counts files, lines, records and lines that are none."""
+    """/health counts files, lines, records and lines that are not records."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "a.ndjson").write_text('{"a":1}\n\nno json\n{"a":2}\n')
     (tmp_path / "logs" / "b.ndjson").write_text('{"b":1}\n')

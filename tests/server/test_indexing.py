@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 @pytest.mark.parametrize("disabled", [False, True])
 def test_catch_up(serve: Serve, connect: Connect, tmp_path: Path, disabled: bool) -> None:
-    """What stands in the files at the start is indexed, also with `--disable-auto-ingest`."""
+    """Lines that the files have at the start are indexed, also with `--disable-auto-ingest`."""
     (tmp_path / "logs" / "deep" / "er").mkdir(parents=True)
     (tmp_path / "logs" / "deep" / "er" / "a.ndjson").write_text('{"a":1}\n')
     client = connect(serve(disable_auto_ingest=disabled))
@@ -22,7 +22,7 @@ def test_catch_up(serve: Serve, connect: Connect, tmp_path: Path, disabled: bool
 
 
 def test_watcher(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """A line that a program appends is found long before the next look at the interval."""
+    """A line that a program appends is found long before the next periodic scan."""
     client = connect(serve(ingest_interval_ms=HOUR_MS))
     wait_until(lambda: health(client)["ingest"]["runs"])
     path = tmp_path / "logs" / "new" / "app.ndjson"
@@ -34,18 +34,18 @@ def test_watcher(serve: Serve, connect: Connect, tmp_path: Path) -> None:
 
 
 def test_interval(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """Without news from the file system a line is found at the next look."""
+    """Without a file-system event a line is found by the next periodic scan."""
     directory = tmp_path / "elsewhere"
     directory.mkdir()
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "link").symlink_to(directory)  # what lies behind a link is not watched
+    (tmp_path / "logs" / "link").symlink_to(directory)  # files behind a link are not watched
     client = connect(serve(ingest_interval_ms=250))
     (directory / "app.ndjson").write_text('{"n":1}\n')
     wait_until(lambda: len(logs(client)) == 1)
 
 
 def test_unfinished_line(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """A line is indexed when its end is there, and then once."""
+    """A line is indexed once, as soon as it is complete."""
     client = connect(serve())
     with (tmp_path / "logs" / "app.ndjson").open("w") as file:
         print('{"n":1}\n{"n":', end="", file=file, flush=True)
@@ -56,7 +56,7 @@ def test_unfinished_line(serve: Serve, connect: Connect, tmp_path: Path) -> None
 
 
 def test_no_auto_ingest(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """With `--disable-auto-ingest` lines that come later wait for the next start."""
+    """With `--disable-auto-ingest`, lines that are written later wait for the next start."""
     client = connect(serve(**PRODUCERS, disable_auto_ingest=True))
     wait_until(lambda: health(client)["ingest"]["runs"])
     (tmp_path / "logs" / "app.ndjson").write_text('{"n":1}\n')
@@ -66,7 +66,7 @@ def test_no_auto_ingest(serve: Serve, connect: Connect, tmp_path: Path) -> None:
 
 
 def test_files_while_clients_send(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """A file is indexed though clients send without pause."""
+    """A file is indexed even while clients send without pause."""
     server = serve(**PRODUCERS)
     enough = threading.Event()
 

@@ -133,7 +133,7 @@ def test_loopback_by_ipv4_of_a_server_on_ipv6(serve: Serve, connect: Connect) ->
 def test_a_proxy_on_this_machine_needs_credentials(
     header: str, serve: Serve, connect: Connect
 ) -> None:
-    """What a proxy says that it forwards comes from somebody else."""
+    """Requests that a proxy forwards come from elsewhere."""
     client = connect(serve(api_token="secret"), headers={header: "192.0.2.1"})
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
@@ -155,7 +155,7 @@ def test_who_is_loopback(host: str, expected: bool) -> None:
 
 
 def test_histogram(serve: Serve, connect: Connect) -> None:
-    """Buckets hold what took up to their bound, and all before; the last one holds all."""
+    """A bucket counts all requests up to its bound; the last one counts all."""
     metrics = Metrics('a "b" \\ c', 1.0)
     for seconds in (0.001, 0.0011, 0.3, 99.0):
         metrics.observe("GET", "/api/logs", 200, seconds)

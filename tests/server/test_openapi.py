@@ -115,7 +115,7 @@ def test_document_tells_no_host() -> None:
 
 
 def test_default_limit_is_the_real_one() -> None:
-    """The document tells the default that queries have."""
+    """The document has the default that queries have."""
     (limit,) = (
         parameter
         for parameter in DOCUMENT["paths"]["/api/logs"]["get"]["parameters"]
@@ -150,7 +150,7 @@ def test_fields_left_out_are_not_null() -> None:
 def test_schema_of_a_policy_change(
     change: dict[str, object], status: int, server: RunningServer, connect: Connect
 ) -> None:
-    """The schema of a change takes what the server takes."""
+    """The schema of a change accepts what the server accepts."""
     client = connect(server, headers={"Authorization": "Bearer api"})
     assert client.put("/api/alerts/config", json=change).status_code == status
     assert validator("PolicyChange").is_valid(change) == (status == 200)

@@ -25,26 +25,26 @@ def test_index_is_free_after_a_stop(serve: Serve) -> None:
 
 
 def test_port_that_is_taken(serve: Serve, tmp_path: Path) -> None:
-    """A port that is taken is refused in words that say so once."""
+    """A port in use is an error that says so once."""
     port = serve().port
     text = refusal(tmp_path / "other", port=port)
     assert text == f"cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 def test_address_of_another_machine(tmp_path: Path) -> None:
-    """An address that is not this machine's is refused."""
+    """An address of another machine is an error."""
     text = refusal(tmp_path, host="192.0.2.1")
     assert text == f"cannot listen on 192.0.2.1:0: {os.strerror(errno.EADDRNOTAVAIL)}"
 
 
 @pytest.mark.parametrize("host", ["a..b", "." * 70, "x" * 70])
 def test_host_that_cannot_be(tmp_path: Path, host: str) -> None:
-    """A name that no host can have is refused."""
+    """A name that cannot be a host is an error."""
     assert refusal(tmp_path, host=host).startswith(f"cannot listen on {host}:0: ")
 
 
 def test_free_port(serve: Serve, tmp_path: Path) -> None:
-    """Port 0 takes a free one, which `port` and `url` tell."""
+    """Port 0 takes a free one, which `port` and `url` contain."""
     server = serve()
     other = serve(db_path=tmp_path / "other.db")
     assert server.port != other.port
@@ -56,7 +56,7 @@ def test_free_port(serve: Serve, tmp_path: Path) -> None:
     [("logs_path", "file/logs", "logs"), ("db_path", "file/data/index.db", "database")],
 )
 def test_directory_that_cannot_be(tmp_path: Path, option: str, path: str, purpose: str) -> None:
-    """A directory that cannot be written is refused: the error names it, its use and the reason."""
+    """A directory that cannot be written is an error that names it, its use and the reason."""
     (tmp_path / "file").write_text("a file where a directory should be")
     text = refusal(tmp_path, **{option: tmp_path / path})
     assert text.startswith(f"the {purpose} directory {tmp_path}/file/")
@@ -65,14 +65,14 @@ def test_directory_that_cannot_be(tmp_path: Path, option: str, path: str, purpos
 
 @pytest.mark.parametrize(("option", "name"), [("logs_path", "file"), ("db_path", "file/index.db")])
 def test_file_in_place_of_a_directory(tmp_path: Path, option: str, name: str) -> None:
-    """A file where the directory should be is refused in words that say so."""
+    """A file in place of the directory is an error that says so."""
     (tmp_path / "file").write_text("a file where a directory should be")
     text = refusal(tmp_path, **{option: tmp_path / name})
     assert text.endswith(f" directory {tmp_path}/file is a file, expected a directory")
 
 
 def test_too_little_room(tmp_path: Path) -> None:
-    """Less than `--min-free-bytes` is refused: the error tells what there is and what to do."""
+    """Less than `--min-free-bytes` is an error that says how much is free and what to do."""
     text = refusal(tmp_path, min_free_bytes=2**53 - 1)
     assert str(tmp_path / "data") in text
     assert "bytes free" in text
@@ -94,7 +94,7 @@ def test_refused_start_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_index(tmp_path: Path) -> None:
-    """A file that is no index is refused, and left as it is."""
+    """A file that is not an index is an error, and stays as it is."""
     path = tmp_path / "notes.txt"
     path.write_text("these are my notes\n" * 1000)
     text = refusal(tmp_path, db_path=path)
@@ -103,6 +103,6 @@ def test_file_that_is_no_index(tmp_path: Path) -> None:
 
 
 def test_probe_is_removed(serve: Serve, tmp_path: Path) -> None:
-    """The trial of writing leaves no file behind."""
+    """Checking that a directory can be written leaves no file behind."""
     serve()
     assert list((tmp_path / "logs").iterdir()) == []

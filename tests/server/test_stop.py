@@ -26,7 +26,7 @@ from tests.helpers.waiting import wait_until
 
 
 def test_nothing_is_left_after_a_stop(serve: Serve) -> None:
-    """After `close` nobody listens, and no thread is left."""
+    """After `close` the port is closed, and no thread is left."""
     before = set(threading.enumerate())
     server = serve()
     httpx.get(f"{server.url}/api/logs", trust_env=False)
@@ -57,7 +57,7 @@ def test_files_are_closed(tmp_path: Path) -> None:
 
 
 def test_idle_connections(serve: Serve) -> None:
-    """Connections on which nothing is asked do not hold up the stop; they are closed."""
+    """Idle connections do not delay the stop; they are closed."""
     server = serve()
     with (
         socket.create_connection(("127.0.0.1", server.port), timeout=30) as silent,
@@ -107,7 +107,7 @@ def test_running_request(serve: Serve, connect: Connect) -> None:
 def test_request_without_end(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A request that never ends holds up the stop for a while, and is told about it then."""
+    """A request that never ends delays the stop for a while, then gets an error that says so."""
     monkeypatch.setattr("mikroscope.server.run._GRACE_S", 1)
     server = serve(**PRODUCERS)
     with begin_upload(server, 100) as connection:
@@ -142,7 +142,7 @@ def test_stop_amid_a_catch_up(
 
 
 def test_logs_directory_that_vanishes(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """A logs directory that is removed and made anew while the server runs is read again."""
+    """A logs directory that is removed and created again while the server runs is read again."""
     client = connect(serve(ingest_interval_ms=250))
     shutil.rmtree(tmp_path / "logs")
     assert client.get("/api/logs").status_code == 200
@@ -154,7 +154,7 @@ def test_logs_directory_that_vanishes(serve: Serve, connect: Connect, tmp_path: 
 def test_log_of_a_quiet_life(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that starts, answers and stops has nothing to warn of."""
+    """A server that starts, answers and stops logs no warning."""
     with serve(**PRODUCERS) as server:
         headers = {"authorization": "Bearer backend-token"}
         connect(server).post("/api/ingest", json=[{"a": 1}], headers=headers)

@@ -24,7 +24,7 @@ from tests.helpers.server import (
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_ipv6(serve: Serve, connect: Connect) -> None:
-    """An IPv6 address stands in brackets in the URL, and answers."""
+    """An IPv6 address is in brackets in the URL, and answers."""
     server = serve(host="::1")
     assert server.url == f"http://[::1]:{server.port}"
     assert health(connect(server))["ok"] is True
@@ -97,13 +97,13 @@ def test_tls_versions(
 
 
 def test_key_of_another_certificate(tmp_path: Path, certificate: Path) -> None:
-    """The refusal says what is wrong."""
+    """The error says what is wrong."""
     text = refusal(tmp_path, **tls(certificate, key="other.pem"))
     assert text.endswith("the key does not belong to the certificate")
 
 
 def test_plain_http_to_an_https_port(serve: Serve, connect: Connect, certificate: Path) -> None:
-    """Who speaks plain http to an https port is cut off; the others are served."""
+    """A client that speaks plain HTTP to an HTTPS port is disconnected; the others are served."""
     server = serve(**tls(certificate))
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{server.port}/health", trust_env=False)
@@ -124,7 +124,7 @@ def test_plain_http_to_an_https_port(serve: Serve, connect: Connect, certificate
 def test_wrong_certificate(
     tmp_path: Path, certificate: Path, files: dict[str, str], expected: str
 ) -> None:
-    """Files that are missing, do not fit or need a password are refused by name, at the start."""
+    """Files that are missing, do not match or need a password are an error with their names."""
     text = refusal(tmp_path, **tls(certificate, **files))
     assert text.startswith(expected)
     assert all(str(certificate / name) in text for name in files.values())
