@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
+from mikroscope.server.exposition import exposition
 from mikroscope.server.health import health
 from mikroscope.server.metrics import BOUNDS_S, Metrics
 from mikroscope.server.routes.admin import is_loopback
@@ -160,7 +161,7 @@ def test_histogram(serve: Serve, connect: Connect) -> None:
     for seconds in (0.001, 0.0011, 0.3, 99.0):
         metrics.observe("GET", "/api/logs", 200, seconds)
     server = serve()
-    text = metrics.text(health(server._sidecar)).decode()
+    text = exposition(health(server._sidecar), metrics.snapshot()).decode()
     found = parsed(text)
     labels = {"method": "GET", "route": "/api/logs", "status": "2xx"}
     name = "http_request_duration_seconds"

@@ -24,8 +24,6 @@ from mikroscope.server.schemas import Health
 class ServerCollector(NamedTuple):
     """The metrics of one moment: the counts of the HTTP side, the others from `/health`."""
 
-    version: str
-    started: float
     health: Health
     counted: Snapshot
 
@@ -43,13 +41,13 @@ class ServerCollector(NamedTuple):
         build = GaugeMetricFamily(
             "mikroscope_build_info", "Version of the server.", labels=["version"]
         )
-        build.add_metric([self.version], 1)
+        build.add_metric([self.counted.version], 1)
         yield build
         yield _gauge("up", "1 if the server has no problem (`ok` in /health).", self.health.ok)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         # Prometheus client libraries have these three under the same names.
         yield GaugeMetricFamily(
-            "process_start_time_seconds", "Start time, in seconds since 1970.", self.started
+            "process_start_time_seconds", "Start time, in seconds since 1970.", self.counted.started
         )
         yield GaugeMetricFamily(
             "process_resident_memory_bytes", "Resident memory.", _resident_bytes()
@@ -131,9 +129,9 @@ class ServerCollector(NamedTuple):
         return family
 
 
-def exposition(collector: ServerCollector) -> bytes:
+def exposition(health: Health, counted: Snapshot) -> bytes:
     """The metrics in the text format, version 0.0.4."""
-    return generate_latest(collector)
+    return generate_latest(ServerCollector(health, counted))
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

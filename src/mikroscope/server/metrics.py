@@ -4,9 +4,6 @@ import threading
 from bisect import bisect_left
 from typing import NamedTuple
 
-from mikroscope.server.schemas import Health
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -18,8 +15,13 @@ class Series(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All counts at one moment; `durations` by method, route and class of status."""
+    """All counts at one moment; `started` in seconds since 1970.
 
+    The keys of `durations` are method, route and class of status.
+    """
+
+    version: str
+    started: float
     durations: dict[tuple[str, str, str], Series]
     ingested: dict[str, int]
 
@@ -50,16 +52,10 @@ class Metrics:
             self._ingested["rejected"] += rejected
             self._ingested["bytes"] += size
 
-    def text(self, health: Health) -> bytes:
-        """All metrics in the Prometheus text format, version 0.0.4."""
-        from mikroscope.server.exposition import ServerCollector, exposition
-
-        collector = ServerCollector(self._version, self._started, health, self._snapshot())
-        return exposition(collector)
-
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """Everything counted so far."""
         with self._lock:
             durations = {
                 key: Series(list(counts), sum_s) for key, (counts, sum_s) in self._durations.items()
             }
-            return Snapshot(durations, dict(self._ingested))
+            return Snapshot(self._version, self._started, durations, dict(self._ingested))

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from mikroscope.indexing.rebuild import RebuildResult, index_report
 from mikroscope.server.health import health
-from mikroscope.server.metrics import CONTENT_TYPE
 from mikroscope.server.openapi.model import (
     NO_API_CREDENTIALS,
     TEXT,
@@ -24,6 +23,7 @@ from mikroscope.server.routes.endpoint import Context, answers
 from mikroscope.server.schemas import Health, ReindexResponse, ResetReport
 from mikroscope.sidecar import now_utc
 
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # headers that proxies add
 
 _HEALTH = Operation(
@@ -83,8 +83,10 @@ class AdminRoutes:
     async def metrics(self, request: Request) -> Response:
         if not is_loopback(request) or _is_forwarded(request):
             self._auth.require_api(request)
-        content = self._metrics.text(health(self._sidecar))
-        return Response(content, headers={"content-type": CONTENT_TYPE})
+        from mikroscope.server.exposition import exposition  # loads the Prometheus library
+
+        content = exposition(health(self._sidecar), self._metrics.snapshot())
+        return Response(content, headers={"content-type": _METRICS_TYPE})
 
     @answers(_REINDEX)
     async def reindex(self, request: Request) -> Response:
