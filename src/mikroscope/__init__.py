@@ -1,4 +1,4 @@
-"""MikroScope: a log sidecar that indexes NDJSON into SQLite and answers over HTTP and CLI."""
+"""MikroScope: a log sidecar that indexes NDJSON into SQLite, queried over HTTP and the CLI."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,11 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: a command that only asks a question does not load the server, and an
-    application that only logs (`mikroscope.logging`) loads neither."""
+    """Import a public name on first use.
+
+    So `mikroscope query` does not load the server, and an application that only imports
+    `mikroscope.logging` loads neither the server nor the settings.
+    """
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

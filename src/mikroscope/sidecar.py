@@ -12,15 +12,15 @@ from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.query.model import MAX_LIMIT, Grouping, PageRequest, Query
 from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
+from mikroscope.stores import open_store
 from mikroscope.stores.base import Store
-from mikroscope.stores.sqlite import SqliteStore
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Sidecar:
         self._look_for_room_at = 0.0
         self._room_problem: str | None = None
         self.started_s = time.monotonic()
-        self.store: Store = SqliteStore(
-            settings.db_path, alone=True, query_timeout_s=settings.query_timeout_ms / 1000
+        self.store: Store = open_store(
+            settings.db_path, "server", query_timeout_s=settings.query_timeout_ms / 1000
         )
         tree = open_tree(settings)
         try:
@@ -110,7 +110,7 @@ class Sidecar:
             self.writer.run.last_error,
             self.writer.write_error,
             self.maintainer.state.last_error,
-            self.store.problem(),
+            self.store.status().problem,
         )
         return list(dict.fromkeys(problem for problem in found if problem))
 
@@ -189,7 +189,7 @@ def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThrea
     interval_s = None if settings.disable_auto_ingest else settings.ingest_interval_ms / 1000
     return WriterThread(
         Indexer(store, tree),
-        LogWriter(tree.root),
+        LogAppender(tree.root),
         interval_s=interval_s,
         flush_s=settings.ingest_queue_flush_ms / 1000,
         clock=time.time,

@@ -285,7 +285,7 @@ def test_index_with_bad_lines(program: Program) -> None:
 def test_missing_logs(program: Program) -> None:
     """A logs directory that is missing is a failure that names it and the flag."""
     text = program.refuse(1, "index", "--logs", "nowhere")
-    assert text == "there is no directory nowhere: name the logs' --logs"
+    assert text == "log directory nowhere does not exist: set --logs"
 
 
 def test_query(program: Program) -> None:
@@ -382,7 +382,7 @@ def test_default_limit_of_an_aggregate(program: Program) -> None:
 def test_missing_index(program: Program, command: str) -> None:
     """An index that is missing is a failure that names it and how to make one; none is made."""
     text = program.refuse(1, *command.split(), "--db", "nowhere/index.db")
-    assert text.startswith("there is no index at nowhere/index.db; make one with ")
+    assert text.startswith("there is no index at nowhere/index.db; set --db, or create one with ")
     assert not (program.directory / "nowhere").exists()
 
 
@@ -520,9 +520,9 @@ def test_layers(program: Program) -> None:
         ("serve --port=70000", {}, "{}", "--port: expected a whole number"),
         ("serve", {"MIKROSCOPE_PORT": "abc"}, "{}", "MIKROSCOPE_PORT: expected a whole number"),
         ("serve", {}, '{"port": "abc"}', "port in ./mikroscope.config.json: expected a whole"),
-        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: expected the name"),
+        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: unknown option"),
         ("serve", {}, "{", "./mikroscope.config.json: expected JSON, but line 1"),
-        ("serve --config none.json", {}, "{}", "--config: expected a file that exists"),
+        ("serve --config none.json", {}, "{}", "--config: expected an existing file"),
         ("query", {"MIKROSCOPE_CONFIG_PATH": "no"}, "{}", "MIKROSCOPE_CONFIG_PATH: expected a"),
         ("serve --https", {}, "{}", "--https: expected together with --tls-cert"),
         ("serve --https true", {}, "{}", "--https: expected together with --tls-cert"),
@@ -724,5 +724,5 @@ def test_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().err
     assert caught.value.code == 1
     assert re.fullmatch(
-        r"mikroscope: a defect, please report it: KeyError: .* \(test_main\.py:\d+\)\n", text
+        r"mikroscope: internal error, please report it: KeyError: .* \(test_main\.py:\d+\)\n", text
     )

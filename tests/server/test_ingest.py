@@ -155,7 +155,7 @@ def test_not_json(roomy: httpx.Client, body: bytes) -> None:
     """A body that is not JSON is a 400 that says so."""
     answer = roomy.post("/api/ingest", content=body)
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith("the body cannot be read as JSON: ")
+    assert answer.json()["error"].startswith("the body is not JSON: ")
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t"])
@@ -528,8 +528,8 @@ def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
 def test_records_are_those_of_their_lines(records: list[dict[str, Any]]) -> None:
     """Records indexed from a request are the same as if they were read from the file."""
     body = json.dumps(records).encode()
-    lines = make_lines(body, "p", "2026-02-18T10:20:00.000Z")
-    assert lines.records == [parse_line(line)[0] for line in lines.content.split(b"\n")[:-1]]
+    batch = make_lines(body, "p", "2026-02-18T10:20:00.000Z")
+    assert batch.records == [parse_line(line)[0] for line in batch.lines.split(b"\n")[:-1]]
 
 
 def test_lone_surrogates(roomy: httpx.Client) -> None:

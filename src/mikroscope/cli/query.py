@@ -94,10 +94,10 @@ def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
 
 def _with_store(given: dict[str, Any], question: Callable[[Any], object]) -> None:
     """Print the answer of the index that the settings name."""
-    from mikroscope.stores.sqlite import SqliteStore
+    from mikroscope.stores import open_store
 
     settings = settings_of(given)
-    store = SqliteStore(settings.db_path, write=False)
+    store = open_store(settings.db_path, "read")
     try:
         print_json(question(store))
     finally:

@@ -59,7 +59,7 @@ def health(sidecar: Sidecar) -> Health:
 
 def _storage(sidecar: Sidecar) -> Storage:
     return Storage(
-        db_approximate_size_bytes=sidecar.store.size_bytes(),
+        db_approximate_size_bytes=sidecar.store.status().size_bytes or 0,
         db_directory_free_bytes=free_bytes(sidecar.db_directory),
         logs_directory_free_bytes=free_bytes(sidecar.settings.logs_path),
         min_free_bytes=sidecar.settings.min_free_bytes,
@@ -171,7 +171,7 @@ def _removed(removed: Removed, suffix: str) -> dict[str, int]:
         "entries": removed.entries.entries,
         "normal_entries": removed.entries.normal_entries,
         "audit_entries": removed.entries.audit_entries,
-        "fields": removed.entries.field_values,
+        "fields": removed.entries.field_values or 0,
     }
     return {f"{name}_deleted_{suffix}": value for name, value in counts.items()}
 

@@ -95,7 +95,7 @@ class AdminRoutes:
         rebuilt = await self._rebuild()
         reset = ResetReport(
             entries_deleted=rebuilt.replaced.entries,
-            fields_deleted=rebuilt.replaced.field_values,
+            fields_deleted=rebuilt.replaced.field_values or 0,
         )
         report = index_report(rebuilt.stats, started, now_utc())
         return json_response(ReindexResponse(report=report, reset=reset))

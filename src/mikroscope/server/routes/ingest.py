@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mikroscope.ingest.batch import Lines
+from mikroscope.ingest.batch import IngestBatch
 from mikroscope.ingest.encoding import unpack_body
 from mikroscope.ingest.native import make_lines, receipt_time
 from mikroscope.server.middleware.access_log import PRODUCER
@@ -126,17 +126,17 @@ class IngestRoutes:
 
     async def _make_lines(
         self, request: Request, body: bytes, producer: str, received_at: str
-    ) -> Lines:
+    ) -> IngestBatch:
         """The lines for the log file; a large body is parsed in a thread."""
         encoding = request.headers.get("content-encoding", "").strip().lower()
 
-        def make() -> Lines:
+        def make() -> IngestBatch:
             return make_lines(unpack_body(body, encoding, self._max_body), producer, received_at)
 
         is_large = len(body) > _LARGE_BODY or encoding == "gzip"
         return await to_thread.run_sync(make) if is_large else make()
 
-    async def _index(self, lines: Lines) -> None:
+    async def _index(self, lines: IngestBatch) -> None:
         """Return when queries find the lines. A client that disconnects does not cancel this."""
         loop = asyncio.get_running_loop()
         indexed: asyncio.Future[None] = loop.create_future()
