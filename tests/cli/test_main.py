@@ -539,7 +539,7 @@ def test_layers(program: Program) -> None:
         ("query --limit 0", {}, "{}", "'limit' is '0', expected a whole number from 1 to 1000"),
         ("query --from yesterday", {}, "{}", "'from' is 'yesterday', expected an ISO 8601 time"),
         ("query --audit maybe", {}, "{}", "'audit' is 'maybe', expected true or false"),
-        ("query --field a", {}, "{}", "'field' needs 'value' beside it"),
+        ("query --field a", {}, "{}", "'field' is given without 'value'"),
         ("aggregate", {}, "{}", "Missing option '--group-by'"),
         ("aggregate --group-by day", {}, "{}", "'groupBy' is 'day', expected one of level, "),
         ("aggregate --group-by field", {}, "{}", "'groupField' is missing"),

@@ -20,7 +20,6 @@ from mikroscope.settings.options import (
     Settings,
     describe,
     options,
-    reference_markdown,
     resolve_settings,
 )
 from mikroscope.settings.values import is_web_url, parse, shown, whole_number
@@ -219,22 +218,6 @@ def test_secret_options() -> None:
         "ingestProducers",
         "alertWebhookUrl",
     }
-
-
-def test_reference_is_complete() -> None:
-    """The reference has one row for every option, with all its spellings and its help."""
-    rows = [line for line in reference_markdown().splitlines() if line.startswith("| `--")]
-    assert len(rows) == len(options())
-    for option, row in zip(options(), rows, strict=True):
-        assert all(
-            text in row for text in (option.flag, option.env, option.key or "–", option.help)
-        )
-
-
-def test_reference_tables_are_even() -> None:
-    """Every row of the reference has the five columns of its table."""
-    rows = [line for line in reference_markdown().splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {6}
 
 
 def test_settings_are_frozen() -> None:

@@ -6,12 +6,11 @@ from typing import Any
 import msgspec
 
 from mikroscope.errors import AlertPolicyError
+from mikroscope.json_body import JsonBody
 from mikroscope.settings.values import HIDDEN, is_web_url, shown, whole_number
 
 
-class AlertPolicy(
-    msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class AlertPolicy(JsonBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When alerts fire and how they are delivered; the JSON of `/api/alerts/config`."""
 
     enabled: bool

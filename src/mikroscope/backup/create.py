@@ -27,8 +27,8 @@ from mikroscope.backup.manifest import (
 )
 from mikroscope.disk import free_bytes, sync, translating_errors, write_json
 from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
-from mikroscope.ingest.native import receipt_time
 from mikroscope.json_body import JsonBody
+from mikroscope.records.timestamps import format_moment
 from mikroscope.settings.options import Settings
 from mikroscope.sidecar import open_tree
 from mikroscope.stores import administer
@@ -83,7 +83,7 @@ def back_up(
             raise MikroScopeError(f"the backup {target} already exists: try again")
         try:
             part.mkdir(mode=0o700)
-            manifest = _fill(settings, part, only, receipt_time(now), version)
+            manifest = _fill(settings, part, only, format_moment(now), version)
             _verify(settings, part, manifest)
             part.rename(target)
             sync(directory)

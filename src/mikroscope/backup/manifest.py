@@ -23,7 +23,7 @@ LOGS = "logs/"
 _BLOCK = 1 << 20
 
 
-class SavedFile(msgspec.Struct, rename="camel", frozen=True):
+class SavedFile(JsonBody, frozen=True):
     """One file of a backup; `path` is relative to it, with `/`."""
 
     path: str

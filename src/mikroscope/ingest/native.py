@@ -1,7 +1,5 @@
 """Parses the body of MikroScope's own ingest format into lines to append to a log file."""
 
-from datetime import datetime
-
 import msgspec
 
 from mikroscope.errors import IngestError
@@ -17,7 +15,7 @@ from mikroscope.records.parsing import (
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def make_lines(body: bytes, producer: str, received_at: str) -> IngestBatch:
+def make_batch(body: bytes, producer: str, received_at: str) -> IngestBatch:
     """Parse `[{…}]` or `{"logs": [{…}]}` and set `producerId` and `ingestedAt` in each record.
 
     Items that are not objects are counted as rejected; the others are accepted. `received_at` is
@@ -32,11 +30,6 @@ def make_lines(body: bytes, producer: str, received_at: str) -> IngestBatch:
     _check_nesting(records, content)
     path = f"ingest/{producer}/{received_at[:10]}.ndjson"
     return IngestBatch(path, content, len(records), len(items) - len(records), records)
-
-
-def receipt_time(moment: datetime) -> str:
-    """Return a time in UTC as ISO 8601 with milliseconds and Z."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _check_nesting(records: list[Fields], content: bytes) -> None:

@@ -9,14 +9,13 @@ from mikroscope.records.conventions import (
     TIME_FIELDS,
     json_text,
 )
-from mikroscope.records.fields import field_values, scalar_text
+from mikroscope.records.fields import BOOLEAN_WORDS, field_values, scalar_text
 from mikroscope.records.levels import DEFAULT_LEVEL
 from mikroscope.records.parsing import Fields
 from mikroscope.records.timestamps import parse_time
 
 MISSING = "(missing)"
 DEFAULT_EVENT = "log.event"
-_AUDIT_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def time_of(fields: Fields) -> tuple[int, str] | None:
@@ -96,7 +95,7 @@ def audit_of(fields: Fields, path_is_audit: bool) -> bool:
     if value is None:
         return path_is_audit
     text = scalar_text(value)
-    return _AUDIT_WORDS.get(text.strip().lower(), path_is_audit) if text else path_is_audit
+    return BOOLEAN_WORDS.get(text.strip().lower(), path_is_audit) if text else path_is_audit
 
 
 def is_audit_path(path: str) -> bool:

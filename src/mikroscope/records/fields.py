@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 from mikroscope.records.parsing import Fields
 
+BOOLEAN_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+"""Lower-case texts that mean true or false in records and in queries."""
+
 
 def scalar_text(value: object) -> str | None:
     """Return the text that field filters compare; None for arrays and objects.

@@ -1,4 +1,4 @@
-"""Builds the answer of `/health` from the parts of a server."""
+"""Builds the response of `/health` from the parts of a server."""
 
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ SERVICE_NAME = "mikroscope"
 
 
 def health(sidecar: Sidecar) -> Health:
-    """The answer of `/health`: counters and settings. It asks nothing of the index."""
+    """The response of `/health`, from counters and settings; it does not query the index."""
     settings, problems = sidecar.settings, sidecar.problems()
     return Health(
         ok=not problems,
@@ -69,7 +69,7 @@ def _storage(sidecar: Sidecar) -> Storage:
 
 
 def _ingest_health(writer: WriterThread) -> IngestHealth:
-    """The runs that bring the index up with the files."""
+    """Indexing runs."""
     run = writer.run
     return IngestHealth(
         running=run.running,
@@ -85,7 +85,7 @@ def _ingest_health(writer: WriterThread) -> IngestHealth:
 
 
 def _endpoint_health(sidecar: Sidecar) -> EndpointHealth:
-    """The endpoint that takes logs, and its queue."""
+    """The ingest endpoint and its queue."""
     settings, writer = sidecar.settings, sidecar.writer
     queue = writer.queue_status
     batches, records = writer.pending()
@@ -108,7 +108,7 @@ def _endpoint_health(sidecar: Sidecar) -> EndpointHealth:
 
 
 def _alerting_health(alerter: Alerter) -> AlertingHealth:
-    """Evaluations of the rules, and notifications."""
+    """Evaluations of the alert rules, and their notifications."""
     state = alerter.state
     return AlertingHealth(
         **_runs(state.evaluations),
@@ -122,7 +122,7 @@ def _alerting_health(alerter: Alerter) -> AlertingHealth:
 
 
 def _maintenance_health(maintainer: Maintainer) -> MaintenanceHealth:
-    """The clean-ups."""
+    """Maintenance runs."""
     state = maintainer.state
     return MaintenanceHealth(
         **_runs(state.job),
@@ -134,7 +134,7 @@ def _maintenance_health(maintainer: Maintainer) -> MaintenanceHealth:
 
 
 def _retention_days(sidecar: Sidecar) -> RetentionDays:
-    """How long everything stays."""
+    """Days to keep everything."""
     settings = sidecar.settings
     return RetentionDays(
         db=settings.db_retention_days,
@@ -145,7 +145,7 @@ def _retention_days(sidecar: Sidecar) -> RetentionDays:
 
 
 def _masked(policy: AlertPolicy) -> AlertPolicy:
-    """A policy to show to everybody: webhook URLs often hold a key."""
+    """The policy without its webhook URL, which often contains a key."""
     if policy.webhook_url is None:
         return policy
     return msgspec.structs.replace(policy, webhook_url="[configured]")

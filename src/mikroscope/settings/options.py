@@ -19,7 +19,6 @@ __all__ = [
     "config_file",
     "describe",
     "options",
-    "reference_markdown",
     "resolve_settings",
 ]
 
@@ -301,12 +300,6 @@ def describe(settings: Settings) -> dict[str, object]:
     return described | {"alertConfigPath": str(settings.alert_config_file)}
 
 
-def reference_markdown() -> str:
-    """The configuration reference for the docs: a table for each group of options."""
-    groups = dict.fromkeys(option.group for option in options())
-    return "\n".join(_group_markdown(group) for group in groups)
-
-
 def _option(declared: Field[Any], group: str) -> Option:
     """Return the option that a field of Settings declares; `group` is the previous field's."""
     words = declared.name.split("_")
@@ -371,20 +364,3 @@ def _plain(value: object, secret: bool) -> object:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
-
-
-def _group_markdown(group: str) -> str:
-    rows = "".join(_row_markdown(option) for option in options() if option.group == group)
-    return (
-        f"### {group}\n\n"
-        "| Flag | Environment | JSON key | Default | What it does |\n"
-        "|---|---|---|---|---|\n"
-        f"{rows}"
-    )
-
-
-def _row_markdown(option: Option) -> str:
-    key = f"`{option.key}`" if option.key else "–"
-    default = "none" if option.default == "none" else f"`{option.default}`"
-    floor = f" At least {option.floor}." if option.floor is not None else ""
-    return f"| `{option.flag}` | `{option.env}` | {key} | {default} | {option.help}{floor} |\n"
