@@ -10,7 +10,7 @@ LARGE = 16 << 20
 _PROGRAM = """
 import os, sys
 from pathlib import Path
-from mikroscope.allocator import return_large_blocks
+from mikroscope.cli.allocator import return_large_blocks
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
