@@ -44,6 +44,11 @@ def build_release(out: Path, root: Path = ROOT, *arguments: str) -> Release:
     """Build a release for this machine from a source tree."""
     done = run_release(root, "--out", str(out), *arguments)
     assert done.returncode == 0, done.stderr
+    return find_release(out)
+
+
+def find_release(out: Path) -> Release:
+    """The release that lies in a directory."""
     archive = next(path.name for path in out.glob("*.tar.gz") if "-cp3" in path.name)
     _, version, tag = archive.removesuffix(".tar.gz").split("-", 2)
     return Release(out, version, tag)

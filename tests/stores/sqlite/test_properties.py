@@ -20,6 +20,7 @@ from mikroscope.stores.sqlite import SqliteStore, terms
 from mikroscope.stores.sqlite.read import aggregates
 from mikroscope.stores.sqlite.read import connections as reader
 from mikroscope.stores.sqlite.schema import clamp
+from tests.helpers.forms import examples
 from tests.stores.store_contract import (
     START_MS,
     Record,
@@ -253,7 +254,7 @@ def at_once(rows: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("few", [0, 3, 1000])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=6), limit=st.integers(1, 8))
 def test_pages(few: int, case: Case, asked: list[Query], limit: int) -> None:
     """Walking the pages of any query gives what matches, each once, newest first."""
@@ -288,7 +289,7 @@ def counting(way: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     case=cases(),
     asked=st.lists(queries, min_size=1, max_size=3),
@@ -321,7 +322,7 @@ def check_first(first: list[tuple[str, int]], expected: list[tuple[str, int]], l
         assert first == expected[:limit]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(case=cases())
 def test_data(case: Case) -> None:
     """Every record comes back as it was, and with the attributes it has."""
@@ -341,7 +342,7 @@ def test_data(case: Case) -> None:
             )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(case=cases())
 def test_nothing_is_left_behind(case: Case) -> None:
     """When every source was discarded no token and no count is left of it."""
