@@ -25,6 +25,7 @@ HELD = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
+pytestmark = pytest.mark.long
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 TOKENS = {"anybody": None, "api": "api", "producer": "producer"}
 SCHEMA = schemathesis.openapi.from_dict(openapi.document())
