@@ -89,7 +89,7 @@ def run(command: list[str], home: Path, **more: str) -> "subprocess.CompletedPro
     """Run a program in such an environment, in its home."""
     env = bare_environment(home, **more)
     return subprocess.run(
-        command, cwd=home, env=env, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=home, env=env, capture_output=True, text=True, timeout=240, check=False
     )
 
 
