@@ -19,7 +19,7 @@ def writer(tmp_path: Path) -> LogWriter:
 
 
 def test_lines_are_appended(tmp_path: Path, writer: LogWriter) -> None:
-    """Directories are made; how the file looked before and after is returned, and its end."""
+    """An append makes directories, and returns the stats before and after, and the end."""
     done = [writer.append("d/e/a.ndjson", line) for line in (b"one\n", b"two\nthree\n")]
     writer.close()
     assert (tmp_path / "d/e/a.ndjson").read_bytes() == b"one\ntwo\nthree\n"
@@ -30,14 +30,14 @@ def test_lines_are_appended(tmp_path: Path, writer: LogWriter) -> None:
 
 
 def test_what_is_appended_can_be_read_at_once(tmp_path: Path, writer: LogWriter) -> None:
-    """Nothing waits in a buffer."""
+    """Appended lines can be read at once."""
     writer.append("a.ndjson", b"one\n")
     assert (tmp_path / "a.ndjson").read_bytes() == b"one\n"
     writer.close()
 
 
 def test_half_a_line_keeps_a_line_of_its_own(tmp_path: Path, writer: LogWriter) -> None:
-    """A crash left it; the next record is not glued to it."""
+    """A record after an unfinished line, as a crash leaves it, begins on a new line."""
     (tmp_path / "a.ndjson").write_bytes(b'{"a":1}\n{"hal')
     writer.append("a.ndjson", b'{"b":2}\n')
     writer.append("a.ndjson", b'{"c":3}\n')
@@ -46,7 +46,7 @@ def test_half_a_line_keeps_a_line_of_its_own(tmp_path: Path, writer: LogWriter) 
 
 
 def test_a_file_that_was_renamed_is_not_written_any_more(tmp_path: Path, writer: LogWriter) -> None:
-    """A new one is made under the old name."""
+    """After a rename the next lines go to a new file under the old name."""
     writer.append("a.ndjson", b"one\n")
     (tmp_path / "a.ndjson").rename(tmp_path / "a.ndjson.1")
     assert writer.append("a.ndjson", b"two\n").before.size == 0
@@ -56,7 +56,7 @@ def test_a_file_that_was_renamed_is_not_written_any_more(tmp_path: Path, writer:
 
 
 def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path, writer: LogWriter) -> None:
-    """With its directory."""
+    """After a delete the next lines go to a new file, in a new directory if needed."""
     writer.append("d/a.ndjson", b"one\n")
     (tmp_path / "d/a.ndjson").unlink()
     (tmp_path / "d").rmdir()
@@ -66,7 +66,7 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path, writer: LogWriter)
 
 
 def test_a_file_that_was_cut_is_written_at_its_end(tmp_path: Path, writer: LogWriter) -> None:
-    """No hole is left where its content was."""
+    """After a truncation the next lines follow the new end, without a hole."""
     writer.append("a.ndjson", b"one\n")
     os.truncate(tmp_path / "a.ndjson", 0)
     assert writer.append("a.ndjson", b"two\n").before.size == 0
@@ -75,7 +75,7 @@ def test_a_file_that_was_cut_is_written_at_its_end(tmp_path: Path, writer: LogWr
 
 
 def test_many_files_do_not_use_up_the_descriptors(tmp_path: Path, writer: LogWriter) -> None:
-    """Only some are kept open; every one gets its lines."""
+    """The writer keeps only some files open, and every file gets its lines."""
     before = len(os.listdir("/proc/self/fd"))
     for turn in range(2):
         for number in range(200):
@@ -101,7 +101,7 @@ def make_parent_a_file(file: Path) -> None:
 def test_a_file_that_cannot_be_written_is_named(
     tmp_path: Path, writer: LogWriter, block: Callable[[Path], None]
 ) -> None:
-    """With the system's reason."""
+    """The error names the file and the system's reason."""
     (tmp_path / "d").mkdir()
     block(tmp_path / "d/a.ndjson")
     with pytest.raises(StoreError, match=r"^d/a\.ndjson cannot be written: .+"):
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_written_is_named(
 
 
 def test_lines_can_be_taken_back(tmp_path: Path, writer: LogWriter) -> None:
-    """The file is as before, and can be written again."""
+    """After a rollback the file is as before and can be written again."""
     writer.append("a.ndjson", b"one\n")
     size = writer.append("a.ndjson", b"two\n").before.size
     writer.take_back("a.ndjson", size)
@@ -119,7 +119,7 @@ def test_lines_can_be_taken_back(tmp_path: Path, writer: LogWriter) -> None:
 
 
 def test_lines_are_taken_back_from_the_file_they_went_to(tmp_path: Path, writer: LogWriter) -> None:
-    """Also when it was renamed meanwhile; nothing else is made or touched."""
+    """A rollback finds a file that was renamed, and touches no other file."""
     writer.append("a.ndjson", b"one\n")
     size = writer.append("a.ndjson", b"two\n").before.size
     (tmp_path / "a.ndjson").rename(tmp_path / "b.ndjson")
@@ -131,7 +131,7 @@ def test_lines_are_taken_back_from_the_file_they_went_to(tmp_path: Path, writer:
 def test_lines_are_taken_back_from_a_file_that_is_not_open_any_more(
     tmp_path: Path, writer: LogWriter
 ) -> None:
-    """Only some files are kept open."""
+    """A rollback works on a file that the writer has closed meanwhile."""
     writer.append("a.ndjson", b"one\n")
     size = writer.append("a.ndjson", b"two\n").before.size
     writer.close()
@@ -140,7 +140,7 @@ def test_lines_are_taken_back_from_a_file_that_is_not_open_any_more(
 
 
 def test_taking_back_makes_no_file_and_no_file_longer(tmp_path: Path, writer: LogWriter) -> None:
-    """Whatever has happened to it meanwhile."""
+    """A rollback neither makes a file nor makes one longer, whatever happened to it."""
     (tmp_path / "a.ndjson").write_bytes(b"one\n")
     for name in ("a.ndjson", "b.ndjson"):
         writer.take_back(name, 100)
@@ -167,7 +167,7 @@ assert content == line * written, (len(content), len(line) * written)
 
 
 def test_a_file_at_its_size_limit_is_left_whole(tmp_path: Path) -> None:
-    """What does not fit is taken back; the error says why."""
+    """At a file size limit the partial append is rolled back; the error says why."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
     written, _, error = run_python(limit + FULL_DISK, tmp_path).partition(" | ")
     assert written == "99"
@@ -175,7 +175,7 @@ def test_a_file_at_its_size_limit_is_left_whole(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
-    """What does not fit is taken back; the error says why."""
+    """On a full disk the partial append is rolled back; the error says why."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system is not allowed here")
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path, writer: LogWriter) -> None:
-    """So that a client can be told to try again."""
+    """A full disk has its own error, so that a client knows to try again."""
     (tmp_path / "a.ndjson").symlink_to("/dev/full")
     with pytest.raises(StorageFullError, match="No space left on device"):
         writer.append("a.ndjson", b"one\n")

@@ -42,14 +42,14 @@ def read_lines(
 
 
 def test_whole_lines_come_with_their_numbers(tmp_path: Path) -> None:
-    """Without their ends; the last one waits for its own."""
+    """A chunk has whole lines only; an unfinished last line waits for its end."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\ntwo\n\nfour\nhal")
     assert read_lines(file) == [(1, b"one"), (2, b"two"), (3, b""), (4, b"four")]
 
 
 def test_a_chunk_says_where_the_next_one_starts(tmp_path: Path) -> None:
-    """Offset, line number, and the last bytes before."""
+    """A chunk has the offset, the line number and the last bytes before the next one."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\ntwo\nhal")
     with LineReader(file, 0, 0) as reader:
@@ -57,7 +57,7 @@ def test_a_chunk_says_where_the_next_one_starts(tmp_path: Path) -> None:
 
 
 def test_at_the_end_a_chunk_is_empty(tmp_path: Path) -> None:
-    """As often as one asks."""
+    """At the end of a file every further chunk is empty."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\nhal")
     with LineReader(file, 0, 0) as reader:
@@ -66,20 +66,20 @@ def test_at_the_end_a_chunk_is_empty(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
-    """And is no error."""
+    """An empty file has no lines, and reading it is not an error."""
     (tmp_path / "a.ndjson").touch()
     assert read_lines(tmp_path / "a.ndjson") == []
 
 
 def test_reading_goes_on_behind_a_checkpoint(tmp_path: Path) -> None:
-    """With the line numbers that follow."""
+    """Reading continues after a checkpoint, with the line numbers that follow."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\ntwo\nthree\n")
     assert read_lines(file, offset=4, line=1) == [(2, b"two"), (3, b"three")]
 
 
 def test_a_line_is_completed_later(tmp_path: Path) -> None:
-    """The same reader, and a new one, find it when its end has come."""
+    """Both the same reader and a new one return a line once its end has been written."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\ntw")
     with LineReader(file, 0, 0) as reader, file.open("ab", buffering=0) as more:
@@ -90,7 +90,7 @@ def test_a_line_is_completed_later(tmp_path: Path) -> None:
 
 
 def test_crlf_ends_a_line(tmp_path: Path) -> None:
-    """Mixed with LF, too; offsets count its bytes."""
+    """CRLF ends a line like LF, and offsets count both of its bytes."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\r\ntwo\n\r\nfo\rur\r\n")
     assert read_lines(file) == [(1, b"one"), (2, b"two"), (3, b""), (4, b"fo\rur")]
@@ -98,7 +98,7 @@ def test_crlf_ends_a_line(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_dropped_at_the_start_only(tmp_path: Path) -> None:
-    """Elsewhere it is the line's own."""
+    """A byte order mark is dropped at the start of a file and kept elsewhere."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(BOM + b"one\n" + BOM + b"two\n")
     assert read_lines(file) == [(1, b"one"), (2, BOM + b"two")]
@@ -106,7 +106,7 @@ def test_a_byte_order_mark_is_dropped_at_the_start_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", [b"", BOM])
 def test_final_takes_a_record_without_line_end(tmp_path: Path, start: bytes) -> None:
-    """Also behind a byte order mark."""
+    """The final read takes a last record that has no line end."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(start + b'{"a":1}')
     assert read_lines(file, final=True) == [(1, b'{"a":1}')]
@@ -114,7 +114,7 @@ def test_final_takes_a_record_without_line_end(tmp_path: Path, start: bytes) -> 
 
 @pytest.mark.parametrize("half", [b'{"a":', b"text", b"42", b" ", b'{"a":1}x'])
 def test_final_leaves_what_is_no_record(tmp_path: Path, half: bytes) -> None:
-    """It may be half a line, and waits."""
+    """The final read leaves a last line that is not a record: it may be unfinished."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"{}\n" + half)
     assert read_lines(file, final=True) == [(1, b"{}")]
@@ -122,7 +122,7 @@ def test_final_leaves_what_is_no_record(tmp_path: Path, half: bytes) -> None:
 
 @pytest.mark.parametrize("rest", [b"\n", b"\r\n", b"  \n"])
 def test_the_end_of_a_line_that_final_took_is_no_line(tmp_path: Path, rest: bytes) -> None:
-    """What follows has the number it has in the file."""
+    """A line end that follows a finally read record does not count as a line."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b'{"a":1}\n{"a":2}')
     with LineReader(file, 0, 0) as reader:
@@ -134,7 +134,7 @@ def test_the_end_of_a_line_that_final_took_is_no_line(tmp_path: Path, rest: byte
 
 
 def test_what_was_glued_to_a_line_that_final_took_is_passed_over(tmp_path: Path) -> None:
-    """Only up to the line's end, and it is not taken for a record of its own."""
+    """Text written directly after a finally read record is skipped up to its line end."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b'{"a":1}{"b":2}\n{"c":3}\n')
     assert read_lines(file, offset=7, line=1) == [(1, b""), (2, b'{"c":3}')]
@@ -144,7 +144,7 @@ def test_what_was_glued_to_a_line_that_final_took_is_passed_over(tmp_path: Path)
 
 
 def test_the_last_bytes_are_what_a_checkpoint_remembers(tmp_path: Path) -> None:
-    """FINGERPRINT_BYTES before the offset, whichever chunks they came in."""
+    """The tail is FINGERPRINT_BYTES long, in however many chunks they were read."""
     content = b"".join(b"%06d\n" % number for number in range(2_000))
     file = tmp_path / "a.ndjson"
     file.write_bytes(content)
@@ -158,7 +158,7 @@ def test_the_last_bytes_are_what_a_checkpoint_remembers(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_behind_the_end_finds_nothing(tmp_path: Path) -> None:
-    """The file was cut; the caller sees it by the tail."""
+    """After a file was cut, reading from the checkpoint finds no lines and another tail."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\n")
     with LineReader(file, 2_000, 10) as reader:
@@ -186,7 +186,7 @@ def outcome(chunks: list[Chunk]) -> tuple[list[tuple[int, bytes]], tuple[int, in
 def test_chunks_of_any_size_give_the_same(
     tmp_path: Path, content: bytes, limit: int, final: bool
 ) -> None:
-    """Lines, numbers and offsets depend on the content alone."""
+    """Lines, numbers and offsets depend on the content alone, not on the chunk size."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(content)
     with LineReader(file, 0, 0) as reader:
@@ -200,7 +200,7 @@ def test_chunks_of_any_size_give_the_same(
 def test_reopening_after_every_chunk_gives_the_same(
     tmp_path: Path, content: bytes, limit: int
 ) -> None:
-    """Offset and line number are all a reader needs."""
+    """A reader needs only offset and line number to continue."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(content)
     with LineReader(file, 0, 0) as reader:
@@ -221,7 +221,7 @@ def test_reopening_after_every_chunk_gives_the_same(
 def test_a_file_that_grows_in_pieces_gives_the_same(
     tmp_path: Path, content: bytes, limit: int, cuts: list[int]
 ) -> None:
-    """Wherever a write ends."""
+    """A file gives the same lines wherever each write to it ends."""
     whole, growing = tmp_path / "whole.ndjson", tmp_path / "growing.ndjson"
     whole.write_bytes(content)
     growing.write_bytes(b"")
@@ -251,7 +251,7 @@ def too_long(chunks: list[Chunk]) -> int:
 def test_a_line_that_is_too_long_is_passed_over_and_counted(
     tmp_path: Path, short_limit: int, limit: int, end: bytes
 ) -> None:
-    """Its neighbours keep their numbers; a line of just the limit is kept."""
+    """A line over the limit is skipped and counted; its neighbours keep their numbers."""
     file = tmp_path / "a.ndjson"
     lines = [b"one", b"x" * 20, b"y" * 21, b"four", b"z" * 500, b"six"]
     file.write_bytes(end.join([*lines, b""]))
@@ -270,7 +270,7 @@ def test_a_line_that_is_too_long_is_passed_over_and_counted(
 def test_a_line_that_is_too_long_is_counted_once_however_slowly_it_grows(
     tmp_path: Path, short_limit: int, limit: int
 ) -> None:
-    """And what follows has the number it has in the file."""
+    """A line over the limit is counted once, however slowly it grows."""
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\n")
     chunks: list[Chunk] = []
@@ -285,7 +285,7 @@ def test_a_line_that_is_too_long_is_counted_once_however_slowly_it_grows(
 
 
 def test_memory_holds_a_long_line_only_in_pieces(tmp_path: Path, short_limit: int) -> None:
-    """It is skipped without being read as a whole."""
+    """A line over the limit is skipped without being held in memory as a whole."""
     file = tmp_path / "a.ndjson"
     with file.open("wb") as sparse:
         sparse.truncate(300 << 20)
@@ -302,7 +302,7 @@ with logfiles.LineReader(Path(sys.argv[1]), 0, 0) as reader:
 
 
 def test_packed_lines_are_read(tmp_path: Path) -> None:
-    """Offsets count bytes of the content."""
+    """Offsets of a packed file count bytes of its content."""
     file = tmp_path / "a.ndjson.gz"
     file.write_bytes(gzip.compress(b"one\r\ntwo\nthree\n"))
     assert read_lines(file) == [(1, b"one"), (2, b"two"), (3, b"three")]
@@ -310,7 +310,7 @@ def test_packed_lines_are_read(tmp_path: Path) -> None:
 
 
 def test_packed_members_follow_each_other(tmp_path: Path) -> None:
-    """A line may go across them."""
+    """A line may span two gzip members."""
     file = tmp_path / "a.ndjson.gz"
     file.write_bytes(gzip.compress(b"one\ntw") + gzip.compress(b"") + gzip.compress(b"o\nthree\n"))
     assert read_lines(file) == [(1, b"one"), (2, b"two"), (3, b"three")]
@@ -359,7 +359,7 @@ def test_a_packed_file_gives_what_can_be_unpacked(
 def test_a_packed_file_that_ends_before_its_checkpoint_has_another_tail(
     tmp_path: Path, content: bytes
 ) -> None:
-    """As a plain one; by that the caller sees it."""
+    """A packed file that ends before its checkpoint has another tail, like a plain file."""
     file = tmp_path / "a.ndjson.gz"
     file.write_bytes(content)
     with LineReader(file, 80_000, 10) as reader:

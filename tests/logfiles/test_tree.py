@@ -31,7 +31,7 @@ def write(tree: LogTree, path: str, content: bytes = b"{}\n") -> Path:
 
 
 def test_files_are_known_by_their_suffix(tree: CountingTree) -> None:
-    """What ends otherwise is listed among the others, with its inode."""
+    """A file with another suffix is listed among the others, with its inode."""
     for name in ("a.ndjson", "b.jsonl", "d/e/c.ndjson"):
         write(tree, name)
     write(tree, "d.ndjson.gz", gzip.compress(b"{}\n"))
@@ -49,31 +49,31 @@ def test_files_are_known_by_their_suffix(tree: CountingTree) -> None:
     ],
 )
 def test_rotated_files_are_read(tree: CountingTree, name: str) -> None:
-    """A number or a date behind a suffix is what rotation adds."""
+    """A file is read if rotation added a number or a date to its suffix."""
     write(tree, name)
     assert list(tree.walk().files) == [name]
 
 
 def test_rotated_and_packed_files_are_read(tree: CountingTree) -> None:
-    """As logrotate names them when it compresses."""
+    """A file that logrotate has compressed is read."""
     write(tree, "a.ndjson.2.gz", gzip.compress(b"{}\n"))
     assert list(tree.walk().files) == ["a.ndjson.2.gz"]
 
 
 def test_a_listed_file_comes_with_its_look(tree: CountingTree) -> None:
-    """Device, inode, size and modification time: what a checkpoint is compared with."""
+    """The tree lists each file with device, inode, size and modification time."""
     stat = write(tree, "a.ndjson", b"{}\n{}\n").stat()
     assert tree.walk().files["a.ndjson"] == (stat.st_dev, stat.st_ino, 6, stat.st_mtime_ns)
     assert tree.stat("a.ndjson") == tree.walk().files["a.ndjson"]
 
 
 def test_a_file_that_is_not_there_has_no_look(tree: CountingTree) -> None:
-    """It is no error to ask."""
+    """The stat of a missing file is None."""
     assert tree.stat("missing.ndjson") is None
 
 
 def test_a_walk_opens_nothing(tree: CountingTree) -> None:
-    """Names and looks are enough."""
+    """A walk lists names and stats without opening a file."""
     for number in range(20):
         write(tree, f"{number}.ndjson")
     tree.walk()
@@ -84,7 +84,7 @@ def test_a_walk_opens_nothing(tree: CountingTree) -> None:
     "content", [b'{"a":1}\n', BOM + b'{"a":1}\r\n', b'\n\n  {"a":1}\nplain text\n']
 )
 def test_a_log_file_with_json_in_its_first_line_is_read(tree: CountingTree, content: bytes) -> None:
-    """Blank lines before it do not count."""
+    """A `.log` file is read if its first line that is not blank is a JSON object."""
     write(tree, "a.log", content)
     assert list(tree.walk().files) == ["a.log"]
 
@@ -94,14 +94,14 @@ def test_a_log_file_with_json_in_its_first_line_is_read(tree: CountingTree, cont
     [b"", b"\n", b'{"a":1}', b"plain text\n", b"[1]\n", b'plain\n{"a":1}\n', b"{broken\n", b"\0\0"],
 )
 def test_any_other_log_file_is_not(tree: CountingTree, content: bytes) -> None:
-    """It is one of the others."""
+    """A `.log` file without JSON in its first line is listed among the others."""
     write(tree, "a.log", content)
     assert list(tree.walk().others) == ["a.log"]
 
 
 @pytest.mark.parametrize("size", [0, 2_000])
 def test_a_log_file_is_asked_again_when_it_has_grown(tree: CountingTree, size: int) -> None:
-    """Its first line, however long, may have been half written before."""
+    """The tree checks the first line of a `.log` file again after the file has grown."""
     file = write(tree, "a.log", b'{"a":"' + b"x" * size)
     assert list(tree.walk().files) == []
     with file.open("ab") as more:
@@ -111,7 +111,7 @@ def test_a_log_file_is_asked_again_when_it_has_grown(tree: CountingTree, size: i
 
 @pytest.mark.parametrize("content", [b'{"a":1}\n', b"plain text\n"])
 def test_a_log_file_that_does_not_change_is_asked_once(tree: CountingTree, content: bytes) -> None:
-    """Thousands of idle files are not opened at every look."""
+    """A scan does not open a `.log` file that has not changed since the scan before."""
     write(tree, "a.log", content)
     first = tree.walk()
     tree.opened.clear()
@@ -122,20 +122,20 @@ def test_a_log_file_that_does_not_change_is_asked_once(tree: CountingTree, conte
 def test_a_large_log_file_without_line_ends_is_not_read_through(
     tree: CountingTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its first bytes tell that it is no JSON."""
+    """The first bytes of a `.log` file are enough to see that it is not JSON."""
     write(tree, "core.log", b"\x7fELF" + bytes(5_000))
     monkeypatch.setattr(logfiles, "LineReader", None)  # nothing is read line by line
     assert list(tree.walk().others) == ["core.log"]
 
 
 def test_a_directory_named_like_a_file_is_a_directory(tree: CountingTree) -> None:
-    """What is in it is found."""
+    """Files are found in a directory whose name looks like a log file."""
     write(tree, "x.ndjson/a.ndjson")
     assert list(tree.walk().files) == ["x.ndjson/a.ndjson"]
 
 
 def test_a_link_to_a_file_outside_is_read(tree: CountingTree, tmp_path: Path) -> None:
-    """Under its name in the tree."""
+    """A file outside is read under the name of the link to it."""
     outside = tmp_path.parent / f"{tmp_path.name}-outside.ndjson"
     outside.write_bytes(b"{}\n")
     (tree.root / "link.ndjson").symlink_to(outside)
@@ -143,7 +143,7 @@ def test_a_link_to_a_file_outside_is_read(tree: CountingTree, tmp_path: Path) ->
 
 
 def test_a_link_to_a_directory_outside_is_followed(tree: CountingTree, tmp_path: Path) -> None:
-    """Containers mount their logs so."""
+    """The tree follows a link to a directory outside, as containers mount logs."""
     outside = tmp_path.parent / f"{tmp_path.name}-outside"
     outside.mkdir()
     (outside / "a.ndjson").write_bytes(b"{}\n")
@@ -153,14 +153,14 @@ def test_a_link_to_a_directory_outside_is_followed(tree: CountingTree, tmp_path:
 
 @pytest.mark.parametrize("link", ["a.ndjson", "z.ndjson"])
 def test_of_a_file_and_a_link_to_it_the_file_is_read(tree: CountingTree, link: str) -> None:
-    """Whatever their names, its lines come once."""
+    """Of a file and a link to it the file is read, so its lines are read once."""
     write(tree, "m.ndjson")
     (tree.root / link).symlink_to("m.ndjson")
     assert list(tree.walk().files) == ["m.ndjson"]
 
 
 def test_of_two_names_of_one_file_the_first_is_read(tree: CountingTree) -> None:
-    """Its lines come once."""
+    """Of two names of one file the first is read, so its lines are read once."""
     file = write(tree, "b.ndjson")
     (tree.root / "a.ndjson").hardlink_to(file)
     assert list(tree.walk().files) == ["a.ndjson"]
@@ -170,7 +170,7 @@ def test_of_two_names_of_one_file_the_first_is_read(tree: CountingTree) -> None:
 def test_of_a_directory_and_a_link_to_it_the_directory_is_read(
     tree: CountingTree, link: str
 ) -> None:
-    """So a file's path does not depend on the order in which the system lists a directory."""
+    """A file's path does not depend on the order in which the system lists a directory."""
     write(tree, "m/a/x.ndjson")
     write(tree, "n/y.ndjson")
     (tree.root / link).symlink_to(tree.root / "n", target_is_directory=True)
@@ -178,7 +178,7 @@ def test_of_a_directory_and_a_link_to_it_the_directory_is_read(
 
 
 def test_links_in_a_circle_end(tree: CountingTree) -> None:
-    """A link to a directory above, and one to itself."""
+    """The walk ends where a link leads to itself or to a directory above."""
     write(tree, "d/a.ndjson")
     (tree.root / "d" / "up").symlink_to("..", target_is_directory=True)
     (tree.root / "self.ndjson").symlink_to("self.ndjson")
@@ -187,26 +187,26 @@ def test_links_in_a_circle_end(tree: CountingTree) -> None:
 
 
 def test_a_dangling_link_is_left_out(tree: CountingTree) -> None:
-    """There is nothing to read."""
+    """A link to a missing file is not listed."""
     (tree.root / "a.ndjson").symlink_to("missing.ndjson")
     assert list(tree.walk().files) == []
 
 
 @pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.1", "a.log", "a"])
 def test_a_pipe_is_neither_read_nor_listed(tree: CountingTree, name: str) -> None:
-    """To open it would wait for a writer forever."""
+    """The tree does not open a pipe, which would wait for a writer forever."""
     os.mkfifo(tree.root / name)
     assert tree.walk() == ({}, {})
 
 
 def test_a_device_is_not_read(tree: CountingTree) -> None:
-    """/dev/zero has no end."""
+    """The tree does not read a device; /dev/zero has no end."""
     (tree.root / "zero.ndjson").symlink_to("/dev/zero")
     assert tree.walk() == ({}, {})
 
 
 def test_very_deep_directories_are_walked(tree: CountingTree) -> None:
-    """Deeper than Python's stack."""
+    """The tree walks directories that are nested deeper than Python's stack allows."""
     path = "d/" * 1_200
     try:
         subprocess.run(["mkdir", "-p", path], cwd=tree.root, check=True)
@@ -219,7 +219,7 @@ def test_very_deep_directories_are_walked(tree: CountingTree) -> None:
 def test_a_name_that_is_no_utf8_is_left_out_with_one_warning(
     tree: CountingTree, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No index and no JSON can hold it; its neighbours are read."""
+    """A file whose name is not UTF-8 is left out with one warning; its neighbours are read."""
     write(tree, "a.ndjson")
     for name in (b"/\xff.ndjson", b"/\xff.ndjson.1"):
         Path(os.fsdecode(os.fsencode(tree.root) + name)).write_bytes(b"{}\n")
@@ -233,7 +233,7 @@ def test_a_name_that_is_no_utf8_is_left_out_with_one_warning(
 
 
 def test_an_unreadable_directory_costs_its_files_only() -> None:
-    """Its neighbours are found, and there is one warning, however often one looks."""
+    """The neighbours of an unreadable directory are found, with one warning in all."""
     program = """
 import logging, tempfile
 from pathlib import Path
@@ -255,12 +255,12 @@ with tempfile.TemporaryDirectory() as root:
 
 
 def test_a_root_that_is_missing_is_empty(tmp_path: Path) -> None:
-    """It may be mounted later."""
+    """The tree of a missing directory is empty; the directory may be mounted later."""
     assert LogTree(tmp_path / "missing", SUFFIXES).walk() == ({}, {})
 
 
 def test_an_absolute_path_is_named_as_the_tree_names_it(tree: CountingTree) -> None:
-    """And one beside the root is none of it."""
+    """An absolute path below the root becomes the tree's path; any other becomes None."""
     assert tree.relative(f"{tree.root}/d/a.ndjson") == "d/a.ndjson"
     assert tree.relative(f"{tree.root}-other/a.ndjson") is None
 
@@ -268,7 +268,7 @@ def test_an_absolute_path_is_named_as_the_tree_names_it(tree: CountingTree) -> N
 def test_files_that_are_read_directories_and_what_is_gone_concern_the_index(
     tree: CountingTree,
 ) -> None:
-    """Other files do not."""
+    """A change concerns the index if it is of a log file, a directory or a missing path."""
     write(tree, "a.ndjson")
     write(tree, "d/b.txt")
     names = ("a.ndjson", "d", "gone", "d/b.txt")
@@ -276,7 +276,7 @@ def test_files_that_are_read_directories_and_what_is_gone_concern_the_index(
 
 
 def test_a_log_file_of_plain_text_does_not_concern_the_index(tree: CountingTree) -> None:
-    """It may change all the time; whether it holds JSON now is seen at the next look."""
+    """A change of a plain `.log` file waits for the next scan to check it for JSON."""
     write(tree, "plain.log", b"plain text\n")
     write(tree, "json.log", b"{}\n")
     tree.walk()
@@ -288,14 +288,14 @@ def test_a_log_file_of_plain_text_does_not_concern_the_index(tree: CountingTree)
 
 
 def test_the_head_of_what_cannot_be_read_is_empty(tree: CountingTree) -> None:
-    """Missing, a directory, or no gzip."""
+    """The head of a missing file, of a directory and of broken gzip is empty."""
     write(tree, "no.ndjson.gz", b"plain")
     (tree.root / "d").mkdir()
     assert [tree.head(path) for path in ("missing", "d", "no.ndjson.gz")] == [b"", b"", b""]
 
 
 def test_the_head_of_a_packed_file_is_that_of_its_content(tree: CountingTree) -> None:
-    """By it a packed file is known again."""
+    """The head of a packed file is the beginning of its unpacked content."""
     content = lines(*range(500))
     write(tree, "a.ndjson.gz", gzip.compress(content))
     assert tree.head("a.ndjson.gz") == content[:FINGERPRINT_BYTES]
@@ -304,7 +304,7 @@ def test_the_head_of_a_packed_file_is_that_of_its_content(tree: CountingTree) ->
 def test_nothing_is_logged_about_an_ordinary_tree(
     tree: CountingTree, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Warnings are for what somebody should look at."""
+    """A tree without problems causes no warnings."""
     write(tree, "a.ndjson")
     (tree.root / "empty").mkdir()
     with caplog.at_level(logging.DEBUG):

@@ -31,25 +31,25 @@ CONVENTION_KEYS = st.sampled_from(
 
 
 def test_timestamp_wins_over_other_times() -> None:
-    """`timestamp` is asked before every convention."""
+    """`timestamp` comes before the time field of every convention."""
     fields = {"time": 2_000, "ts": 3.0, "ingestedAt": "2026-01-01T00:00:00Z", "timestamp": 1_000}
     assert time_of(fields) == (1_000_000, "timestamp")
 
 
 def test_ingested_at_is_the_last_resort() -> None:
-    """Without any other time, that of receipt counts."""
+    """`ingestedAt` is the time of a record without another time."""
     fields = {"message": "x", "ingestedAt": "1970-01-01T00:00:01.500Z"}
     assert time_of(fields) == (1_500, "ingestedAt")
 
 
 @pytest.mark.parametrize("unreadable", ["", "yesterday", None, True, [], {}, "2026-13-01", 1e300])
 def test_a_time_that_cannot_be_read_is_passed_over(unreadable: object) -> None:
-    """The next field is asked then."""
+    """If a time field cannot be read, the next field is tried."""
     assert time_of({"timestamp": unreadable, "time": 7}) == (7_000, "time")
 
 
 def test_a_record_without_a_time_has_none() -> None:
-    """Nothing is made up here; the moment of indexing is the store's to add."""
+    """A record without a time field has no time here; the store adds one."""
     assert time_of({"message": "x"}) is None
 
 
@@ -81,7 +81,7 @@ def test_one_instant_has_many_spellings(text: object) -> None:
 
 
 def test_nanoseconds_are_cut_to_milliseconds() -> None:
-    """Times compare to the millisecond: a fraction below it is cut off."""
+    """Fractions below a millisecond are cut off."""
     assert time_of({"time": "1970-01-01T00:00:00.001999999Z"}) == (1, "time")
 
 
@@ -90,13 +90,13 @@ def test_nanoseconds_are_cut_to_milliseconds() -> None:
     [("info", "INFO"), ("Warning", "WARNING"), ("audit.high", "AUDIT.HIGH"), ("straße", "STRASSE")],
 )
 def test_a_text_in_level_is_upper_cased_and_kept(level: str, want: str) -> None:
-    """Existing clients see the level they wrote, custom ones too."""
+    """A text in `level` is kept in upper case, custom levels included."""
     assert level_of({"level": level, "severity": "ERROR"}) == want
 
 
 @pytest.mark.parametrize("level", [None, "", [], {}, True])
 def test_without_a_usable_level_it_is_info(level: object) -> None:
-    """INFO is what counts where nothing is said."""
+    """The level of a record without a usable level is INFO."""
     assert level_of({"level": level}) == "INFO"
 
 
@@ -116,12 +116,12 @@ def test_without_a_usable_level_it_is_info(level: object) -> None:
     ],
 )
 def test_a_number_in_level_is_pinos(number: float, want: str) -> None:
-    """Custom numbers fall to the band below."""
+    """A number in `level` means what pino means; others fall to the band below."""
     assert level_of({"level": number}) == want
 
 
 def test_a_text_in_message_is_the_message() -> None:
-    """Also an empty one: the record has said what it is."""
+    """A text in `message` is the message, even if it is empty."""
     assert message_of({"message": "", "msg": "other"}) == ""
 
 
@@ -130,22 +130,22 @@ def test_a_text_in_message_is_the_message() -> None:
     [(5, "5"), (True, "true"), ([1, "a"], '[1,"a"]'), ({"a": {"b": None}}, '{"a":{"b":null}}')],
 )
 def test_a_message_of_another_type_is_its_json_text(value: object, want: str) -> None:
-    """Compact JSON, as it came."""
+    """A message that is not a text becomes compact JSON."""
     assert message_of({"message": value}) == want
 
 
 def test_a_null_message_is_none() -> None:
-    """The logger's convention is asked then."""
+    """With a null `message` the logger's own convention decides."""
     assert message_of({"message": None, "msg": "hello"}) == "hello"
 
 
 def test_a_record_without_a_message_has_an_empty_one() -> None:
-    """Nothing is made up."""
+    """A record without a message has an empty message."""
     assert message_of({"a": 1}) == ""
 
 
 def test_a_message_as_deep_as_can_be_parsed_has_a_text() -> None:
-    """What could be read can be shown: no record makes deriving fail."""
+    """A message as deeply nested as the parser allows has a text."""
     for depth in range(MAX_NESTING - 10, MAX_NESTING + 10):
         try:
             fields = parse_line(b'{"message":' + b"[" * depth + b"]" * depth + b"}")[0]
@@ -156,60 +156,60 @@ def test_a_message_as_deep_as_can_be_parsed_has_a_text() -> None:
 
 @pytest.mark.parametrize("event", ["user.login", " "])
 def test_a_text_in_event_is_the_event(event: str) -> None:
-    """Whatever the message says."""
+    """A text in `event` is the event, whatever the message is."""
     assert event_of({"event": event, "message": "other"}) == event
 
 
 @pytest.mark.parametrize("event", [None, "", 5, {"kind": "x"}, ["x"]])
 def test_without_a_usable_event_the_message_is_the_event(event: object) -> None:
-    """Only a text that is not empty names an event."""
+    """If `event` is not a text or is empty, the message is the event."""
     assert event_of({"event": event, "msg": "hello"}) == "hello"
 
 
 def test_without_event_and_message_it_is_log_event() -> None:
-    """The original's default."""
+    """The event of a record without event and message is `log.event`."""
     assert event_of({"a": 1}) == "log.event"
 
 
 @pytest.mark.parametrize("value", [True, 1, "true", "TRUE", "1", "yes", " Yes ", 1.0])
 def test_a_record_can_say_it_is_audit(value: object) -> None:
-    """Booleans, 0 and 1, and their words."""
+    """Booleans, 0 and 1, and their words can mark a record as audit."""
     assert audit_of({"audit": value}, path_is_audit=False)
 
 
 @pytest.mark.parametrize("value", [False, 0, "false", "No", "0"])
 def test_a_record_can_say_it_is_not_audit(value: object) -> None:
-    """Even below a directory named audit."""
+    """A record can say that it is not audit, even below a directory named audit."""
     assert not audit_of({"audit": value}, path_is_audit=True)
 
 
 @pytest.mark.parametrize("value", [None, "", "maybe", 2, [], {"by": "x"}])
 @pytest.mark.parametrize("path_is_audit", [True, False])
 def test_otherwise_the_path_decides(value: object, path_is_audit: bool) -> None:
-    """A word that says neither is no word."""
+    """If the record's `audit` means neither yes nor no, the path decides."""
     assert audit_of({"audit": value}, path_is_audit) is path_is_audit
 
 
 @pytest.mark.parametrize("path", ["audit/a.ndjson", "x/Audit/y/a.ndjson", "AUDIT/a.ndjson"])
 def test_a_directory_named_audit_makes_its_files_audit(path: str) -> None:
-    """At any depth and in any case."""
+    """A directory named audit, at any depth and in any letter case, makes its files audit."""
     assert is_audit_path(path)
 
 
 @pytest.mark.parametrize("path", ["audit.ndjson", "auditing/a.ndjson", "a/audit", "my-audit/a.b"])
 def test_other_names_do_not(path: str) -> None:
-    """Neither a file's name nor a part of a directory's counts."""
+    """A file named audit, or a directory with a longer name, does not make files audit."""
     assert not is_audit_path(path)
 
 
 def test_correlation_id_comes_first() -> None:
-    """Then `requestId`."""
+    """`correlationId` comes before `requestId`."""
     assert correlation_of({"requestId": "r", "correlationId": "c"}) == "c"
 
 
 @pytest.mark.parametrize("unusable", [None, "", True, [], {}])
 def test_request_id_stands_in(unusable: object) -> None:
-    """Null, empty texts, booleans and objects are no ids."""
+    """`requestId` is used if `correlationId` is null, empty, a boolean or an object."""
     assert correlation_of({"correlationId": unusable, "requestId": 12}) == "12"
 
 
@@ -224,7 +224,7 @@ def test_there_may_be_no_correlation() -> None:
     )
 )
 def test_no_record_makes_deriving_fail(fields: Fields) -> None:
-    """One strange record must not stop the indexing of all others."""
+    """No record makes the functions that derive attributes fail."""
     found = time_of(fields)
     assert found is None or fields[found[1]] is not None
     for derive in (level_of, message_of, event_of):

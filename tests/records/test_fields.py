@@ -38,13 +38,13 @@ from mikroscope.records.fields import field_text, field_values, scalar_text
     ],
 )
 def test_a_scalar_has_one_text(value: object, text: str) -> None:
-    """Numbers as ECMAScript prints them, integers with every digit."""
+    """Numbers have the text that ECMAScript prints, and integers keep every digit."""
     assert scalar_text(value) == text
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_the_text_of_a_float_reads_back_as_the_same_number(number: float) -> None:
-    """Nothing is lost, and no other number has that text."""
+    """The text of a float reads back as the same number."""
     text = scalar_text(number)
     assert text is not None
     assert float(text) == number
@@ -52,7 +52,7 @@ def test_the_text_of_a_float_reads_back_as_the_same_number(number: float) -> Non
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_the_text_of_a_float_is_the_shortest(number: float) -> None:
-    """It has no digit that Python's shortest form does not have, and zeros only as places."""
+    """The text of a float has the digits of Python's shortest form, and zeros as needed."""
     text = (scalar_text(number) or "").partition("e")[0]
     shortest = repr(number).partition("e")[0]
     assert text.replace(".", "").strip("-0") == shortest.replace(".", "").strip("-0")
@@ -60,7 +60,7 @@ def test_the_text_of_a_float_is_the_shortest(number: float) -> None:
 
 @pytest.mark.parametrize("value", [[], {}, [1], {"a": 1}])
 def test_arrays_and_objects_have_no_text(value: object) -> None:
-    """Field filters compare scalars."""
+    """Arrays and objects have no text, since field filters compare scalars."""
     assert scalar_text(value) is None
 
 
@@ -70,23 +70,23 @@ def test_a_dotted_name_reaches_into_objects() -> None:
 
 
 def test_a_key_with_dots_comes_before_the_path() -> None:
-    """The record's own key is meant first; the path is found too."""
+    """A key with dots comes before the path with the same name; both are found."""
     assert list(field_values({"a.b": 1, "a": {"b": 2}}, "a.b")) == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "missing", "a.b.c.d"])
 def test_a_name_that_leads_nowhere_gives_nothing(name: str) -> None:
-    """It is no error to ask."""
+    """A name without a value gives an empty result, not an error."""
     assert field_text({"a": {"b": 1}, "c": [1]}, name) is None
 
 
 def test_an_empty_key_is_a_name() -> None:
-    """JSON allows it, so it can be asked for."""
+    """An empty key is a valid field name."""
     assert field_text({"": "x"}, "") == "x"
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_any_bits_of_a_float_have_a_text(bits: int) -> None:
-    """Subnormal ones, and the largest, too."""
+    """Every float has a text, subnormal ones and the largest included."""
     (number,) = struct.unpack("d", struct.pack("Q", bits))
     assert scalar_text(number)

@@ -28,50 +28,50 @@ def fields_of(raw: bytes) -> Fields:
     ],
 )
 def test_json_that_is_no_object_is_no_record(raw: bytes, kind: str) -> None:
-    """The error names what it is."""
+    """The error names the kind of JSON that was given instead of an object."""
     with pytest.raises(NotARecordError, match=f"^a JSON {kind}, expected an object$"):
         parse_line(raw)
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_words_for_numbers_are_no_json(word: str) -> None:
-    """RFC 8259 has none of them; the error says so, once."""
+    """NaN and the infinities are refused: RFC 8259 has none of them."""
     with pytest.raises(NotARecordError, match=f"^not JSON: {word} is no JSON value$"):
         parse_line(b'{"a": %s}' % word.encode())
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b'{"a":1', b"{'a':1}", b'{"a":01}', b'{"a":1}{}'])
 def test_broken_json_is_no_record(raw: bytes) -> None:
-    """And says that it is not JSON."""
+    """The error of a broken line says that it is not JSON."""
     with pytest.raises(NotARecordError, match=r"^not JSON: "):
         parse_line(raw)
 
 
 @pytest.mark.parametrize("raw", [b'\x00{"a":1}', b'{"a":"\x00"}', b'{"a":1}\x00', b'{"a\x01":1}'])
 def test_control_characters_are_no_json(raw: bytes) -> None:
-    """RFC 8259 asks for them to be escaped."""
+    """RFC 8259 requires control characters in strings to be escaped."""
     with pytest.raises(NotARecordError):
         parse_line(raw)
 
 
 def test_an_escaped_nul_is_a_character() -> None:
-    """As any other."""
+    """An escaped NUL is read like any other character."""
     assert fields_of(rb'{"a":"x\u0000y"}') == {"a": "x\0y"}
 
 
 def test_of_a_key_that_stands_twice_the_last_one_counts() -> None:
-    """As everywhere in the world of JSON."""
+    """The last value of a repeated key counts, as in other JSON parsers."""
     assert fields_of(b'{"a":1,"b":2,"a":3}') == {"a": 3, "b": 2}
 
 
 def test_the_line_is_kept_as_it_is() -> None:
-    """Spaces, duplicate keys and the spelling of numbers are the record's own."""
+    """The line keeps spaces, repeated keys and the spelling of numbers."""
     raw = b'{ "a" : 1.0e0 , "a":2,"b":"\\u00e9" }'
     assert parse_line(raw)[1] == raw
 
 
 def test_bytes_that_are_no_utf8_become_replacement_characters() -> None:
-    """The record is kept, as valid UTF-8."""
+    """A line with invalid UTF-8 is kept as valid UTF-8, with replacement characters."""
     fields, text = parse_line(b'{"a":"caf\xe9","\xff":"\xed\xa0\x80"}')
     assert fields == {"a": "caf\ufffd", "\ufffd": "\ufffd\ufffd\ufffd"}
     assert text.decode() == '{"a":"caf\ufffd","\ufffd":"\ufffd\ufffd\ufffd"}'
@@ -79,7 +79,7 @@ def test_bytes_that_are_no_utf8_become_replacement_characters() -> None:
 
 @pytest.mark.parametrize("key", ["a", "\\udc00"])
 def test_a_lone_surrogate_costs_one_character(key: str) -> None:
-    """It becomes `?` in the fields; the line keeps its escape."""
+    """A lone surrogate is `?` in the fields; the line keeps its escape."""
     raw = f'{{"{key}":"x\\ud800y"}}'.encode()
     fields, text = parse_line(raw)
     assert list(fields.values()) == ["x?y"]
@@ -87,37 +87,37 @@ def test_a_lone_surrogate_costs_one_character(key: str) -> None:
 
 
 def test_a_pair_of_surrogates_is_one_character() -> None:
-    """Escapes of UTF-16 are read as such."""
+    """The escapes of a UTF-16 surrogate pair are read as one character."""
     assert fields_of(rb'{"a":"\ud83d\ude00"}') == {"a": "\U0001f600"}
 
 
 @pytest.mark.parametrize("digits", ["9" * 20, "-" + "9" * 40, "1" + "0" * 300, "7" * 4_000])
 def test_a_huge_integer_keeps_its_digits(digits: str) -> None:
-    """Filters find it by every one of them."""
+    """A huge integer keeps every digit, so that filters find it."""
     assert scalar_text(fields_of(b'{"a":%s}' % digits.encode())["a"]) == digits
 
 
 def test_an_integer_beyond_pythons_limit_keeps_its_digits() -> None:
-    """It is a text then; nothing is refused, nothing raised."""
+    """An integer beyond Python's limit of digits becomes a text, without an error."""
     digits = "8" * 10_000
     assert scalar_text(fields_of(b'{"a":%s}' % digits.encode())["a"]) == digits
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1.5E+999"])
 def test_a_number_out_of_range_keeps_its_spelling(number: str) -> None:
-    """Infinity would be a lie, and no JSON."""
+    """A number beyond the range of a float becomes a text, not infinity."""
     assert fields_of(b'{"a":%s,"b":1}' % number.encode()) == {"a": number, "b": 1}
 
 
 def test_a_number_too_small_is_zero() -> None:
-    """As IEEE 754 has it."""
+    """A number below the range of a float is zero, as IEEE 754 says."""
     assert fields_of(b'{"a":1e-400}') == {"a": 0.0}
 
 
 @pytest.mark.parametrize("depth", [1_500, 10_000, 200_000])
 @pytest.mark.parametrize("brackets", [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
 def test_nesting_without_end_is_no_record(depth: int, brackets: tuple[bytes, bytes]) -> None:
-    """A clear error, and no crash."""
+    """Nesting without end is a clear error, not a crash."""
     opened, closed = brackets
     raw = b'{"a":' + opened * depth + b"1" + closed * depth + b"}"
     with pytest.raises(NotARecordError, match=r"^nested too deeply"):
@@ -125,24 +125,24 @@ def test_nesting_without_end_is_no_record(depth: int, brackets: tuple[bytes, byt
 
 
 def test_nesting_beside_invalid_utf8_is_no_record() -> None:
-    """The parser for unusual texts knows the limit too."""
+    """The parser for unusual lines has the same nesting limit."""
     with pytest.raises(NotARecordError):
         parse_line(b'{"b":"\xff","a":' + b"[" * 20_000 + b"]" * 20_000 + b"}")
 
 
 def test_some_nesting_is_fine() -> None:
-    """A hundred levels are no trouble."""
+    """A hundred levels of nesting are parsed."""
     assert fields_of(b'{"a":' + b"[" * 100 + b"]" * 100 + b"}")["a"] != []
 
 
 def test_parse_json_takes_any_json() -> None:
-    """A payload may be an array."""
+    """`parse_json` also takes an array, as payloads may be one."""
     assert parse_json(b'[{"a":1}]') == ([{"a": 1}], b'[{"a":1}]')
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_but_not_a_record(raw: bytes) -> None:
-    """Whatever stands in a file, the worst is a parse error."""
+    """Any bytes are either a record or raise NotARecordError."""
     try:
         fields, text = parse_line(raw)
     except NotARecordError:
@@ -152,7 +152,7 @@ def test_no_bytes_raise_anything_but_not_a_record(raw: bytes) -> None:
 
 @given(st.dictionaries(st.text(max_size=9), JSON_VALUES, max_size=6))
 def test_every_object_is_read_back(fields: Fields) -> None:
-    """Whatever JSON a logger writes is a record, and its line valid UTF-8."""
+    """Every JSON object is a record, and its line is valid UTF-8."""
     parsed, text = parse_line(json.dumps(fields).encode())
     assert text.decode().startswith("{")
     assert len(parsed) <= len(fields)
