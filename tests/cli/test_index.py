@@ -29,14 +29,14 @@ def test_index(program: Program) -> None:
 
 
 def test_index_takes_a_last_line_without_its_end(program: Program) -> None:
-    """A last line without its line end is taken, if it is a record."""
+    """A last line without a line end is indexed if it is a record."""
     for name, text in (("a", '{"n":1}\n{"n":2}'), ("b", '{"n":3}\n{"n":')):
         program.write(f"{name}.ndjson").write_text(text)
     assert program.ask("index")["report"]["recordsInserted"] == 3
 
 
 def test_index_with_bad_lines(program: Program) -> None:
-    """Lines that are no records are counted, named on stderr, and cost nothing else."""
+    """Bad lines are counted and named on stderr; the others are indexed."""
     program.write("app.ndjson", {"n": 1}, 2, {"n": 3})
     done = program.run("index")
     assert done.returncode == 0
@@ -45,13 +45,13 @@ def test_index_with_bad_lines(program: Program) -> None:
 
 
 def test_missing_logs(program: Program) -> None:
-    """A logs directory that is missing is a failure that names it and the flag."""
+    """A missing logs directory is a failure that names it and the flag."""
     text = program.refuse(1, "index", "--logs", "nowhere")
     assert text == "there is no directory nowhere: name the logs' --logs"
 
 
 def test_mock_data_and_index(processes: Processes) -> None:
-    """28,350 records by default; `index` takes them all, and a second one reads nothing."""
+    """`index` takes all 28,350 records of mock-data, and a second run reads nothing."""
     written = processes.ask("mock-data")
     assert list(written) == ["files", "records", "auditRecords", "bytes"]
     assert (written["files"], written["records"], written["auditRecords"]) == (42, 28_350, 3_150)
@@ -68,7 +68,7 @@ def total(program: Program) -> int:
 
 
 def test_two_indexes_at_once(processes: Processes) -> None:
-    """Two `index` processes at the same time lose nothing and double nothing."""
+    """Two `index` processes at the same time neither lose nor double records."""
     processes.ask("mock-data", "--days", "8")
     both = [processes.start("index") for _ in range(2)]
     inserted = 0
@@ -93,7 +93,7 @@ def all_places(program: Program) -> list[tuple[str, int]]:
 
 
 def test_index_that_is_killed(processes: Processes) -> None:
-    """An `index` that is killed loses nothing and doubles nothing: the next one goes on."""
+    """A killed `index` neither loses nor doubles records: the next run continues."""
     processes.ask("mock-data", "--days", "8")
     process = processes.start("index")
     path = processes.directory / "data" / "mikroscope.db-wal"

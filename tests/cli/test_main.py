@@ -12,7 +12,7 @@ COMMANDS = ["serve", "index", "query", "aggregate", "mock-data"]
 
 
 def test_layers(program: Program) -> None:
-    """The config file, then the environment, then the flags decide; the later one wins."""
+    """The config file, the environment and the flags apply in this order; the last one wins."""
 
     def index_in_force(*arguments: str, **variables: str) -> str:
         text = program.refuse(1, "query", *arguments, **variables)
@@ -65,7 +65,7 @@ def test_layers(program: Program) -> None:
 def test_usage(
     program: Program, arguments: str, variables: dict[str, str], config: str, expected: str
 ) -> None:
-    """What is wrong in any layer is exit code 2 and one line: where it is and what is wanted."""
+    """A wrong value in any layer is exit code 2 and one line: where it is and what is expected."""
     (program.directory / "mikroscope.config.json").write_text(config)
     text = program.refuse(2, *arguments.split(), **variables)
     assert text.startswith(expected)
@@ -99,7 +99,7 @@ def test_secrets_in_errors(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(program: Program, command: str) -> None:
-    """Every command explains itself and its flags."""
+    """Every command describes itself and its flags."""
     done = program.run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: mikroscope {command} [OPTIONS]\n")
@@ -117,14 +117,14 @@ def test_help_of_the_program(program: Program, flag: str) -> None:
 
 @pytest.mark.parametrize("arguments", ["--version", "serve --version", "query --version"])
 def test_version(program: Program, arguments: str) -> None:
-    """`--version` tells the version, of the program and of every command."""
+    """`--version` prints the version, of the program and of every command."""
     done = program.run(*arguments.split())
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"mikroscope, version \d+\.\d+\.\d+\S*\n", done.stdout)
 
 
 def test_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error that nobody foresaw is one line, too: what and where, without a traceback."""
+    """An unexpected error is one line, too: what and where, without a traceback."""
 
     def fail(**_: object) -> None:
         raise KeyError("a\nb")

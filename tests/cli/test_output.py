@@ -54,7 +54,7 @@ def test_json_on_a_terminal(processes: Processes) -> None:
 
 @pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}])
 def test_broken_pipe(processes: Processes, variables: dict[str, str]) -> None:
-    """A reader that goes away (`mikroscope query | head`) is no reason to complain."""
+    """If the reader goes away (`mikroscope query | head`), the command prints no error."""
     processes.write("app.ndjson", *({"n": n, "pad": "x" * 1000} for n in range(500)))
     processes.ask("index")
     process = processes.start("query", "--limit", "1000", **variables)
@@ -68,7 +68,7 @@ def test_broken_pipe(processes: Processes, variables: dict[str, str]) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", ["--help", "query", "query --limit 1"])
 def test_full_disk(processes: Processes, arguments: str) -> None:
-    """Output that finds no room is a failure of one line."""
+    """Output that does not fit on the disk is a failure of one line."""
     processes.write("app.ndjson", *({"n": n, "pad": "x" * 1000} for n in range(100)))
     processes.ask("index")
     with open("/dev/full", "w") as full:

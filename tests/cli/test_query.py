@@ -67,7 +67,7 @@ def test_flags_of_a_query(indexed: Program, flags: str, expected: list[int]) -> 
 
 
 def test_pages(indexed: Program) -> None:
-    """`--cursor` goes on behind the page that gave it."""
+    """`--cursor` continues after the page that returned it."""
     page = indexed.ask("query", "--limit", "2")
     assert page["hasMore"] is True
     rest = indexed.ask("query", "--limit", "2", "--cursor", page["nextCursor"])
@@ -99,7 +99,7 @@ def test_default_limit_of_an_aggregate(program: Program) -> None:
 
 @pytest.mark.parametrize("command", ["query", "aggregate --group-by level"])
 def test_missing_index(program: Program, command: str) -> None:
-    """An index that is missing is a failure that names it and how to make one; none is made."""
+    """A missing index is a failure that names it and how to make one; none is made."""
     text = program.refuse(1, *command.split(), "--db", "nowhere/index.db")
     assert text.startswith("there is no index at nowhere/index.db; make one with ")
     assert not (program.directory / "nowhere").exists()
@@ -107,7 +107,7 @@ def test_missing_index(program: Program, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["query", "index"])
 def test_file_that_is_no_index(program: Program, command: str) -> None:
-    """A file that is no index is a failure of one line, and stays as it is."""
+    """A file that is not an index is a failure of one line, and stays as it is."""
     path = program.write("notes.txt", "my notes")
     content = path.read_bytes()
     program.refuse(1, command, "--db", "logs/notes.txt")
@@ -116,7 +116,7 @@ def test_file_that_is_no_index(program: Program, command: str) -> None:
 
 @pytest.mark.parametrize("flags", [["--value", os.fsdecode(b"\xff")], ["--value", "ü"]])
 def test_arguments_of_any_bytes(processes: Processes, flags: list[str]) -> None:
-    """Arguments that are no UTF-8 break nothing."""
+    """Arguments that are not UTF-8 break nothing."""
     processes.write("app.ndjson", {"n": 1})
     processes.ask("index")
     assert processes.ask("query", "--field", os.fsdecode(b"\xfe"), *flags)["entries"] == []

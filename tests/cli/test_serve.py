@@ -31,7 +31,7 @@ def test_line_of_a_start(processes: Processes) -> None:
 
 
 def test_url_answers(processes: Processes) -> None:
-    """The URL in that line answers at once."""
+    """The server answers at that URL as soon as the line is printed."""
     url = url_of(processes.start(*SERVE))
     assert httpx.get(f"{url}/health", trust_env=False).json()["ok"] is True
 
@@ -49,7 +49,7 @@ def test_stop_by_a_signal(processes: Processes, number: int) -> None:
 
 
 def test_second_signal(processes: Processes) -> None:
-    """A second signal ends the process at once, whatever still runs."""
+    """A second signal ends the process at once, even while a request is running."""
     process = processes.start(*SERVE, *PRODUCERS)
     port = int(url_of(process).rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as connection:
@@ -72,7 +72,7 @@ def refuses(port: int) -> bool:
 
 
 def test_kill(processes: Processes) -> None:
-    """What was answered with 200 is there after a kill."""
+    """Records that were answered with 200 are there after a kill."""
     process = processes.start(*SERVE, *PRODUCERS)
     url = url_of(process)
     with httpx.Client(base_url=url, headers=BACKEND, trust_env=False) as client:
@@ -86,7 +86,7 @@ def test_kill(processes: Processes) -> None:
 
 
 def test_log_of_a_server(processes: Processes) -> None:
-    """A server that starts, sees files change and stops has nothing to tell but how to ask it."""
+    """A server that starts, sees files change and stops logs nothing but how to query it."""
     process = processes.start(*SERVE)
     url = url_of(process)
     processes.write("app.ndjson", {"n": 1})
@@ -98,7 +98,7 @@ def test_log_of_a_server(processes: Processes) -> None:
 
 
 def test_log_names_bad_lines(processes: Processes) -> None:
-    """The log names file and line of what is no record."""
+    """The log names the file and line of a bad record."""
     processes.write("app.ndjson", {"n": 1}, ["no", "object"])
     process = processes.start(*SERVE)
     url_of(process)
@@ -122,7 +122,7 @@ def test_second_server(processes: Processes) -> None:
 
 
 def test_too_little_room(processes: Processes) -> None:
-    """Too little room is a failure of one line."""
+    """Too little free space is a failure of one line."""
     done = processes.complete("serve", "--port", "0", "--min-free-bytes", "9007199254740991")
     text = refused(1, done)
     assert "bytes free, expected at least 9007199254740991" in text
@@ -138,7 +138,7 @@ def test_value_below_its_floor(processes: Processes) -> None:
 
 
 def test_web_concurrency(processes: Processes) -> None:
-    """Variables that other servers read have no say here."""
+    """The server ignores variables that other servers read."""
     url = url_of(processes.start(*SERVE, WEB_CONCURRENCY="many"))
     assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
 
