@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.release import PYTHON, Release, output, run
 
 SCRIPT = ROOT / "scripts" / "install.sh"
-# Stands for a server: what the installer sees of one, without the megabytes.
+# A stand-in for the server: as much of it as the installer uses, without the megabytes.
 STAND_IN = """#!/bin/sh
 exec {python} -I -c '
 import http.server, sys
@@ -50,7 +50,7 @@ def write_release(
     ballast: int = 0,
     modules: int = 0,
 ) -> Release:
-    """A release of a stand-in, whose packages are those that the installer's steps need."""
+    """Write a release of the stand-in with the packages that the installer's steps need."""
     directory.mkdir(parents=True, exist_ok=True)
     found = Release(directory, version, tag)
     program = STAND_IN.format(python=PYTHON, version=version, behaviour=behaviour)
@@ -71,7 +71,7 @@ def write_release(
 
 
 def write_sums(directory: Path) -> None:
-    """SHA256SUMS.txt for what is there."""
+    """Write SHA256SUMS.txt for the files in a directory."""
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(directory.iterdir())
@@ -81,14 +81,14 @@ def write_sums(directory: Path) -> None:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves a directory, without a word."""
+    """Serves a directory without logging."""
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
 
 
 class Site:
-    """The place on the web where the files of a release are found."""
+    """A web server with the files of a release."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -99,14 +99,14 @@ class Site:
         self._thread.start()
 
     def close(self) -> None:
-        """Go away."""
+        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
 
 class User:
-    """Somebody who installs; everything lies in one home."""
+    """A user who installs into one home directory."""
 
     def __init__(self, home: Path, site: Site, tag: str) -> None:
         self.home = home
@@ -122,7 +122,7 @@ class User:
         }
 
     def publish(self, version: str, behaviour: str = "", ballast: int = 0) -> Release:
-        """Put a release of a stand-in on the site, in the place of what is there."""
+        """Replace what is on the site with a release of the stand-in."""
         for path in self.site.directory.iterdir():
             path.unlink()
         return write_release(self.site.directory, self.tag, version, behaviour, ballast)
@@ -132,13 +132,13 @@ class User:
         return run(["sh", str(SCRIPT), *arguments], self.home, **self.env | more)
 
     def installs(self, *arguments: str, **more: str) -> str:
-        """Run the installer, which must succeed; what it prints."""
+        """Run the installer, which must succeed; return its stdout."""
         done = self.install(*arguments, **more)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def is_refused(self, *arguments: str, **more: str) -> str:
-        """Run the installer, which must fail with one line; that line."""
+        """Run the installer, which must fail with one line; return that line."""
         done = self.install(*arguments, **more)
         assert done.returncode == 1, done.stdout
         assert re.fullmatch(r"install\.sh: [^\n]+\n", done.stderr), done.stderr
@@ -146,18 +146,18 @@ class User:
 
     @property
     def version(self) -> str:
-        """What the command says."""
+        """The version that the installed command prints."""
         return output([str(self.command), "--version"], self.home).split()[-1]
 
     @property
     def versions(self) -> list[str]:
-        """Which versions lie in the directory."""
+        """The versions in the directory."""
         return sorted(path.name.split("-")[0] for path in (self.directory / "versions").iterdir())
 
     def left(self) -> set[str]:
         """Every file and link in the home."""
         found = set()
-        for directory, names, files in os.walk(self.home):  # which bears that things vanish
+        for directory, names, files in os.walk(self.home):  # files may vanish meanwhile
             links = [name for name in names if (Path(directory) / name).is_symlink()]
             found |= {Path(directory) / name for name in links + files}
         return {path.relative_to(self.home).as_posix() for path in found}

@@ -1,4 +1,4 @@
-"""What tests of a running server share: how one is started, and how it is asked."""
+"""Settings and clients for tests of a running server."""
 
 import socket
 from contextlib import closing
@@ -27,7 +27,7 @@ class Connect(Protocol):
 
 
 def has_ipv6() -> bool:
-    """Whether this machine can listen on an IPv6 address."""
+    """Return whether this machine can listen on an IPv6 address."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
