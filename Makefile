@@ -48,7 +48,7 @@ test: lint types
 	$(PYTEST)
 
 test-long: $(VENV)/.development
-	$(BIN)/python scripts/run_long_tests.py $(PYTEST) --form long
+	$(BIN)/python scripts/run_long_tests.py $(PYTEST) --form long --timeout 1800
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .
