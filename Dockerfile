@@ -1,5 +1,5 @@
 # MikroScope as a container: docker build --tag mikroscope .
-# Logs in /logs, index in /data, both for the user 10001; options are MIKROSCOPE_* variables.
+# Logs are in /logs, the index is in /data, both owned by user 10001; set options with MIKROSCOPE_* variables.
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build

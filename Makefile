@@ -64,7 +64,7 @@ format: $(VENV)/.development
 reference: $(VENV)/.runtime
 	$(BIN)/python scripts/update_reference.py
 
-openapi: $(VENV)/.runtime
+openapi: $(VENV)/.development
 	$(BIN)/python scripts/write_openapi.py
 
 $(VENV)/.benchmarks: $(BIN)/python pyproject.toml

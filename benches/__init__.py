@@ -1,1 +1,1 @@
-"""The benchmarks: scenarios that measure MikroScope from outside, and the report made of them."""
+"""The benchmarks: scenarios that measure MikroScope from outside, and their report."""

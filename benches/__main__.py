@@ -4,8 +4,8 @@
     python -m benches run cold-index pages --records 1000000 --rounds 5
     python -m benches report --publish
 
-Corpora and indexes are kept in BENCH_DIR; BENCH_RECORDS and BENCH_ROUNDS are the defaults of the
-two options.
+Corpora and indexes are kept in BENCH_DIR; BENCH_RECORDS and BENCH_ROUNDS are the defaults of
+--records and --rounds.
 """
 
 import argparse
@@ -38,7 +38,7 @@ Job = tuple[Scenario, Shape, int]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do what the command line says."""
+    """Run the command that the command line names."""
     given = _parser().parse_args(arguments)
     try:
         given.act(given)
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class _UsageError(Exception):
-    """What was asked for is not there."""
+    """The command line names something that does not exist."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,12 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="say what scenarios there are")
+    listing = commands.add_parser("list", help="list the scenarios")
     listing.set_defaults(act=_list)
-    running = commands.add_parser("run", help="measure, and keep the results in benches/results")
+    running = commands.add_parser("run", help="measure, and write the results to benches/results")
     running.set_defaults(act=_run)
     add = running.add_argument
-    add("scenarios", nargs="*", metavar="SCENARIO", help="which ones; default: all")
+    add("scenarios", nargs="*", metavar="SCENARIO", help="the scenarios to run; default: all")
     sizes = os.environ.get("BENCH_RECORDS", "1000000")
     add(
         "--records",
@@ -74,16 +74,29 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one size or several: 100000,1000000; default: {sizes}",
     )
     rounds = os.environ.get("BENCH_ROUNDS", "5")
-    add("--rounds", type=_positive, default=rounds, help=f"how often; default: {rounds}")
-    add("--shape", choices=("plain", "ragged"), help="default: plain, and ragged where that is due")
-    add("--effort", type=float, default=1.0, help="share of the usual samples, for a trial: 0.1")
+    add("--rounds", type=_positive, default=rounds, help=f"number of rounds; default: {rounds}")
+    add(
+        "--shape",
+        choices=("plain", "ragged"),
+        help="default: plain, and also ragged for scenarios that have it",
+    )
+    add(
+        "--effort",
+        type=float,
+        default=1.0,
+        help="share of the usual samples, such as 0.1 for a trial",
+    )
     add("--results", type=Path, default=RESULTS, metavar="DIR", help=argparse.SUPPRESS)
     reporting = commands.add_parser(
-        "report", help="write docs/benchmarks.md, README.md, their pictures"
+        "report", help="update docs/benchmarks.md, README.md and their pictures"
     )
     reporting.set_defaults(act=_report)
     add = reporting.add_argument
-    add("--publish", action="store_true", help="take over the newest of benches/results first")
+    add(
+        "--publish",
+        action="store_true",
+        help="first publish the newest results from benches/results",
+    )
     add("--results", type=Path, default=RESULTS, metavar="DIR", help=argparse.SUPPRESS)
     add("--docs", type=Path, default=DOCS, metavar="DIR", help=argparse.SUPPRESS)
     return parser
@@ -95,7 +108,7 @@ def _sizes(text: str) -> list[int]:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
@@ -119,7 +132,9 @@ def _run(given: argparse.Namespace) -> None:
         for scenario, shape, records in jobs:
             try:
                 _measure(given, cache, scenario, cache.corpus(shape, records))
-            except Exception:  # an hour's other measurements are worth having
+            except (
+                Exception
+            ):  # keep the results of the other scenarios, which may have taken an hour
                 traceback.print_exc()
                 failed.append(scenario.name)
     if failed:
@@ -127,7 +142,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _measure(given: argparse.Namespace, cache: Cache, scenario: Scenario, corpus: Corpus) -> None:
-    """Run one scenario, keep its result, and print it."""
+    """Run one scenario, save its result, and print it."""
     rounds = min(given.rounds, scenario.most_rounds)
     recorder = Recorder(corpus, rounds, given.effort)
     scenario.measure(cache, corpus, recorder)
@@ -137,9 +152,9 @@ def _measure(given: argparse.Namespace, cache: Cache, scenario: Scenario, corpus
 
 
 def _jobs(names: list[str], sizes: list[int], shape: Shape | None) -> list[Job]:
-    """What to run, in order."""
+    """Return the scenarios to run, in order, each with its corpus."""
     if unknown := set(names) - {*SCENARIOS, "all"}:
-        raise _UsageError(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+        raise _UsageError(f"unknown scenario {', '.join(unknown)}; expected {', '.join(SCENARIOS)}")
     everything = not names or "all" in names
     chosen = list(SCENARIOS.values()) if everything else [SCENARIOS[name] for name in names]
     if shape and not everything and (wrong := [one for one in chosen if shape not in one.shapes]):
@@ -151,14 +166,14 @@ def _jobs(names: list[str], sizes: list[int], shape: Shape | None) -> list[Job]:
         for scenario in chosen
         for one in scenario.shapes
         if shape in (None, one)
-        # Every size is for what grows with it; the ragged corpus and the rest are run once.
+        # Scenarios that depend on the size run at each; others, and the ragged corpus, once.
         if records == once or (scenario.every_size and one == "plain")
     ]
 
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """Where corpora and indexes are kept: BENCH_DIR, or a place of this run."""
+    """The directory of corpora and indexes: BENCH_DIR, or a temporary one for this run."""
     if kept := os.environ.get("BENCH_DIR"):
         yield Path(kept)
         return

@@ -1,7 +1,7 @@
-"""Measures ways to copy an index while a server takes logs and answers queries from it.
+"""Measures ways to copy an index while a server accepts logs and answers queries from it.
 
-Clients send batches of ten records, and one asks for pages, all without a pause: while nothing
-else happens, and during each way of copying. Prints JSON and keeps it below `benches/results/`.
+Some clients send batches of ten records and one requests pages, all without a pause: while nothing
+else happens, and during each way of copying. Prints JSON and saves it below `benches/results/`.
 
     python -m benches.backup --records 500000
 """
@@ -31,7 +31,7 @@ TOKEN = "bench"
 INGEST_CLIENTS = 4
 IDLE_S = 5
 
-# Each runs in a process of its own, as `mikroscope backup` does: argv is index, target.
+# Each runs in its own process, as `mikroscope backup` does: argv is index, target.
 OPEN = "import apsw, sys; c = apsw.Connection(sys.argv[1], flags=apsw.SQLITE_OPEN_READONLY); "
 BACKUP = """
 c.execute('BEGIN'); c.execute('SELECT count(*) FROM sqlite_schema').fetchall()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def measure(directory: Path, records: int, rounds: int) -> dict[str, Any]:
-    """Every way in turn, and the whole command, several times."""
+    """Measure each way in turn, and the whole command, several times."""
     logs, index = directory / "logs", directory / "index.db"
     logs.mkdir()
     write_corpus(logs / "corpus.ndjson", records, shape="plain")
@@ -87,17 +87,17 @@ def measure(directory: Path, records: int, rounds: int) -> dict[str, Any]:
 
 
 def run(command: list[str]) -> None:
-    """A command to its end."""
+    """Run a command to its end."""
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def add(result: dict[str, Any], way: str, found: dict[str, Any]) -> None:
-    """Keep one round's figures."""
+    """Add the figures of one round."""
     result["ways"].setdefault(way, []).append(found)
 
 
 def during(server: str, act: Any) -> dict[str, Any]:
-    """How ingest and queries fare while something is done."""
+    """Measure ingest and queries while `act` runs."""
     stop = threading.Event()
     ingest: list[float] = []
     query: list[float] = []
@@ -125,7 +125,7 @@ def during(server: str, act: Any) -> dict[str, Any]:
 
 
 def clock(server: str, stop: threading.Event, times: list[float], act: Any) -> None:
-    """Do one thing over and over, and take its time."""
+    """Repeat `act`, and append the seconds that each call takes."""
     with httpx.Client(base_url=server, timeout=60) as client:
         while not stop.is_set():
             started = time.perf_counter()
@@ -134,19 +134,19 @@ def clock(server: str, stop: threading.Event, times: list[float], act: Any) -> N
 
 
 def send(client: httpx.Client) -> None:
-    """Ten records."""
+    """Send ten records."""
     records = [{"level": "INFO", "message": "a record sent meanwhile", "n": n} for n in range(10)]
     headers = {"authorization": f"Bearer {TOKEN}"}
     client.post("/api/ingest", json=records, headers=headers).raise_for_status()
 
 
 def ask(client: httpx.Client) -> None:
-    """A page of a hundred."""
+    """Request a page of a hundred entries."""
     client.get("/api/logs?limit=100&level=ERROR").raise_for_status()
 
 
 def figures(times: list[float], seconds: float) -> dict[str, float]:
-    """Requests a second, and times in milliseconds."""
+    """Return requests per second, and latencies in milliseconds."""
     cuts = statistics.quantiles(times, n=100)
     return {
         "perSecond": round(len(times) / seconds),
@@ -158,7 +158,7 @@ def figures(times: list[float], seconds: float) -> dict[str, float]:
 
 @contextmanager
 def serve(logs: Path, index: Path) -> Iterator[str]:
-    """A server in a process of its own; gives its URL."""
+    """Run a server in its own process, and yield its URL."""
     flags = [f"--logs={logs}", f"--db={index}", "--port=0", "--min-free-bytes=0"]
     flags += ["--db-retention-days=0", "--log-retention-days=0", f"--ingest-producers={TOKEN}=b"]
     command = [sys.executable, "-m", "mikroscope", "serve", *flags]

@@ -1,4 +1,4 @@
-"""Corpora and their finished indexes, made once and kept for the scenarios that follow."""
+"""Corpora and their finished indexes, built once and kept for later scenarios."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ FILE = "corpus.ndjson"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus on disk, alone in its directory of logs."""
+    """A corpus on disk, the only file in its log directory."""
 
     shape: Shape
     records: int
@@ -34,24 +34,26 @@ class Corpus:
 
 
 class Cache:
-    """A directory of corpora and indexes; what is there from an earlier run is used again."""
+    """A directory of corpora and indexes, which later runs use again."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
 
     def corpus(self, shape: Shape, records: int) -> Corpus:
-        """The corpus of this shape and size, written if it is not there."""
+        """Return the corpus of this shape and size; write it if it does not exist."""
         path = self.root / f"{shape}-{records}" / "logs" / FILE
         if not path.exists():
-            part = path.parent.with_name("part")  # beside the logs: half a corpus is never read
+            part = path.parent.with_name(
+                "part"
+            )  # outside the logs, so that half a corpus is never read
             write_corpus(part, records, shape=shape)
             path.parent.mkdir(exist_ok=True)
             part.rename(path)
         return Corpus(shape, records, path, path.stat().st_size)
 
     def index(self, corpus: Corpus) -> Path:
-        """The index of a corpus as this version of the program makes it."""
+        """Return the index of a corpus as built by this version of the program."""
         directory = corpus.logs.parent / f"index-{program_digest()}"
         path = directory / "mikroscope.db"
         if not path.exists():
@@ -65,18 +67,18 @@ class Cache:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A directory for one measurement, on the same file system."""
+        """Yield a directory for one measurement, on the same file system."""
         with tempfile.TemporaryDirectory(dir=self.root, prefix="scratch-") as directory:
             yield Path(directory)
 
 
 def place_with(corpus: Corpus, index: Path, directory: Path) -> tuple[Path, Path]:
-    """Logs and index of a corpus, both to be added to: the index is a copy."""
+    """Return logs and index of a corpus that the scenario may add to; the index is a copy."""
     return link_logs(corpus, directory), copy_index(index, directory / index.name)
 
 
 def link_logs(corpus: Corpus, directory: Path) -> Path:
-    """A directory of logs with a second name of the corpus in it."""
+    """Create a log directory with a hard link to the corpus."""
     logs = directory / "logs"
     logs.mkdir()
     os.link(corpus.path, logs / FILE)
@@ -84,21 +86,21 @@ def link_logs(corpus: Corpus, directory: Path) -> Path:
 
 
 def copy_index(index: Path, target: Path) -> Path:
-    """A copy of an index that nobody has open, in place of what is at the target."""
+    """Copy an index that no process has open, replacing the target."""
     for leftover in target.parent.glob(f"{target.name}*"):
         leftover.unlink()
     return Path(shutil.copyfile(index, target))
 
 
 def newer_lines(corpus: Corpus, count: int) -> bytes:
-    """Lines as a plain corpus has them, as dense, but of times behind its end."""
+    """Return lines like those of a plain corpus, as dense, but with times after its end."""
     lines = islice(plain_lines(corpus.records, Random(2)), count)
     old, new = START.strftime('"%Y-%m-'), START.replace(month=3).strftime('"%Y-%m-')
     return b"".join(lines).replace(old.encode(), new.encode())
 
 
 def program_digest() -> str:
-    """Tells one state of the program's code from another."""
+    """Return a digest of the program's code."""
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(Path(mikroscope.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())

@@ -2,7 +2,7 @@
 
     python -m benches.corpus OUT --records N --shape plain --seed 1
 
-`plain` is what a service writes on a good day: about 350 bytes and thirteen fields a record.
+`plain` is what a service writes on a good day: about 350 bytes and thirteen fields per record.
 `ragged` is everything else: 3 to 60 fields, nested objects, long messages and stacks.
 """
 
@@ -54,9 +54,7 @@ CHUNK = 4096  # lines a write
 
 
 class Kind(NamedTuple):
-    """What one plain record says: its text up to the message's number and from there to the
-    ids of its request, and its status code.
-    """
+    """A kind of plain record: its text around the number in its message, and its status."""
 
     before: str
     after: str
@@ -64,7 +62,7 @@ class Kind(NamedTuple):
 
 
 def write_corpus(path: Path, records: int, seed: int = 1, shape: Shape = "plain") -> int:
-    """Write `records` lines to `path`, the same bytes for the same arguments; the bytes written.
+    """Write `records` lines to `path`, the same bytes for the same arguments; return their size.
 
     Times ascend from START in even steps, the last one before START plus SPAN_MS.
     """
@@ -77,7 +75,7 @@ def write_corpus(path: Path, records: int, seed: int = 1, shape: Shape = "plain"
 
 
 def timestamps(records: int) -> Iterator[str]:
-    """Ascending ISO 8601 times in UTC, put together from texts that are made once."""
+    """Yield ascending ISO 8601 times in UTC, joined from parts that are formatted once."""
     minutes = [
         (START + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:")
         for minute in range(SPAN_MS // MINUTE_MS)
@@ -89,7 +87,7 @@ def timestamps(records: int) -> Iterator[str]:
 
 
 def plain_lines(records: int, rng: Random) -> Iterator[bytes]:
-    """Requests of three to five records, one request after the other."""
+    """Yield the records of one request after the other, three to five each."""
     chance = rng.random
     kinds = _kinds(rng)
     left, ids, routing = 0, "", ""
@@ -121,7 +119,7 @@ def _kind(rng: Random, level: str) -> Kind:
 
 
 def _ids(rng: Random) -> str:
-    """The ids that the records of one request share."""
+    """Return the ids that the records of one request share."""
     chance = rng.random
     order = "".join([ORDER_PARTS[int(len(ORDER_PARTS) * chance())] for _ in range(4)])
     return (
@@ -137,7 +135,7 @@ def _routing(rng: Random) -> str:
 
 
 def ragged_lines(records: int, rng: Random) -> Iterator[bytes]:
-    """Records of every size; those with a correlation id share it with up to four others."""
+    """Yield records of every size; those with a correlation id share it with up to four others."""
     bodies = [_body(rng) for _ in range(BODIES)]
     left, ident = 0, b""
     for moment in timestamps(records):
@@ -148,7 +146,7 @@ def ragged_lines(records: int, rng: Random) -> Iterator[bytes]:
         yield b'{"timestamp":"%b",%b\n' % (moment.encode(), ident.join(body))
 
 
-IDENT = "@ident@"  # stands where each line gets an id of its own
+IDENT = "@ident@"  # replaced by an id of its own in each line
 WORDS = (
     *("retry", "timeout", "queue", "shard", "ledger", "invoice", "customer", "payment", "socket"),
     *("upstream", "latency", "budget", "exceeded", "cache", "declined", "größe", "naïve", "東京"),
@@ -157,7 +155,7 @@ WORDS = (
 
 
 def _body(rng: Random) -> list[bytes]:
-    """A record without its time, as JSON cut where the line's own id goes."""
+    """Return a record without its time, as JSON split where the line's own id goes."""
     # Squared: small records are common, large ones rare.
     extras = int(58 * rng.random() ** 2)
     record = {"level": rng.choice(LEVELS), "message": f"{_text(rng)} id={IDENT}"}
@@ -168,7 +166,7 @@ def _body(rng: Random) -> list[bytes]:
 
 
 def _text(rng: Random) -> str:
-    """A few words mostly, now and then a few thousand characters."""
+    """Return mostly a few words, occasionally a few thousand characters."""
     return " ".join(rng.choices(WORDS, k=3 + int(400 * rng.random() ** 8)))
 
 
@@ -182,7 +180,7 @@ def _error(rng: Random) -> dict[str, str]:
 
 
 def _nested(rng: Random) -> dict[str, Any]:
-    """Objects within objects, one to five deep."""
+    """Return objects within objects, one to five deep."""
     inner: Any = _scalar(rng)
     for _ in range(rng.randrange(1, 6)):
         inner = {rng.choice(SERVICES): inner, "count": rng.randrange(1000)}

@@ -1,7 +1,7 @@
-"""What was measured: values by name and unit, their spread, and what they are in bare `json` work.
+"""Measured values by name and unit, their spread, and their equivalent in bare `json` work.
 
 The yardstick is a loop that parses lines of the corpus with the standard library's `json`. It runs
-beside every round, and each time is also given as the number of records that the loop parses in it.
+before every round, and each time is also given as the number of records that the loop parses in it.
 """
 
 import json
@@ -45,30 +45,30 @@ class Recorder:
         self.notes: list[str] = []
 
     def samples(self, usual: int) -> int:
-        """How often to do what is done so often usually."""
+        """Return how many samples to take at this effort, given the usual number."""
         return max(1, round(usual * self.effort))
 
     def rounds(self) -> Iterator[int]:
-        """The numbers of the rounds; the yardstick is measured before each."""
+        """Yield the number of each round, after measuring the yardstick."""
         for number in range(self._rounds):
             self._rates.append(json_rate(self._corpus.path))
             yield number
 
     def add(self, name: str, unit: str, value: float) -> None:
-        """One value of this round."""
+        """Add one value of this round."""
         self._values.setdefault((name, unit), []).append(value)
         if unit in SECONDS and value:
             records = SECONDS[unit](value) * self._rates[-1]
             self._in_json.setdefault(name, []).append(records)
 
     def add_latencies(self, name: str, milliseconds: Iterable[float]) -> None:
-        """The latencies of one kind of request in this round."""
+        """Add the latencies of one kind of request in this round."""
         taken = list(milliseconds)
         self._latencies.setdefault(name, []).extend(taken)
         self.add(name, "ms", statistics.median(taken))
 
     def result(self, scenario: str) -> dict[str, Any]:
-        """Everything, as it is kept."""
+        """Return everything, in the form of the result files."""
         return {
             "scenario": scenario,
             "shape": self._corpus.shape,
@@ -99,18 +99,18 @@ def _spread(values: list[float]) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float:
-    """To four digits."""
+    """Round to four digits."""
     return float(f"{value:.4g}")
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The value that this share of all does not exceed."""
+    """Return the value that this share of all values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def json_rate(corpus: Path) -> float:
-    """Records a second that `json.loads` parses; reading the lines is not counted."""
+    """Return how many records `json.loads` parses per second, without reading the lines."""
     loads, seconds, count = json.loads, 0.0, 0
     with corpus.open("rb") as file:
         lines = islice(file, YARDSTICK_RECORDS)
@@ -124,7 +124,7 @@ def json_rate(corpus: Path) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Where this is measured, and with what."""
+    """Return the machine and the versions of this measurement."""
     return {
         "cores": os.cpu_count(),
         "processor": _processor(),
@@ -137,7 +137,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The model as the system names it."""
+    """Return the model as the system names it."""
     info = Path("/proc/cpuinfo")
     for line in info.read_text().splitlines() if info.exists() else ():
         name, _, value = line.partition(":")
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of this checkout, marked where files differ from it."""
+    """Return the commit of this checkout, marked if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     done = subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False

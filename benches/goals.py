@@ -1,4 +1,4 @@
-"""The goals, and how far the published results reach them."""
+"""The goals, and whether the published results meet them."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MANY_VALUES = r"group: (correlation|orderId)"
 
 @dataclass(frozen=True)
 class Measured:
-    """The value that a goal is held against."""
+    """The value to compare with a goal."""
 
     value: float
     json_records: float | None
@@ -24,7 +24,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit for what was measured at a certain size."""
+    """A limit for a value measured at a certain size."""
 
     text: str
     limit: float
@@ -34,7 +34,7 @@ class Goal:
     at_least: bool = False
 
     def row(self, results: Results) -> tuple[str, ...]:
-        """Goal, limit, measured, in json, verdict."""
+        """Return goal, limit, measured value, its equivalent in json, and verdict."""
         bound = "at least" if self.at_least else "at most"
         limit = f"{bound} {number(self.limit)} {self.unit}"
         found = self.find(results, self.records)
@@ -48,7 +48,7 @@ class Goal:
         return (self.text, limit, measured, ratio, verdict)
 
     def verdict(self, value: float) -> str:
-        """Met, or by how much not."""
+        """Return whether the goal is met, or by how much it is missed."""
         if self.at_least:
             met, share = value >= self.limit, f"{value / self.limit:.0%} of it"
         else:
@@ -59,7 +59,7 @@ class Goal:
 def worst(
     scenario: str, pattern: str, what: str = "median", at_least: bool = False
 ) -> Callable[[Results, int], Measured | None]:
-    """The worst of the figures whose names match."""
+    """Return a function that finds the worst of the figures whose names match."""
 
     def find(results: Results, records: int) -> Measured | None:
         result = results.nearest(scenario, records)
@@ -79,7 +79,7 @@ def _matching(result: Result, pattern: str) -> list[Figure]:
 
 
 def _kept_speed(results: Results, records: int) -> Measured | None:
-    """The speed of the cold index at a size, by that at the typical one."""
+    """Return the speed of the cold index at a size, in percent of that at the typical size."""
     large, typical = (results.at("cold-index", size) for size in (records, TYPICAL))
     if large is None or typical is None:
         return None
@@ -87,17 +87,30 @@ def _kept_speed(results: Results, records: int) -> Measured | None:
     return Measured(rate / base * 100, None, "all cores", records)
 
 
-INGEST = worst("http-ingest", "1 a request, sync, 16 clients", at_least=True)
-INGEST_MANY = worst("http-ingest", "100 a request, sync, 16 clients, findable", at_least=True)
+INGEST = worst("http-ingest", "1 per request, sync, 16 clients", at_least=True)
+INGEST_MANY = worst("http-ingest", "100 per request, sync, 16 clients, findable", at_least=True)
 COLD = worst("cold-index", "all cores", at_least=True)
 GOALS = (
     Goal("cold index, all cores", 120_000, "records/s", TYPICAL, COLD, at_least=True),
     Goal("the best known of any system", 180_000, "records/s", TYPICAL, COLD, at_least=True),
-    Goal("cold index at 10 million, by 1 million", 80, "%", LARGE, _kept_speed, at_least=True),
-    Goal("size of the index by raw bytes", 0.5, "×", TYPICAL, worst("size", "index by raw bytes")),
-    Goal("ingest, 1 a request, 16 clients", 4000, "requests/s", TYPICAL, INGEST, at_least=True),
     Goal(
-        "ingest, 100 a request, 16 clients",
+        "cold index at 10 million, relative to 1 million",
+        80,
+        "%",
+        LARGE,
+        _kept_speed,
+        at_least=True,
+    ),
+    Goal(
+        "size of the index relative to raw bytes",
+        0.5,
+        "×",
+        TYPICAL,
+        worst("size", "index relative to raw bytes"),
+    ),
+    Goal("ingest, 1 per request, 16 clients", 4000, "requests/s", TYPICAL, INGEST, at_least=True),
+    Goal(
+        "ingest, 100 per request, 16 clients",
         40_000,
         "records/s",
         TYPICAL,
@@ -156,7 +169,7 @@ GOALS = (
         worst("aggregates", f"{MANY_VALUES}, all"),
     ),
     Goal("`mikroscope query` as a process", 150, "ms", TYPICAL, worst("command", "query")),
-    Goal("ready after a start", 0.5, "s", LARGE, worst("restart", "until all files are looked at")),
+    Goal("ready after a start", 0.5, "s", LARGE, worst("restart", "until all files are scanned")),
     Goal("resident memory, idle", 64, "MiB", TYPICAL, worst("memory", "idle, .* indexed")),
     Goal("resident memory, full load", 256, "MiB", TYPICAL, worst("memory", ".*, peak")),
 )

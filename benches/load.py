@@ -1,10 +1,10 @@
-"""Loads a server over HTTP from a process of its own: plain sockets, kept alive, one request each.
+"""Loads a server over HTTP from another process: keep-alive sockets, one request at a time.
 
     python -m benches.load URL --clients 16 --post corpus.ndjson --batch 100 --requests 500
     python -m benches.load URL --clients 1 --get targets.txt
 
 Prints `ready`, sends every request once (with `--endless`: over and over until its input ends),
-and prints what it saw as JSON. A client sends its next request when it has the last one's answer.
+and prints the results as JSON. A client sends its next request after the previous response.
 """
 
 import argparse
@@ -35,16 +35,16 @@ HEAD_END = b"\r\n\r\n"
 
 @dataclass
 class Seen:
-    """What a load has seen; latencies in the order of the answers."""
+    """The results of a load; latencies are in the order of the responses."""
 
     seconds: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
-    entries: Counter[int] = field(default_factory=Counter)  # answers by their number of entries
+    entries: Counter[int] = field(default_factory=Counter)  # responses by their number of entries
 
     @property
     def succeeded(self) -> int:
-        """Requests that were answered with success."""
+        """The number of requests that succeeded."""
         return sum(count for status, count in self.statuses.items() if status < 300)
 
 
@@ -63,12 +63,12 @@ class Client(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End; with an error if there was more to do."""
+        """Finish, with an error if there are requests left."""
         if not self.done.done():
             self.done.set_exception(error or ConnectionError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        """Take note of an answer when it is whole, and go on."""
+        """Record a response once it is complete, and send the next request."""
         self._buffer += data
         end = self._buffer.find(HEAD_END)
         if end < 0 or len(self._buffer) < end + len(HEAD_END) + self._length(end):
@@ -82,7 +82,7 @@ class Client(asyncio.Protocol):
     def _length(self, end: int) -> int:
         found = LENGTH.search(self._buffer, 0, end)
         if found is None:
-            raise ConnectionError("an answer without content-length")
+            raise ConnectionError("a response without content-length")
         return int(found[1])
 
     def _send(self) -> None:
@@ -96,12 +96,12 @@ class Client(asyncio.Protocol):
 
 
 def get_requests(targets: Iterable[str]) -> list[bytes]:
-    """Requests for these paths."""
+    """Return requests for these paths."""
     return [f"GET {target} HTTP/1.1\r\nhost: bench\r\n\r\n".encode() for target in targets]
 
 
 def post_requests(corpus: Path, requests: int, batch: int, skip: int = 0) -> list[bytes]:
-    """Ingest requests with the records behind the first `skip`; they begin anew where those end."""
+    """Return ingest requests with the records after the first `skip`, repeated as needed."""
     with corpus.open("rb") as file:
         lines = [line.rstrip() for line in itertools.islice(file, skip, skip + requests * batch)]
     records = itertools.cycle(lines)
@@ -118,7 +118,7 @@ def _post(lines: list[bytes]) -> bytes:
 
 
 async def send(url: str, requests: Iterator[bytes], clients: int) -> Seen:
-    """Send all requests over so many connections, which share them."""
+    """Send all requests, shared among this number of connections."""
     host, port = urlsplit(url).netloc.split(":")
     loop, seen = asyncio.get_running_loop(), Seen()
     began = time.perf_counter()
@@ -132,7 +132,7 @@ async def send(url: str, requests: Iterator[bytes], clients: int) -> Seen:
 
 
 def until_input_ends(requests: Sequence[bytes]) -> Iterator[bytes]:
-    """All requests once, then over and over until standard input is closed."""
+    """Yield all requests once, then repeat them until standard input is closed."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -145,13 +145,13 @@ def until_input_ends(requests: Sequence[bytes]) -> Iterator[bytes]:
 
 
 class Load:
-    """A load that runs in its own process, seen from the outside."""
+    """A load that runs in another process."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def finish(self) -> Seen:
-        """Tell an endless load to end, wait, and get what it saw."""
+        """Stop an endless load, wait for its end, and return its results."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -169,7 +169,7 @@ def _by_number(counts: dict[str, int]) -> Counter[int]:
 
 @contextmanager
 def load(url: str, *arguments: str | int | Path) -> Iterator[Load]:
-    """A load that has begun; the arguments are those of the command line."""
+    """Start a load with the arguments of the command line, and yield it once it has begun."""
     command = [sys.executable, "-m", "benches.load", url, *map(str, arguments)]
     root = Path(__file__).parents[1]
     with subprocess.Popen(
@@ -185,7 +185,7 @@ def load(url: str, *arguments: str | int | Path) -> Iterator[Load]:
 
 @contextmanager
 def asking(url: str, targets: Iterable[str], *arguments: str | int) -> Iterator[Load]:
-    """A load of questions."""
+    """Start a load of GET requests, and yield it once it has begun."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("\n".join(targets))
         file.flush()
@@ -194,21 +194,21 @@ def asking(url: str, targets: Iterable[str], *arguments: str | int) -> Iterator[
 
 
 def get(url: str, targets: Iterable[str]) -> Seen:
-    """Ask each of these in turn, by one client; latencies in the order of the targets."""
+    """Request each target in turn from one client; latencies are in the order of the targets."""
     with asking(url, targets) as asked:
         return asked.finish()
 
 
 def main() -> None:
-    """Be the load."""
+    """Run the load generator."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("url")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--post", type=Path, metavar="CORPUS")
-    parser.add_argument("--batch", type=int, default=1, help="records a request")
+    parser.add_argument("--batch", type=int, default=1, help="records per request")
     parser.add_argument("--skip", type=int, default=0, help="records of the corpus")
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--get", type=Path, metavar="TARGETS", help="a file with a path a line")
+    parser.add_argument("--get", type=Path, metavar="TARGETS", help="a file with one path per line")
     parser.add_argument("--endless", action="store_true")
     given = parser.parse_args()
     if given.get:

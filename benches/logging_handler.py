@@ -1,6 +1,6 @@
-"""Measures what a log call costs an application, whatever its server is doing.
+"""Measures the cost of a log call for an application, whatever state its server is in.
 
-Beside it, in the same run: `logging.FileHandler`, which writes a plain line to a file. Prints JSON.
+For comparison, it measures `logging.FileHandler`, which writes a plain line, too. Prints JSON.
 
     python benches/logging_handler.py --records 100000 --threads 8
 """
@@ -27,7 +27,7 @@ from mikroscope.logging import MikroScopeHandler
 
 @contextmanager
 def real_server() -> Iterator[str]:
-    """A MikroScope of its own."""
+    """Run a MikroScope server, and yield its URL."""
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-m", "mikroscope", "serve", "--port", "0"]
         command += ["--min-free-bytes", "0", "--ingest-producers", "t=bench"]
@@ -40,8 +40,8 @@ def real_server() -> Iterator[str]:
 
 
 @contextmanager
-def nobody() -> Iterator[str]:
-    """A port on which nobody listens."""
+def unreachable() -> Iterator[str]:
+    """Yield the URL of a port on which no server listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{one.getsockname()[1]}"
@@ -49,7 +49,7 @@ def nobody() -> Iterator[str]:
 
 @contextmanager
 def silence() -> Iterator[str]:
-    """A server that takes connections and never says anything."""
+    """Yield the URL of a server that accepts connections and never answers."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         one.listen()
@@ -57,7 +57,7 @@ def silence() -> Iterator[str]:
 
 
 def measure(handler: logging.Handler, records: int, threads: int) -> dict[str, Any]:
-    """Log from some threads; what each call took, in microseconds."""
+    """Log from several threads; return how long the calls took, in microseconds."""
     logger = logging.Logger("bench")
     logger.addHandler(handler)
     took: list[int] = []
@@ -98,7 +98,11 @@ def main() -> None:
         plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
         results["FileHandler"] = measure(plain, given.records, given.threads)
         plain.close()
-    for name, server in (("server", real_server), ("nobody", nobody), ("silence", silence)):
+    for name, server in (
+        ("server", real_server),
+        ("unreachable", unreachable),
+        ("silence", silence),
+    ):
         with server() as url:
             handler = MikroScopeHandler(url, token="t", flush_timeout_s=0.1)
             results[name] = measure(handler, given.records, given.threads)

@@ -1,4 +1,4 @@
-"""Which pictures are drawn of the published results."""
+"""The pictures of the published results."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,7 +30,7 @@ def _ingest(results: Results) -> str | None:
     if result is None:
         return None
     series = {
-        f"{batch} a request, {mode}": [
+        f"{batch} per request, {mode}": [
             result.median(f"{case(batch, mode, clients)}, findable") for clients in CLIENTS
         ]
         for batch in BATCHES
@@ -66,7 +66,7 @@ def _pages(results: Results) -> str | None:
 
 
 def _in_scopes(scenario: str, title: str) -> Callable[[Results], str | None]:
-    """A picture of questions about everything and about one day."""
+    """Return a function that draws questions about everything and about one day."""
 
     def draw(results: Results) -> str | None:
         result = _largest(results, scenario)
@@ -155,7 +155,7 @@ FRONT_PAGE = {
 def fastest_and_slowest(
     result: Result, peer: str, kinds: Sequence[str]
 ) -> tuple[float, float] | None:
-    """The least and the greatest median of a peer's answers of some kinds, if there are any."""
+    """Return the least and the greatest median of a peer's answers of some kinds, or none."""
     medians = [
         float(figure["median"])
         for name, figure in result.figures.items()
@@ -165,7 +165,7 @@ def fastest_and_slowest(
 
 
 def how_many(result: Result, kinds: Sequence[str]) -> int:
-    """Questions of some kinds that the peers were asked."""
+    """Return how many questions of some kinds the peers were asked."""
     asked = {name.partition(" | ")[2] for name in result.figures}
     return sum(what.startswith(tuple(f"{kind}: " for kind in kinds)) for what in asked)
 

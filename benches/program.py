@@ -1,4 +1,4 @@
-"""The program under test, run as its users run it: as processes, asked over HTTP."""
+"""The program under test, run as its users run it: as processes, queried over HTTP."""
 
 import json
 import os
@@ -24,7 +24,7 @@ PATIENCE_S = 3600.0
 
 @dataclass(frozen=True)
 class Run:
-    """What a command took, and what it printed."""
+    """The time and memory that a command took, and its output."""
 
     seconds: float
     processor_seconds: float
@@ -33,7 +33,7 @@ class Run:
 
 
 def run(*command: str | Path, cpus: set[int] | None = None) -> Run:
-    """Run a command to its end, on some processors only if told so; raises where it fails."""
+    """Run a command to its end, only on `cpus` if given; raise CalledProcessError if it fails."""
     limit = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
     before = _children_seconds()
     began = time.perf_counter()
@@ -47,7 +47,7 @@ def run(*command: str | Path, cpus: set[int] | None = None) -> Run:
 
 
 def index(logs: Path, index: Path, cpus: set[int] | None = None) -> tuple[Run, dict[str, Any]]:
-    """`mikroscope index`, and its report."""
+    """Run `mikroscope index`; return the run and its report."""
     flags = ("--logs", logs, "--db", index)
     done = run(*MIKROSCOPE, "index", *flags, cpus=cpus)
     report: dict[str, Any] = json.loads(done.output)["report"]
@@ -61,19 +61,19 @@ def _children_seconds() -> float:
 
 @dataclass(frozen=True)
 class Server:
-    """A server in a process of its own."""
+    """A server in another process."""
 
     process: int
     url: str
     began: float
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
-        """The answer to a question; raises where it is an error."""
+        """Return the response to a GET request; raise RuntimeError unless its status is 200."""
         target = f"{path}?{urlencode(parameters)}" if parameters else path
         return self._ask("GET", target)
 
     def post(self, path: str) -> dict[str, Any]:
-        """The answer to an order without a body."""
+        """Return the response to a POST request without a body."""
         return self._ask("POST", path)
 
     def _ask(self, method: str, target: str) -> dict[str, Any]:
@@ -91,31 +91,31 @@ class Server:
         return answer
 
     def count(self, **filters: str) -> int:
-        """How many entries there are."""
+        """Return how many entries match the filters."""
         buckets = self.get("/api/logs/aggregate", groupBy="level", **filters)["buckets"]
         return sum(bucket["count"] for bucket in buckets)
 
     def wait(self, condition: Callable[[dict[str, Any]], bool], every_s: float = 0.002) -> None:
-        """Return when `/health` fulfils a condition; it is asked every so many seconds."""
+        """Return when `/health` meets a condition; request it every `every_s` seconds."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition(self.get("/health")):
             if time.monotonic() > deadline:
-                raise TimeoutError("the server did not come to the awaited state")
+                raise TimeoutError("the server did not reach the expected state")
             time.sleep(every_s)
 
     def wait_until_indexed(self) -> None:
-        """Return when the first run over the files has ended."""
+        """Return when the first indexing run has ended."""
         self.wait(lambda health: health["ingest"]["runs"] > 0)
 
     def wait_until_rested(self) -> None:
-        """Return when what a start begins has ended, too: the index is put in order."""
+        """Return when the first maintenance run has ended too, which merges the index."""
         self.wait_until_indexed()
         self.wait(lambda health: health["maintenance"]["runs"] > 0, every_s=0.05)
 
 
 @contextmanager
 def serve(logs: Path, index: Path, **options: object) -> Iterator[Server]:
-    """A running server; options by the flags' names. Retention is off unless asked for."""
+    """Yield a running server; options have the names of the flags. Retention is off by default."""
     flags: dict[str, object] = {
         "logs": logs,
         "db": index,
@@ -146,14 +146,14 @@ def serve(logs: Path, index: Path, **options: object) -> Iterator[Server]:
 
 
 class Peak:
-    """The most memory that was seen."""
+    """The most memory that was used."""
 
     megabytes = 0.0
 
 
 @contextmanager
 def peak_memory(process: int) -> Iterator[Peak]:
-    """Watch a process and all its children for as long as the block runs."""
+    """Sample a process and all its children while the block runs."""
     peak, stop = Peak(), threading.Event()
 
     def watch() -> None:
@@ -172,7 +172,7 @@ def peak_memory(process: int) -> Iterator[Peak]:
 
 
 def resident_mb(process: int) -> float:
-    """The resident sets of a process and its children, in MiB; shared pages count in each."""
+    """Return the resident MiB of a process and its children; shared pages count in each."""
     pages = 0
     for one in process_tree(process):
         with suppress(OSError):  # it has just ended
@@ -181,7 +181,7 @@ def resident_mb(process: int) -> float:
 
 
 def process_tree(process: int) -> list[int]:
-    """A process and all that descend from it."""
+    """Return a process and all its descendants."""
     found = [process]
     for one in found:
         with suppress(OSError):

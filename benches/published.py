@@ -1,4 +1,4 @@
-"""The published results: one JSON file for each scenario, shape and size, below the docs."""
+"""The published results: one JSON file for each scenario, shape and size, below docs/."""
 
 import json
 from collections.abc import Iterator
@@ -11,44 +11,44 @@ Figure = dict[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """What one scenario has measured on one corpus."""
+    """The measurements of one scenario on one corpus."""
 
     data: dict[str, Any]
 
     @property
     def scenario(self) -> str:
-        """Its name."""
+        """The name of the scenario."""
         return str(self.data["scenario"])
 
     @property
     def shape(self) -> str:
-        """That of the corpus."""
+        """The shape of the corpus."""
         return str(self.data["shape"])
 
     @property
     def records(self) -> int:
-        """That the corpus had."""
+        """The number of records in the corpus."""
         return int(self.data["records"])
 
     @property
     def title(self) -> str:
-        """Corpus and rounds."""
+        """The shape, the size and the rounds."""
         rounds = self.data["rounds"]
         return f"{self.shape}, {self.records:,} records, {rounds} round{'s' * (rounds != 1)}"
 
     @property
     def figures(self) -> dict[str, Figure]:
-        """By name, in the order in which they were measured."""
+        """The figures by name, in the order in which they were measured."""
         return {figure["name"]: figure for figure in self.data["figures"]}
 
     def median(self, name: str) -> float | None:
-        """The median of a figure, if it is there."""
+        """Return the median of a figure, or None if it was not measured."""
         figure = self.figures.get(name)
         return None if figure is None else float(figure["median"])
 
 
 class Results:
-    """All that is published."""
+    """All published results."""
 
     def __init__(self, directory: Path) -> None:
         paths = sorted(directory.glob("*.json"))
@@ -59,22 +59,22 @@ class Results:
         return iter(self._all)
 
     def of(self, scenario: str, shape: str = "plain") -> list[Result]:
-        """Those of a scenario, by size."""
+        """Return the results of a scenario, ordered by size."""
         return [one for one in self._all if (one.scenario, one.shape) == (scenario, shape)]
 
     def at(self, scenario: str, records: int, shape: str = "plain") -> Result | None:
-        """That of a size."""
+        """Return the result of a scenario at a size."""
         return next((one for one in self.of(scenario, shape) if one.records == records), None)
 
     def nearest(self, scenario: str, records: int) -> Result | None:
-        """That of a size, or of the largest below or above it."""
+        """Return the result at a size, or else the one at the largest size."""
         return self.at(scenario, records) or next(reversed(self.of(scenario)), None)
 
 
 def publish(results: Path, directory: Path) -> None:
-    """Take over the newest result of each scenario, shape and size.
+    """Copy the newest result of each scenario, shape and size.
 
-    What else lies there, such as what `benches.backup` has kept, is left alone.
+    Other files there, such as the results of `benches.backup`, are ignored.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for path in sorted(results.glob("*.json"), key=lambda path: path.stat().st_mtime):

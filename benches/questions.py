@@ -1,4 +1,4 @@
-"""What is asked over HTTP: pages, counts and groups, with values taken from the corpus."""
+"""The queries over HTTP: pages, counts and groups, with values from the corpus."""
 
 import json
 import random
@@ -19,7 +19,7 @@ MANY_VALUES = ("userId", "orderId")  # 50,000; one for every four records
 
 
 def sample(corpus: Corpus, count: int, seed: int = 7) -> list[Record]:
-    """Records from anywhere in a corpus."""
+    """Return records from anywhere in a corpus."""
     chance = random.Random(seed)
     found = []
     with corpus.path.open("rb") as file:
@@ -31,7 +31,7 @@ def sample(corpus: Corpus, count: int, seed: int = 7) -> list[Record]:
 
 
 def pages(records: list[Record]) -> dict[str, list[str]]:
-    """Targets by kind of page: newest, from a time, by each field, by two, by words."""
+    """Return targets by kind of page: newest, from a time, by each field, by two, by words."""
     filters: dict[str, Callable[[Record], Parameters]] = {
         "newest": lambda record: {},
         "from a time": lambda record: {"to": record["timestamp"]},
@@ -60,7 +60,7 @@ def _by(name: str, *attributes: str) -> Callable[[Record], Parameters]:
 
 
 def counts(records: list[Record]) -> dict[str, list[str]]:
-    """Targets by kind of count: a group by level of what a filter leaves."""
+    """Return targets by kind of count: a group by level of the entries that match a filter."""
     filters: dict[str, Callable[[Record], Parameters]] = {
         "everything": lambda record: {},
         "level": lambda record: {"level": record["level"]},
@@ -78,7 +78,7 @@ def counts(records: list[Record]) -> dict[str, list[str]]:
 
 
 def groups() -> dict[str, str]:
-    """Targets by kind of aggregate."""
+    """Return targets by kind of aggregate."""
     plain = _plain_groups()
     tenant = {"field": "tenantId", "value": "tenant-199"}
     filtered = {
@@ -95,7 +95,7 @@ def groups() -> dict[str, str]:
 
 
 def unfiltered() -> set[str]:
-    """The kinds of aggregates without a filter."""
+    """Return the kinds of aggregates without a filter."""
     return {f"group: {kind}, {scope}" for kind in _plain_groups() for scope in SCOPES}
 
 
@@ -110,5 +110,5 @@ def _plain_groups() -> dict[str, Parameters]:
 
 
 def target(path: str, **parameters: str) -> str:
-    """A path with its query."""
+    """Return a path with its query."""
     return f"{path}?{urlencode(parameters)}"

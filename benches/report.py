@@ -1,7 +1,7 @@
 """Writes the tables and pictures of docs/benchmarks.md and README.md from the published results.
 
-The prose of these pages is written by hand; what stands between `<!-- begin: NAME -->` and
-`<!-- end: NAME -->` is written here, so that no figure is.
+The prose of these pages is written by hand. The blocks between `<!-- begin: NAME -->` and
+`<!-- end: NAME -->` are generated here, so that no figure is typed by hand.
 """
 
 import re
@@ -18,11 +18,11 @@ from benches.scenarios.peers import figure as peer_figure
 from benches.svg import duration, number, rounded
 
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
-EVERY_SIZE = ("cold-index", "size")  # whose figures are few, and change with it
+EVERY_SIZE = ("cold-index", "size")  # they have few figures, which depend on the size
 
 
 def write_report(docs: Path) -> None:
-    """Bring both pages and their pictures up with the results in `docs/benchmarks`."""
+    """Update both pages and their pictures from the results in `docs/benchmarks`."""
     directory = docs / "benchmarks"
     results = Results(directory)
     drawn = {name: picture for name, draw in PICTURES.items() if (picture := draw(results))}
@@ -33,7 +33,7 @@ def write_report(docs: Path) -> None:
 
 
 def _fill(page: Path, place: str, results: Results, drawn: Mapping[str, str]) -> None:
-    """Write what stands between the marks of a page; `place` leads from it to the pictures."""
+    """Replace the blocks of a page; `place` is the path from it to the pictures."""
     pictures = {
         name: f"![{_title(picture)}]({place}benchmarks/{name}.svg)"
         for name, picture in drawn.items()
@@ -42,7 +42,7 @@ def _fill(page: Path, place: str, results: Results, drawn: Mapping[str, str]) ->
 
 
 def _title(picture: str) -> str:
-    """What a picture says to those who do not see it."""
+    """Return the alternative text of a picture."""
     return unescape(picture.partition("<title>")[2].partition("</title>")[0])
 
 
@@ -56,7 +56,7 @@ def _block(found: "re.Match[str]", results: Results, pictures: Mapping[str, str]
 
 
 def _tables(results: Results, scenario: str) -> list[str]:
-    """A scenario's figures: of the largest corpus of each shape; of every size where that tells."""
+    """Return the tables of a scenario: for EVERY_SIZE of every corpus, else of the largest ones."""
     parts: list[str] = []
     for shape in ("plain", "ragged"):
         found = results.of(scenario, shape)
@@ -89,7 +89,7 @@ def _goals(results: Results) -> list[str]:
 
 
 def _machines(results: Results) -> list[str]:
-    """Where the results come from: one line for each different place and state."""
+    """Return a table of machines and commits, with the scenarios that were measured there."""
     head = [
         "scenarios",
         "date",
@@ -124,7 +124,7 @@ def _loop(results: list[Result]) -> str:
 
 def _ingest(results: Results) -> list[str]:
     parts: list[str] = []
-    head = ["records a request, mode, clients", "requests/s", "records/s until findable",
+    head = ["records per request, mode, clients", "requests/s", "records/s until findable",
             "median ms", "p99 ms", "refused", "json"]  # fmt: skip
     for result in results.of("http-ingest")[-1:]:
         cases = [case(batch, mode, n) for batch in BATCHES for mode in MODES for n in CLIENTS]
@@ -170,14 +170,14 @@ FRONT_PAGE_ROWS = {
 
 
 def _front_page(results: Results) -> list[str]:
-    """The peers in a few lines, with where that was measured."""
+    """Return a short table of the peers, and where they were measured."""
     result = next(reversed(results.of("peers")), None)
     if result is None:
         return []
     present = [peer for peer in PEERS if any(name.startswith(peer) for name in result.figures)]
     rows = [
-        [f"take in {result.records:,} records", *(_taken_in(result, peer) for peer in present)],
-        ["keep, by the size of the files", *(_kept(result, peer) for peer in present)],
+        [f"load {result.records:,} records", *(_load_time(result, peer) for peer in present)],
+        ["disk space relative to the files", *(_kept(result, peer) for peer in present)],
     ]
     for what, kinds in FRONT_PAGE_ROWS.items():
         cells = [_between(result, peer, kinds) for peer in present]
@@ -191,14 +191,14 @@ def _front_page(results: Results) -> list[str]:
     return ["", *table(["", *present], rows), "", measured]
 
 
-def _taken_in(result: Result, peer: str) -> str:
-    seconds = result.median(peer_figure(peer, "take in"))
+def _load_time(result: Result, peer: str) -> str:
+    seconds = result.median(peer_figure(peer, "load"))
     return "nothing to do" if seconds is None else f"{rounded(seconds)} s"
 
 
 def _kept(result: Result, peer: str) -> str:
-    share = result.median(peer_figure(peer, "size by raw bytes"))
-    return "nothing" if share is None else f"{rounded(share)} ×"
+    share = result.median(peer_figure(peer, "size relative to raw bytes"))
+    return "none" if share is None else f"{rounded(share)} ×"
 
 
 def _between(result: Result, peer: str, kinds: Sequence[str]) -> str:
@@ -207,25 +207,25 @@ def _between(result: Result, peer: str, kinds: Sequence[str]) -> str:
 
 
 FRONT_FIGURES = {
-    "index log files, from nothing": ("cold-index", "all cores"),
-    "the index, by the size of the log files": ("size", "index by raw bytes"),
-    "take logs over HTTP, 100 a request, until they can be found": (
+    "index log files from nothing": ("cold-index", "all cores"),
+    "size of the index relative to the log files": ("size", "index relative to raw bytes"),
+    "ingest over HTTP, 100 records per request, until they can be found": (
         "http-ingest",
         case(100, "sync", 16) + ", findable",
     ),
     "the newest page of 100 entries": ("pages", "page: newest"),
-    "a page of one tenant's": ("pages", "page: tenantId"),
-    "a page of one order's": ("pages", "page: orderId"),
+    "a page of one tenant": ("pages", "page: tenantId"),
+    "a page of one order": ("pages", "page: orderId"),
     "counts by level": ("aggregates", "group: level, all"),
     "counts by 320 tenants": ("aggregates", "group: tenantId, all"),
-    "counts by order, of which every four records have one": ("aggregates", "group: orderId, all"),
-    "ready after a start": ("restart", "until all files are looked at"),
+    "counts by order (one for every four records)": ("aggregates", "group: orderId, all"),
+    "ready after a start": ("restart", "until all files are scanned"),
     "resident memory, idle": ("memory", "idle, all indexed"),
 }
 
 
 def _front_figures(results: Results) -> list[str]:
-    """What MikroScope itself reaches, at the largest size that was measured."""
+    """Return the results of MikroScope itself, each at the largest size that was measured."""
     rows = []
     for what, (scenario, name) in FRONT_FIGURES.items():
         result = next(reversed(results.of(scenario)), None)
@@ -242,7 +242,7 @@ BY_SIZE: dict[str, tuple[str, str]] = {
     "size of the index": ("size", "index"),
     "append 1,000 lines": ("incremental-index", "append 1,000 lines"),
     "append 1%": ("incremental-index", "append 1%, rate"),
-    "restart": ("restart", "until all files are looked at"),
+    "restart": ("restart", "until all files are scanned"),
     "newest page": ("pages", "page: newest"),
     "page of a tenant": ("pages", "page: tenantId"),
     "page of an order": ("pages", "page: orderId"),
@@ -273,7 +273,7 @@ def _median_at(results: Results, scenario: str, name: str, size: int) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; a bar would end a cell."""
+    """Return the lines of a Markdown table; a slash replaces a bar, which would end a cell."""
     cells = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells]
 

@@ -1,4 +1,4 @@
-"""Draws bars and lines as SVG, readable in light and in dark."""
+"""Draws bars and lines as SVG, readable in light and dark mode."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH = 800
-LEFT, RIGHT, TOP = 225, 100, 56  # of the plot: room for labels, values, title and legend
+LEFT, RIGHT, TOP = 225, 100, 56  # margins of the plot, for labels, values, title and legend
 ROW, BAR_GAP, BOTTOM = 14, 10, 46
 LINES_HEIGHT, LINES_LEFT = 300, 80
 SPAN_ROW, SPAN_HEIGHT, SPAN_RIGHT = 22, 12, 150
@@ -33,7 +33,7 @@ SPAN_STYLE = """
 
 @dataclass(frozen=True)
 class Row:
-    """A group of bars: a value for each series (None leaves it out), maybe with a mark behind."""
+    """A group of bars: a value for each series (None for no bar), optionally with a mark."""
 
     label: str
     values: Sequence[float | None]
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Span:
-    """From the least to the most that something takes, in milliseconds; one may stand out."""
+    """The shortest and the longest time in milliseconds; one span may be highlighted."""
 
     label: str
     low: float
@@ -52,7 +52,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values to pixels, evenly or by their logarithm."""
+    """Maps values to pixels, linearly or logarithmically."""
 
     low: float
     high: float
@@ -61,7 +61,7 @@ class Scale:
     log: bool
 
     def at(self, value: float) -> float:
-        """The pixel of a value."""
+        """Return the pixel of a value."""
         value = max(value, self.low)
         if self.log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -70,7 +70,7 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Round values along the axis."""
+        """Return round values along the axis."""
         if self.log:
             first, last = round(math.log10(self.low)), round(math.log10(self.high))
             return [10.0**power for power in range(first, last + 1)]
@@ -79,7 +79,7 @@ class Scale:
 
 
 def scale(values: Sequence[float], start: float, end: float, log: bool) -> Scale:
-    """A scale that has room for all values."""
+    """Return a scale that covers all values."""
     high = max(values)
     if not log:
         step = _step(high)
@@ -89,7 +89,7 @@ def scale(values: Sequence[float], start: float, end: float, log: bool) -> Scale
 
 
 def _step(high: float) -> float:
-    """A round step of which about five make up the whole."""
+    """Return a round step that divides the whole into about five."""
     rough = high / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough * 0.999)
@@ -98,7 +98,7 @@ def _step(high: float) -> float:
 def bars(
     title: str, axis: str, series: Sequence[str], rows: Sequence[Row], log: bool = False
 ) -> str:
-    """Horizontal bars in groups; a mark is a stroke, and the axis must say what it means."""
+    """Draw horizontal bars in groups; a mark is a stroke, which the axis label must explain."""
     group = len(series) * ROW + BAR_GAP
     bottom = TOP + len(rows) * group
     found = [one for row in rows for one in (*row.values, *row.marks) if one is not None]
@@ -133,7 +133,7 @@ def _bars_of(row: Row, top: float, along: Scale) -> list[str]:
 
 
 def spans(title: str, axis: str, groups: Mapping[str, Sequence[Span]]) -> str:
-    """Spans of time on one logarithmic axis, in groups with a heading each."""
+    """Draw spans of time on one logarithmic axis, in groups with a heading each."""
     right = WIDTH - SPAN_RIGHT
     found = [one for group in groups.values() for span in group for one in (span.low, span.high)]
     along = scale(found, LEFT, right, log=True)
@@ -153,7 +153,7 @@ def spans(title: str, axis: str, groups: Mapping[str, Sequence[Span]]) -> str:
 
 
 def _span(span: Span, y: float, along: Scale) -> list[str]:
-    """A bar with round ends, at least as wide as it is high, and what it says."""
+    """Draw a bar with round ends, at least as wide as it is high, and its label."""
     start, end = along.at(span.low), along.at(span.high)
     middle, width = (start + end) / 2, max(end - start, SPAN_HEIGHT)
     kind, strong = ("f0", "strong") if span.stands_out else ("other", "")
@@ -175,7 +175,7 @@ def lines(
     series: Mapping[str, Sequence[float | None]],
     log: bool = False,
 ) -> str:
-    """Lines over evenly spaced ticks; the axes are named from below and from the left."""
+    """Draw lines over evenly spaced ticks, with the axis names below and on the left."""
     bottom, right = TOP + LINES_HEIGHT, WIDTH - 40
     found = [one for values in series.values() for one in values if one is not None]
     up = scale(found, bottom, TOP + 8, log)
@@ -202,7 +202,7 @@ def lines(
 
 
 def number(value: float) -> str:
-    """A value as a reader wants it: three digits, thousands apart."""
+    """Format a value with three digits and separated thousands."""
     if value and abs(value) < 1000:
         digits = max(0, 2 - math.floor(math.log10(abs(value))))
         text = f"{value:.{digits}f}"
@@ -211,12 +211,12 @@ def number(value: float) -> str:
 
 
 def duration(ms: float) -> str:
-    """A time as a reader wants it: two digits, in the unit that suits it."""
+    """Format a time with two digits, in milliseconds or seconds."""
     return f"{rounded(ms)} ms" if ms < 1000 else f"{rounded(ms / 1000)} s"
 
 
 def rounded(value: float) -> str:
-    """A value with two digits: as much as a glance takes in."""
+    """Format a value with two digits."""
     return number(float(f"{value:.2g}"))
 
 

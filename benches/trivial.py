@@ -1,6 +1,4 @@
-"""A server that reads a request and says OK: what the load generator reaches against it is its
-own ceiling.
-"""
+"""A server that answers every request with OK, to measure the limit of the load generator."""
 
 import asyncio
 import subprocess
@@ -18,10 +16,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK"
 
 
 class Trivial(asyncio.Protocol):
-    """Answers a request when its last byte is there."""
+    """Answer each request once it is complete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
+        """Store the transport for the responses."""
         self._transport = cast(asyncio.Transport, transport)
         self._buffer = b""
 
@@ -44,7 +42,7 @@ async def serve_forever() -> None:
 
 @contextmanager
 def trivial_server() -> Iterator[str]:
-    """The URL of one in a process of its own."""
+    """Run a trivial server in another process, and yield its URL."""
     command = [sys.executable, "-m", "benches.trivial"]
     root = Path(__file__).parents[1]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:

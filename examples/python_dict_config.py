@@ -1,4 +1,4 @@
-"""The same by logging.config.dictConfig, as Django and many others configure their logging.
+"""Configure MikroScope's handler with logging.config.dictConfig, as Django and others do.
 
 MIKROSCOPE_URL=http://127.0.0.1:4310 MIKROSCOPE_TOKEN=backend-token python python_dict_config.py
 """

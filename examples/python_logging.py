@@ -1,9 +1,9 @@
-"""Python's logging, sent over HTTP by MikroScope's own handler.
+"""Send Python's logging over HTTP with MikroScope's own handler.
 
     pip install mikroscope
     MIKROSCOPE_URL=http://127.0.0.1:4310 MIKROSCOPE_TOKEN=backend-token python python_logging.py
 
-The handler works in the background, and nothing it does can hold up or break the application.
+The handler works in the background; it cannot delay or break the application.
 """
 
 import logging
@@ -26,4 +26,4 @@ try:
 except TimeoutError:
     logger.exception("Payment failed", extra={"orderId": "ORD-123", "correlationId": "req-1"})
 
-# The rest is sent when the program ends; sidecar.flush() would wait for it here.
+# The handler sends the rest when the program ends; sidecar.flush() would wait for that here.

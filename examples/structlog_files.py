@@ -1,9 +1,9 @@
-"""structlog, writing NDJSON into the directory that MikroScope reads.
+"""Write NDJSON with structlog into the directory that MikroScope reads.
 
     pip install structlog
     MIKROSCOPE_LOGS_PATH=./logs python structlog_files.py
 
-Nothing is lost if MikroScope is down: it reads the file when it is back.
+No record is lost while MikroScope is down: it reads the file when it starts again.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""structlog, sent over HTTP by MikroScope's handler for Python's logging.
+"""Send structlog's records over HTTP with MikroScope's handler for Python's logging.
 
     pip install mikroscope structlog
     MIKROSCOPE_URL=http://127.0.0.1:4310 MIKROSCOPE_TOKEN=backend-token python structlog_handler.py
 
-`wrap_for_formatter` hands structlog's dict to `logging` as the message; the handler takes such a
-dict as the record. Time and level need no processor: the handler knows them.
+`wrap_for_formatter` passes structlog's dict to `logging` as the message; the handler uses such a
+dict as the record. Time and level need no processor: the handler adds them.
 """
 
 import logging

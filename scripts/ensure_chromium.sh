@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs Debian's Chromium, which tests/server/test_docs_page.py needs, where it is missing and may be
-# installed. Never fails: the test says what is missing.
+# Installs Debian's Chromium, which tests/server/test_docs_page.py needs, if it is missing and this user may
+# install it. Never fails: the test reports what is missing.
 set -u
 
 for name in chromium chromium-browser google-chrome; do
@@ -17,11 +17,11 @@ else
     exit 0
 fi
 
-echo "Chromium, which a test needs, is missing: installing it with apt-get" >&2
+echo "Chromium is missing, and a test needs it: installing it with apt-get" >&2
 log=$(mktemp)
 {
     $as_root apt-get update &&
         $as_root env DEBIAN_FRONTEND=noninteractive \
             apt-get install --yes --no-install-recommends chromium
-} >"$log" 2>&1 </dev/null || { echo "that failed:" && tail -n 5 "$log"; } >&2
+} >"$log" 2>&1 </dev/null || { echo "the installation failed:" && tail -n 5 "$log"; } >&2
 rm -f "$log"

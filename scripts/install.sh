@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs MikroScope from a release: curl -fsSL ADDRESS/install.sh | sh
-# Without root, without a package index. `sh install.sh --help` tells the rest.
+# Needs neither root nor a package index. For the options, run `sh install.sh --help`.
 set -eu
 
 BASE_URL=""
@@ -10,25 +10,25 @@ usage() {
     cat <<'END'
 usage: install.sh [--uninstall [--purge]] [--skip-checksum] [--help]
 
-Fetches a release archive with curl or wget, verifies it against SHA256SUMS.txt, unpacks it, asks
-for the configuration, and makes the command `mikroscope`. Run it again to upgrade: the version in
-use stays until the new one has answered. It needs CPython 3.11 or newer.
+Downloads a release archive with curl or wget, verifies it against SHA256SUMS.txt, unpacks it, asks
+for the configuration, and installs the command `mikroscope`. Run it again to upgrade: the old version
+stays in use until the new one has answered. It needs CPython 3.11 or newer.
 
   --uninstall      remove the program and the command; config, logs and index stay
-  --purge          with --uninstall: remove those as well, where they lie in the install directory
-  --skip-checksum  install although the sum is missing or wrong
+  --purge          with --uninstall: remove those as well, if they are in the install directory
+  --skip-checksum  install even if the checksum is missing or wrong
 
 Environment:
-  MIKROSCOPE_INSTALL_BASE_URL        address, or directory, of the files of a release
+  MIKROSCOPE_INSTALL_BASE_URL        address, or directory, of the release files
   MIKROSCOPE_INSTALL_VERSION         version, if there is more than one at that address
   MIKROSCOPE_INSTALL_DIR             where to install   [~/.local/share/mikroscope]
   MIKROSCOPE_BIN_DIR                 where to put the command   [~/.local/bin]
-  MIKROSCOPE_INSTALL_NONINTERACTIVE  1: ask nothing
-  MIKROSCOPE_INSTALL_SKIP_CHECKSUM   1: as --skip-checksum
+  MIKROSCOPE_INSTALL_NONINTERACTIVE  1: ask no questions
+  MIKROSCOPE_INSTALL_SKIP_CHECKSUM   1: same as --skip-checksum
   MIKROSCOPE_PYTHON                  the Python to use
 
-What it asks for, and any other option, can be given by the variable of that option; the config
-file gets it, unless there is one already: MIKROSCOPE_HOST, MIKROSCOPE_PORT, MIKROSCOPE_LOGS_PATH,
+You can set whatever it asks for, and any other option, with the variable of that option. The installer
+writes it to the config file, unless there is one already: MIKROSCOPE_HOST, MIKROSCOPE_PORT, MIKROSCOPE_LOGS_PATH,
 MIKROSCOPE_DB_PATH, MIKROSCOPE_API_TOKEN, MIKROSCOPE_AUTH_USERNAME, MIKROSCOPE_AUTH_PASSWORD,
 MIKROSCOPE_INGEST_PRODUCERS and so on.
 END
@@ -41,17 +41,17 @@ fail() {
     exit 1
 }
 
-# --- what must not stay ---------------------------------------------------------------------
+# --- clean-up -------------------------------------------------------------------------------
 
-work="" # everything unfinished lies here; whoever made this directory is the only installer
-unproven="" # a version that has not answered yet
-draft="" # a command that is not whole yet
+work="" # holds everything unfinished; only the installer that created this directory may work
+unproven="" # a new version that has not answered yet
+draft="" # a command that is being written
 child=""
 
 clean_up() {
     [ "$child" != starting ] || child=${!:-}
     if [ -n "$child" ] && kill "$child" 2>/dev/null; then
-        wait "$child" || : # what it has begun is cleared away below
+        wait "$child" || : # the code below removes what it has begun
     fi
     [ -z "$draft" ] || rm -f "$draft"
     [ -z "$unproven" ] || mv "$unproven" "$work/unproven" 2>/dev/null || :
@@ -67,13 +67,13 @@ interrupted() {
 
 reason() { # why the last command failed
     found=$(tail -n 1 "$work/log" 2>/dev/null || :)
-    # A disk that is full has no room for the reason, either.
+    # A full disk has no space for the reason, either.
     free=$(df -Pk "$install_dir" | { read -r _; read -r _ _ _ free _; printf '%s' "$free"; })
     [ "$free" -gt 1024 ] || found=${found:-No space left on device ($free kB are free)}
-    printf '%s' "${found:-it does not say why}"
+    printf '%s' "${found:-it gave no reason}"
 }
 
-run() { # a shell that waits can be interrupted, one that runs a command only after it
+run() { # a shell handles a signal at once while it waits, but not while it runs a command
     child=starting
     "$@" &
     child=$!
@@ -83,7 +83,7 @@ run() { # a shell that waits can be interrupted, one that runs a command only af
     return "$code"
 }
 
-# --- what is needed -------------------------------------------------------------------------
+# --- requirements ---------------------------------------------------------------------------
 
 absolute() {
     case $1 in
@@ -93,7 +93,7 @@ absolute() {
 }
 
 at_home() { # PATH VARIABLE
-    [ -n "${HOME:-}" ] || fail "HOME is not set: name the directory by $2"
+    [ -n "${HOME:-}" ] || fail "HOME is not set: set $2 to a directory"
     printf '%s' "$HOME/$1"
 }
 
@@ -104,11 +104,11 @@ quoted() { # for a shell script
 }
 
 make_directory() { # DIRECTORY VARIABLE
-    problem=$(mkdir -p "$1" 2>&1) || fail "$1 cannot be made: ${problem##*: } (choose another by $2)"
-    [ -w "$1" ] || fail "$1 cannot be written: permission denied (choose another by $2)"
+    problem=$(mkdir -p "$1" 2>&1) || fail "$1 cannot be created: ${problem##*: } (choose another with $2)"
+    [ -w "$1" ] || fail "$1 is not writable: permission denied (choose another with $2)"
 }
 
-python_tag() { # how release archives name this machine with this Python
+python_tag() { # the name of this machine with this Python in release archives
     "$1" -I -c '
 import platform, sys
 system = {"linux": "linux", "darwin": "macos"}.get(sys.platform)
@@ -132,8 +132,8 @@ find_python() { # sets python, tag and, from the sums, archive and expected
         seen="$seen $tag"
         find_archive && return
     done
-    [ -n "$seen" ] || fail "CPython 3.11 or newer is needed, and none was found: install it, or name it by MIKROSCOPE_PYTHON"
-    [ -n "$(archives)" ] || fail "$site/SHA256SUMS.txt lists no archive: is this where a release lies?"
+    [ -n "$seen" ] || fail "CPython 3.11 or newer is needed, but none was found: install it, or set MIKROSCOPE_PYTHON to its path"
+    [ -n "$(archives)" ] || fail "$site/SHA256SUMS.txt lists no archive: is this the address of a release?"
     fail "the release has no archive for$seen; it has: $(archives)"
 }
 
@@ -146,13 +146,13 @@ find_archive() {
     expected=""
     while read -r sum name; do
         name=${name#\*}
-        # shellcheck disable=SC2254 # without a version any will do: a pattern is meant
+        # shellcheck disable=SC2254 # without a version any matches: the pattern is intended
         case $name in
             */*) continue ;;
             mikroscope-${version:-*}-"$tag".tar.gz) ;;
             *) continue ;;
         esac
-        [ -z "$archive" ] || fail "there is more than one version at $site: name one by MIKROSCOPE_INSTALL_VERSION"
+        [ -z "$archive" ] || fail "there is more than one version at $site: choose one with MIKROSCOPE_INSTALL_VERSION"
         archive=$name
         expected=$sum
     done <"$work/SHA256SUMS.txt"
@@ -162,7 +162,7 @@ find_archive() {
     [ -n "$archive" ]
 }
 
-fetch() { # NAME: from the release into $work; sets problem if that fails
+fetch() { # NAME: download from the release into $work; sets problem if that fails
     case $base in
         http://* | https://*) ;;
         *)
@@ -174,13 +174,13 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
             ;;
     esac
     if command -v curl >/dev/null; then
-        # By a file: an address may hold a password, and anybody sees the arguments of a program.
+        # The address goes into a file: it may hold a password, and every user can see a program's arguments.
         printf 'url = "%s"\n' "$base/$1" >"$work/address"
         run curl -fsSL --retry 2 --connect-timeout 20 -o "$work/$1" -K "$work/address" 2>"$work/log" && return
     elif command -v wget >/dev/null; then
-        limits="" # not every wget knows them, and some crash
+        limits="" # not every wget has these options, and some crash
         case $(wget --version 2>/dev/null) in *GNU*) limits="-T 60 -t 2" ;; esac
-        # shellcheck disable=SC2086 # words are meant
+        # shellcheck disable=SC2086 # splitting into words is intended
         run wget -nv $limits -O "$work/$1" "$base/$1" 2>"$work/log" && return
     else
         fail "curl or wget is needed: install one of them"
@@ -192,8 +192,8 @@ fetch() { # NAME: from the release into $work; sets problem if that fails
 fetch_sums() {
     fetch SHA256SUMS.txt && return
     rm -f "$work/SHA256SUMS.txt"
-    [ "$skip_checksum" = 1 ] || fail "$site/SHA256SUMS.txt cannot be fetched: $problem (nothing is installed without it, but by --skip-checksum)"
-    [ -n "$version" ] || fail "without SHA256SUMS.txt the version must be named: MIKROSCOPE_INSTALL_VERSION"
+    [ "$skip_checksum" = 1 ] || fail "cannot download $site/SHA256SUMS.txt: $problem (to install without it, use --skip-checksum)"
+    [ -n "$version" ] || fail "without SHA256SUMS.txt, set MIKROSCOPE_INSTALL_VERSION to the version"
     : >"$work/SHA256SUMS.txt"
 }
 
@@ -204,15 +204,15 @@ with open(sys.argv[1], "rb") as file:
     print(hashlib.file_digest(file, "sha256").hexdigest())' "$work/$archive")
     [ "$sum" != "$expected" ] || return 0
     if [ "$skip_checksum" != 1 ]; then
-        fail "$archive does not have the sum that SHA256SUMS.txt tells: expected $expected, got $sum; it is not installed"
+        fail "$archive does not match SHA256SUMS.txt: expected $expected, got $sum; not installed"
     fi
-    say "warning: $archive is not verified: expected ${expected:-no known sum}, got $sum" >&2
+    say "warning: $archive is not verified: expected ${expected:-no known checksum}, got $sum" >&2
 }
 
 unpack() {
     say "unpacking $archive"
     unpacked=$work/unpacked/${archive%.tar.gz}
-    # Nothing is written outside: a release holds files only, all of them in its directory.
+    # Writes nothing outside: a release contains only files, all of them in its directory.
     run "$python" -I -c '
 import sys, tarfile
 source, target, top = sys.argv[1:]
@@ -222,20 +222,20 @@ try:
         for entry in archive:
             parts = entry.name.split("/")
             if not entry.isfile() or parts[0] != top or ".." in parts:
-                sys.exit(f"{entry.name!r} does not belong into a release")
+                sys.exit(f"{entry.name!r} does not belong in a release")
             archive.extract(entry, target, **options)
 except (OSError, EOFError, tarfile.TarError) as error:
     sys.exit(getattr(error, "strerror", None) or str(error))' \
         "$work/$archive" "$work/unpacked" "${archive%.tar.gz}" 2>"$work/log" ||
         fail "$archive cannot be unpacked in $install_dir: $(reason)"
-    rm -f "$work/$archive" # room for what follows
-    [ -f "$unpacked/mikroscope" ] || fail "$archive is no MikroScope release: it holds no ${archive%.tar.gz}/mikroscope"
-    [ -x "$unpacked/mikroscope" ] || fail "no program can be run in $install_dir: its file system is mounted noexec (choose another by MIKROSCOPE_INSTALL_DIR)"
+    rm -f "$work/$archive" # makes space for what follows
+    [ -f "$unpacked/mikroscope" ] || fail "$archive is not a MikroScope release: it has no ${archive%.tar.gz}/mikroscope"
+    [ -x "$unpacked/mikroscope" ] || fail "cannot run programs in $install_dir: its file system is mounted noexec (choose another with MIKROSCOPE_INSTALL_DIR)"
 }
 
 # --- the version ----------------------------------------------------------------------------
 
-is_whole() { # whether what was unpacked lies there already, to the byte
+is_whole() { # whether the directory has the unpacked files, byte for byte
     "$python" -I -c '
 import filecmp, os, sys
 source, target = sys.argv[1:]
@@ -245,7 +245,7 @@ for directory, _, names in os.walk(source):
         sys.exit(1)' "$unpacked" "$1"
 }
 
-put_in_place() { # a directory for each archive, by its sum: nothing that is in use is touched
+put_in_place() { # one directory per archive, named after its checksum: files in use are never changed
     target=$install_dir/versions/$release-$(printf '%.12s' "$sum")
     mkdir -p "$install_dir/versions"
     while [ -d "$target" ] && ! is_whole "$target"; do # it was damaged
@@ -256,18 +256,18 @@ put_in_place() { # a directory for each archive, by its sum: nothing that is in 
         mv "$unpacked" "$target"
     fi
     "$python" -I -c 'import os, sys; print(os.path.realpath(sys.executable))' >"$target/python.path" ||
-        fail "$target cannot be written: is there room?"
-    # Without this each start would compile anew where the user may not write.
+        fail "$target cannot be written: is there enough space?"
+    # Compile now: the user who starts it later may not have permission to write here.
     run "$python" -I -m compileall -q "$target/lib" >/dev/null 2>&1 || :
 }
 
-step() { # STEP ARGUMENTS: what the version itself knows
+step() { # STEP ARGUMENTS: a step that only the version itself can do
     PYTHONPATH=$target/lib PYTHONSAFEPATH=1 run "$python" "$target/install_steps.py" "$@" \
         --config "$config" --work "$work" 2>"$work/log"
 }
 
 try_out() {
-    say "trying version $release on a free port"
+    say "testing version $release on a free port"
     step try-out && return
     fail "version $release does not work here: $(reason)${current:+; $(basename "$current") stays}"
 }
@@ -275,12 +275,12 @@ try_out() {
 switch() {
     [ "$current" != "versions/${target##*/}" ] || { unproven=""; return 0; }
     ln -s "versions/${target##*/}" "$work/current"
-    unproven="" # before it is used: an interruption must not take it away then
+    unproven="" # before the link is replaced: from then on an interruption must not remove it
     "$python" -I -c 'import os, sys; os.replace(*sys.argv[1:])' "$work/current" "$install_dir/current"
-    for old in "$install_dir"/versions/*; do # the one before stays: it may still be running
+    for old in "$install_dir"/versions/*; do # the previous version stays: it may still be running
         case versions/${old##*/} in
             "$current" | "versions/${target##*/}") ;;
-            *) mv "$old" "$work" ;; # and so out of sight at once, and whole
+            *) mv "$old" "$work" ;; # out of sight in one step; deleted later
         esac
     done
 }
@@ -296,7 +296,7 @@ configure() {
     if [ "${MIKROSCOPE_INSTALL_NONINTERACTIVE:-}" != 1 ] && (: </dev/tty) 2>/dev/null; then
         set -- "$@" --ask
     fi
-    step write-config "$@" || fail "the config file is not written: $(reason)"
+    step write-config "$@" || fail "the config file was not written: $(reason)"
 }
 
 # --- the command ----------------------------------------------------------------------------
@@ -305,7 +305,7 @@ mark() { printf "%s: sh %s --uninstall" "$MARK" "$(quoted "$install_dir/current/
 
 is_ours() { [ ! -e "$1" ] || grep -qF "$MARK" "$1" 2>/dev/null; }
 
-remove_wrapper() { # in the directory where the last run put it, if it starts what is installed here
+remove_wrapper() { # in the directory of the last run, if it starts the program installed here
     [ -s "$install_dir/bin.path" ] || return 0
     wrapper=$(cat "$install_dir/bin.path")/mikroscope
     if grep -qxF "$(mark)" "$wrapper" 2>/dev/null; then
@@ -316,7 +316,7 @@ remove_wrapper() { # in the directory where the last run put it, if it starts wh
 make_wrapper() {
     wrapper=$bin_dir/mikroscope
     draft=$wrapper.$$
-    cat >"$draft" <<END || fail "$wrapper cannot be written: is there room?"
+    cat >"$draft" <<END || fail "$wrapper cannot be written: is there enough space?"
 #!/bin/sh
 $(mark)
 if [ -z "\${MIKROSCOPE_CONFIG_PATH:-}" ] && [ ! -e mikroscope.config.json ] && [ -e $(quoted "$config") ]; then
@@ -335,32 +335,32 @@ report() {
     say "MikroScope $release is installed in $install_dir"
     say "  config: $config"
     say "  start:  mikroscope serve"
-    [ "${current:-versions/${target##*/}}" = "versions/${target##*/}" ] || say "  a server that is running goes on with the version it has until it is restarted"
+    [ "${current:-versions/${target##*/}}" = "versions/${target##*/}" ] || say "  restart a running server to use the new version"
     case ":$PATH:" in
         *":$bin_dir:"*) ;;
         *)
-            say "$bin_dir is not in your PATH; add it by:"
+            say "$bin_dir is not in your PATH; to add it, run:"
             say "  export PATH=$(quoted "$bin_dir"):\"\$PATH\""
             ;;
     esac
 }
 
-# --- what can be asked for ------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------
 
-be_alone() { # in the install directory; sets work
+be_alone() { # make sure that no other installer works in the install directory; sets work
     if ! mkdir -m 700 "$install_dir/.incoming" 2>/dev/null; then
         other=$(cat "$install_dir/.incoming/process" 2>/dev/null || :)
         if [ -z "$other" ] || kill -0 "$other" 2>/dev/null || [ -d "/proc/$other" ]; then
-            fail "another installer${other:+, process $other,} is at work in $install_dir; if not, delete $install_dir/.incoming"
+            fail "another installer${other:+, process $other,} is working in $install_dir; if not, delete $install_dir/.incoming"
         fi
-        rm -rf "$install_dir/.incoming" # of a run that was killed
-        mkdir -m 700 "$install_dir/.incoming" || fail "$install_dir/.incoming cannot be made"
+        rm -rf "$install_dir/.incoming" # left by a run that was killed
+        mkdir -m 700 "$install_dir/.incoming" || fail "$install_dir/.incoming cannot be created"
     fi
     work=$install_dir/.incoming
-    echo $$ >"$work/process" || fail "$install_dir cannot be written: is there room?"
+    echo $$ >"$work/process" || fail "$install_dir cannot be written: is there enough space?"
 }
 
-is_for_us() { # whether nothing in the install directory would be taken for something of ours
+is_for_us() { # whether the install directory holds only files of ours, or none
     current=$(readlink "$install_dir/current" || :)
     [ -n "$current" ] || [ ! -e "$install_dir/current" ] || return 1
     for found in "$install_dir"/versions/* "$current"; do
@@ -374,18 +374,18 @@ is_for_us() { # whether nothing in the install directory would be taken for some
 install() {
     base=${MIKROSCOPE_INSTALL_BASE_URL:-$BASE_URL}
     base=${base%/}
-    site=$(printf '%s' "$base" | sed 's|//[^/]*@|//…@|') # what may be shown of it
-    [ -n "$base" ] || fail "set MIKROSCOPE_INSTALL_BASE_URL to the address, or the directory, of the files of a release"
-    umask 022 # a service runs as another user; the config file is made for its owner only
+    site=$(printf '%s' "$base" | sed 's|//[^/]*@|//…@|') # without the password
+    [ -n "$base" ] || fail "set MIKROSCOPE_INSTALL_BASE_URL to the address, or the directory, of the release files"
+    umask 022 # a service runs as another user; the config file is readable by its owner only
     make_directory "$install_dir" MIKROSCOPE_INSTALL_DIR
     make_directory "$bin_dir" MIKROSCOPE_BIN_DIR
-    is_for_us || fail "$install_dir holds versions of something else: choose another by MIKROSCOPE_INSTALL_DIR"
-    is_ours "$bin_dir/mikroscope" || fail "$bin_dir/mikroscope was not made by this installer: move it, or choose another directory by MIKROSCOPE_BIN_DIR"
+    is_for_us || fail "$install_dir holds versions of another program: choose another with MIKROSCOPE_INSTALL_DIR"
+    is_ours "$bin_dir/mikroscope" || fail "$bin_dir/mikroscope was not created by this installer: move it, or choose another directory with MIKROSCOPE_BIN_DIR"
     be_alone
     fetch_sums
     find_python
-    say "fetching $archive"
-    fetch "$archive" || fail "$site/$archive cannot be fetched: $problem"
+    say "downloading $archive"
+    fetch "$archive" || fail "cannot download $site/$archive: $problem"
     verify
     unpack
     release=${archive#mikroscope-}
@@ -398,7 +398,7 @@ install() {
     report
 }
 
-is_named() { # KEY DIRECTORY: whether the config has it there; what it does not name may be another's
+is_named() { # KEY DIRECTORY: whether the config has KEY in DIRECTORY; other files may not be ours
     "$(cat "$install_dir/current/python.path")" -I -c '
 import json, os, sys
 config, key, directory = sys.argv[1:]
@@ -409,9 +409,9 @@ sys.exit(os.path.commonpath([path, directory]) != directory)' "$config" "$1" "$2
 
 uninstall() { # PURGE
     if [ ! -d "$install_dir/versions" ] || ! is_for_us; then
-        fail "there is no MikroScope in $install_dir (MIKROSCOPE_INSTALL_DIR names another)"
+        fail "there is no MikroScope in $install_dir (set MIKROSCOPE_INSTALL_DIR to where it is)"
     fi
-    [ -w "$install_dir" ] || fail "$install_dir cannot be written: permission denied"
+    [ -w "$install_dir" ] || fail "$install_dir is not writable: permission denied"
     be_alone
     remove_wrapper
     if [ "$1" = 1 ]; then
@@ -419,10 +419,10 @@ uninstall() { # PURGE
         if is_named dbPath "$install_dir/data"; then rm -rf "$install_dir/data"; fi
         rm -f "$config"
     fi
-    # The versions last: while there are some, an uninstall that was interrupted can be run again.
+    # The versions last: as long as there are some, you can repeat an interrupted uninstall.
     rm -rf "$install_dir/current" "$install_dir/bin.path" "$install_dir/versions" "$work"
     rmdir "$install_dir" 2>/dev/null || say "kept: $(find "$install_dir" -mindepth 1 -maxdepth 1 | tr '\n' ' ')"
-    say "MikroScope is uninstalled; what config, logs and index lie elsewhere stays"
+    say "MikroScope is uninstalled; config, logs and index outside $install_dir stay"
 }
 
 main() {
@@ -435,13 +435,13 @@ main() {
             --purge) purge=1 ;;
             --skip-checksum) skip_checksum=1 ;;
             -h | --help) usage; exit 0 ;;
-            *) printf 'install.sh: %s\n' "$argument: unknown argument (--help lists what there is)" >&2; exit 2 ;;
+            *) printf 'install.sh: %s\n' "$argument: unknown argument (see --help)" >&2; exit 2 ;;
         esac
     done
-    [ "$purge" = 0 ] || [ "$wanted" = uninstall ] || fail "--purge goes with --uninstall"
+    [ "$purge" = 0 ] || [ "$wanted" = uninstall ] || fail "--purge requires --uninstall"
 
     install_dir=${MIKROSCOPE_INSTALL_DIR:-}
-    case $0 in # an installed one knows where it is
+    case $0 in # an installed copy knows its directory
         */current/install.sh) install_dir=${install_dir:-$(CDPATH="" cd -- "$(dirname "$0")/.." && pwd)} ;;
     esac
     install_dir=${install_dir:-$(at_home .local/share/mikroscope MIKROSCOPE_INSTALL_DIR)}
@@ -451,12 +451,12 @@ main() {
     bin_dir=$(absolute "$bin_dir")
     case $install_dir$bin_dir in
         *"
-"*) fail "the name of a directory has more than one line" ;;
+"*) fail "the name of a directory contains a line break" ;;
     esac
     config=$install_dir/mikroscope.config.json
     version=${MIKROSCOPE_INSTALL_VERSION:-}
 
-    exec 3>&2 # what is interrupted may have its errors sent elsewhere
+    exec 3>&2 # stderr of an interrupted command may go elsewhere
     trap clean_up EXIT
     trap interrupted INT TERM HUP
     if [ "$wanted" = uninstall ]; then
@@ -466,4 +466,4 @@ main() {
     fi
 }
 
-main "$@" # last, so that a download that was cut off does nothing
+main "$@" # last, so that a truncated download does nothing

@@ -1,6 +1,6 @@
-"""What the installer does with a version it has unpacked: write the config file, try it out.
+"""The installer's steps with an unpacked version: write the config file, test the server.
 
-It lies beside the version's `mikroscope`, and runs with that version's packages.
+The script is next to the version's `mikroscope`, and runs with the packages of that version.
 """
 
 import argparse
@@ -30,16 +30,18 @@ _USERNAME, _PASSWORD = "MIKROSCOPE_AUTH_USERNAME", "MIKROSCOPE_AUTH_PASSWORD"
 _QUESTIONS = {
     "MIKROSCOPE_LOGS_PATH": "Directory of the logs",
     "MIKROSCOPE_DB_PATH": "File of the index",
-    "MIKROSCOPE_API_TOKEN": "Token that opens the API; "
-    "without one anybody who reaches the port may ask",
-    "MIKROSCOPE_INGEST_PRODUCERS": "Who may send logs, as token=producer pairs",
-    _USERNAME: "User of Basic auth",
+    "MIKROSCOPE_API_TOKEN": "Token required by the API; "
+    "without one anyone who can reach the port may query",
+    "MIKROSCOPE_INGEST_PRODUCERS": "Producers that may send logs, as token=producer pairs",
+    _USERNAME: "User name for Basic auth",
 }
 
 
 def main() -> None:
-    """Run a step; what is wrong is one line on stderr, and exit code 1."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    """Run a step; an error is one line on stderr, with exit code 1."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(1)
+    )  # so that the server it has started is stopped
     arguments = _arguments()
     try:
         if arguments.step == "write-config":
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def configure(arguments: argparse.Namespace, env: dict[str, str]) -> None:
-    """Write the config file from `env`, after asking on the terminal if that is wanted."""
+    """Write the config file from `env`, with `--ask` after asking on the terminal."""
     if not arguments.ask:
         write_config(arguments.config, arguments.directory, arguments.work, env)
         if problem := unusable(env):
@@ -72,10 +74,11 @@ def configure(arguments: argparse.Namespace, env: dict[str, str]) -> None:
 
 
 def write_config(config: Path, directory: Path, work: Path, env: dict[str, str]) -> None:
-    """Write the options that are in the environment.
+    """Write the options that are set in `env`.
 
-    Relative paths count from `directory`. The file is never seen half written, is for its owner
-    only, and an existing one is never replaced (FileExistsError). `work` is on the same disk.
+    Relative paths are relative to `directory`. The file appears only when it is complete, is
+    readable by its owner only, and never replaces an existing one (FileExistsError). `work` is on
+    the same disk.
     """
     content = {
         option.key: _as_json(option, env[option.env], directory)
@@ -94,7 +97,7 @@ def write_config(config: Path, directory: Path, work: Path, env: dict[str, str])
 
 
 def unusable(env: dict[str, str]) -> str | None:
-    """Why a server could not listen at its address now; None if it could."""
+    """Return why a server could not listen at its address now; None if it could."""
     host, port = env[_HOST], int(str(parse(_OPTIONS[_PORT], env[_PORT], _PORT)))
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -104,12 +107,12 @@ def unusable(env: dict[str, str]) -> str | None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        return f"{host}:{port} cannot be listened on now: {error.strerror}"
+        return f"cannot listen on {host}:{port} now: {error.strerror}"
     return None
 
 
 def _defaults(home: Path) -> dict[str, str]:
-    """What the config file says of the questions unless the environment does."""
+    """Return the values of the environment, else the installer's own defaults."""
     defaults = {
         _HOST: "127.0.0.1",
         _PORT: "4310",
@@ -130,24 +133,24 @@ def _as_json(option: Option, raw: str, directory: Path) -> object:
 
 
 class Terminal:
-    """The person at the terminal, wherever standard input and output go."""
+    """The user's terminal, wherever standard input and output go."""
 
     def __init__(self) -> None:
-        # Both are open for as long as this process lives.
+        # Both stay open until this process ends.
         self._input = open("/dev/tty", errors="surrogateescape")  # noqa: SIM115
         self._output = open("/dev/tty", "w", errors="surrogateescape")  # noqa: SIM115
 
     def say(self, text: str, end: str = "\n") -> None:
-        """Show a line."""
+        """Print a line on the terminal."""
         print(text, end=end, file=self._output, flush=True)
 
     def ask(self, question: str, *, secret: bool) -> str:
-        """What is typed; a secret is not shown. Raises MikroScopeError at the end of all input."""
+        """Return the line typed, hidden if secret; raise MikroScopeError at the end of input."""
         with self._hidden() if secret else contextlib.nullcontext():
             self.say(question, end="")
             line = self._input.readline()
         if not line:
-            raise MikroScopeError("not everything was answered")
+            raise MikroScopeError("input ended before all questions were answered")
         return line.rstrip("\n")
 
     @contextlib.contextmanager
@@ -163,31 +166,31 @@ class Terminal:
 
 
 def ask_all(terminal: Terminal, env: dict[str, str]) -> None:
-    """Put the answer to each question into `env`; what is there already is taken by Enter."""
+    """Put the answer to each question into `env`; Enter keeps the value that is already there."""
     _ask_address(terminal, env)
     for name, question in _QUESTIONS.items():
         _ask(terminal, env, name, question)
     if env[_USERNAME]:
-        _ask(terminal, env, _PASSWORD, "Password of that user")
+        _ask(terminal, env, _PASSWORD, "Password for that user")
     else:
         env.pop(_PASSWORD, None)
 
 
 def _ask_address(terminal: Terminal, env: dict[str, str]) -> None:
-    """Ask until the address can be listened on, or is given a second time."""
-    told = None
+    """Ask until a server can listen on the address, or the user confirms it."""
+    shown = None
     while True:
         _ask(terminal, env, _HOST, "Address to listen on")
         _ask(terminal, env, _PORT, "Port")
         problem = unusable(env)
-        if problem in (None, told):
+        if problem in (None, shown):
             return
-        terminal.say(f"{problem}; another, or the same by Enter")
-        told = problem
+        terminal.say(f"{problem}; enter another address, or press Enter to keep this one")
+        shown = problem
 
 
 def _ask(terminal: Terminal, env: dict[str, str], name: str, question: str) -> None:
-    """Ask until the answer is a value of the option."""
+    """Ask until the answer is a valid value of the option."""
     option, default = _OPTIONS[name], env.get(name, "")
     may_be_none = option.default == "none" and name != _PASSWORD
     offer = "as in the environment" if option.secret else default
@@ -212,9 +215,9 @@ def _ask(terminal: Terminal, env: dict[str, str], name: str, question: str) -> N
 
 
 def try_out(config: Path, work: Path) -> None:
-    """Start the server with this config, but on a free port and with a directory of its own.
+    """Start the server with this config, but on a free port and in a directory of its own.
 
-    Returns when `/health` has answered. Raises MikroScopeError with what the server said.
+    Return when `/health` has answered. Raise MikroScopeError with the last line of its log.
     """
     with tempfile.TemporaryDirectory(prefix="trial-", dir=work) as name:
         directory = Path(name)
@@ -225,7 +228,7 @@ def try_out(config: Path, work: Path) -> None:
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(f"{url}/health", timeout=_PATIENCE_S) as answer:
                 if json.load(answer).get("service") != "mikroscope":
-                    raise MikroScopeError("/health of the server answers something else")
+                    raise MikroScopeError("another program answered /health")
 
 
 @contextlib.contextmanager
@@ -236,7 +239,7 @@ def _server(directory: Path, config: Path) -> Iterator[tuple["subprocess.Popen[s
     command += ["--logs", "logs", "--db", "index.db", "--min-free-bytes", "0"]
     command += ["--alert-config-path", "alerts.json"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("MIKROSCOPE_")}
-    asked: list[int] = []  # to end, while the server is started, whose end is then ours to see to
+    asked: list[int] = []  # signals that arrive while the server starts: it must be stopped first
     before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     with log.open("w") as errors:
         server = subprocess.Popen(
@@ -256,7 +259,7 @@ def _server(directory: Path, config: Path) -> Iterator[tuple["subprocess.Popen[s
 
 
 def _url(server: "subprocess.Popen[str]") -> str | None:
-    """What the server says on starting; None if it ends, or says nothing for too long."""
+    """Return the URL in the server's first line; None if it exits or prints nothing in time."""
     assert server.stdout is not None
     ready, _, _ = select.select([server.stdout], [], [], _PATIENCE_S)
     found = re.search(r"listens on (\S+)", server.stdout.readline()) if ready else None
@@ -265,18 +268,16 @@ def _url(server: "subprocess.Popen[str]") -> str | None:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "it says nothing")
+    return next((line for line in reversed(lines) if line.strip()), "it logged nothing")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("step", choices=["write-config", "try-out"])
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument(
-        "--work", type=Path, required=True, help="a directory for what is unfinished"
-    )
-    parser.add_argument("--home", type=Path, help="the directory that is installed into")
-    parser.add_argument("--directory", type=Path, help="where the user stands")
+    parser.add_argument("--work", type=Path, required=True, help="a directory for unfinished files")
+    parser.add_argument("--home", type=Path, help="the install directory")
+    parser.add_argument("--directory", type=Path, help="the user's current directory")
     parser.add_argument("--ask", action="store_true", help="ask on the terminal")
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts MikroScope: finds a Python that the packages in lib/ are made for.
-# MIKROSCOPE_PYTHON names one. Nothing is fetched, and no package outside lib/ is used in their place.
+# Starts MikroScope with a Python that fits the packages in lib/.
+# MIKROSCOPE_PYTHON selects one. Downloads nothing, and uses only the packages in lib/.
 set -eu
 
 self=$0
@@ -26,7 +26,7 @@ if [ -n "$python" ]; then
         echo "mikroscope: MIKROSCOPE_PYTHON: expected CPython @PYTHON@ for @SYSTEM@ @MACHINE@, got $python" >&2
         exit 1
     }
-elif [ -r "$home/python.path" ]; then # the installer has looked
+elif [ -r "$home/python.path" ]; then # written by the installer
     IFS= read -r python <"$home/python.path"
     [ -x "$python" ] || python=
 fi
@@ -39,11 +39,11 @@ if [ -z "$python" ]; then
     done
 fi
 if [ -z "$python" ]; then
-    echo "mikroscope: these packages need CPython @PYTHON@ for @SYSTEM@ @MACHINE@, and none was found: install it or name it by MIKROSCOPE_PYTHON, or take the archive for the Python you have" >&2
+    echo "mikroscope: these packages need CPython @PYTHON@ for @SYSTEM@ @MACHINE@, but none was found: install it, set MIKROSCOPE_PYTHON to its path, or use the archive for the Python you have" >&2
     exit 1
 fi
 
-# What it starts itself, such as the demo, finds the packages by the same variables.
+# Exported, so that child processes such as the demo find the packages too.
 unset PYTHONHOME
 export PYTHONPATH="$home/lib" PYTHONSAFEPATH=1 PYTHONNOUSERSITE=1
 exec "$python" -m mikroscope "$@"

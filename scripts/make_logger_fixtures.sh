@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs real loggers and keeps what they write: tests/fixtures/loggers/*.ndjson.
+# Runs real loggers and stores their output as tests/fixtures/loggers/*.ndjson.
 #
-# The loggers are installed into a temporary directory and run there with a clock that stands
-# still between lines, so that a second run writes the same times. What would tell about this
-# machine (paths, host, process ids) is replaced. The expectations beside the fixtures, in
-# expected.json, are written by hand: look at the difference after a change here.
+# The loggers are installed into a temporary directory and run there with a clock that advances only
+# between lines, so that a second run writes the same times. Whatever identifies this machine (paths,
+# host, process ids) is replaced. The expectations next to the fixtures, in expected.json, are written
+# by hand: review the difference after a change here.
 #
 # Needs: node 20 or later with npm, python3 3.11 or later, and the package registries.
 set -euo pipefail

@@ -1,15 +1,17 @@
-"""The reference of the HTTP API, from the OpenAPI document that every server answers."""
+"""Writes the reference of the HTTP API from the OpenAPI document."""
 
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from mikroscope.server.openapi.document import document
+from mikroscope.server.app import OPERATIONS
+from mikroscope.server.openapi.document import make_document
 
 Schema = dict[str, Any]
-WHO = {
-    (): "anybody",
+DOCUMENT = make_document(OPERATIONS)
+ACCESS = {
+    (): "none",
     ("apiToken", "basicAuth"): "the API token, or the Basic auth user",
     ("producerToken", "basicAuth"): "a producer's token, or the Basic auth user",
 }
@@ -17,37 +19,37 @@ PLACES = {"query": "", "header": " (header)"}
 
 
 def api_markdown() -> str:
-    """A table of all routes, a section for each, and the types of what is sent and answered."""
+    """A table of all operations, a section for each, and the types of bodies."""
     found = list(_operations())
     rows = [
-        f"| `{method}` | [`{path}`](#{_anchor(f'{method} {path}')}) | {_who(one)} | "
+        f"| `{method}` | [`{path}`](#{_anchor(f'{method} {path}')}) | {_access(one)} | "
         f"{one['summary']} |"
         for method, path, one in found
     ]
-    table = ["| method | path | who may | what it does |", "|---|---|---|---|", *rows, ""]
+    table = ["| Method | Path | Credentials | What it does |", "|---|---|---|---|", *rows, ""]
     sections = [_section(method, path, one) for method, path, one in found]
-    types = [_type(name, one) for name, one in document()["components"]["schemas"].items()]
-    heads = ["## Types of bodies", "", "A field that need not be there has a `?`.", ""]
+    types = [_type(name, one) for name, one in DOCUMENT["components"]["schemas"].items()]
+    heads = ["## Types of bodies", "", "A `?` marks a field that may be missing.", ""]
     return "\n".join([*table, *sections, *heads, *types])
 
 
 def _operations() -> Iterator[tuple[str, str, Schema]]:
-    for path, methods in document()["paths"].items():
+    for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
 
-def _who(operation: Schema) -> str:
-    return WHO[tuple(name for one in operation["security"] for name in one)]
+def _access(operation: Schema) -> str:
+    return ACCESS[tuple(name for one in operation["security"] for name in one)]
 
 
 def _section(method: str, path: str, operation: Schema) -> str:
     text = operation.get("description", "")
     parts = [f"### {method} {path}", "", f"{operation['summary']}. {text}".strip(), ""]
-    parts += [f"Who may: {_who(operation)}.", ""]
+    parts += [f"Credentials: {_access(operation)}.", ""]
     parts += _parameters(operation.get("parameters", []))
     parts += _body(operation.get("requestBody"))
-    return "\n".join([*parts, *_answers(operation["responses"])])
+    return "\n".join([*parts, *_responses(operation["responses"])])
 
 
 def _parameters(found: list[Schema]) -> list[str]:
@@ -57,7 +59,7 @@ def _parameters(found: list[Schema]) -> list[str]:
         f"| `{one['name']}`{PLACES[one['in']]} | {_kind(one['schema'])} | {_meaning(one)} |"
         for one in found
     ]
-    return ["| parameter | type | what it means |", "|---|---|---|", *rows, ""]
+    return ["| Parameter | Type | Meaning |", "|---|---|---|", *rows, ""]
 
 
 def _meaning(parameter: Schema) -> str:
@@ -72,18 +74,18 @@ def _body(body: Schema | None) -> list[str]:
     if body is None:
         return []
     ((media, content),) = body["content"].items()
-    need = "" if body["required"] else ", may be left out"
+    optional = "" if body["required"] else ", optional"
     example = json.dumps(content["example"], ensure_ascii=False)
-    sent = f"Body: {_kind(content['schema'])} as `{media}`{need}, such as"
+    sent = f"Body: {_kind(content['schema'])} as `{media}`{optional}. Example:"
     return [sent, "", "```json", example, "```", ""]
 
 
-def _answers(responses: Schema) -> list[str]:
+def _responses(responses: Schema) -> list[str]:
     rows = [
         f"| {status} | {one['description']} | {_content(one)}{_headers(one)} |"
         for status, one in responses.items()
     ]
-    return ["| status | what it means | body |", "|---|---|---|", *rows, ""]
+    return ["| Status | Meaning | Body |", "|---|---|---|", *rows, ""]
 
 
 def _content(response: Schema) -> str:
@@ -106,12 +108,12 @@ def _type(name: str, schema: Schema) -> str:
         for key, one in schema.get("properties", {}).items()
     ]
     if rows:
-        return "\n".join([*parts, "| field | type |", "|---|---|", *rows, ""])
+        return "\n".join([*parts, "| Field | Type |", "|---|---|", *rows, ""])
     return "\n".join([*parts, f"{_kind(schema)}.", ""])
 
 
 def _kind(schema: Schema) -> str:
-    """The type of a value in a few words; a type that has a section is linked to."""
+    """The type of a value in a few words, with a link if the type has a section."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
@@ -144,5 +146,5 @@ def _bounds(schema: Schema) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """What GitHub makes of a heading."""
+    """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -1,4 +1,4 @@
-"""The reference of the command line, from click's own tree of commands."""
+"""Writes the reference of the command line from click's tree of commands."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from mikroscope.settings.options import options
 
 Flag = click.Option
 SETTINGS = {option.flag for option in options()}
+OPTIONS = "[options of the configuration](configuration.md#options)"
 
 
 def commands_markdown() -> str:
@@ -18,11 +19,11 @@ def commands_markdown() -> str:
         f"| [`{path}`](#{path.replace(' ', '-')}) | {_summary(one)} |" for path, one, _ in found
     ]
     sections = [_section(path, command, inherited) for path, command, inherited in found]
-    return "\n".join(["| command | what it does |", "|---|---|", *rows, "", *sections])
+    return "\n".join(["| Command | What it does |", "|---|---|", *rows, "", *sections])
 
 
 def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command, list[Flag]]]:
-    """Every command that does something, with the words that call it and the flags before these."""
+    """Every command that runs, with its full name and the flags of its group."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from _commands(command, f"{path} {name}")
@@ -31,7 +32,7 @@ def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Comman
 
 
 def _own_flags(command: click.Command) -> list[Flag]:
-    """The flags that are none of the configuration."""
+    """The flags of a command that are not options of the configuration."""
     flags = [one for one in command.params if isinstance(one, Flag) and not _is_setting(one)]
     return [one for one in flags if one.name != "version"]
 
@@ -40,23 +41,26 @@ def _section(path: str, command: click.Command, inherited: list[Flag]) -> str:
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     usage = " ".join([path, "[OPTIONS]", *(_argument(one) for one in arguments)])
     rows = [f"| `{_flag(one)}` | {_words(one)} |" for one in _own_flags(command)]
-    before = f"Stands before `{command.name}`."
+    before = f"Goes before `{command.name}`."
     rows += [f"| `{_flag(one)}` | {before} {_words(one)} |" for one in inherited]
-    table = ["| flag | what it does |", "|---|---|", *rows, ""] if rows else []
+    table = ["| Flag | What it does |", "|---|---|", *rows, ""] if rows else []
     return "\n".join(
         [f"### {path}", "", f"`{usage}`", "", _text(command), "", *table, *_settings(command)]
     )
 
 
 def _settings(command: click.Command) -> list[str]:
-    """Which options of the configuration a command takes."""
+    """The options of the configuration that a command accepts."""
     flags = [one.opts[0] for one in command.params if _is_setting(one)]
     if not flags:
         return []
     if set(flags) == SETTINGS:
-        return ["And all [options of the configuration](configuration.md#options).", ""]
+        return [f"Also accepts all {OPTIONS}.", ""]
     named = ", ".join(f"`{flag}`" for flag in flags)
-    return [f"And of the [options of the configuration](configuration.md#options): {named}.", ""]
+    return [
+        f"Also accepts these [options of the configuration](configuration.md#options): {named}.",
+        "",
+    ]
 
 
 def _is_setting(one: click.Parameter) -> bool:
@@ -82,13 +86,13 @@ def _summary(command: click.Command) -> str:
 
 
 def _text(command: click.Command) -> str:
-    """The help, its paragraphs as they are."""
+    """The help, one line for each paragraph."""
     paragraphs = (command.help or "").split("\n\n")
     return "\n\n".join(" ".join(one.split()) for one in paragraphs)
 
 
 def _words(flag: Flag) -> str:
-    """A flag's help on one line of a table; whether it is needed, and its default."""
+    """A flag's help for one line of a table, with its default if it has one."""
     said, _, rest = " ".join((flag.help or "").split()).partition(" [default: ")
     said += " Required." if flag.required else ""
     return f"{said} Default: {rest.removesuffix(']')}." if rest else said

@@ -1,7 +1,7 @@
-"""Builds a release: wheel, sdist, self-contained archives, their SBOMs, the installer, the sums.
+"""Builds a release: wheel, sdist, self-contained archives, SBOMs, installer and checksums.
 
-The same commit and the same interpreter give the same bytes: times are the commit's, dependencies
-are those of scripts/release-requirements.txt, to the hash.
+The same commit and the same interpreter give the same bytes: times are those of the commit,
+dependencies and their hashes those in scripts/release-requirements.txt.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def build(out: Path, targets: list[Target], epoch: int, base_url: str) -> None:
-    """Write the whole release into a directory, which is emptied of an earlier one."""
+    """Write the whole release into a directory, after deleting an earlier release from it."""
     _empty(out)
     own = _build_packages(out, epoch)
     installer = _installer(base_url)
@@ -55,18 +55,20 @@ def build(out: Path, targets: list[Target], epoch: int, base_url: str) -> None:
 
 
 def _empty(out: Path) -> None:
-    """Take an earlier release away, and nothing else."""
+    """Delete the files of an earlier release; refuse if there are any others."""
     out.mkdir(parents=True, exist_ok=True)
     found = sorted(out.iterdir())
     for path in found:
         if path.is_dir() or not _OURS.fullmatch(path.name):
-            raise ReleaseError(f"--out: {path} is not of a release: empty {out}, or name another")
+            raise ReleaseError(
+                f"--out: {path} is not part of a release: empty {out}, or choose another directory"
+            )
     for path in found:
         path.unlink()
 
 
 def commit_time(*, allow_changes: bool) -> int:
-    """Seconds of the epoch that everything is dated with: SOURCE_DATE_EPOCH, or the commit's."""
+    """Return the time for all files, in seconds since 1970: SOURCE_DATE_EPOCH, or the commit's."""
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
     if given.isdecimal():
         return int(given)
@@ -75,14 +77,14 @@ def commit_time(*, allow_changes: bool) -> int:
     changes = _git("status", "--porcelain")
     if changes and not allow_changes:
         raise ReleaseError(
-            "the tree has changes that are not committed, so nobody could build the same again: "
-            "commit them, or say --allow-changes"
+            "the tree has uncommitted changes, so the release could not be reproduced: "
+            "commit them, or use --allow-changes"
         )
     return int(_git("log", "-1", "--format=%ct"))
 
 
 def this_machine() -> str:
-    """The name of the target that is this machine with this Python."""
+    """Return the name of the target for this machine and this Python."""
     system = {"linux": "linux", "darwin": "macos"}.get(sys.platform, sys.platform)
     if system == "linux" and platform.libc_ver()[0] != "glibc":
         system = "linux-musl"
@@ -92,7 +94,7 @@ def this_machine() -> str:
 def _build_packages(out: Path, epoch: int) -> Path:
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
-    _run(command, "the packages cannot be built", environment)
+    _run(command, "cannot build the packages", environment)
     return next(out.glob("*.whl"))
 
 
@@ -109,21 +111,21 @@ def _build_archive(out: Path, own: Path, target: Target, installer: bytes, epoch
 
 
 def _fetch_wheels(directory: Path, target: Target) -> list[Path]:
-    """The dependencies' wheels, each checked against its hash."""
+    """Download the dependencies' wheels; pip checks each against its hash."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", f"--dest={directory}"]
     wanted = directory / "requirements.txt"
     wanted.write_text(requirements_for(target))
     command += [f"--requirement={wanted}", *target.pip_options]
-    _run(command, f"the dependencies for {target.name} cannot be fetched", dict(os.environ))
+    _run(command, f"cannot download the dependencies for {target.name}", dict(os.environ))
     return sorted(directory.glob("*.whl"))
 
 
 def requirements_for(target: Target) -> str:
-    """The pinned requirements of a target, without conditions: pip would ask this machine."""
+    """Return a target's pins without markers, which pip would evaluate for this machine."""
     lines, is_wanted = [], True
     for line in REQUIREMENTS.read_text().splitlines():
-        if not line.startswith((" ", "#")):  # else a hash of the one above
+        if not line.startswith((" ", "#")):  # else a hash of the requirement above
             pin = line.removesuffix("\\")
             is_wanted = target.needs(Requirement(pin))
             line = pin.partition(";")[0] + " \\"
@@ -153,7 +155,9 @@ def _write_sums(out: Path) -> None:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ReleaseError("this is no git checkout: set SOURCE_DATE_EPOCH to the release's time")
+        raise ReleaseError(
+            "this is not a git checkout: set SOURCE_DATE_EPOCH to the time of the release"
+        )
     return done.stdout.strip()
 
 
@@ -171,14 +175,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--target",
         action="append",
-        help="make the archive for this kind of machine, such as linux-aarch64-cp312; may be "
-        "given more than once (default: this machine)",
+        help="build the archive for this kind of machine, such as linux-aarch64-cp312; may be "
+        "repeated (default: this machine)",
     )
     parser.add_argument(
-        "--base-url", default="", help="where the files will be found: install.sh fetches from it"
+        "--base-url",
+        default="",
+        help="the address that will serve the files: install.sh downloads from it",
     )
     parser.add_argument(
-        "--allow-changes", action="store_true", help="build from a tree that is not committed"
+        "--allow-changes", action="store_true", help="build from a tree with uncommitted changes"
     )
     return parser.parse_args()
 

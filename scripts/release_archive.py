@@ -1,4 +1,4 @@
-"""A self-contained archive: which files it holds, and how it is packed, reproducibly."""
+"""The contents of a self-contained archive, and how to pack it reproducibly."""
 
 import gzip
 import io
@@ -10,15 +10,15 @@ from pathlib import Path
 from release_targets import Target
 
 ROOT = Path(__file__).parent.parent
-_ZIP_BEGINS = 315_532_800  # 1980, the earliest time a zip file can tell
+_ZIP_BEGINS = 315_532_800  # 1980, the earliest time in a zip file
 _LAUNCHER = ROOT / "scripts" / "launcher.sh"
 _BESIDE = ("README.md", "CHANGELOG.md", "LICENSE", "OPS_RUNBOOK.md", "docs", "examples", "deploy")
 
-Files = dict[str, tuple[bytes, bool]]  # path -> content, whether it can be run
+Files = dict[str, tuple[bytes, bool]]  # path -> content, whether it is executable
 
 
 def archive_files(target: Target, wheels: list[Path], installer: bytes) -> Files:
-    """What the archive for a target holds: the launcher, the packages in lib/, the documents."""
+    """Return the files of a target's archive: the launcher, the packages in lib/, the documents."""
     steps = (ROOT / "scripts" / "install_steps.py").read_bytes()
     files: Files = {
         "mikroscope": (_launcher(target), True),
@@ -36,7 +36,7 @@ def archive_files(target: Target, wheels: list[Path], installer: bytes) -> Files
 
 
 def write_tar(path: Path, top: str, files: Files, epoch: int) -> None:
-    """Write a .tar.gz that depends on nothing but its arguments; `top` is its directory."""
+    """Write a .tar.gz whose bytes depend only on the arguments; `top` is its directory."""
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
@@ -49,12 +49,12 @@ def write_tar(path: Path, top: str, files: Files, epoch: int) -> None:
 
 
 def write_zip(path: Path, top: str, files: Files, epoch: int) -> None:
-    """Write a .zip that depends on nothing but its arguments; `top` is its directory."""
+    """Write a .zip whose bytes depend only on the arguments; `top` is its directory."""
     when = time.gmtime(max(epoch, _ZIP_BEGINS))[:6]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, (content, runs) in sorted(files.items()):
             entry = zipfile.ZipInfo(f"{top}/{name}", when)
-            entry.create_system = 3  # Unix, so that the modes count
+            entry.create_system = 3  # Unix, so that unzip applies the modes
             entry.external_attr = (0o100755 if runs else 0o100644) << 16
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
 
@@ -66,7 +66,7 @@ def _launcher(target: Target) -> bytes:
 
 
 def _unpacked(wheel: Path) -> Files:
-    """A wheel as it lies in lib/; its scripts are left out: the launcher is the only one."""
+    """Return the files of a wheel for lib/, without its scripts: the launcher replaces them."""
     files: Files = {}
     with zipfile.ZipFile(wheel) as opened:
         for name in opened.namelist():
@@ -77,7 +77,7 @@ def _unpacked(wheel: Path) -> Files:
 
 
 def _place(name: str) -> tuple[bool, str]:
-    """Whether a file of a wheel belongs into lib/, and where there."""
+    """Return whether a wheel's file goes into lib/, and its path there."""
     top, _, rest = name.partition("/")
     if not top.endswith(".data"):
         return True, name

@@ -1,4 +1,4 @@
-"""What an archive is made of, as a CycloneDX document."""
+"""The components of an archive, as a CycloneDX document."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _SCALAR_VERSION = "mikroscope/server/static/scalar.VERSION"
 
 
 def sbom(own: Path, wheels: list[Path], target: Target, epoch: int) -> bytes:
-    """The document for our own wheel and those it needs; the same wheels give the same bytes."""
+    """Return the SBOM of our wheel and its dependencies; the same wheels give the same bytes."""
     program = _component(own) | {"type": "application"}
     components = [_component(wheel) for wheel in sorted(wheels)] + [_scalar(own)]
     content = {
@@ -54,7 +54,7 @@ def _component(wheel: Path) -> dict[str, Any]:
 
 
 def _scalar(own: Path) -> dict[str, Any]:
-    """The script of /docs, which our own wheel holds."""
+    """Return the component for the script of /docs, which our wheel contains."""
     with zipfile.ZipFile(own) as opened:
         version = opened.read(_SCALAR_VERSION).decode().strip()
     purl = f"pkg:npm/%40scalar/api-reference@{version}"

@@ -1,11 +1,11 @@
-"""The kinds of machine an archive can be made for: system, processor, and version of Python."""
+"""The kinds of machine to build archives for: system, processor and Python version."""
 
 import re
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
-_GLIBC = range(28, 4, -1)  # 2.28 is that of Debian 10 and RHEL 8
+_GLIBC = range(28, 4, -1)  # Debian 10 and RHEL 8 have 2.28
 _SYSTEMS = {
     "linux-x86_64": ("linux", "x86_64", [f"manylinux_2_{n}_x86_64" for n in _GLIBC]),
     "linux-aarch64": ("linux", "aarch64", [f"manylinux_2_{n}_aarch64" for n in _GLIBC]),
@@ -19,7 +19,7 @@ _OLDER_NAMES = {"manylinux_2_17": "manylinux2014", "manylinux_2_12": "manylinux2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind of machine; its name is how `scripts/install.sh` calls the machine it runs on."""
+    """A kind of machine, with the name that `scripts/install.sh` gives the machine it runs on."""
 
     name: str  # linux-x86_64-cp311
     system: str  # sys.platform
@@ -29,7 +29,7 @@ class Target:
 
     @property
     def markers(self) -> dict[str, str]:
-        """What the conditions of dependencies ask about this machine (PEP 508)."""
+        """The values of environment markers on this kind of machine (PEP 508)."""
         version = f"{self.python[0]}.{self.python[1]}"
         return {
             "extra": "",
@@ -44,12 +44,12 @@ class Target:
         }
 
     def needs(self, requirement: Requirement) -> bool:
-        """Whether a requirement is one on this machine, on whatever machine it is asked."""
+        """Return whether this kind of machine needs a requirement, wherever the code runs."""
         return requirement.marker is None or requirement.marker.evaluate(self.markers)
 
     @property
     def pip_options(self) -> list[str]:
-        """What makes pip fetch wheels for this machine, on whatever machine it runs."""
+        """The options that make pip download wheels for this kind of machine."""
         tag = f"{self.python[0]}{self.python[1]}"
         abis = [f"--abi={abi}" for abi in (f"cp{tag}", "abi3", "none")]
         platforms = [f"--platform={name}" for name in self.platforms]
@@ -57,7 +57,7 @@ class Target:
 
 
 def target_named(name: str) -> Target:
-    """The target of this name. Raises ValueError with what was expected."""
+    """Return the target of this name; raise ValueError with what was expected."""
     found = re.fullmatch(r"(.+)-cp(3)([0-9]{2})", name)
     if found is None or found[1] not in _SYSTEMS:
         systems = ", ".join(_SYSTEMS)

@@ -1,20 +1,20 @@
-"""Writes the generated parts of docs/reference/, between their marks, from what the program says.
+"""Writes the generated parts of docs/reference/, between their marks.
 
 python scripts/update_reference.py           # make reference
-python scripts/update_reference.py --check   # name the pages that are not current
+python scripts/update_reference.py --check   # name the pages that are out of date
 """
 
 import re
 import sys
 from pathlib import Path
 
-from mikroscope.settings.options import reference_markdown
 from reference_api import api_markdown
 from reference_commands import commands_markdown
+from reference_configuration import configuration_markdown
 
 DIRECTORY = Path(__file__).parent.parent / "docs" / "reference"
 PAGES = {
-    "configuration.md": reference_markdown,
+    "configuration.md": configuration_markdown,
     "command-line.md": commands_markdown,
     "http-api.md": api_markdown,
 }
@@ -24,21 +24,21 @@ BETWEEN_MARKS = re.compile(
 
 
 def current(page: str) -> str:
-    """A page as it should be now."""
+    """A page with its generated part up to date."""
     made = PAGES[page]().strip()
     text = (DIRECTORY / page).read_text()
     text, count = BETWEEN_MARKS.subn(lambda marks: f"{marks[1]}\n{made}\n{marks[2]}", text)
     if count != 1:
-        sys.exit(f"error: docs/reference/{page} has no marks for what is generated")
+        sys.exit(f"error: docs/reference/{page} has no marks around its generated part")
     return text
 
 
 def main(arguments: list[str]) -> None:
-    """Write each page, or say which ones are not current."""
+    """Write each page, or name those that are out of date."""
     stale = [page for page in PAGES if current(page) != (DIRECTORY / page).read_text()]
     if arguments == ["--check"]:
         if stale:
-            sys.exit(f"not current: {', '.join(stale)} in docs/reference; run: make reference")
+            sys.exit(f"out of date: {', '.join(stale)} in docs/reference; run: make reference")
         return
     for page in stale:
         (DIRECTORY / page).write_text(current(page))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches Scalar's API reference, which /docs shows, anew: scripts/update_scalar.sh [VERSION]
+# Downloads Scalar's API reference, which /docs shows, again: scripts/update_scalar.sh [VERSION]
 # The same version gives the same bytes. It needs npm.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ tar -xzf "$work/scalar-api-reference-$version.tgz" -C "$work/scalar"
 tar -xzf "$work"/scalar-types-*.tgz -C "$work/types"
 
 mkdir -p "$target"
-# -n leaves name and time out.
+# -n omits name and time.
 gzip -9n <"$work/scalar/package/dist/browser/standalone.js" >"$target/scalar.js.gz"
 cp "$work/types/package/LICENSE" "$target/scalar.LICENSE" # the same for all of Scalar's packages
 printf '%s\n' "$version" >"$target/scalar.VERSION"

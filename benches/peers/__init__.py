@@ -1,4 +1,4 @@
-"""The peers that are put beside MikroScope: a further one is an adapter, and a line here."""
+"""The programs compared with MikroScope; to add one, write an adapter and add a line here."""
 
 from benches.peers.base import Peer
 from benches.peers.duck import Duck

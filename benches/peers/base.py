@@ -1,4 +1,4 @@
-"""What a peer must be able to do, and the questions that all of them are asked."""
+"""The interface of a peer, and the questions for all peers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ DAY = ("2026-01-10T00:00:00.000Z", "2026-01-10T23:59:59.999Z")
 
 @dataclass(frozen=True)
 class Question:
-    """Which records are meant: those with these values in these fields, of a day or of all."""
+    """A filter: records with these values in these fields, of one day or of all."""
 
     name: str
     filters: tuple[tuple[str, str], ...] = ()
     one_day: bool = False
-    group_by: str = ""  # of an aggregate
+    group_by: str = ""  # only for aggregates
 
 
 Groups = list[tuple[str, int]]
@@ -27,41 +27,41 @@ Groups = list[tuple[str, int]]
 class Peer(Protocol):
     """One program with a corpus, used as its users would use it.
 
-    Answers are the same whoever gives them: a page is the times of the newest records, newest
-    first; groups come with the highest count first, then by key.
+    All peers return the same answers: a page is the times of the newest records, newest first;
+    groups are ordered by descending count, then by key.
     """
 
     @staticmethod
     def missing() -> str | None:
-        """What must be installed before this can run; None if nothing."""
+        """Return what must be installed before this peer can run; None if nothing."""
 
     def __init__(self, corpus: Corpus, directory: Path) -> None:
-        """Keep what it needs in a directory of its own."""
+        """Use `directory` for all files of this peer."""
 
     def insert(self) -> None:
-        """Take in the corpus; nothing to do where files are read as they are."""
+        """Load the corpus; do nothing if the peer reads the file directly."""
 
     def size(self) -> int:
-        """Bytes on disk beside the corpus."""
+        """Return the bytes on disk in addition to the corpus."""
 
     def page(self, question: Question) -> list[str]:
-        """The times of the newest PAGE records."""
+        """Return the times of the newest PAGE records."""
 
     def count(self, question: Question) -> int:
-        """How many records there are."""
+        """Return how many records match."""
 
     def groups(self, question: Question) -> Groups:
-        """The TOP largest groups."""
+        """Return the TOP largest groups."""
 
     def __enter__(self) -> Self:
-        """Be ready to be asked."""
+        """Prepare to answer questions."""
 
     def __exit__(self, *_: object) -> None:
-        """Stop what was started."""
+        """Stop whatever `__enter__` started."""
 
 
 def questions(tenant: str, order: str) -> dict[str, list[Question]]:
-    """What is asked, by kind; the values are ones that occur."""
+    """Return the questions by kind, with values that occur in the corpus."""
     error, warn = ("level", "ERROR"), ("level", "WARN")
     return {
         "page": [
@@ -86,7 +86,7 @@ def questions(tenant: str, order: str) -> dict[str, list[Question]]:
 
 
 def sql_where(question: Question) -> str:
-    """The condition in SQL; the values are our own, and hold no quotes."""
+    """Return the condition in SQL; the values are our own, and contain no quotes."""
     conditions = [f"\"{name}\" = '{value}'" for name, value in question.filters]
     if question.one_day:
         conditions.append(f"\"timestamp\" BETWEEN '{DAY[0]}' AND '{DAY[1]}'")
@@ -94,18 +94,18 @@ def sql_where(question: Question) -> str:
 
 
 def page_sql(table: str, question: Question) -> str:
-    """A page in SQL."""
+    """Return the SQL for a page."""
     where = sql_where(question)
     return f'SELECT * FROM {table}{where} ORDER BY "timestamp" DESC LIMIT {PAGE}'
 
 
 def count_sql(table: str, question: Question) -> str:
-    """A count in SQL."""
+    """Return the SQL for a count."""
     return f"SELECT count(*) AS n FROM {table}{sql_where(question)}"
 
 
 def groups_sql(table: str, question: Question) -> str:
-    """An aggregate in SQL."""
+    """Return the SQL for an aggregate."""
     key = f'CAST("{question.group_by}" AS VARCHAR)'
     return (
         f"SELECT {key} AS k, count(*) AS n FROM {table}{sql_where(question)} "

@@ -1,4 +1,4 @@
-"""DuckDB: SQL over the NDJSON file as it lies there, in this process."""
+"""DuckDB: SQL directly on the NDJSON file, in this process."""
 
 import importlib
 import importlib.util
@@ -11,26 +11,26 @@ from benches.peers.base import Groups, Question, count_sql, groups_sql, page_sql
 
 
 class Duck:
-    """One connection that stays open; nothing is taken in, every question reads the file."""
+    """One connection that stays open; nothing is loaded, every question reads the file."""
 
     def __init__(self, corpus: Corpus, directory: Path) -> None:
         self._corpus = corpus
 
     @staticmethod
     def missing() -> str | None:
-        """The package."""
+        """Require the package."""
         found = importlib.util.find_spec("duckdb")
         return None if found else "DuckDB is not installed (pip install duckdb)"
 
     def insert(self) -> None:
-        """It reads the file as it is."""
+        """Do nothing: DuckDB reads the file directly."""
 
     def size(self) -> int:
-        """It keeps nothing."""
+        """Return 0: nothing is stored."""
         return 0
 
     def __enter__(self) -> Self:
-        """Connect, and say what the columns are: texts, as everywhere here."""
+        """Connect, and declare all columns as text, as for the other peers."""
         with self._corpus.path.open() as file:
             columns = dict.fromkeys(json.loads(file.readline()), "VARCHAR")
         self._table = (
@@ -44,15 +44,15 @@ class Duck:
         self._connection.close()
 
     def page(self, question: Question) -> list[str]:
-        """A query."""
+        """Run a query."""
         return [row[0] for row in self._query(page_sql(self._table, question))]
 
     def count(self, question: Question) -> int:
-        """A query."""
+        """Run a query."""
         return int(self._query(count_sql(self._table, question))[0][0])
 
     def groups(self, question: Question) -> Groups:
-        """A query."""
+        """Run a query."""
         return [(key, count) for key, count in self._query(groups_sql(self._table, question))]
 
     def _query(self, sql: str) -> list[tuple[Any, ...]]:

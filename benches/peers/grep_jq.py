@@ -1,4 +1,4 @@
-"""grep, jq and what else a shell has, over the NDJSON file as it lies there."""
+"""grep, jq and other shell tools, directly on the NDJSON file."""
 
 import shlex
 import shutil
@@ -13,9 +13,9 @@ PROGRAMS = ("grep", "jq", "tac", "sort", "uniq")
 
 
 class GrepAndJq:
-    """One pipeline a question.
+    """One pipeline per question.
 
-    It uses what its author knows of the corpus: lines are in the order of their times, and
+    It relies on two facts about the corpus: lines are in the order of their times, and
     `"name":"value"` occurs only as this field.
     """
 
@@ -24,35 +24,35 @@ class GrepAndJq:
 
     @staticmethod
     def missing() -> str | None:
-        """The programs."""
+        """Require the programs."""
         absent = [name for name in PROGRAMS if not shutil.which(name)]
         return f"{', '.join(absent)} not installed (Debian: apt-get install jq)" if absent else None
 
     def insert(self) -> None:
-        """They read the file as it is."""
+        """Do nothing: the tools read the file directly."""
 
     def size(self) -> int:
-        """They keep nothing."""
+        """Return 0: nothing is stored."""
         return 0
 
     def __enter__(self) -> Self:
-        """Nothing runs."""
+        """Do nothing: there is no server."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing ran."""
+        """Do nothing: there is no server."""
 
     def page(self, question: Question) -> list[str]:
-        """From the end of the file, until there are enough."""
+        """Read from the end of the file until there are enough records."""
         lines = f"tac {self._file} | {_narrow(question)} head -n {PAGE}"
         return _shell(f"{lines} | jq -r .timestamp").split()
 
     def count(self, question: Question) -> int:
-        """Lines that are left."""
+        """Count the lines that match."""
         return int(_shell(f"cat {self._file} | {_narrow(question)} wc -l"))
 
     def groups(self, question: Question) -> Groups:
-        """Values, sorted and counted."""
+        """Sort and count the values."""
         values = f"cat {self._file} | {_narrow(question)} jq -r .{question.group_by}"
         counted = _shell(f"{values} | sort | uniq -c | sort -k1,1nr -k2 | head -n {TOP}")
         rows = (line.split(maxsplit=1) for line in counted.splitlines())
@@ -60,7 +60,7 @@ class GrepAndJq:
 
 
 def _narrow(question: Question) -> str:
-    """The steps of a pipeline that let through what is asked for."""
+    """Return the steps of a pipeline that select the matching records."""
     steps = [f'grep -F \'"{name}":"{value}"\' |' for name, value in question.filters]
     if question.one_day:
         test = f'select(.timestamp >= "{DAY[0]}" and .timestamp <= "{DAY[1]}")'
@@ -69,5 +69,5 @@ def _narrow(question: Question) -> str:
 
 
 def _shell(pipeline: str) -> str:
-    """What a pipeline prints; bytes are compared, not words of a language."""
+    """Run a pipeline in the C locale, which compares bytes, and return its output."""
     return run("sh", "-c", f"export LC_ALL=C; {pipeline}").output

@@ -1,4 +1,4 @@
-"""MikroScope: an index made by the command, questions to a running server over HTTP."""
+"""MikroScope: an index built by the command, questions to a running server over HTTP."""
 
 import json
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from benches.questions import target
 
 
 class MikroScope:
-    """The program that this is about."""
+    """The program under test."""
 
     def __init__(self, corpus: Corpus, directory: Path) -> None:
         self._corpus = corpus
@@ -23,14 +23,14 @@ class MikroScope:
 
     @staticmethod
     def missing() -> None:
-        """It is always there."""
+        """Return None: it is always installed."""
 
     def insert(self) -> None:
-        """Index the file as it is."""
+        """Index the file."""
         index(self._corpus.logs, self._index)
 
     def size(self) -> int:
-        """The index."""
+        """Return the size of the index."""
         return self._index.stat().st_size
 
     def __enter__(self) -> Self:
@@ -47,17 +47,17 @@ class MikroScope:
         self._stack.close()
 
     def page(self, question: Question) -> list[str]:
-        """`GET /api/logs`."""
+        """Request `GET /api/logs`."""
         entries = self._get("/api/logs", question, limit=str(PAGE))["entries"]
         return [entry["timestamp"] for entry in entries]
 
     def count(self, question: Question) -> int:
-        """The sum of the levels."""
+        """Return the sum of the counts by level."""
         levels = self._get("/api/logs/aggregate", question, groupBy="level")["buckets"]
         return sum(bucket["count"] for bucket in levels)
 
     def groups(self, question: Question) -> Groups:
-        """`GET /api/logs/aggregate`."""
+        """Request `GET /api/logs/aggregate`."""
         by = {"groupBy": "field", "groupField": question.group_by}
         buckets = self._get("/api/logs/aggregate", question, limit=str(TOP), **by)["buckets"]
         return [(bucket["key"], bucket["count"]) for bucket in buckets]

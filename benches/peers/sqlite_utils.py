@@ -1,4 +1,4 @@
-"""sqlite-utils: the rows as columns of one SQLite table, by its command line."""
+"""sqlite-utils: records as rows of one SQLite table, through its command line."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ from benches.program import run
 
 COMMAND = (sys.executable, "-m", "sqlite_utils")
 TABLE = "logs"
-# What a user who asks these questions would index; each with the time, so that pages are in order.
+# The indexes that suit these questions; each includes the time, so that pages come in order.
 INDEXED = ("level", "tenantId", "orderId")
 
 
@@ -25,38 +25,38 @@ class SqliteUtils:
 
     @staticmethod
     def missing() -> str | None:
-        """The package."""
+        """Require the package."""
         found = importlib.util.find_spec("sqlite_utils")
         return None if found else "sqlite-utils is not installed (pip install sqlite-utils)"
 
     def insert(self) -> None:
-        """The file as NDJSON, and the indexes."""
+        """Insert the file as NDJSON, and create the indexes."""
         run(*COMMAND, "insert", self._database, TABLE, self._corpus.path, "--nl")
         run(*COMMAND, "create-index", self._database, TABLE, "timestamp")
         for column in INDEXED:
             run(*COMMAND, "create-index", self._database, TABLE, column, "timestamp")
 
     def size(self) -> int:
-        """The database."""
+        """Return the size of the database."""
         return self._database.stat().st_size
 
     def __enter__(self) -> Self:
-        """Nothing runs."""
+        """Do nothing: there is no server."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing ran."""
+        """Do nothing: there is no server."""
 
     def page(self, question: Question) -> list[str]:
-        """A query."""
+        """Run a query."""
         return [row["timestamp"] for row in self._query(page_sql(TABLE, question))]
 
     def count(self, question: Question) -> int:
-        """A query."""
+        """Run a query."""
         return int(self._query(count_sql(TABLE, question))[0]["n"])
 
     def groups(self, question: Question) -> Groups:
-        """A query; SQLite spells the type TEXT."""
+        """Run a query; SQLite spells the type TEXT."""
         sql = groups_sql(TABLE, question).replace("VARCHAR", "TEXT")
         return [(row["k"], row["n"]) for row in self._query(sql)]
 

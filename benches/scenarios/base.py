@@ -1,4 +1,4 @@
-"""What a scenario is: a function that records what it measures on a corpus."""
+"""The type of a scenario: a function that records what it measures on a corpus."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from benches.figures import Recorder
 
 @dataclass(frozen=True)
 class Scenario:
-    """A measurement by its name; its function's docstring says what is measured."""
+    """A named measurement; the docstring of its function says what it measures."""
 
     name: str
     measure: Callable[[Cache, Corpus, Recorder], None]
@@ -20,5 +20,5 @@ class Scenario:
 
     @property
     def purpose(self) -> str:
-        """One line."""
+        """One line for the list of scenarios."""
         return (self.measure.__doc__ or "").partition("\n")[0]

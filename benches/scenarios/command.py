@@ -1,4 +1,4 @@
-"""The command line, one process a question."""
+"""The command line, one process per question."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Files to index: from nothing, what was appended, and a start with nothing to do."""
+"""Indexing of files: from nothing, of appended lines, and a start with nothing to do."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from benches.cache import Cache, Corpus, copy_index, newer_lines
 from benches.figures import Recorder
 from benches.program import index, serve
 
-ONE_CORE_RECORDS = 1_000_000  # at the most
+ONE_CORE_RECORDS = 1_000_000  # at most
 
 
 def cold_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
@@ -24,7 +24,7 @@ def cold_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
             assert report["recordsInserted"] == corpus.records, report
             record.add(name, "records/s", corpus.records / run.seconds)
             record.add(
-                f"processor time a record, {name}",
+                f"processor time per record, {name}",
                 "µs",
                 run.processor_seconds / corpus.records * 1e6,
             )
@@ -35,12 +35,12 @@ def size(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     """Bytes on disk of a finished index."""
     taken = sum(file.stat().st_size for file in cache.index(corpus).parent.iterdir())
     for _ in record.rounds():
-        record.add("index", "bytes a record", taken / corpus.records)
-        record.add("index by raw bytes", "×", taken / corpus.size)
+        record.add("index", "bytes per record", taken / corpus.records)
+        record.add("index relative to raw bytes", "×", taken / corpus.size)
 
 
 def incremental_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """`mikroscope index` when lines were appended to an indexed file: 1% of it, and 1,000."""
+    """`mikroscope index` after lines were appended to an indexed file: 1% of it, and 1,000."""
     with cache.scratch() as scratch:
         logs, finished = _own_place(cache, corpus, scratch)
         appended = {"1%": max(1, corpus.records // 100), "1,000 lines": 1000}
@@ -54,7 +54,7 @@ def incremental_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 
 def _own_place(cache: Cache, corpus: Corpus, scratch: Path) -> tuple[Path, Path]:
-    """A corpus that may be written to, and an index that knows this file."""
+    """Return a copy of the corpus that may be changed, and an index that contains it."""
     logs = scratch / "logs"
     shutil.copytree(corpus.logs, logs)
     finished = copy_index(cache.index(corpus), scratch / "finished.db")
@@ -63,7 +63,7 @@ def _own_place(cache: Cache, corpus: Corpus, scratch: Path) -> tuple[Path, Path]
 
 
 def _append_and_index(logs: Path, work: Path, lines: bytes) -> float:
-    """Seconds to index lines that are there for as long as this takes."""
+    """Append lines, index them, remove them again; return the seconds that indexing took."""
     [file] = logs.iterdir()
     before = file.stat().st_size
     with file.open("ab") as opened:
@@ -77,15 +77,15 @@ def _append_and_index(logs: Path, work: Path, lines: bytes) -> float:
 
 
 def restart(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """Start the server on a finished index, until `/health` answers and tells of all files."""
+    """Start the server on a finished index, until `/health` answers and reports all files."""
     finished = cache.index(corpus)
     for _ in record.rounds():
         with serve(corpus.logs, finished) as server:
             server.get("/health")
             record.add("until /health answers", "s", time.perf_counter() - server.began)
             server.wait_until_indexed()
-            record.add("until all files are looked at", "s", time.perf_counter() - server.began)
+            record.add("until all files are scanned", "s", time.perf_counter() - server.began)
             inserted = server.get("/health")["ingest"]["recordsInsertedTotal"]
-            record.add("records read anew", "records", inserted)
+            record.add("records read again", "records", inserted)
             record.add("files read", "files", server.get("/health")["ingest"]["filesScannedTotal"])
             assert server.count() == corpus.records

@@ -1,4 +1,4 @@
-"""Logs that are sent over HTTP."""
+"""Ingest over HTTP."""
 
 import time
 from contextlib import AbstractContextManager
@@ -11,12 +11,12 @@ from benches.program import Server, serve
 from benches.trivial import trivial_server
 
 CLIENTS = (1, 4, 16, 64)
-BATCHES = {1: 4000, 100: 400}  # records a request: requests
+BATCHES = {1: 4000, 100: 400}  # records per request: requests
 MODES = {"sync": False, "queued": True}
 
 
 def http_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """`POST /api/ingest` with 1 and 100 records, at once and queued, by 1 to 64 clients."""
+    """`POST /api/ingest` with 1 and 100 records, sync and queued, by 1 to 64 clients."""
     for _ in record.rounds():
         for mode, queued in MODES.items():
             with cache.scratch() as scratch:
@@ -27,11 +27,11 @@ def http_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
                     _all_cases(server, corpus, record, mode)
         _ceilings(corpus, record)
     sizes = [f"{record.samples(requests):,}" for requests in BATCHES.values()]
-    record.notes.append(f"{' or '.join(sizes)} requests a round")
+    record.notes.append(f"{' or '.join(sizes)} requests per round")
 
 
 def _all_cases(server: Server, corpus: Corpus, record: Recorder, mode: str) -> None:
-    """Each case goes on in the corpus where the one before has ended: the times of logs rise."""
+    """Continue each case in the corpus where the previous one ended, so that times ascend."""
     sent = 0
     for batch, usual in BATCHES.items():
         requests = record.samples(usual)
@@ -59,19 +59,19 @@ def _queue_is_empty(health: dict[str, Any]) -> bool:
 
 
 def _ceilings(corpus: Corpus, record: Recorder) -> None:
-    """What the load generator reaches against a server that does nothing."""
+    """Measure the load generator against a server that does nothing."""
     with trivial_server() as url:
         for batch, usual in BATCHES.items():
             requests = record.samples(usual)
             with _load(url, corpus, 16, batch, requests) as sending:
                 seen = sending.finish()
-            name = f"ceiling of the load, {batch} a request"
+            name = f"ceiling of the load generator, {batch} per request"
             record.add(name, "requests/s", seen.succeeded / seen.seconds)
 
 
 def case(batch: int, mode: str, clients: int) -> str:
-    """The name of one case's figure."""
-    return f"{batch} a request, {mode}, {clients} clients"
+    """Return the name of one case's figure."""
+    return f"{batch} per request, {mode}, {clients} clients"
 
 
 def _load(

@@ -1,4 +1,4 @@
-"""Resident memory of the server and whatever processes it starts."""
+"""Resident memory of the server and its child processes."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ QUESTIONS = 3  # of each kind of page
 
 
 def memory(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """Resident memory: idle, under ingest and queries, and with a backlog on top of both."""
+    """Resident memory: idle, under ingest and queries, and with a backlog in addition."""
     for _ in record.rounds():
         _with_nothing(cache, record)
         _with_index(cache, corpus, record)
@@ -23,7 +23,7 @@ def memory(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 
 def _with_nothing(cache: Cache, record: Recorder) -> None:
-    """A server without any logs."""
+    """Measure a server without any logs."""
     with cache.scratch() as scratch, serve(scratch / "logs", scratch / "index.db") as server:
         server.wait_until_indexed()
         time.sleep(SETTLE_S * record.effort)
@@ -31,7 +31,7 @@ def _with_nothing(cache: Cache, record: Recorder) -> None:
 
 
 def _with_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """A server that has everything indexed."""
+    """Measure a server that has indexed everything."""
     with cache.scratch() as scratch:
         logs, index = place_with(corpus, cache.index(corpus), scratch)
         with serve(logs, index) as server:
@@ -46,7 +46,7 @@ def _with_index(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 
 def _with_backlog(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """A server that indexes the whole corpus from its start, is sent logs, and is asked."""
+    """Measure a server that indexes the whole corpus during ingest and queries."""
     with cache.scratch() as scratch:
         logs = link_logs(corpus, scratch)
         with serve(logs, scratch / "index.db") as server:
@@ -62,7 +62,7 @@ def _caught_up(server: Server) -> bool:
 def _ask_and_send(
     server: Server, corpus: Corpus, record: Recorder, done: Callable[[], bool]
 ) -> None:
-    """Ask and send at the same time, until it is done."""
+    """Send queries and logs at the same time, until `done`."""
     sizes = ("--clients", CLIENTS, "--batch", BATCH, "--requests", record.samples(REQUESTS))
     targets = _questions(corpus)
     with load(server.url, "--post", corpus.path, "--endless", *sizes) as sending:

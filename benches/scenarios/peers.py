@@ -8,13 +8,13 @@ from benches.peers import PEERS
 from benches.peers.base import Peer, Question, questions
 from benches.questions import sample
 
-ASK_AGAIN_S = 0.5  # quick answers are asked for five times
+ASK_AGAIN_S = 0.5  # quick questions are asked five times
 ASK_AGAIN = 5
 Answers = dict[str, object]
 
 
 def peers(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """MikroScope, sqlite-utils, DuckDB, grep and jq: take in, page, count, group; same answers."""
+    """MikroScope, sqlite-utils, DuckDB, grep and jq: load, page, count, group; same answers."""
     missing = {name: make.missing() for name, make in PEERS.items()}
     record.notes += [f"{name} left out: {why}" for name, why in missing.items() if why]
     present = {name: make for name, make in PEERS.items() if not missing[name]}
@@ -25,23 +25,23 @@ def peers(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         for name, make in present.items():
             with cache.scratch() as scratch:
                 peer = make(corpus, scratch)
-                _take_in(name, peer, corpus, record)
+                _load(name, peer, corpus, record)
                 with peer:
                     answers[name] = _ask_all(name, peer, asked, record)
         _compare(answers)
     record.notes.append(f"{', '.join(present)} gave the same answers to every question")
 
 
-def _take_in(name: str, peer: Peer, corpus: Corpus, record: Recorder) -> None:
+def _load(name: str, peer: Peer, corpus: Corpus, record: Recorder) -> None:
     began = time.perf_counter()
     peer.insert()
     if size := peer.size():
-        record.add(figure(name, "take in"), "s", time.perf_counter() - began)
-        record.add(figure(name, "size by raw bytes"), "×", size / corpus.size)
+        record.add(figure(name, "load"), "s", time.perf_counter() - began)
+        record.add(figure(name, "size relative to raw bytes"), "×", size / corpus.size)
 
 
 def _ask_all(name: str, peer: Peer, asked: dict[str, list[Question]], record: Recorder) -> Answers:
-    """Ask one peer everything; its answers by question."""
+    """Ask one peer everything; return its answers by question."""
     ask = {"page": peer.page, "count": peer.count, "group": peer.groups}
     answers: Answers = {}
     for kind, kind_questions in asked.items():
@@ -57,14 +57,14 @@ def _ask_all(name: str, peer: Peer, asked: dict[str, list[Question]], record: Re
 
 
 def _compare(answers: dict[str, Answers]) -> None:
-    """Raise where two peers answer differently."""
+    """Raise AssertionError if two peers answer differently."""
     (first, expected), *others = answers.items()
     for name, given in others:
         for question, answer in given.items():
             if answer != expected[question]:
-                raise AssertionError(f"{name} answers '{question}' otherwise than {first}")
+                raise AssertionError(f"{name} answers '{question}' differently from {first}")
 
 
 def figure(peer: str, what: str) -> str:
-    """The name of a peer's figure."""
+    """Return the name of a peer's figure."""
     return f"{peer} | {what}"

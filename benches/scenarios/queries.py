@@ -1,4 +1,4 @@
-"""Questions over HTTP, asked one after the other by one client."""
+"""Queries over HTTP, one after the other from one client."""
 
 from benches import questions
 from benches.cache import Cache, Corpus, place_with
@@ -6,7 +6,7 @@ from benches.figures import Recorder
 from benches.load import get, load
 from benches.program import Server, serve
 
-SAMPLES = 100  # requests of a kind in a round
+SAMPLES = 100  # requests of each kind per round
 HEAVY_SAMPLES = 5
 
 
@@ -18,7 +18,7 @@ def pages(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 
 def pages_under_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """The same pages while 16 clients send 100 records a request as fast as they can."""
+    """The same pages while 16 clients send 100 records per request as fast as they can."""
     with cache.scratch() as scratch:
         logs, index = place_with(corpus, cache.index(corpus), scratch)
         with serve(logs, index) as server:
@@ -28,7 +28,7 @@ def pages_under_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
                 _ask_pages(server, corpus, record)
                 sent = sending.finish()
     rate = sent.succeeded * 100 / sent.seconds
-    record.notes.append(f"meanwhile {rate:,.0f} records/s were taken")
+    record.notes.append(f"meanwhile the server accepted {rate:,.0f} records/s")
 
 
 def _ask_pages(server: Server, corpus: Corpus, record: Recorder) -> None:
@@ -38,7 +38,7 @@ def _ask_pages(server: Server, corpus: Corpus, record: Recorder) -> None:
 
 
 def counts(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """How many entries a filter leaves, of everything and of one day of thirty."""
+    """How many entries match a filter, of everything and of one day of thirty."""
     with serve(corpus.logs, cache.index(corpus)) as server:
         server.wait_until_rested()
         for number in record.rounds():
@@ -49,7 +49,7 @@ def counts(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 def aggregates(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     """`GET /api/logs/aggregate` by fields of few and many values, with and without a filter."""
     for _ in record.rounds():
-        # A server that was started just now: it remembers no counts of days.
+        # A freshly started server: it has no cached counts of days.
         with serve(corpus.logs, cache.index(corpus)) as server:
             server.wait_until_rested()
             targets = {
@@ -63,9 +63,9 @@ def aggregates(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 
 def _ask(server: Server, record: Recorder, targets: dict[str, list[str]]) -> dict[str, float]:
-    """Ask every kind in turn; its first request is sent once more than it is counted.
+    """Ask every kind in turn, after one request of that kind which is not counted.
 
-    Returns how many milliseconds those took that are not counted.
+    Return by kind how many milliseconds the uncounted request took.
     """
     flat = [target for kind in targets.values() for target in (kind[0], *kind)]
     seen = get(server.url, flat)

@@ -1,4 +1,4 @@
-"""Pages while the server is busy with itself."""
+"""Pages during a rebuild and during a clean-up."""
 
 import time
 from collections.abc import Callable
@@ -45,11 +45,13 @@ def upkeep(cache: Cache, corpus: Corpus, record: Recorder) -> None:
                 )
                 gone = server.get("/health")["maintenance"]["entriesDeletedTotal"]
             record.add("entries that the clean-up deletes", "entries", gone)
-            record.add("index after the clean-up by before", "×", index.stat().st_size / before)
+            record.add(
+                "index after the clean-up relative to before", "×", index.stat().st_size / before
+            )
 
 
 def _full_pages(server: Server) -> list[str]:
-    """Targets of pages that are full, also when the first half of the entries is gone."""
+    """Return targets of pages that stay full when the first half of the entries is deleted."""
     start = HALF + timedelta(days=1)
     return [
         target("/api/logs", limit=str(PAGE), **filters)
@@ -61,7 +63,7 @@ def _full_pages(server: Server) -> list[str]:
 def _ask_during(
     server: Server, targets: list[str], record: Recorder, name: str, act: Callable[[], object]
 ) -> None:
-    """Ask all the time while something is done."""
+    """Request pages without a pause while `act` runs."""
     began = time.perf_counter()
     with asking(server.url, targets, "--endless") as asked:
         act()

@@ -1,4 +1,4 @@
-"""Exits with 0 if the server of this container answers /health; needs no curl in the image."""
+"""Exit with 0 if the server in this container answers /health; the image needs no curl."""
 
 import ssl
 import sys
@@ -10,13 +10,13 @@ PATIENCE_S = 4
 
 
 def main() -> int:
-    """Ask the server that the environment configures, at its own address."""
+    """Request /health from the server, at the address that the environment configures."""
     settings = resolve_settings()
     anywhere = settings.host in ("", "0.0.0.0", "::")
     host = "127.0.0.1" if anywhere else settings.host
     host = f"[{host}]" if ":" in host else host
     url = f"{settings.protocol}://{host}:{settings.port}/health"
-    # The certificate is for the name that clients use.
+    # Not verified: the certificate names the host that clients use, not this address.
     tls = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)
     try:

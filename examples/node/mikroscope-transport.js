@@ -1,8 +1,8 @@
 // A pino transport that posts records to MikroScope, in batches. pino runs it in a worker thread.
 //
-// While the server is away records wait, `maxRecords` at the most; then the oldest are dropped, and
-// a record of the event `logs.dropped` says how many. At the end of the process what is left is
-// sent for `closeMs`. After an answer that got lost a batch is sent again, and may be there twice.
+// While the server is unreachable, up to `maxRecords` records wait. Beyond that the transport drops the
+// oldest, and a record with the event `logs.dropped` reports how many. At the end of the process it keeps
+// sending for `closeMs`. If a response is lost, it sends the batch again, so records may be stored twice.
 
 import { writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -56,24 +56,24 @@ export default function mikroscope (options) {
   }
 
   async function send (batch) {
-    const told = dropped
-    if (told > 0) batch = [droppedRecord(told), ...batch]
+    const reported = dropped
+    if (reported > 0) batch = [droppedRecord(reported), ...batch]
     for (let tries = 0; Date.now() < deadline; tries++) {
       const status = await post(batch)
       if (status >= 200 && status < 300) {
-        dropped -= told
+        dropped -= reported
         return
       }
-      if (status === 400 || status === 413) return refuse(batch, told)
+      if (status === 400 || status === 413) return splitAndSend(batch, reported)
       if (closing.signal.aborted) await sleep(100)
       else await pause(Math.min(LONGEST_PAUSE_MS, 250 * 2 ** tries) * (0.5 + Math.random() / 2))
     }
-    dropped += batch.length - (told > 0 ? 1 : 0)
+    dropped += batch.length - (reported > 0 ? 1 : 0)
   }
 
-  // One of them is too large, or of a kind that is not taken: the others need not suffer.
-  async function refuse (batch, told) {
-    if (told > 0) batch = batch.slice(1)
+  // The server refuses the batch for at least one of its records; send the others without it.
+  async function splitAndSend (batch, reported) {
+    if (reported > 0) batch = batch.slice(1)
     if (batch.length <= 1) {
       dropped += batch.length
       return

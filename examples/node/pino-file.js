@@ -1,9 +1,9 @@
-// pino, writing NDJSON into the directory that MikroScope reads.
+// Write NDJSON with pino into the directory that MikroScope reads.
 //
 //     npm install
 //     MIKROSCOPE_LOGS_PATH=./logs node pino-file.js
 //
-// Nothing is lost if MikroScope is down: it reads the file when it is back.
+// No record is lost while MikroScope is down: it reads the file when it starts again.
 
 import { join } from 'node:path'
 import pino from 'pino'

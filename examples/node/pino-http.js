@@ -1,4 +1,4 @@
-// pino, sent over HTTP by the small transport beside this file.
+// Send pino's logs over HTTP, with the small transport next to this file.
 //
 //     npm install
 //     MIKROSCOPE_URL=http://127.0.0.1:4310 MIKROSCOPE_TOKEN=backend-token node pino-http.js

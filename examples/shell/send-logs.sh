@@ -1,13 +1,13 @@
 #!/bin/sh
-# Sends NDJSON from stdin to MikroScope, up to 500 records or 500 kB a request; prints each answer:
+# Sends NDJSON from stdin to MikroScope, up to 500 records or 500 kB per request; prints each response:
 #
 #     MIKROSCOPE_URL=http://127.0.0.1:4310 MIKROSCOPE_TOKEN=backend-token send-logs.sh < app.ndjson
 #     echo '{"level":"INFO","event":"backup.done","message":"Backup done"}' | send-logs.sh
 #
-# curl tries again when the server cannot be reached or is busy (408, 429, 5xx), and waits as long
-# as it asks for. A request that is refused (a line that is no JSON, a wrong token) ends the script:
-# what was answered before is there, the rest is not. The token is on no command line, where other
-# users of the machine would see it. Needs curl 7.76 or newer.
+# curl retries when the server is unreachable or busy (408, 429, 5xx), and waits as long as the server
+# asks it to. If the server refuses a request (a line that is not JSON, a wrong token), the script ends:
+# earlier requests are stored, the rest is not. The token is not on any command line, where other
+# users of the machine could see it. Needs curl 7.76 or newer.
 set -eu
 
 url=${MIKROSCOPE_URL:-http://127.0.0.1:4310}

@@ -1,4 +1,4 @@
-// A clock for the loggers: it stands still until tick() moves it on by 1125 ms.
+// A clock for the loggers that only advances with tick(), by 1125 ms.
 "use strict";
 
 const RealDate = Date;

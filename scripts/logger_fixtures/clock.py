@@ -1,4 +1,4 @@
-"""A clock for the loggers: it stands still until tick() moves it on by 1125 ms.
+"""A clock for the loggers that only advances with tick(), by 1125 ms.
 
 These times are exact as binary fractions, so that every Python writes the same digits.
 """
@@ -13,7 +13,7 @@ START = datetime(2026, 3, 9, 12, 0, 0, 125_000)
 
 
 def frozen_clock() -> Callable[[], None]:
-    """Stop all clocks of this process; returns the tick."""
+    """Freeze all clocks of this process; return the function that advances them."""
     frozen = freeze_time(START - STEP).start()
 
     def tick() -> None:

@@ -1,4 +1,4 @@
-"""`python -m mikroscope` is the command `mikroscope`."""
+"""Run the command `mikroscope` as `python -m mikroscope`."""
 
 from mikroscope.cli.main import main
 

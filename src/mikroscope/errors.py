@@ -1,52 +1,56 @@
-"""The errors MikroScope raises on purpose: each one's text is fit for the user's eyes."""
+"""The errors MikroScope raises on purpose: each text is written for the user to read.
+
+The CLI prints the text on one line and exits with the class's `exit_code`. HTTP returns it as
+`{"error": text}` with the status given below, and with 503 for every class that names none.
+"""
 
 
 class MikroScopeError(Exception):
-    """Something failed that the user can act on; the CLI prints it on one line and exits with 1."""
+    """An operation failed in a way the user can act on; exit code 1."""
 
     exit_code = 1
 
 
 class ConfigurationError(MikroScopeError):
-    """An option, a config file or an environment variable is wrong; the CLI exits with 2."""
+    """An option, a config file or an environment variable is invalid; exit code 2."""
 
     exit_code = 2
 
 
 class QueryError(MikroScopeError):
-    """A query parameter is wrong; HTTP answers 400, the CLI exits with 2."""
+    """A query parameter is invalid; HTTP 400, exit code 2."""
 
     exit_code = 2
 
 
 class AlertPolicyError(MikroScopeError):
-    """A change of the alert policy, or a test of its webhook, is refused; HTTP answers 400."""
+    """A change to the alert policy, or a test of its webhook, was refused; HTTP 400."""
 
     exit_code = 2
 
 
 class StoreError(MikroScopeError):
-    """The index cannot be opened, read or written."""
+    """The index cannot be opened, read or written; HTTP 503, exit code 1."""
 
 
 class StorageFullError(StoreError):
-    """There is no room left to write; what was not acknowledged may be sent again."""
+    """The disk is full; clients may resend whatever was not acknowledged."""
 
 
 class DamagedIndexError(StoreError):
-    """The index file is damaged: it is to be rebuilt from the log files."""
+    """The index file is damaged and has to be rebuilt from the log files."""
 
 
 class IndexFormatError(StoreError):
-    """The index was made by a version that keeps it in another format: it is to be rebuilt."""
+    """Another version wrote the index in a different format; it has to be rebuilt."""
 
 
 class QueryTimeoutError(StoreError):
-    """A query took longer than its deadline and was stopped."""
+    """A query ran past its deadline and was stopped; HTTP 503."""
 
 
 class IngestError(MikroScopeError):
-    """An ingest payload is refused; carries the HTTP status that says why."""
+    """An ingest request was refused; HTTP answers with `status`."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -54,4 +58,4 @@ class IngestError(MikroScopeError):
 
 
 class StaleBatchError(StoreError):
-    """Another process has written to the index meanwhile: look again, and try again."""
+    """Another process wrote to the index after the batch was begun; scan again and retry."""

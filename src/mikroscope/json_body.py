@@ -1,4 +1,4 @@
-"""What every JSON body has in common: camelCase names, and the types of counts and times."""
+"""The base of every JSON body: camelCase names, and the types of counts and times."""
 
 from typing import Annotated
 
@@ -9,4 +9,4 @@ Time = Annotated[str, msgspec.Meta(description="ISO 8601 in UTC.")]
 
 
 class JsonBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """A JSON object of the API; the fields are snake_case here and camelCase in JSON."""
+    """A JSON object of the API; its fields are snake_case in Python and camelCase in JSON."""

@@ -4,23 +4,28 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from mikroscope.alerts.alerter import Alerter
+import msgspec
+
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes, prepare_directory
 from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.query.model import MAX_LIMIT, Grouping, PageRequest, Query
 from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
+from mikroscope.stores import open_store
 from mikroscope.stores.base import Store
-from mikroscope.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from mikroscope.alerts.alerter import Alerter
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +49,8 @@ class Sidecar:
         self._look_for_room_at = 0.0
         self._room_problem: str | None = None
         self.started_s = time.monotonic()
-        self.store: Store = SqliteStore(
-            settings.db_path, alone=True, query_timeout_s=settings.query_timeout_ms / 1000
+        self.store: Store = open_store(
+            settings.db_path, "server", query_timeout_s=settings.query_timeout_ms / 1000
         )
         tree = open_tree(settings)
         try:
@@ -109,8 +114,8 @@ class Sidecar:
             self._lack_of_room(),
             self.writer.run.last_error,
             self.writer.write_error,
-            self.maintainer.state.last_error,
-            self.store.problem(),
+            self.maintainer.state.job.last_error,
+            self.store.status().problem,
         )
         return list(dict.fromkeys(problem for problem in found if problem))
 
@@ -149,7 +154,9 @@ class Sidecar:
             clock_ms=_now_ms,
         )
 
-    def _make_alerter(self) -> Alerter:
+    def _make_alerter(self) -> "Alerter":
+        from mikroscope.alerts.alerter import Alerter  # loads asyncio, which commands do not need
+
         started_ms = _now_ms()
 
         def count_levels(from_ms: int, to_ms: int) -> dict[str, int]:
@@ -189,43 +196,29 @@ def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThrea
     interval_s = None if settings.disable_auto_ingest else settings.ingest_interval_ms / 1000
     return WriterThread(
         Indexer(store, tree),
-        LogWriter(tree.root),
+        LogAppender(tree.root),
         interval_s=interval_s,
         flush_s=settings.ingest_queue_flush_ms / 1000,
-        clock=time.time,
+        clock_ms=_now_ms,
         monotonic=time.monotonic,
     )
 
 
 def alert_policy(settings: Settings) -> AlertPolicy:
-    """The policy that the options state; one that was stored wins over it."""
-    return AlertPolicy(
-        enabled=settings.alert_webhook_url is not None,
-        webhook_url=settings.alert_webhook_url,
-        interval_ms=settings.alert_interval_ms,
-        window_minutes=settings.alert_window_minutes,
-        error_threshold=settings.alert_error_threshold,
-        no_logs_threshold_minutes=settings.alert_no_logs_threshold_minutes,
-        cooldown_ms=settings.alert_cooldown_ms,
-        webhook_timeout_ms=settings.alert_webhook_timeout_ms,
-        webhook_retry_attempts=settings.alert_webhook_retry_attempts,
-        webhook_backoff_ms=settings.alert_webhook_backoff_ms,
-    )
+    """Return the policy that the options state; a stored one takes precedence over it."""
+    names = [name for name in AlertPolicy.__struct_fields__ if name != "enabled"]
+    values = {name: getattr(settings, f"alert_{name}") for name in names}
+    return AlertPolicy(enabled=settings.alert_webhook_url is not None, **values)
 
 
 def policy_limits() -> dict[str, tuple[int, int]]:
-    """The bounds of the policy's numbers: those of the options that they begin as."""
+    """Return the bounds of the policy's numbers by JSON key: those of their `alert_*` options."""
+    found = {option.name: option for option in options() if option.kind == "integer"}
     return {
-        _without_alert(option.key): (option.floor or 0, option.maximum)
-        for option in options()
-        if option.group == "Alerting" and option.kind == "integer" and option.key
+        field.encode_name: (option.floor or 0, option.maximum)
+        for field in msgspec.structs.fields(AlertPolicy)
+        if (option := found.get(f"alert_{field.name}"))
     }
-
-
-def _without_alert(key: str) -> str:
-    """alertIntervalMs is intervalMs in the policy."""
-    name = key.removeprefix("alert")
-    return name[0].lower() + name[1:]
 
 
 def _now_ms() -> int:

@@ -99,7 +99,7 @@ def test_goals_are_held_against_the_results(docs: Path) -> None:
     """A goal whose scenario was run at another size is measured there, and that is said."""
     rows = [goal.row(Results(docs / "benchmarks")) for goal in GOALS]
     unknown = [row[0] for row in rows if row[-1] == "not measured"]
-    assert unknown == ["cold index at 10 million, by 1 million"]
+    assert unknown == ["cold index at 10 million, relative to 1 million"]
     assert all(" at 600 records" in row[-1] for row in rows if row[0] not in unknown)
 
 
@@ -159,7 +159,7 @@ def test_front_page(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copy(ROOT / "README.md", tmp_path)
     main(["report", "--publish", "--results", str(tmp_path / "results"), "--docs", str(copy)])
     block = dict(BLOCKS.findall((tmp_path / "README.md").read_text()))["front-page"]
-    assert "|  | MikroScope | grep and jq |\n| --- | --- | --- |\n| take in 600 records |" in block
+    assert "|  | MikroScope | grep and jq |\n| --- | --- | --- |\n| load 600 records |" in block
     assert "nothing to do" in block
     assert "cores" in block
     picture = (copy.parent / re.findall(r"\]\((.*?)\)", block)[0]).read_text()
@@ -231,9 +231,9 @@ def test_failing_scenario_does_not_stop_the_others(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "nonsense"], "no scenario nonsense; there are cold-index"),
+        (["run", "nonsense"], "unknown scenario nonsense; expected cold-index"),
         (["run", "pages", "--shape", "ragged"], "pages has no ragged corpus, only plain"),
-        (["run", "--records", "1000,0"], "'0' is not a whole number from 1 on"),
+        (["run", "--records", "1000,0"], "'0' is not a positive whole number"),
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_index_with_bad_lines(program: Program) -> None:
 def test_missing_logs(program: Program) -> None:
     """A missing logs directory is a failure that names it and the flag."""
     text = program.refuse(1, "index", "--logs", "nowhere")
-    assert text == "there is no directory nowhere: name the logs' --logs"
+    assert text == "log directory nowhere does not exist: set --logs"
 
 
 def test_mock_data_and_index(processes: Processes) -> None:

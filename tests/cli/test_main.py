@@ -36,9 +36,9 @@ def test_layers(program: Program) -> None:
         ("serve --port=70000", {}, "{}", "--port: expected a whole number"),
         ("serve", {"MIKROSCOPE_PORT": "abc"}, "{}", "MIKROSCOPE_PORT: expected a whole number"),
         ("serve", {}, '{"port": "abc"}', "port in ./mikroscope.config.json: expected a whole"),
-        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: expected the name"),
+        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: unknown option"),
         ("serve", {}, "{", "./mikroscope.config.json: expected JSON, but line 1"),
-        ("serve --config none.json", {}, "{}", "--config: expected a file that exists"),
+        ("serve --config none.json", {}, "{}", "--config: expected an existing file"),
         ("query", {"MIKROSCOPE_CONFIG_PATH": "no"}, "{}", "MIKROSCOPE_CONFIG_PATH: expected a"),
         ("serve --https", {}, "{}", "--https: expected together with --tls-cert"),
         ("serve --https true", {}, "{}", "--https: expected together with --tls-cert"),
@@ -54,7 +54,7 @@ def test_layers(program: Program) -> None:
         ("query --limit 0", {}, "{}", "'limit' is '0', expected a whole number from 1 to 1000"),
         ("query --from yesterday", {}, "{}", "'from' is 'yesterday', expected an ISO 8601 time"),
         ("query --audit maybe", {}, "{}", "'audit' is 'maybe', expected true or false"),
-        ("query --field a", {}, "{}", "'field' needs 'value' beside it"),
+        ("query --field a", {}, "{}", "'field' is given without 'value'"),
         ("aggregate", {}, "{}", "Missing option '--group-by'"),
         ("aggregate --group-by day", {}, "{}", "'groupBy' is 'day', expected one of level, "),
         ("aggregate --group-by field", {}, "{}", "'groupField' is missing"),
@@ -135,5 +135,5 @@ def test_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().err
     assert caught.value.code == 1
     assert re.fullmatch(
-        r"mikroscope: a defect, please report it: KeyError: .* \(test_main\.py:\d+\)\n", text
+        r"mikroscope: internal error, please report it: KeyError: .* \(test_main\.py:\d+\)\n", text
     )

@@ -25,7 +25,7 @@ def indexed(program: Program, niceness: list[int]) -> None:
 
 
 def test_backup_and_restore(program: Program) -> None:
-    """Both print what was done, in JSON."""
+    """Both print their result in JSON."""
     saved = program.ask("backup", "backups")
     assert (saved["entries"], saved["files"]) == (10, 2)
     assert saved["bytes"] > 0
@@ -43,7 +43,7 @@ def test_check(program: Program) -> None:
 
 
 def test_restore_over_something(program: Program) -> None:
-    """It is refused on one line, and with --force what was there is named."""
+    """Existing files are refused on one line; with --force their new names are printed."""
     saved = program.ask("backup", "backups")
     assert "--force" in program.refuse(1, "restore", saved["backup"])
     kept = program.ask("restore", saved["backup"], "--force")["kept"]
@@ -56,26 +56,26 @@ def test_restore_beside_a_server(program: Program, processes: Processes) -> None
     saved = program.ask("backup", "backups")
     process = processes.start(*SERVE)
     url_of(process)
-    told = program.refuse(1, "restore", saved["backup"], "--force")
-    assert f"another MikroScope server (process {process.pid})" in told
+    text = program.refuse(1, "restore", saved["backup"], "--force")
+    assert f"another MikroScope server (process {process.pid})" in text
     stop(process)
     program.ask("restore", saved["backup"], "--force")
 
 
 @pytest.mark.parametrize(
-    ("code", "arguments", "told"),
+    ("code", "arguments", "text"),
     [
         (2, "backup", "Missing argument 'DIR'"),
         (2, "backup b --only x", "'x' is not one of 'logs', 'index'"),
-        (1, "backup logs/b", "lies below the logs"),
+        (1, "backup logs/b", "is inside the log directory"),
         (1, "backup b --db none.db", "there is no index at none.db"),
-        (1, "restore nowhere", "nowhere is no backup"),
+        (1, "restore nowhere", "nowhere is not a backup"),
         (2, "doctor --online=maybe", "does not take a value"),
     ],
 )
-def test_refusals(program: Program, code: int, arguments: str, told: str) -> None:
+def test_refusals(program: Program, code: int, arguments: str, text: str) -> None:
     """One line says what was expected; the exit code is 2 for usage, 1 for failure."""
-    assert told in program.refuse(code, *arguments.split())
+    assert text in program.refuse(code, *arguments.split())
 
 
 def test_backup_lets_others_go_first(program: Program, niceness: list[int]) -> None:
@@ -91,8 +91,8 @@ def test_doctor_for_people(program: Program) -> None:
     done = program.run("doctor", "--port", "0", "--min-free-bytes", "0")
     assert (done.returncode, done.stderr) == (0, "")
     *_, last, verdict = done.stdout.splitlines()
-    assert last.startswith("warning: files left out: 1 have no name")
-    assert "notes.txt -- mend: add the end of the name" in last
+    assert last.startswith("warning: files left out: 1 not indexed")
+    assert "notes.txt -- fix: add the end of the name" in last
     assert verdict.startswith("problems: 0, warnings: 1, ok: ")
 
 
@@ -104,7 +104,7 @@ def test_doctor_for_programs(program: Program) -> None:
 
 
 def test_doctor_with_a_problem(program: Program) -> None:
-    """The exit code is 1, and the output is the same."""
+    """A problem makes the exit code 1; the output has the same form."""
     done = program.run("doctor", "--json", "--ingest-interval-ms", "soon")
     assert (done.returncode, done.stderr) == (1, "")
     found = json.loads(done.stdout)
@@ -114,7 +114,7 @@ def test_doctor_with_a_problem(program: Program) -> None:
 
 @pytest.mark.parametrize("command", ["backup", "restore", "doctor"])
 def test_help(program: Program, command: str) -> None:
-    """Each explains itself and its flags."""
+    """Each command explains itself and its flags."""
     done = program.run(command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: mikroscope {command} ")

@@ -2,8 +2,11 @@
 
 import os
 
+import click
 import pytest
 
+from mikroscope.cli.query import aggregate, query
+from mikroscope.query.parameters import CURSOR, FILTERS, GROUPING, LIMIT, QueryParameter
 from tests.helpers.program import Processes, Program
 
 
@@ -101,7 +104,7 @@ def test_default_limit_of_an_aggregate(program: Program) -> None:
 def test_missing_index(program: Program, command: str) -> None:
     """A missing index is a failure that names it and how to make one; none is made."""
     text = program.refuse(1, *command.split(), "--db", "nowhere/index.db")
-    assert text.startswith("there is no index at nowhere/index.db; make one with ")
+    assert text.startswith("there is no index at nowhere/index.db; set --db, or create one with ")
     assert not (program.directory / "nowhere").exists()
 
 
@@ -122,3 +125,33 @@ def test_arguments_of_any_bytes(processes: Processes, flags: list[str]) -> None:
     assert processes.ask("query", "--field", os.fsdecode(b"\xfe"), *flags)["entries"] == []
     field = processes.ask("aggregate", "--group-by", "field", "--group-field", os.fsdecode(b"\xff"))
     assert field["groupField"] == "?"
+
+
+def flags(command: click.Command) -> list[click.Option]:
+    """The flags that are neither settings nor `--version`."""
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    return [one for one in options if str(one.name).startswith("_")]
+
+
+@pytest.mark.parametrize(
+    ("command", "rows", "limit"),
+    [(query, (*FILTERS, LIMIT, CURSOR), 100), (aggregate, (*GROUPING, *FILTERS, LIMIT), 25)],
+)
+def test_flags(command: click.Command, rows: tuple[QueryParameter, ...], limit: int) -> None:
+    """Each parameter of the table is a flag with its placeholder; the help has the default."""
+    found = flags(command)
+    assert [(one.opts, one.metavar) for one in found] == [([row.flag], row.metavar) for row in rows]
+    (limits,) = [one.help for one in found if one.opts == ["--limit"]]
+    assert str(limits).endswith(f"[default: {limit}]")
+
+
+def test_required() -> None:
+    """Only --group-by must be given."""
+    assert [one.opts[0] for one in flags(aggregate) if one.required] == ["--group-by"]
+
+
+def test_help_is_for_the_command_line() -> None:
+    """A help text names other parameters by their flags, without marks of HTTP or Markdown."""
+    texts = {one.opts[0]: str(one.help) for one in flags(aggregate)}
+    assert texts["--value"].startswith("With --field: ")
+    assert not any(mark in text for text in texts.values() for mark in "{}`")

@@ -1,4 +1,4 @@
-"""The demo of alerts shows a real alert, and leaves nothing running."""
+"""The alert demo shows a real alert, and leaves nothing running."""
 
 import json
 import os
@@ -15,32 +15,32 @@ from tests.helpers.waiting import wait_until
 
 
 class Demo:
-    """The command, in a directory of its own."""
+    """The demo's commands, run in a directory of their own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """One command."""
+        """Run one command."""
         command = [sys.executable, "-m", "mikroscope", "demo", "alerts"]
         command += ["--dir", str(self.directory), *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
-    def tell(self, *words: str) -> Any:
-        """What one prints on stdout, as JSON."""
+    def answer(self, *words: str) -> Any:
+        """Run one command that succeeds; return the JSON it prints."""
         done = self.run(*words)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def state(self) -> dict[str, Any]:
-        """What it remembers of its processes."""
+        """Return what the demo has stored about its processes."""
         found: dict[str, Any] = json.loads((self.directory / "state.json").read_text())
         return found
 
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    """A demo that is ended."""
+    """A demo that is stopped after the test."""
     one = Demo(tmp_path / "demo")
     yield one
     if (one.directory / "state.json").exists():
@@ -48,7 +48,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs that is no zombie."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -56,7 +56,7 @@ def is_alive(pid: int) -> bool:
 
 
 def assert_refused(done: "subprocess.CompletedProcess[str]", words: str) -> None:
-    """One line of error, exit code 1."""
+    """Check for an error of one line and exit code 1."""
     assert done.returncode == 1
     assert done.stdout == ""
     assert words in done.stderr
@@ -64,14 +64,14 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", words: str) -> None
 
 
 def test_an_error_spike(demo: Demo) -> None:
-    """From up to down: the webhook arrives, and both processes end."""
-    assert demo.tell("up", "error")["url"].startswith("http://127.0.0.1:")
+    """After up an error spike is delivered to the webhook; down ends both processes."""
+    assert demo.answer("up", "error")["url"].startswith("http://127.0.0.1:")
     state = demo.state()
     assert (demo.directory / "state.json").stat().st_mode & 0o777 == 0o600
-    webhook = demo.tell("trigger-error")["webhook"]
+    webhook = demo.answer("trigger-error")["webhook"]
     assert (webhook["rule"], webhook["source"]) == ("error_threshold", "mikroscope")
-    wait_until(lambda: demo.tell("status")["alerting"]["sent"] >= 1)
-    assert webhook in demo.tell("logs")["webhooks"]
+    wait_until(lambda: demo.answer("status")["alerting"]["sent"] >= 1)
+    assert webhook in demo.answer("logs")["webhooks"]
     done = demo.run("down")
     assert done.returncode == 0
     assert not is_alive(state["server"]["pid"])
@@ -79,53 +79,53 @@ def test_an_error_spike(demo: Demo) -> None:
 
 
 def test_no_logs(demo: Demo) -> None:
-    """The rule of a minute without logs is in force, and the other one out of the way."""
-    demo.tell("up", "nologs")
-    policy = demo.tell("status")["alertPolicy"]
+    """In the mode nologs the silence rule is on, and the error threshold out of reach."""
+    demo.answer("up", "nologs")
+    policy = demo.answer("status")["alertPolicy"]
     assert policy["enabled"] is True
     assert policy["noLogsThresholdMinutes"] == 1
     assert policy["errorThreshold"] > 1000
-    assert demo.tell("trigger-error") == {"sent": 5, "webhook": None}
+    assert demo.answer("trigger-error") == {"sent": 5, "webhook": None}
 
 
 def test_up_twice(demo: Demo) -> None:
-    """The second is refused, and the first goes on."""
-    demo.tell("up")
-    assert_refused(demo.run("up"), "runs already")
-    demo.tell("status")
+    """A second up is refused, and the first demo continues."""
+    demo.answer("up")
+    assert_refused(demo.run("up"), "already running")
+    demo.answer("status")
 
 
 @pytest.mark.parametrize("words", ["trigger-error", "status", "logs", "down"])
 def test_nothing_runs(demo: Demo, words: str) -> None:
-    """Without `up` there is nothing to ask."""
+    """Every other command is refused before up."""
     assert_refused(demo.run(words), "demo alerts up")
 
 
 def test_a_server_that_has_ended(demo: Demo) -> None:
-    """It is told, `down` clears up, and `up` starts anew."""
-    demo.tell("up")
+    """A dead server is reported; after down the demo can be started again."""
+    demo.answer("up")
     server = demo.state()["server"]["pid"]
     os.kill(server, signal.SIGKILL)
     wait_until(lambda: not is_alive(server))
     assert_refused(demo.run("status"), "has ended")
     assert demo.run("down").returncode == 0
-    demo.tell("up")
+    demo.answer("up")
 
 
 def test_up_after_the_server_has_ended(demo: Demo) -> None:
-    """It starts anew, and leaves nothing of the old demo running."""
-    demo.tell("up")
+    """After the server died, up starts a new demo and ends the old receiver."""
+    demo.answer("up")
     old = demo.state()
     os.kill(old["server"]["pid"], signal.SIGKILL)
     wait_until(lambda: not is_alive(old["server"]["pid"]))
-    demo.tell("up")
+    demo.answer("up")
     assert not is_alive(old["catcher"]["pid"])
-    demo.tell("status")
+    demo.answer("status")
 
 
 def test_another_process_of_the_same_number(demo: Demo) -> None:
-    """It is not ended."""
-    demo.tell("up")
+    """A process that has got the id of the dead server is not ended."""
+    demo.answer("up")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         state = demo.state()
         real = state["server"]["pid"]
@@ -138,12 +138,12 @@ def test_another_process_of_the_same_number(demo: Demo) -> None:
 
 
 def test_a_wrong_mode(demo: Demo) -> None:
-    """It is wrong usage."""
+    """An unknown mode is a usage error."""
     assert demo.run("up", "loud").returncode == 2
 
 
 def test_a_directory_that_cannot_be(demo: Demo) -> None:
-    """One line, no traceback."""
+    """A directory that cannot be created is an error of one line."""
     demo.directory.write_text("a file")
     done = demo.run("up")
     assert done.returncode == 1

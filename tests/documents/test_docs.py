@@ -9,17 +9,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from starlette.routing import Route
 
 from mikroscope import __version__, resolve_settings
 from mikroscope.cli.main import cli
-from mikroscope.server.app import _Routes
-from mikroscope.server.metrics import Metrics
-from mikroscope.server.openapi.model import OPERATIONS
+from mikroscope.server.app import OPERATIONS
 from mikroscope.settings.options import options
 from tests.helpers.documents import DOCUMENTS, blocks, name_of
 from tests.helpers.paths import ROOT
-from tests.helpers.server import Serve
+from tests.helpers.server import Serve, routes_of
 
 README = (ROOT / "README.md").read_text()
 PARITY = (ROOT / "docs" / "parity.md").read_text()
@@ -49,6 +46,16 @@ def test_generated_reference_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_reference_of_the_configuration() -> None:
+    """The reference has one row of five columns for every option, with all its spellings."""
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `--")]
+    assert {row.count("|") for row in rows} == {6}
+    for option, row in zip(options(), rows, strict=True):
+        spellings = (option.flag, option.env, option.key or "–", option.help)
+        assert all(text in row for text in spellings)
+
+
 def test_stale_reference_is_named(tmp_path: Path) -> None:
     """A page of the reference that is not current is named, and written anew."""
     for part in ("scripts", "docs"):
@@ -59,7 +66,7 @@ def test_stale_reference_is_named(tmp_path: Path) -> None:
     checked = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr.split(" in ")[0]) == (
         1,
-        "not current: configuration.md",
+        "out of date: configuration.md",
     )
     subprocess.run(command, check=True)
     assert page.read_text() == (ROOT / "docs" / "reference" / "configuration.md").read_text()
@@ -81,7 +88,7 @@ def test_json_examples_parse(document: Path) -> None:
 
 def test_every_route_is_documented(serve: Serve) -> None:
     """The reference of the HTTP API names each route of the server, and no other."""
-    routes: list[Route] = _Routes(serve()._sidecar, Metrics("0", 0)).routes()
+    routes = routes_of(serve())
     served = {(method, route.path) for route in routes for method in route.methods or ()}
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text()
     table = re.findall(r"^\| `(GET|POST|PUT)` \| \[`([^`]+)`\]", page, re.MULTILINE)
@@ -145,12 +152,15 @@ def test_dependencies_are_the_decided_ones() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=;\[ ]", one)[0] for one in project["dependencies"]}
     assert names == {
+        "anyio",
         "apsw",
         "certifi",
         "click",
         "httptools",
         "httpx",
+        "idna",
         "msgspec",
+        "prometheus-client",
         "rich",
         "starlette",
         "uvicorn",

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,17 @@ from mikroscope.logfiles.reader import LineReader
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.query.model import Aggregate, Entry, Grouping, Page, PageRequest, Query
-from mikroscope.stores.base import FIRST_PAGE, Batch, Cutoffs, Deleted, Rebuild, Store
+from mikroscope.stores.base import (
+    FIRST_PAGE,
+    Batch,
+    Cutoffs,
+    Deleted,
+    Facet,
+    HistogramBucket,
+    Rebuild,
+    Store,
+    StoreStatus,
+)
 from mikroscope.stores.sqlite import SqliteStore
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
@@ -65,6 +75,11 @@ def all_entries(store: Store) -> list[Entry]:
             return entries
 
 
+def count(store: Store) -> int:
+    """How many entries there are."""
+    return store.count(Query())
+
+
 def rows(store: Store) -> Counter[tuple[str, int, bytes]]:
     """How often each (source file, line number, record) is in the index."""
     return Counter((e.source_file, e.line_number, bytes(e.data)) for e in all_entries(store))
@@ -103,25 +118,29 @@ class StoreWrapper:
         """As the store."""
         return self.inner.sources()
 
-    def batch(self) -> Batch:
+    def refresh(self) -> None:
         """As the store."""
-        return self.inner.batch()
+        self.inner.refresh()
+
+    def begin(self) -> Batch:
+        """As the store."""
+        return self.inner.begin()
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
         """As the store."""
         self.inner.commit(batch, wait)
 
-    def purge(self, limit: int) -> bool:
+    def expire(self, cutoffs: Cutoffs) -> Iterator[Deleted]:
         """As the store."""
-        return self.inner.purge(limit)
+        return self.inner.expire(cutoffs)
 
-    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
+    def collect(self) -> Iterator[Deleted]:
         """As the store."""
-        return self.inner.prune(cutoffs, position, limit)
+        return self.inner.collect()
 
-    def tidy(self) -> bool:
+    def compact(self) -> Iterator[None]:
         """As the store."""
-        return self.inner.tidy()
+        return self.inner.compact()
 
     def rebuild(self) -> Rebuild:
         """As the store."""
@@ -131,21 +150,39 @@ class StoreWrapper:
         """As the store."""
         return self.inner.search(query, page)
 
+    def get(self, entry_id: int) -> Entry | None:
+        """As the store."""
+        return self.inner.get(entry_id)
+
+    def count(self, query: Query) -> int:
+        """As the store."""
+        return self.inner.count(query)
+
     def aggregate(self, query: Query, grouping: Grouping, limit: int = 100) -> Aggregate:
         """As the store."""
         return self.inner.aggregate(query, grouping, limit)
 
-    def count(self) -> int:
+    def histogram(
+        self, query: Query, interval_ms: int, split: Grouping | None = None
+    ) -> list[HistogramBucket]:
         """As the store."""
-        return self.inner.count()
+        return self.inner.histogram(query, interval_ms, split)
 
-    def problem(self) -> str | None:
+    def facets(self, query: Query, fields: Sequence[str], limit: int = 10) -> list[Facet]:
         """As the store."""
-        return self.inner.problem()
+        return self.inner.facets(query, fields, limit)
 
-    def size_bytes(self) -> int:
+    def fields(self) -> list[str]:
         """As the store."""
-        return self.inner.size_bytes()
+        return self.inner.fields()
+
+    def scan(self, query: Query) -> Iterator[Entry]:
+        """As the store."""
+        return self.inner.scan(query)
+
+    def status(self) -> StoreStatus:
+        """As the store."""
+        return self.inner.status()
 
     def close(self) -> None:
         """As the store."""
@@ -157,7 +194,7 @@ class FlakyStore(StoreWrapper):
 
     `losses` says which commits fail, counted from 1. With `late` a commit that need not wait
     seems to succeed, and the next call that writes or asks for the sources raises; with
-    `sources_fail` the first question for the sources after a loss fails as well.
+    `refresh_fails` the first refresh after a loss fails as well.
     """
 
     def __init__(
@@ -166,7 +203,7 @@ class FlakyStore(StoreWrapper):
         losses: Collection[int] = (),
         *,
         late: bool = False,
-        sources_fail: bool = False,
+        refresh_fails: bool = False,
         error: Exception | None = None,
     ) -> None:
         super().__init__(store)
@@ -175,23 +212,29 @@ class FlakyStore(StoreWrapper):
         self.commits = 0
         self.raised = 0
         self._late = late
-        self._sources_fail = sources_fail
+        self._refresh_fails = refresh_fails
         self._error = error or StoreError("the disk is on fire")
         self._owed = False
         self._unwell = False
 
-    def sources(self) -> list[Source]:
+    def refresh(self) -> None:
         """As the store, if it is well."""
         self._pay()
         if self._unwell:
             self._unwell = False
             self._fail()
-        return super().sources()
+        super().refresh()
 
-    def purge(self, limit: int) -> bool:
+    def sources(self) -> list[Source]:
         """As the store."""
         self._pay()
-        return super().purge(limit)
+        return super().sources()
+
+    def collect(self) -> Iterator[Deleted]:
+        """As the store."""
+        for deleted in super().collect():
+            self._pay()
+            yield deleted
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
         """Commit, or lose the batch."""
@@ -201,7 +244,7 @@ class FlakyStore(StoreWrapper):
             super().commit(batch, wait)
             self.commits += 1
             return
-        self._unwell = self._sources_fail
+        self._unwell = self._refresh_fails
         self._owed = self._late and not wait
         if not self._owed:
             self._fail()

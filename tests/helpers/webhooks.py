@@ -1,4 +1,4 @@
-"""A real HTTP server that takes webhooks, and misbehaves as it is told."""
+"""A real HTTP server that receives webhooks, and misbehaves on request."""
 
 import json
 import socket
@@ -11,15 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-DROP = -1  # in place of a status: close the connection without an answer
-HANG = -2  # or do not answer before the catcher is closed
-HOLD = 0  # or do not answer, with 200, before `held` is set
-DRIP = -3  # or send the head of an answer byte by byte, and never its end
-DRIP_BODY = -4  # or its body
+# In place of a status:
+DROP = -1  # close the connection without an answer
+HANG = -2  # do not answer
+HOLD = 0  # answer with 200 once `held` is set
+DRIP = -3  # send the head of an answer byte by byte, without an end
+DRIP_BODY = -4  # send the head, and the body byte by byte without an end
 
 
 class Catcher(ThreadingHTTPServer):
-    """Answers with the given statuses, one after the other, and then with 200."""
+    """Answers with the given statuses, one after the other, then with 200."""
 
     daemon_threads = True
 
@@ -31,20 +32,20 @@ class Catcher(ThreadingHTTPServer):
         self.requests = 0
         self.closing = threading.Event()
         self.held = threading.Event()
-        self.left = threading.Event()  # somebody did not wait for the end of a dripping answer
+        self.left = threading.Event()  # a client closed its connection before the whole answer
         self.scheme = "http"
 
     @property
     def url(self) -> str:
-        """Where webhooks are posted to."""
+        """The URL to post webhooks to."""
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/hook"
 
     def rules(self) -> list[str]:
-        """The rules that were delivered, in order."""
+        """Return the rules that were delivered, in order."""
         return [payload["rule"] for payload in self.payloads]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no news here."""
+        """Ignore clients that close their connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -58,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.held.wait()
             status = 200
         if status == HANG:
-            self.server.closing.wait()
+            self._hang()
         if status in (DRIP, DRIP_BODY):
             self._drip(b"\r\n" if status == DRIP_BODY else b"")
         if status < 0:
@@ -73,8 +74,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
+    def _hang(self) -> None:
+        """Send nothing until the client has closed its connection or the catcher is closed."""
+        self.connection.settimeout(0.02)
+        while not self.server.closing.is_set():
+            try:
+                has_left = not self.connection.recv(1)
+            except TimeoutError:
+                continue
+            except OSError:
+                has_left = True
+            if has_left:
+                self.server.left.set()
+                return
+
     def _drip(self, head_end: bytes) -> None:
-        """Send a byte now and then, until the other side has gone or the catcher is closed."""
+        """Send byte after byte until the client closes its connection or the catcher is closed."""
         self.connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n" + head_end)
         try:
             while not self.server.closing.wait(0.02):
@@ -83,11 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.left.set()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody trusts, and its key."""
+    """Make a self-signed certificate for 127.0.0.1, and its key."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
     command += ["ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem", "-out", "cert.pem"]
     command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -97,7 +112,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def catching(*statuses: int, certificate: tuple[Path, Path] | None = None) -> Iterator[Catcher]:
-    """A catcher that runs while the context lasts; over TLS with a certificate and its key."""
+    """Run a catcher, over TLS if a certificate and its key are given."""
     catcher = Catcher(*statuses)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

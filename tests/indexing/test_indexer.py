@@ -10,6 +10,7 @@ import pytest
 from mikroscope.errors import StoreError
 from mikroscope.indexing.indexer import MAX_WARNINGS, Indexer
 from mikroscope.logfiles.reader import Chunk, LineReader
+from mikroscope.query.model import Query
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.stores import (
     CountingTree,
@@ -145,7 +146,7 @@ def test_of_thousands_of_files_only_the_one_that_grew_is_opened(place: Place) ->
     place.index()
     place.append("7/1007.ndjson", lines(9_999))
     assert set(place.opened_by(place.index)) == {"7/1007.ndjson"}
-    assert place.store.count() == 2_001
+    assert place.store.count(Query()) == 2_001
 
 
 def test_only_new_lines_are_read(place: Place) -> None:
@@ -173,10 +174,10 @@ def test_a_restart_in_the_middle_of_a_file_goes_on_there(slow_place: Place) -> N
     while True:
         slow_place.restart()
         slow_place.indexer.scan()
-        before = slow_place.store.count()
-        while slow_place.indexer.backlog and slow_place.store.count() == before:
+        before = slow_place.store.count(Query())
+        while slow_place.indexer.backlog and slow_place.store.count(Query()) == before:
             slow_place.indexer.step()
-        if slow_place.store.count() == before:
+        if slow_place.store.count(Query()) == before:
             break
     found = sorted((entry.line_number, number_of(entry)) for entry in slow_place.entries())
     assert found == [(number + 1, number) for number in range(60)]
@@ -312,15 +313,15 @@ def run_until_done(indexer: Indexer) -> int:
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
-@pytest.mark.parametrize("sources_fail", [False, True], ids=["", "sources-too"])
+@pytest.mark.parametrize("refresh_fails", [False, True], ids=["", "sources-too"])
 @pytest.mark.parametrize("loss", [1, 2, 3, 7])
 def test_a_batch_that_is_not_committed_is_read_again(
-    slow_place: Place, loss: int, late: bool, sources_fail: bool
+    slow_place: Place, loss: int, late: bool, refresh_fails: bool
 ) -> None:
     """Nothing is lost or doubled, whichever batch it is and however it fails."""
     for number in range(4):
         slow_place.write(f"{number}.ndjson", lines(*range(number * 10, number * 10 + 10)))
-    store = FlakyStore(slow_place.store, [loss], late=late, sources_fail=sources_fail)
+    store = FlakyStore(slow_place.store, [loss], late=late, refresh_fails=refresh_fails)
     indexer = slow_place.index_with(store)
     assert run_until_done(indexer) >= 1
     assert slow_place.numbers() == list(range(40))
@@ -370,7 +371,7 @@ def test_a_file_that_fails_in_the_middle_is_read_on_from_there(
     place.write("a.ndjson", lines(*range(10)))
     indexer = Indexer(place.store, Tree(place.logs))
     list(indexer.run())
-    assert 0 < place.store.count() < 10
+    assert 0 < place.store.count(Query()) < 10
     assert "a.ndjson: cannot be read: Input/output error" in caplog.messages
     Reader.broken = False
     place.append("a.ndjson", lines(10))
@@ -391,10 +392,10 @@ def test_a_packed_file_is_read_on_when_its_end_comes(place: Place) -> None:
     whole = gzip.compress(lines(*range(5_000)))
     place.write("a.ndjson.gz", whole[: len(whole) // 2])
     place.index()
-    assert 0 < place.store.count() < 5_000
+    assert 0 < place.store.count(Query()) < 5_000
     place.write("a.ndjson.gz", whole)
     place.index()
-    assert place.store.count() == 5_000
+    assert place.store.count(Query()) == 5_000
 
 
 @pytest.mark.parametrize("size", [0, 3, 30])
@@ -562,7 +563,7 @@ def test_index_now_beside_another_process_is_complete(place: Place) -> None:
 def test_index_now_says_when_it_fails(place: Place) -> None:
     """And nothing counts as indexed."""
     place.write("a.ndjson", lines(1))
-    store = FlakyStore(place.store, [1], sources_fail=True)
+    store = FlakyStore(place.store, [1], refresh_fails=True)
     indexer = place.index_with(store)
     with pytest.raises(StoreError):
         indexer.index_now({"a.ndjson"})

@@ -13,8 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from mikroscope.errors import StoreError
 from mikroscope.indexing.indexer import Indexer
-from mikroscope.indexing.pipeline import Fresh
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.indexing.pipeline import AppendedBatch
+from mikroscope.ingest.batch import IngestBatch
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.forms import examples
@@ -174,11 +175,12 @@ class ChangingTree(RuleBasedStateMachine):
         numbers = range(self.records + 1, self.records + len(sizes) + 1)
         self.records += len(sizes)
         content = b"".join(map(line, numbers, sizes))
-        with closing(LogWriter(self.root)) as writer:
+        with closing(LogAppender(self.root)) as writer:
             appended = writer.append(name, content)
         records = [parse_line(one)[0] for one in content.splitlines()]
+        batch = IngestBatch(name, content, len(records), 0, records)
         with suppress(StoreError):
-            self.indexer.index_now({name}, {name: Fresh(content, records, appended)})
+            self.indexer.index_now({name}, {name: AppendedBatch(batch, appended)})
 
     @rule(batches=st.integers(1, 3))
     def lose_a_batch(self, batches: int) -> None:

@@ -51,10 +51,10 @@ def test_other_processes_help(place: Place) -> None:
     fill(place)
     steps = place.indexer.run()
     next(steps)
-    assert place.indexer._loader.is_parallel
+    assert place.indexer._pipeline.is_parallel
     for _ in steps:
         pass
-    assert not place.indexer._loader.is_parallel
+    assert not place.indexer._pipeline.is_parallel
 
 
 def test_small_backlogs_pay_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_small_backlogs_pay_nothing(place: Place, monkeypatch: pytest.MonkeyPatc
     fill(place)
     steps = place.indexer.run()
     next(steps)
-    assert not place.indexer._loader.is_parallel
+    assert not place.indexer._pipeline.is_parallel
 
 
 def test_process_that_is_killed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,14 +71,14 @@ def test_process_that_is_killed(place: Place, caplog: pytest.LogCaptureFixture) 
     fill(place)
     steps = place.indexer.run()
     next(steps)
-    workers = place.indexer._loader._workers
+    workers = place.indexer._pipeline._pool
     assert workers is not None
     for process in workers._processes:
         process.kill()
     for _ in steps:
         pass
     assert_once(place, 621)
-    assert "prepared by this process alone from now on" in caplog.text
+    assert "this process alone prepares lines from now on" in caplog.text
 
 
 def test_what_is_ingested_comes_first(place: Place) -> None:

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -20,22 +20,24 @@ from tests.helpers.waiting import wait_until
 pytestmark = pytest.mark.process
 
 
-class Square(NamedTuple):
+@dataclass
+class Square:
     """A small task."""
 
     number: int
 
-    def run(self) -> int:
+    def __call__(self) -> int:
         """Its square."""
         return self.number**2
 
 
-class Large(NamedTuple):
+@dataclass
+class Large:
     """A task that is larger than a pipe, and whose result is, too."""
 
     content: bytes
 
-    def run(self) -> bytes:
+    def __call__(self) -> bytes:
         """The same bytes."""
         return self.content
 
@@ -43,7 +45,7 @@ class Large(NamedTuple):
 class Process:
     """Tells which process does it."""
 
-    def run(self) -> int:
+    def __call__(self) -> int:
         """The process's id."""
         return os.getpid()
 
@@ -51,7 +53,7 @@ class Process:
 class Failing:
     """Raises."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         """Raise."""
         raise ValueError("seven is no even number")
 
@@ -59,7 +61,7 @@ class Failing:
 class Dying:
     """Ends its process."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         """End."""
         os._exit(3)
 
@@ -67,7 +69,7 @@ class Dying:
 class Endless:
     """Does not end by itself."""
 
-    def run(self) -> None:
+    def __call__(self) -> None:
         """Sleep."""
         time.sleep(3_600)
 
@@ -137,9 +139,9 @@ def test_close_ends_the_processes() -> None:
 def test_processes_end_with_who_started_them() -> None:
     """Even if that one is killed."""
     program = (
-        "import os, signal; from mikroscope.indexing.process_pool import Workers; "
+        "import os, signal; from mikroscope.indexing.process_pool import ProcessPool; "
         "from tests.indexing.test_process_pool import Process; "
-        "print(Workers(1).submit(Process()).result(), flush=True); "
+        "print(ProcessPool(1).submit(Process()).result(), flush=True); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     root = ROOT

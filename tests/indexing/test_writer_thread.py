@@ -13,8 +13,8 @@ from mikroscope.errors import IngestError, MikroScopeError, StoreError
 from mikroscope.indexing import writer_thread as worker_module
 from mikroscope.indexing.indexer import BATCH_BYTES, Indexer
 from mikroscope.indexing.writer_thread import WriterThread
-from mikroscope.ingest.batch import Lines
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.ingest.batch import IngestBatch
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.query.model import Query
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Batch, Store
@@ -44,10 +44,10 @@ class Workplace(Place):
         """A worker that has begun; nothing happens by the clock unless asked for."""
         worker = WriterThread(
             Indexer(store or self.store, self.tree, batch_bytes),
-            LogWriter(self.logs),
+            LogAppender(self.logs),
             interval_s=interval_s,
             flush_s=flush_s,
-            clock=time.time,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
             monotonic=time.monotonic,
         )
         self.workers.append(worker)
@@ -96,15 +96,15 @@ class GatedStore(StoreWrapper):
         super().commit(batch, wait)
 
 
-def some(*numbers: int, path: str = INGEST, size: int = 0) -> Lines:
+def some(*numbers: int, path: str = INGEST, size: int = 0) -> IngestBatch:
     """What a request brings."""
     content = lines(*numbers, size=size)
     records = [parse_line(line)[0] for line in content.splitlines()]
-    return Lines(path, content, len(numbers), 0, records)
+    return IngestBatch(path, content, len(numbers), 0, records)
 
 
-def submit(worker: WriterThread, wanted: Lines) -> "Future[None]":
-    """Lines that somebody waits for."""
+def submit(worker: WriterThread, wanted: IngestBatch) -> "Future[None]":
+    """IngestBatch that somebody waits for."""
     future: Future[None] = Future()
 
     def tell(error: Exception | None) -> None:
@@ -217,10 +217,10 @@ def test_the_queue_is_flushed_in_time(place: Workplace) -> None:
     """Nobody needs to ask."""
     worker = place.work(flush_s=0.01)
     worker.enqueue(some(1, 2))
-    wait_until(lambda: place.store.count() == 2)
+    wait_until(lambda: place.store.count(Query()) == 2)
     wait_until(lambda: worker.queue_status.records_flushed == 2)
     assert worker.pending() == (0, 0)
-    assert worker.queue_status.last_flush_at is not None
+    assert worker.queue_status.last_flush_ms is not None
 
 
 def test_stopping_writes_and_indexes_what_is_queued(place: Workplace) -> None:
@@ -267,13 +267,13 @@ class UnexpectedError(Exception):
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
-@pytest.mark.parametrize("sources_fail", [False, True], ids=["", "sources-too"])
+@pytest.mark.parametrize("refresh_fails", [False, True], ids=["", "sources-too"])
 @pytest.mark.parametrize("error", [StoreError("full"), UnexpectedError("a defect")], ids=type)
 def test_a_submission_that_cannot_be_indexed_fails_and_leaves_nothing(
-    place: Workplace, error: Exception, sources_fail: bool, late: bool
+    place: Workplace, error: Exception, refresh_fails: bool, late: bool
 ) -> None:
     """Who sends it again has it once; who does not, not at all."""
-    store = FlakyStore(place.store, [2], late=late, sources_fail=sources_fail, error=error)
+    store = FlakyStore(place.store, [2], late=late, refresh_fails=refresh_fails, error=error)
     worker = place.work(store, interval_s=None)
     done(submit(worker, some(1)))
     with pytest.raises(type(error), match=str(error)):
@@ -333,17 +333,17 @@ def test_a_lasting_failure_does_not_flood_the_log(
     assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
 
 
-@pytest.mark.parametrize("sources_fail", [False, True])
-def test_queued_records_survive_a_store_that_fails(place: Workplace, sources_fail: bool) -> None:
+@pytest.mark.parametrize("refresh_fails", [False, True])
+def test_queued_records_survive_a_store_that_fails(place: Workplace, refresh_fails: bool) -> None:
     """They are accepted, so they get there, and once."""
-    store = FlakyStore(place.store, range(1, 6), sources_fail=sources_fail)
+    store = FlakyStore(place.store, range(1, 6), refresh_fails=refresh_fails)
     worker = place.work(store, flush_s=0.001)
     for number in range(20):
         worker.enqueue(some(number))
     wait_until(lambda: store.raised >= 5)
     for number in range(20, 40):
         worker.enqueue(some(number))
-    wait_until(lambda: place.store.count() >= 40)
+    wait_until(lambda: place.store.count(Query()) >= 40)
     worker.stop()
     assert place.numbers() == list(range(40))
     assert place.content() == lines(*range(40))
@@ -395,7 +395,7 @@ def test_queued_records_wait_until_they_can_be_written(place: Workplace) -> None
     wait_until(lambda: worker.queue_status.last_error is not None)
     wait_until(lambda: worker.pending()[1] == 5)
     obstacle.unlink()
-    wait_until(lambda: place.store.count() == 6)
+    wait_until(lambda: place.store.count(Query()) == 6)
     wait_until(lambda: worker.pending() == (0, 0))
     assert place.content("ingest/bad/x.ndjson") == lines(*range(5))
     wait_until(lambda: worker.queue_status.last_error is None)
@@ -440,7 +440,7 @@ def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(place: Workpla
     wait_until(lambda: worker.run.runs == 1)
     assert finished == [6]
     assert store.commits > 100
-    assert place.store.count() == 1_001
+    assert place.store.count(Query()) == 1_001
 
 
 def test_a_backlog_has_its_turn_between_submissions(place: Workplace) -> None:
@@ -469,8 +469,8 @@ def test_the_tree_is_looked_at_right_away(place: Workplace) -> None:
     run = worker.run
     assert (run.running, run.last_error, run.last_run.records_inserted) == (False, None, 2)
     assert (run.last_run.parse_errors, run.last_run.files_scanned) == (1, 1)
-    assert run.last_run_at is not None
-    assert run.last_success_at is not None
+    assert run.last_run_ms is not None
+    assert run.last_success_ms is not None
     assert run.last_duration_ms is not None
 
 
@@ -479,9 +479,9 @@ def test_the_tree_is_looked_at_again_at_the_interval(place: Workplace) -> None:
     worker = place.work(interval_s=0.01)
     wait_until(lambda: worker.run.runs >= 1)
     place.write("a.ndjson", lines(1))
-    wait_until(lambda: place.store.count() == 1)
+    wait_until(lambda: place.store.count(Query()) == 1)
     place.append("a.ndjson", lines(2))
-    wait_until(lambda: place.store.count() == 2)
+    wait_until(lambda: place.store.count(Query()) == 2)
     wait_until(lambda: worker.run.last_run.records_inserted == 0)
 
 
@@ -600,18 +600,20 @@ def test_the_index_is_put_in_order_after_much_was_read(
 ) -> None:
     """Until the store has nothing more to do; not after a few lines."""
     monkeypatch.setattr(worker_module, "MANY_RECORDS", 10)
-    steps: list[bool] = []
+    steps: list[str] = []
 
     class UntidyStore(StoreWrapper):
-        def tidy(self) -> bool:
-            steps.append(len(steps) < 3)
-            return steps[-1]
+        def compact(self) -> Iterator[None]:
+            for number in range(3):
+                steps.append(f"step {number}")
+                yield
+            steps.append("done")
 
     place.write("a.ndjson", lines(*range(9)))
     worker = place.work_ready(UntidyStore(place.store))
     place.append("a.ndjson", lines(*range(9, 30)))
     worker.files_changed({"a.ndjson"})
-    wait_until(lambda: steps == [True, True, True, False])
+    wait_until(lambda: steps == ["step 0", "step 1", "step 2", "done"])
     assert worker.stats.records_inserted == 30
 
 
@@ -628,20 +630,20 @@ def test_stopping_does_not_wait_for_the_backlog(place: Workplace) -> None:
     worker._thread.join(DEADLINE_S)
     assert not worker._thread.is_alive()
     assert place.numbers(INGEST) == [1]
-    assert place.store.count() < 1_000
+    assert place.store.count(Query()) < 1_000
     place.restart()
     place.index()
-    assert place.store.count() == 1_001
+    assert place.store.count(Query()) == 1_001
 
 
 def test_a_worker_that_never_began_can_be_stopped(place: Workplace) -> None:
     """A server that fails to start closes its parts."""
     worker = WriterThread(
         place.indexer,
-        LogWriter(place.logs),
+        LogAppender(place.logs),
         interval_s=None,
         flush_s=1.0,
-        clock=time.time,
+        clock_ms=lambda: time.time_ns() // 1_000_000,
         monotonic=time.monotonic,
     )
     worker.stop()

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from mikroscope.errors import StorageFullError, StoreError
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.appender import LogAppender
 from tests.helpers.stores import run_python
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> LogWriter:
+def writer(tmp_path: Path) -> LogAppender:
     """A writer below an empty root."""
-    return LogWriter(tmp_path)
+    return LogAppender(tmp_path)
 
 
-def test_lines_are_appended(tmp_path: Path, writer: LogWriter) -> None:
+def test_lines_are_appended(tmp_path: Path, writer: LogAppender) -> None:
     """An append makes directories, and returns the stats before and after, and the end."""
     done = [writer.append("d/e/a.ndjson", line) for line in (b"one\n", b"two\nthree\n")]
     writer.close()
@@ -29,14 +29,14 @@ def test_lines_are_appended(tmp_path: Path, writer: LogWriter) -> None:
     ]
 
 
-def test_what_is_appended_can_be_read_at_once(tmp_path: Path, writer: LogWriter) -> None:
+def test_what_is_appended_can_be_read_at_once(tmp_path: Path, writer: LogAppender) -> None:
     """Appended lines can be read at once."""
     writer.append("a.ndjson", b"one\n")
     assert (tmp_path / "a.ndjson").read_bytes() == b"one\n"
     writer.close()
 
 
-def test_half_a_line_keeps_a_line_of_its_own(tmp_path: Path, writer: LogWriter) -> None:
+def test_half_a_line_keeps_a_line_of_its_own(tmp_path: Path, writer: LogAppender) -> None:
     """A record after an unfinished line, as a crash leaves it, begins on a new line."""
     (tmp_path / "a.ndjson").write_bytes(b'{"a":1}\n{"hal')
     writer.append("a.ndjson", b'{"b":2}\n')
@@ -45,7 +45,9 @@ def test_half_a_line_keeps_a_line_of_its_own(tmp_path: Path, writer: LogWriter) 
     assert (tmp_path / "a.ndjson").read_bytes() == b'{"a":1}\n{"hal\n{"b":2}\n{"c":3}\n'
 
 
-def test_a_file_that_was_renamed_is_not_written_any_more(tmp_path: Path, writer: LogWriter) -> None:
+def test_a_file_that_was_renamed_is_not_written_any_more(
+    tmp_path: Path, writer: LogAppender
+) -> None:
     """After a rename the next lines go to a new file under the old name."""
     writer.append("a.ndjson", b"one\n")
     (tmp_path / "a.ndjson").rename(tmp_path / "a.ndjson.1")
@@ -55,7 +57,7 @@ def test_a_file_that_was_renamed_is_not_written_any_more(tmp_path: Path, writer:
     assert (tmp_path / "a.ndjson.1").read_bytes() == b"one\n"
 
 
-def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path, writer: LogWriter) -> None:
+def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path, writer: LogAppender) -> None:
     """After a delete the next lines go to a new file, in a new directory if needed."""
     writer.append("d/a.ndjson", b"one\n")
     (tmp_path / "d/a.ndjson").unlink()
@@ -65,7 +67,7 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path, writer: LogWriter)
     assert (tmp_path / "d/a.ndjson").read_bytes() == b"two\n"
 
 
-def test_a_file_that_was_cut_is_written_at_its_end(tmp_path: Path, writer: LogWriter) -> None:
+def test_a_file_that_was_cut_is_written_at_its_end(tmp_path: Path, writer: LogAppender) -> None:
     """After a truncation the next lines follow the new end, without a hole."""
     writer.append("a.ndjson", b"one\n")
     os.truncate(tmp_path / "a.ndjson", 0)
@@ -74,7 +76,7 @@ def test_a_file_that_was_cut_is_written_at_its_end(tmp_path: Path, writer: LogWr
     assert (tmp_path / "a.ndjson").read_bytes() == b"two\n"
 
 
-def test_many_files_do_not_use_up_the_descriptors(tmp_path: Path, writer: LogWriter) -> None:
+def test_many_files_do_not_use_up_the_descriptors(tmp_path: Path, writer: LogAppender) -> None:
     """The writer keeps only some files open, and every file gets its lines."""
     before = len(os.listdir("/proc/self/fd"))
     for turn in range(2):
@@ -99,7 +101,7 @@ def make_parent_a_file(file: Path) -> None:
 
 @pytest.mark.parametrize("block", [make_directory, make_parent_a_file])
 def test_a_file_that_cannot_be_written_is_named(
-    tmp_path: Path, writer: LogWriter, block: Callable[[Path], None]
+    tmp_path: Path, writer: LogAppender, block: Callable[[Path], None]
 ) -> None:
     """The error names the file and the system's reason."""
     (tmp_path / "d").mkdir()
@@ -108,42 +110,44 @@ def test_a_file_that_cannot_be_written_is_named(
         writer.append("d/a.ndjson", b"one\n")
 
 
-def test_lines_can_be_taken_back(tmp_path: Path, writer: LogWriter) -> None:
+def test_lines_can_be_taken_back(tmp_path: Path, writer: LogAppender) -> None:
     """After a rollback the file is as before and can be written again."""
     writer.append("a.ndjson", b"one\n")
     size = writer.append("a.ndjson", b"two\n").before.size
-    writer.take_back("a.ndjson", size)
+    writer.truncate("a.ndjson", size)
     writer.append("a.ndjson", b"three\n")
     writer.close()
     assert (tmp_path / "a.ndjson").read_bytes() == b"one\nthree\n"
 
 
-def test_lines_are_taken_back_from_the_file_they_went_to(tmp_path: Path, writer: LogWriter) -> None:
+def test_lines_are_taken_back_from_the_file_they_went_to(
+    tmp_path: Path, writer: LogAppender
+) -> None:
     """A rollback finds a file that was renamed, and touches no other file."""
     writer.append("a.ndjson", b"one\n")
     size = writer.append("a.ndjson", b"two\n").before.size
     (tmp_path / "a.ndjson").rename(tmp_path / "b.ndjson")
-    writer.take_back("a.ndjson", size)
+    writer.truncate("a.ndjson", size)
     writer.close()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"b.ndjson": b"one\n"}
 
 
 def test_lines_are_taken_back_from_a_file_that_is_not_open_any_more(
-    tmp_path: Path, writer: LogWriter
+    tmp_path: Path, writer: LogAppender
 ) -> None:
     """A rollback works on a file that the writer has closed meanwhile."""
     writer.append("a.ndjson", b"one\n")
     size = writer.append("a.ndjson", b"two\n").before.size
     writer.close()
-    writer.take_back("a.ndjson", size)
+    writer.truncate("a.ndjson", size)
     assert (tmp_path / "a.ndjson").read_bytes() == b"one\n"
 
 
-def test_taking_back_makes_no_file_and_no_file_longer(tmp_path: Path, writer: LogWriter) -> None:
+def test_taking_back_makes_no_file_and_no_file_longer(tmp_path: Path, writer: LogAppender) -> None:
     """A rollback neither makes a file nor makes one longer, whatever happened to it."""
     (tmp_path / "a.ndjson").write_bytes(b"one\n")
     for name in ("a.ndjson", "b.ndjson"):
-        writer.take_back(name, 100)
+        writer.truncate(name, 100)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.ndjson": b"one\n"}
 
 
@@ -151,8 +155,8 @@ FULL_DISK = """
 import sys
 from pathlib import Path
 from mikroscope.errors import StorageFullError
-from mikroscope.logfiles.appender import LogWriter
-writer = LogWriter(Path(sys.argv[1]))
+from mikroscope.logfiles.appender import LogAppender
+writer = LogAppender(Path(sys.argv[1]))
 line = b'{"pad":"' + b"x" * 990 + b'"}\\n'
 written = 0
 try:
@@ -187,7 +191,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     assert error == "a.ndjson cannot be written: No space left on device"
 
 
-def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path, writer: LogWriter) -> None:
+def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path, writer: LogAppender) -> None:
     """A full disk has its own error, so that a client knows to try again."""
     (tmp_path / "a.ndjson").symlink_to("/dev/full")
     with pytest.raises(StorageFullError, match="No space left on device"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mikroscope.indexing.writer_thread import WriterThread
-from mikroscope.logfiles.appender import LogWriter
+from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from tests.helpers.stores import SUFFIXES, Place, lines, place_in
@@ -38,10 +38,10 @@ class Notices:
         self.probes = 0
         self.worker = WriterThread(
             place.indexer,
-            LogWriter(place.logs),
+            LogAppender(place.logs),
             interval_s=HOUR_S,
             flush_s=HOUR_S,
-            clock=time.time,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
             monotonic=time.monotonic,
         )
         self.watcher = Watcher(place.tree, self._notice)
@@ -145,7 +145,7 @@ def test_a_root_that_cannot_be_watched_is_told(
     watcher.start()
     wait_until(lambda: bool(caplog.messages))
     watcher.stop()
-    assert caplog.messages[0].startswith("changes are found at the ingest interval only: ")
+    assert caplog.messages[0].startswith("watching files failed, falling back to scans: ")
 
 
 def test_a_watcher_that_never_began_can_be_stopped(place: Place) -> None:

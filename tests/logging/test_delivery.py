@@ -10,8 +10,8 @@ import pytest
 
 from mikroscope.logging.buffer import Bounds, Buffer
 from mikroscope.logging.delivery import Backoff, Delivery
-from mikroscope.logging.drops import Losses
-from mikroscope.logging.stderr import Complaints
+from mikroscope.logging.drops import DropCounter
+from mikroscope.logging.stderr import StderrWarnings
 from mikroscope.logging.transport import Answer, SendError, authorization, parse_url, retry_after
 
 OK = Answer(200, None, True, "")
@@ -31,14 +31,14 @@ class Desk:
         self.limit = limit
         self.bodies: list[list[dict[str, Any]]] = []
         self.pauses: list[tuple[float, bool]] = []
-        self.losses = Losses()
+        self.drops = DropCounter()
         self._tries = tries
         self.delivery = Delivery(
             self,
             "http://there",
             Backoff(1.0, 32.0),
-            self.losses,
-            Complaints(),
+            self.drops,
+            StderrWarnings(),
             {"service": "shop"},
             pause=self._pause,
             timeout_s=lambda: 5.0,
@@ -143,7 +143,7 @@ def test_single_record_is_given_up() -> None:
     """A record that is refused alone is counted; those around it arrive."""
     desk = Desk(_answer(400), _answer(400))
     assert desk.deliver(2) == 0
-    assert (desk.delivery.sent, desk.losses.refused) == (1, 1)
+    assert (desk.delivery.sent, desk.drops.refused) == (1, 1)
 
 
 def test_size_is_learned() -> None:
@@ -195,10 +195,10 @@ def test_given_up() -> None:
 def test_losses_are_told() -> None:
     """A record tells how many were lost and why; then nothing is left to tell."""
     desk = Desk()
-    desk.losses.add(1771410000.0, dropped=3)
-    desk.losses.add(1771410001.0, refused=1)
-    desk.delivery.tell_losses()
-    desk.delivery.tell_losses()
+    desk.drops.add(1771410000.0, dropped=3)
+    desk.drops.add(1771410001.0, refused=1)
+    desk.delivery.report_drops()
+    desk.delivery.report_drops()
     ((told,),) = desk.bodies
     assert (told["event"], told["level"], told["service"]) == ("logs.dropped", "WARN", "shop")
     assert (told["dropped"], told["droppedBufferFull"], told["droppedRefused"]) == (4, 3, 1)
@@ -208,54 +208,54 @@ def test_losses_are_told() -> None:
 def test_losses_that_cannot_be_told() -> None:
     """As long as nobody knows of them, they stay to be told."""
     desk = Desk(UNSENT, tries=1)
-    desk.losses.add(1.0, dropped=3)
-    desk.delivery.tell_losses()
-    assert desk.losses.untold is not None
+    desk.drops.add(1.0, dropped=3)
+    desk.delivery.report_drops()
+    assert desk.drops.unreported is not None
 
 
 def test_losses_meanwhile() -> None:
     """What is lost while a loss is told is told the next time."""
-    losses = Losses()
-    losses.add(1.0, dropped=3)
-    first = losses.untold
-    losses.add(2.0, dropped=4)
+    drops = DropCounter()
+    drops.add(1.0, dropped=3)
+    first = drops.unreported
+    drops.add(2.0, dropped=4)
     assert first is not None
-    losses.told(first, 3.0)
-    assert losses.untold is not None
-    assert losses.untold.total == 4
+    drops.mark_reported(first, 3.0)
+    assert drops.unreported is not None
+    assert drops.unreported.total == 4
 
 
 # --- the buffer -----------------------------------------------------------------------------
 
 
-def _buffer(**bounds: int) -> tuple[Buffer, Losses]:
+def _buffer(**bounds: int) -> tuple[Buffer, DropCounter]:
     given = {
         "max_buffer_records": 4,
         "max_buffer_bytes": 1000,
         "batch_records": 2,
         "batch_bytes": 100,
     }
-    losses = Losses()
-    return Buffer(Bounds(**(given | bounds)), losses), losses
+    drops = DropCounter()
+    return Buffer(Bounds(**(given | bounds)), drops), drops
 
 
 def test_oldest_records_leave() -> None:
     """A buffer that is full drops the oldest, and counts them."""
-    buffer, losses = _buffer()
+    buffer, drops = _buffer()
     for number in range(10):
         buffer.put(b"%d" % number, False)
     assert buffer.take(100) + buffer.take(100) == [b"6", b"7", b"8", b"9"]
-    assert losses.dropped == 6
+    assert drops.dropped == 6
 
 
 def test_bytes_are_bounded() -> None:
     """A buffer is full by bytes as well; what is larger than all of it leaves itself."""
-    buffer, losses = _buffer(max_buffer_bytes=10)
+    buffer, drops = _buffer(max_buffer_bytes=10)
     for line in (b"aaaa", b"bbbb", b"cccc"):
         buffer.put(line, False)
-    assert (len(buffer), losses.dropped) == (2, 1)
+    assert (len(buffer), drops.dropped) == (2, 1)
     buffer.put(b"x" * 11, False)
-    assert (len(buffer), losses.dropped) == (0, 4)
+    assert (len(buffer), drops.dropped) == (0, 4)
 
 
 def test_batch_has_its_size() -> None:
@@ -331,10 +331,10 @@ def test_wrong_arguments(make: Callable[[], object]) -> None:
 
 def test_complaints_are_seldom(capsys: pytest.CaptureFixture[str]) -> None:
     """Trouble of one kind is told once a minute."""
-    complaints = Complaints()
+    stderr = StderrWarnings()
     for _ in range(3):
-        complaints.say("one", "this is wrong")
-        complaints.say("two", "that is wrong")
+        stderr.warn("one", "this is wrong")
+        stderr.warn("two", "that is wrong")
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["mikroscope.logging: this is wrong", "mikroscope.logging: that is wrong"]
 
@@ -344,15 +344,15 @@ def test_complaints_can_be_switched_off(
 ) -> None:
     """An application without `logging.lastResort` hears nothing."""
     monkeypatch.setattr(logging, "lastResort", None)
-    Complaints().say("one", "this is wrong")
+    StderrWarnings().warn("one", "this is wrong")
     assert capsys.readouterr().err == ""
 
 
 def test_time_of_a_loss_is_its_own() -> None:
     """A loss is dated by its first record."""
-    losses = Losses()
+    drops = DropCounter()
     before = time.time()
-    losses.add(before, dropped=1)
-    losses.add(before + 10, dropped=1)
-    assert losses.untold is not None
-    assert losses.untold.since == before
+    drops.add(before, dropped=1)
+    drops.add(before + 10, dropped=1)
+    assert drops.unreported is not None
+    assert drops.unreported.since == before

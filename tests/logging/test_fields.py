@@ -168,11 +168,11 @@ def test_current_exception_in_a_dict() -> None:
 
 
 def test_broken_record() -> None:
-    """A record that cannot be read at all is told of, and not lost."""
+    """A record that cannot be encoded is reported, not lost."""
     broken = _record("hello", created="yesterday")
     fields = json.loads(encode_record(broken, {}))
     assert (fields["level"], fields["message"]) == ("ERROR", "hello")
-    assert "cannot be read" in fields["error"]
+    assert "cannot be encoded" in fields["error"]
 
 
 def _circle() -> dict[str, Any]:

@@ -90,8 +90,8 @@ def test_wrong_token(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
         assert not handler.flush()  # at once: it is known not to be asked again before
         assert handler.counts.waiting == 1
     told = capsys.readouterr().err
-    assert "does not take these logs (401 credentials are missing or wrong" in told
-    assert "did not take them: 1\n" in told
+    assert "does not accept these logs (401 credentials are missing or wrong" in told
+    assert "did not accept them: 1\n" in told
     assert TOKEN not in told
 
 
@@ -243,7 +243,7 @@ def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
         assert counts.waiting <= 200  # the buffer, and a batch
     told = capsys.readouterr().err
     assert "cannot be reached" in told
-    assert "did not take them: 1000\n" in told
+    assert "did not accept them: 1000\n" in told
 
 
 def test_dropped_records_are_told() -> None:
@@ -342,7 +342,7 @@ def test_waiting_for_the_end_is_bounded(capsys: pytest.CaptureFixture[str]) -> N
         assert not handler.flush()
         handler._flush_timeout_s = 1e6
         handler.close()
-    assert "did not take them: 1\n" in capsys.readouterr().err
+    assert "did not accept them: 1\n" in capsys.readouterr().err
 
 
 def test_logging_after_close(capsys: pytest.CaptureFixture[str]) -> None:

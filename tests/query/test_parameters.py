@@ -6,18 +6,49 @@ from hypothesis import strategies as st
 
 from mikroscope.errors import QueryError
 from mikroscope.query.model import DEFAULT_LIMIT, GROUPINGS, MAX_LIMIT, Grouping, PageRequest, Query
-from mikroscope.query.parameters import parse_grouping, parse_limit, parse_page, parse_query
+from mikroscope.query.parameters import (
+    FILTERS,
+    PARAMETERS,
+    parse_grouping,
+    parse_limit,
+    parse_page,
+    parse_query,
+)
 
 MOMENT = 1_771_410_000_000  # 2026-02-18T10:20:00Z
 
 
+# --- the table ----------------------------------------------------------------------------------
+
+
+def test_every_filter_sets_its_attribute() -> None:
+    """The filters of the table set the attributes of Query, each its own."""
+    assert [row.attribute for row in FILTERS] == list(Query.__struct_fields__)
+
+
+def test_names_of_parameters() -> None:
+    """No two parameters share a name, and a flag is the name in lower case with hyphens."""
+    flags = {row.name: row.flag for row in PARAMETERS}
+    assert len(flags) == len(PARAMETERS)
+    assert (flags["from"], flags["groupField"]) == ("--from", "--group-field")
+
+
+def test_help_names_only_parameters() -> None:
+    """A help text that refers to a parameter names one of the table."""
+    names = {row.name: row.name for row in PARAMETERS}
+    assert all(row.help.format(**names) for row in PARAMETERS)
+
+
+# --- given parameters ---------------------------------------------------------------------------
+
+
 def test_nothing_given() -> None:
-    """Without parameters everything is meant, a hundred at a time."""
+    """Without parameters a query selects everything, a hundred entries a page."""
     assert (parse_query({}), parse_page({})) == (Query(), PageRequest(DEFAULT_LIMIT))
 
 
 def test_everything_given() -> None:
-    """Each parameter has its place."""
+    """Each parameter sets its attribute."""
     given_all = {
         "from": "2026-02-18T10:20:00Z",
         "to": "2026-02-18T10:20:01Z",
@@ -49,12 +80,12 @@ def test_empty_values(name: str) -> None:
 
 
 def test_empty_field_and_value() -> None:
-    """An empty field with an empty value is none."""
+    """An empty field with an empty value is not a filter."""
     assert parse_query({"field": "", "value": ""}) == Query()
 
 
 def test_unknown_names() -> None:
-    """Names that are not known are left alone."""
+    """Unknown names are ignored."""
     assert parse_query({"groupBy": "level", "utm_source": "x"}) == Query()
 
 
@@ -79,7 +110,7 @@ def test_unknown_names() -> None:
     ],
 )
 def test_times(name: str, text: str) -> None:
-    """Bounds may be written in every way, even with the plus sign lost on the way."""
+    """Times may be in any known form, even if the plus sign was lost in transit."""
     query = parse_query({name: text})
     assert (query.from_ms if name == "from" else query.to_ms) == MOMENT
 
@@ -87,7 +118,7 @@ def test_times(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", ["from", "to"])
 @pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "-", " ", "2026-02-18T10:20:00 99:99"])
 def test_bad_times(name: str, text: str) -> None:
-    """A bound that is no time is an error with its name, its value and an example."""
+    """A value that is not a time is an error with its name, its value and an example."""
     with pytest.raises(
         QueryError, match=rf"'{name}' is '{text}', expected an ISO 8601 time such as"
     ):
@@ -95,7 +126,7 @@ def test_bad_times(name: str, text: str) -> None:
 
 
 def test_bounds_upside_down() -> None:
-    """`from` may lie behind `to`: that is an empty range, not an error."""
+    """`from` may be after `to`: an empty range, not an error."""
     query = parse_query({"from": "2026-02-19", "to": "2026-02-18"})
     assert (query.from_ms, query.to_ms) == (1_771_459_200_000, 1_771_372_800_000)
 
@@ -107,7 +138,7 @@ def test_bounds_upside_down() -> None:
     ("text", "level"), [("error", "ERROR"), ("Warn", "WARN"), ("custom level", "CUSTOM LEVEL")]
 )
 def test_levels(text: str, level: str) -> None:
-    """Levels are asked for in any case, custom ones too."""
+    """Levels are case-insensitive, custom ones too."""
     assert parse_query({"level": text}).level == level
 
 
@@ -125,7 +156,7 @@ def test_audit(text: str, audit: bool) -> None:
 
 @pytest.mark.parametrize("text", ["maybe", "2", " ", "truee", "on"])
 def test_bad_audit(text: str) -> None:
-    """Anything else is an error."""
+    """Any other text is an error."""
     with pytest.raises(QueryError, match=f"'audit' is '{text}', expected true or false"):
         parse_query({"audit": text})
 
@@ -133,28 +164,28 @@ def test_bad_audit(text: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"field": "orderId"}, "'field' needs 'value' beside it"),
-        ({"field": "orderId", "value": ""}, "'field' needs 'value' beside it"),
-        ({"value": "ORD-1"}, "'value' needs 'field' beside it"),
-        ({"value": "ORD-1", "field": ""}, "'value' needs 'field' beside it"),
+        ({"field": "orderId"}, "'field' is given without 'value'"),
+        ({"field": "orderId", "value": ""}, "'field' is given without 'value'"),
+        ({"value": "ORD-1"}, "'value' is given without 'field'"),
+        ({"value": "ORD-1", "field": ""}, "'value' is given without 'field'"),
     ],
 )
 def test_half_a_field_filter(parameters: dict[str, str], message: str) -> None:
-    """A field filter takes both a field and a value."""
+    """A field filter needs both a field and a value."""
     with pytest.raises(QueryError, match=message):
         parse_query(parameters)
 
 
 @given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
 def test_values_stay_as_they_are(field: str, value: str, text: str) -> None:
-    """Field, value and text are taken as they are, blanks and all."""
+    """Field, value and text are not changed, not even spaces."""
     query = parse_query({"field": field, "value": value, "text": text})
     assert (query.field, query.value, query.text) == (field, value, text)
 
 
 @given(st.text(min_size=1))
 def test_cursors_are_not_looked_into(cursor: str) -> None:
-    """Any cursor is passed on: what it means is the store's."""
+    """Any cursor is passed on: only the store interprets it."""
     assert parse_page({"cursor": cursor}).cursor == cursor
 
 
@@ -177,13 +208,13 @@ def test_limits(text: str, limit: int) -> None:
     "text", ["0", "000", "-1", "+5", "1.5", "1e3", "ten", " 5", "5 ", "٣", "²", "0x10", "1_000"]
 )
 def test_bad_limits(text: str) -> None:
-    """A limit that is no whole number from 1 on is an error."""
+    """A limit that is not a whole number from 1 on is an error."""
     with pytest.raises(QueryError, match=r"'limit' is .*, expected a whole number from 1 to 1000"):
         parse_limit({"limit": text})
 
 
 def test_default_limit() -> None:
-    """Who asks may have another limit when none is given."""
+    """A caller may give another default limit."""
     assert [parse_limit(one, 25) for one in ({}, {"limit": ""}, {"limit": "3"})] == [
         25,
         25,
@@ -196,7 +227,7 @@ def test_default_limit() -> None:
 
 @pytest.mark.parametrize("by", ["level", "event", "correlation"])
 def test_grouping(by: str) -> None:
-    """Entries are grouped by one of their attributes; a field's name is left alone then."""
+    """Entries are grouped by one of their attributes; a field's name is ignored then."""
     expected = Grouping(by)  # type: ignore[arg-type]
     assert parse_grouping({"groupBy": by}) == expected
     assert parse_grouping({"groupBy": by, "groupField": "tenant"}) == expected
@@ -212,7 +243,7 @@ def test_grouping_by_field() -> None:
     "parameters", [{"groupBy": "field"}, {"groupBy": "field", "groupField": ""}]
 )
 def test_grouping_by_no_field(parameters: dict[str, str]) -> None:
-    """Grouping by a field takes its name."""
+    """Grouping by a field needs its name."""
     with pytest.raises(QueryError, match="'groupField' is missing"):
         parse_grouping(parameters)
 
@@ -221,7 +252,7 @@ def test_grouping_by_no_field(parameters: dict[str, str]) -> None:
     "parameters", [{}, {"groupBy": ""}, {"groupBy": "Level"}, {"groupBy": "x"}]
 )
 def test_bad_grouping(parameters: dict[str, str]) -> None:
-    """What entries cannot be grouped by is an error that names what they can."""
+    """An unknown grouping is an error that names the known ones."""
     with pytest.raises(
         QueryError, match=f"'groupBy' is .*, expected one of {', '.join(GROUPINGS)}"
     ):

@@ -36,7 +36,7 @@ def test_json_that_is_no_object_is_no_record(raw: bytes, kind: str) -> None:
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_words_for_numbers_are_no_json(word: str) -> None:
     """NaN and the infinities are refused: RFC 8259 has none of them."""
-    with pytest.raises(NotARecordError, match=f"^not JSON: {word} is no JSON value$"):
+    with pytest.raises(NotARecordError, match=f"^not JSON: {word} is not a JSON value$"):
         parse_line(b'{"a": %s}' % word.encode())
 
 

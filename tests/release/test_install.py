@@ -223,7 +223,7 @@ def test_unknown_argument(user: User) -> None:
     """An unknown argument is wrong usage."""
     done = user.install("--unistall")
     assert done.returncode == 2
-    assert done.stderr == "install.sh: --unistall: unknown argument (--help lists what there is)\n"
+    assert done.stderr == "install.sh: --unistall: unknown argument (see --help)\n"
 
 
 def test_help_names_every_variable(user: User) -> None:

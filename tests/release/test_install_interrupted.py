@@ -96,7 +96,7 @@ def test_two_at_once(user: User, stuck_site: ThreadingHTTPServer) -> None:
     )
     assert stuck_site.asked.wait(DEADLINE_S)  # type: ignore[attr-defined]
     before = user.left()
-    assert f"another installer, process {running.process.pid}, is at work" in user.is_refused()
+    assert f"another installer, process {running.process.pid}, is working" in user.is_refused()
     assert user.left() == before
     running.interrupt(lambda: os.kill(running.process.pid, signal.SIGTERM))
     assert not user.left()

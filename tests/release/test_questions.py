@@ -52,7 +52,7 @@ def test_address_in_use(user: User) -> None:
         other.listen()
         port = other.getsockname()[1]
         shown = answer_questions(user, ["", str(port)])
-    assert f"127.0.0.1:{port} cannot be listened on now: Address already in use" in shown
+    assert f"cannot listen on 127.0.0.1:{port} now: Address already in use" in shown
     assert json.loads(user.config.read_text())["port"] == port
 
 
@@ -63,7 +63,7 @@ def test_address_in_use_without_questions(user: User) -> None:
         other.listen()
         port = str(other.getsockname()[1])
         printed = user.installs(MIKROSCOPE_PORT=port)
-    assert f"warning: 127.0.0.1:{port} cannot be listened on now" in printed
+    assert f"warning: cannot listen on 127.0.0.1:{port} now" in printed
 
 
 def test_interrupted_at_a_secret(user: User) -> None:
@@ -78,7 +78,7 @@ def test_interrupted_at_a_secret(user: User) -> None:
         except OSError:
             break
         if shown.endswith("]: "):
-            os.write(terminal, b"\x03" if "Token that" in shown else b"\n")
+            os.write(terminal, b"\x03" if "Token required" in shown else b"\n")
     os.waitpid(process, 0)
     assert termios.tcgetattr(terminal)[3] & termios.ECHO
     os.close(terminal)

@@ -213,7 +213,7 @@ def test_out_is_not_emptied_of_other_things(tmp_path: Path) -> None:
     (tmp_path / "install.sh").write_text("old")
     done = run_release(ROOT, "--out", str(tmp_path))
     assert done.returncode == 1
-    assert f"{tmp_path}/thesis.txt is not of a release" in done.stderr
+    assert f"{tmp_path}/thesis.txt is not part of a release" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "install.sh"}
 
 
@@ -253,7 +253,7 @@ def test_uncommitted_changes(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
     done = run_release(tree, "--out", str(tmp_path / "dist"), epoch="")
     assert done.returncode == 1
-    assert "changes that are not committed" in done.stderr
+    assert "uncommitted changes" in done.stderr
 
 
 # --- the archive ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every answer has an id; the log tells of requests where that is wanted, and never a secret."""
+"""Every response has a request id; the log reports requests if enabled, and never a secret."""
 
 import json
 import logging
@@ -27,14 +27,14 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def test_every_answer_has_an_id(serve: Serve, connect: Connect) -> None:
-    """One of its own, also errors."""
+    """Every response has an id of its own, errors too."""
     client = connect(serve())
     ids = [client.get(path).headers["x-request-id"] for path in ("/health", "/nowhere") * 2]
     assert len(set(ids)) == 4
 
 
 def test_the_clients_id(serve: Serve, connect: Connect) -> None:
-    """It is given back if it is harmless, else replaced."""
+    """A valid id of the client is returned, any other one is replaced."""
     client = connect(serve())
     for given, kept in (("abc-1.2_3", True), ("x" * 64, True), ("x" * 65, False), ("a b", False)):
         answer = client.get("/health", headers={"x-request-id": given})
@@ -44,7 +44,7 @@ def test_the_clients_id(serve: Serve, connect: Connect) -> None:
 def test_no_log_of_requests_by_default(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is logged of what goes well, or of what clients do wrong."""
+    """By default neither successful requests nor errors of clients are logged."""
     caplog.set_level(logging.INFO)
     client = connect(serve())
     client.get("/health")
@@ -53,7 +53,7 @@ def test_no_log_of_requests_by_default(
 
 
 def test_log_of_requests(serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
-    """Who asked for what, and how that went."""
+    """With `--log-requests` a line has the client, the request and the result."""
     caplog.set_level(logging.INFO)
     client = connect(serve(log_requests=True, ingest_producers="t=backend"))
     headers = {"authorization": "Bearer t", "x-request-id": "mine"}
@@ -76,7 +76,7 @@ def test_log_of_requests(serve: Serve, connect: Connect, caplog: pytest.LogCaptu
 def test_failures_are_always_logged(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """With the id that the client has seen."""
+    """A request that failed is logged with the id that the client has seen."""
     client = connect(serve(ingest_producers="t=p", disable_auto_ingest=True))
     (tmp_path / "logs" / "ingest").write_text("a file where a directory should be")
     answer = client.post("/api/ingest", json=[{}], headers={"authorization": "Bearer t"})

@@ -1,4 +1,4 @@
-"""The page `/docs` in a browser that reaches no other host, and the script it is drawn with."""
+"""The page `/docs` in a browser that reaches no other host, and the script that renders it."""
 
 import gzip
 import os
@@ -13,7 +13,7 @@ from hatchling.builders.wheel import WheelBuilder
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mikroscope import RunningServer
-from mikroscope.server.openapi.model import OPERATIONS
+from mikroscope.server.app import OPERATIONS
 from mikroscope.server.static_files import scalar_version
 from tests.helpers.paths import ROOT
 from tests.helpers.server import Connect, Serve
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Visit:
-    """A page that was opened, what its console told and whom it asked."""
+    """A page that was opened, its console messages and its requests."""
 
     def __init__(self, browser: Browser, server: RunningServer, place: str = "") -> None:
         self.page: Page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -74,7 +74,7 @@ def test_page_shows_every_operation(browser: Browser, server: RunningServer) -> 
 
 
 def test_page_reaches_no_other_host(browser: Browser, server: RunningServer) -> None:
-    """Nothing but the server itself is asked, and the browser has nothing to complain about."""
+    """The page sends requests only to its server, and the console shows no error."""
     visit = Visit(browser, server)
     visit.page.get_by_text(OPERATIONS[-1].summary).last.scroll_into_view_if_needed()
     visit.page.evaluate("document.fonts.ready.then(() => true)")
@@ -84,7 +84,7 @@ def test_page_reaches_no_other_host(browser: Browser, server: RunningServer) -> 
 
 
 def test_page_tries_requests(browser: Browser, server: RunningServer) -> None:
-    """A request can be sent from the page, and its answer is shown."""
+    """A request can be sent from the page, which shows the response."""
     page = Visit(browser, server, "#tag/server/GET/health").page
     page.get_by_role("button", name="(get /health)").first.click()
     with page.expect_response(f"{server.url}/health") as answered:
@@ -104,7 +104,7 @@ def test_page_forbids_other_hosts(server: RunningServer, connect: Connect) -> No
 
 
 def test_script_is_sent_packed(server: RunningServer, connect: Connect) -> None:
-    """Who takes gzip gets the script as it lies in the package; others get it unpacked."""
+    """Clients that accept gzip get the script as it is packaged; others get it unpacked."""
     client, packed = connect(server), (STATIC / "scalar.js.gz").read_bytes()
     for accepted in ("gzip", "br, GZIP;q=0.5", "*"):
         with client.stream(
@@ -122,19 +122,19 @@ def test_script_is_sent_packed(server: RunningServer, connect: Connect) -> None:
 def test_script_is_kept_by_version(
     version: str, kept: bool, server: RunningServer, connect: Connect
 ) -> None:
-    """The script may be kept for long under the URL of its own version, and no other."""
+    """The script may be cached for long under the URL of its own version, and no other."""
     answer: httpx.Response = connect(server).get(f"/docs/scalar.js?v={version}")
     assert ("immutable" in answer.headers["cache-control"]) == kept
 
 
 def test_script_is_packed_reproducibly() -> None:
-    """The packed script tells neither a name nor a time, so the same version has the same bytes."""
+    """The packed script contains neither a name nor a time, so a version has fixed bytes."""
     head = (STATIC / "scalar.js.gz").read_bytes()[:8]
     assert head[3:] == bytes(5)
 
 
 def test_wheel_has_the_script(tmp_path: Path) -> None:
-    """What is installed has the script, its version and its licence."""
+    """An installed package has the script, its version and its licence."""
     (path,) = WheelBuilder(str(STATIC.parents[3])).build(directory=str(tmp_path))
     names = set(zipfile.ZipFile(path).namelist())
     parts = ("scalar.js.gz", "scalar.VERSION", "scalar.LICENSE")

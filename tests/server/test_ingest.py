@@ -1,4 +1,4 @@
-"""`POST /api/ingest`: what is taken, what is refused, and in which file and index it ends up."""
+"""`POST /api/ingest`: what is accepted and refused, and what the files and the index then hold."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mikroscope import RunningServer, start_server
 from mikroscope.indexing.indexer import Indexer
-from mikroscope.ingest.native import make_lines
+from mikroscope.ingest.native import make_batch
 from mikroscope.records.parsing import parse_line
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.waiting import wait_until
@@ -44,7 +44,7 @@ def client(server: RunningServer, connect: Connect) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of one server for all the tests that only add records of their own."""
+    """A client of one server for all tests that only add records of their own."""
     directory = tmp_path_factory.mktemp("roomy")
     with (
         start_server(settings_in(directory, ingest_producers=PRODUCERS)) as server,
@@ -82,11 +82,11 @@ def exchange(server: RunningServer, request: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
-# --- what an answer says ----------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------
 
 
 def test_answer_of_a_written_request(client: httpx.Client) -> None:
-    """A 200 says how many records were taken and rejected, from whom, and when."""
+    """A 200 reports the counts of accepted and rejected records, the producer and the time."""
     answer = post(client, [{"a": 1}, {"a": 2}, 3])
     received_at = answer.json()["receivedAt"]
     assert answer.status_code == 200
@@ -117,7 +117,7 @@ def test_findable_without_auto_ingest(serve: Serve, connect: Connect) -> None:
 
 
 def test_logs_in_an_object(client: httpx.Client) -> None:
-    """`{"logs": […]}` is taken like a bare array; other keys beside it are left alone."""
+    """`{"logs": […]}` is accepted like a bare array; its other keys are ignored."""
     answer = post(client, {"logs": [{"shape": "object"}], "sentBy": "page"})
     assert answer.json()["accepted"] == 1
     assert len(found(client, "shape", "object")) == 1
@@ -125,7 +125,7 @@ def test_logs_in_an_object(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("payload", [[], {"logs": []}])
 def test_empty_array(client: httpx.Client, tmp_path: Path, payload: object) -> None:
-    """An empty array is fine: zeros, and no file."""
+    """An empty array is accepted: zeros, and no file."""
     answer = post(client, payload)
     assert answer.status_code == 200
     assert (answer.json()["accepted"], answer.json()["rejected"]) == (0, 0)
@@ -133,7 +133,7 @@ def test_empty_array(client: httpx.Client, tmp_path: Path, payload: object) -> N
 
 
 def test_items_that_are_no_objects(client: httpx.Client) -> None:
-    """Items that are no objects are rejected and counted; the others are taken."""
+    """Items that are not objects are rejected and counted; the others are accepted."""
     answer = post(client, [1, "text", None, True, [{"a": 1}], {"kept": "yes"}, 1.5])
     assert (answer.json()["accepted"], answer.json()["rejected"]) == (1, 6)
     assert len(found(client, "kept", "yes")) == 1
@@ -141,7 +141,7 @@ def test_items_that_are_no_objects(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("body", ["{}", '{"log": []}', '{"logs": {}}', '"a"', "1", "null", "true"])
 def test_wrong_shape(roomy: httpx.Client, body: str) -> None:
-    """Another shape is a 400 that says what is expected."""
+    """Any other shape is a 400 that says what is expected."""
     answer = roomy.post("/api/ingest", content=body)
     assert answer.status_code == 400
     assert '{"logs": [{…}]}' in answer.json()["error"]
@@ -152,10 +152,10 @@ def test_wrong_shape(roomy: httpx.Client, body: str) -> None:
     [b"{", b'[{"a": 1}', b'[{"a": 1}] x', b"[{'a': 1}]", b"\xff\xfe", b'[{"a": NaN}]', b"[1e]"],
 )
 def test_not_json(roomy: httpx.Client, body: bytes) -> None:
-    """What is no JSON is a 400 that says so."""
+    """A body that is not JSON is a 400 that says so."""
     answer = roomy.post("/api/ingest", content=body)
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith("the body cannot be read as JSON: ")
+    assert answer.json()["error"].startswith("the body is not JSON: ")
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t"])
@@ -167,7 +167,7 @@ def test_empty_body(roomy: httpx.Client, body: bytes) -> None:
 
 
 def test_content_type_does_not_matter(client: httpx.Client) -> None:
-    """A page's `sendBeacon` says text/plain: the body counts, not its content type."""
+    """The body counts, not its content type: `sendBeacon` of a web page sends text/plain."""
     body = json.dumps([{"by": "beacon"}])
     client.post("/api/ingest", content=body, headers={"content-type": "text/plain"})
     assert len(found(client, "by", "beacon")) == 1
@@ -183,12 +183,12 @@ def body_of(size: int) -> bytes:
 
 
 def test_body_at_the_limit(client: httpx.Client) -> None:
-    """A body of exactly `--ingest-max-body-bytes` is taken."""
+    """A body of exactly `--ingest-max-body-bytes` is accepted."""
     assert client.post("/api/ingest", content=body_of(LIMIT)).status_code == 200
 
 
 def test_body_over_the_limit(client: httpx.Client) -> None:
-    """One byte more is a 413 that names the limit, and nothing is taken."""
+    """One byte more is a 413 that names the limit, and nothing is stored."""
     answer = client.post("/api/ingest", content=body_of(LIMIT + 1))
     assert answer.status_code == 413
     assert str(LIMIT) in answer.json()["error"]
@@ -202,14 +202,14 @@ def test_chunked_body_over_the_limit(client: httpx.Client) -> None:
 
 
 def test_chunked_body(client: httpx.Client) -> None:
-    """A body that does not announce its length is taken like any other."""
+    """A body that does not announce its length is accepted like any other."""
     answer = client.post("/api/ingest", content=iter([b'[{"in":', b'"chunks"}', b"]"]))
     assert answer.status_code == 200
     assert len(found(client, "in", "chunks")) == 1
 
 
 def test_announced_length_over_the_limit(server: RunningServer) -> None:
-    """An announced length over the limit is a 413 at once: nobody waits for the body."""
+    """An announced length over the limit is a 413 at once, without waiting for the body."""
     answer = exchange(
         server,
         b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer backend-token\r\n"
@@ -219,7 +219,7 @@ def test_announced_length_over_the_limit(server: RunningServer) -> None:
 
 
 def test_connection_after_a_refused_body(client: httpx.Client) -> None:
-    """A refused body does not spoil the next request on the same connection."""
+    """A refused body does not affect the next request on the same connection."""
     for _ in range(3):
         assert client.post("/api/ingest", content=body_of(100 * LIMIT)).status_code == 413
         assert post(client, [{"a": 1}]).status_code == 200
@@ -244,7 +244,7 @@ def test_gzip_body_of_several_members(client: httpx.Client) -> None:
 
 
 def test_limit_counts_unpacked_bytes(client: httpx.Client) -> None:
-    """The limit counts after decompression, to the byte."""
+    """The limit applies after decompression, to the byte."""
     assert post_gzip(client, gzip.compress(body_of(LIMIT))).status_code == 200
     assert post_gzip(client, gzip.compress(body_of(LIMIT + 1))).status_code == 413
 
@@ -272,7 +272,7 @@ PACKED = gzip.compress(b'[{"a": 1}]', mtime=0)  # the same bytes in every test p
     ],
 )
 def test_broken_gzip_body(roomy: httpx.Client, body: bytes) -> None:
-    """A gzip body that is broken, cut off, or none at all, is a 400."""
+    """A body that is broken or truncated gzip, or not gzip, is a 400."""
     answer = post_gzip(roomy, body)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("the ")
@@ -290,7 +290,7 @@ def test_unknown_content_encoding(roomy: httpx.Client, encoding: str) -> None:
 
 
 def test_producer_of_a_token(client: httpx.Client) -> None:
-    """The token decides who the producer is: in the answer, the record and the file's path."""
+    """The token determines the producer: in the response, the record and the file's path."""
     for headers, producer in ((BACKEND, "backend-api"), (FRONTEND, "frontend-web")):
         assert post(client, [{"a": 1}], headers=headers).json()["producerId"] == producer
         (entry,) = found(client, "producerId", producer)
@@ -298,7 +298,7 @@ def test_producer_of_a_token(client: httpx.Client) -> None:
 
 
 def test_producer_and_receipt_cannot_be_claimed(client: httpx.Client) -> None:
-    """`producerId` and `ingestedAt` in a record are replaced by what the server knows."""
+    """The server replaces `producerId` and `ingestedAt` in a record by its own values."""
     claims = {"producerId": "frontend-web", "ingestedAt": "1999-01-01T00:00:00Z", "claim": "x"}
     answer = post(client, [claims])
     (entry,) = found(client, "claim", "x")
@@ -308,7 +308,7 @@ def test_producer_and_receipt_cannot_be_claimed(client: httpx.Client) -> None:
 
 
 def test_receipt_is_the_time_of_a_record_without_one(client: httpx.Client) -> None:
-    """A record that tells no time has that of its receipt."""
+    """A record without a time gets the time of its receipt."""
     received_at = post(client, [{"no": "time"}]).json()["receivedAt"]
     (entry,) = found(client, "no", "time")
     assert entry["timestamp"] == received_at
@@ -334,7 +334,7 @@ def test_token_beyond_ascii(serve: Serve, connect: Connect) -> None:
     [None, "", "Bearer", "Bearer api-token", "Bearer BACKEND-TOKEN", "backend-token"],
 )
 def test_wrong_credentials(serve: Serve, connect: Connect, authorization: str | None) -> None:
-    """Missing and wrong credentials are a 401 that names the way in; the API token is none."""
+    """Missing and wrong credentials, the API token too, are a 401 that names the accepted ones."""
     client = connect(serve(ingest_producers=PRODUCERS, api_token="api-token"))
     headers = {} if authorization is None else {"authorization": authorization}
     answer = post(client, [], headers=headers)
@@ -344,7 +344,7 @@ def test_wrong_credentials(serve: Serve, connect: Connect, authorization: str | 
 
 
 def test_credentials_come_first(client: httpx.Client) -> None:
-    """Who has no credentials learns nothing about limits and shapes."""
+    """Without credentials, a client learns nothing about limits and shapes."""
     answer = client.post(
         "/api/ingest", content=body_of(LIMIT + 1), headers={"authorization": "Bearer no"}
     )
@@ -352,10 +352,10 @@ def test_credentials_come_first(client: httpx.Client) -> None:
 
 
 def test_endpoint_is_off(serve: Serve, connect: Connect) -> None:
-    """Without producers and without Basic auth ingest is off: 404 that says how to mend it."""
+    """Without producers and without Basic auth ingest is off: a 404 that says how to enable it."""
     answer = post(connect(serve(api_token="t")), [], headers={"authorization": "Bearer t"})
     assert answer.status_code == 404
-    assert "ingest producers" in answer.json()["error"]
+    assert "--ingest-producers" in answer.json()["error"]
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def test_half_line_of_a_crash(client: httpx.Client, tmp_path: Path) -> None:
 def test_half_line_of_a_crash_before_the_start(
     serve: Serve, connect: Connect, tmp_path: Path
 ) -> None:
-    """A half line that stood there before the server started spoils no record either."""
+    """A half line from before the start does not damage the next record either."""
     with serve(ingest_producers=PRODUCERS) as server:
         path = log_file(tmp_path, post(connect(server, headers=BACKEND), [{"n": "first"}]))
     path.write_bytes(path.read_bytes()[:-5])
@@ -442,7 +442,7 @@ def runs_of(client: httpx.Client) -> int:
 
 
 def test_deleted_directory(client: httpx.Client, tmp_path: Path) -> None:
-    """A directory deleted between two requests is made anew."""
+    """A directory deleted between two requests is created again."""
     path = log_file(tmp_path, post(client, [{"n": 1}]))
     shutil.rmtree(tmp_path / "logs" / "ingest")
     assert post(client, [{"n": 2}]).status_code == 200
@@ -461,7 +461,7 @@ def test_truncated_file(client: httpx.Client, tmp_path: Path) -> None:
 
 
 def test_many_clients_at_once(server: RunningServer, connect: Connect, tmp_path: Path) -> None:
-    """Of many clients at once each finds what it sent; no line is lost, doubled or torn."""
+    """Each of many concurrent clients finds what it sent; no line is lost, doubled or torn."""
 
     def send(sender: int) -> list[Path]:
         client = connect(server, headers=(BACKEND, FRONTEND)[sender % 2])
@@ -481,7 +481,7 @@ def test_many_clients_at_once(server: RunningServer, connect: Connect, tmp_path:
 
 
 def test_client_that_goes_away(server: RunningServer, client: httpx.Client, tmp_path: Path) -> None:
-    """A client that goes away amid its body leaves nothing, and the server goes on."""
+    """A client that disconnects in mid-body leaves no record, and the server goes on."""
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer backend-token\r\n"
@@ -514,7 +514,7 @@ OBJECTS = st.dictionaries(
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(record=OBJECTS)
 def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
-    """Whatever object is sent comes back as it was, but for the two fields of the server."""
+    """Any object comes back as it was sent, except for the two fields of the server."""
     answer = post(roomy, [record])
     receipt = {"producerId": "backend-api", "ingestedAt": answer.json()["receivedAt"]}
     page = roomy.get("/api/logs", params={"field": "producerId", "value": "backend-api"})
@@ -526,14 +526,14 @@ def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(records=st.lists(OBJECTS, max_size=5))
 def test_records_are_those_of_their_lines(records: list[dict[str, Any]]) -> None:
-    """What is indexed without being read again is what would be read."""
+    """Records indexed from a request are the same as if they were read from the file."""
     body = json.dumps(records).encode()
-    lines = make_lines(body, "p", "2026-02-18T10:20:00.000Z")
-    assert lines.records == [parse_line(line)[0] for line in lines.content.split(b"\n")[:-1]]
+    batch = make_batch(body, "p", "2026-02-18T10:20:00.000Z")
+    assert batch.records == [parse_line(line)[0] for line in batch.lines.split(b"\n")[:-1]]
 
 
 def test_lone_surrogates(roomy: httpx.Client) -> None:
-    """Half of a surrogate pair, as JavaScript may send it, costs no record."""
+    """Half of a surrogate pair, as JavaScript may send it, does not lose the record."""
     answer = roomy.post("/api/ingest", content=rb'[{"mark":"surrogate","text":"a\ud83d"},{"b":1}]')
     assert answer.json()["accepted"] == 2
     (entry,) = found(roomy, "mark", "surrogate")
@@ -544,7 +544,7 @@ def test_lone_surrogates(roomy: httpx.Client) -> None:
     "number", ["1e999", "-1e999", "9" * 400, "9" * 5000, "1e-999", "123456789012345678901234567890"]
 )
 def test_huge_numbers(roomy: httpx.Client, number: str) -> None:
-    """Numbers beyond what a computer reckons with cost no record."""
+    """Numbers out of the range of a float do not lose the record."""
     mark = f"number-{hash(number)}"
     answer = roomy.post("/api/ingest", content=f'[{{"mark":"{mark}","n":{number}}}]')
     assert answer.status_code == 200, answer.text
@@ -560,7 +560,7 @@ def test_large_integers_keep_their_digits(roomy: httpx.Client) -> None:
 
 @pytest.mark.parametrize("depth", [10, 100, 900, 930, 950, 970, 980, 990, 995, 1000, 2000, 100_000])
 def test_deep_nesting(roomy: httpx.Client, depth: int) -> None:
-    """A record nested ever so deeply is found like any other, or refused with a 400."""
+    """A deeply nested record is found like any other, or refused with a 400."""
     inner = '{"d":' * depth + "1" + "}" * depth
     answer = roomy.post("/api/ingest", content=f'[{{"mark":"depth-{depth}","inner":{inner}}}]')
     assert answer.status_code in (200, 400), answer.text
@@ -570,12 +570,12 @@ def test_deep_nesting(roomy: httpx.Client, depth: int) -> None:
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '[{"a":' * 50_000, '{"logs":' * 2000])
 def test_deep_nesting_without_end(roomy: httpx.Client, body: str) -> None:
-    """A body that only nests is a 400."""
+    """A body of nothing but nesting is a 400."""
     assert roomy.post("/api/ingest", content=body).status_code == 400
 
 
 def test_key_that_stands_twice(roomy: httpx.Client) -> None:
-    """Of a key that stands twice the last one counts, also of those that the server sets."""
+    """If a key occurs twice the last one counts, also for the keys that the server sets."""
     body = '[{"twice":"one","twice":"two","producerId":"x","producerId":"y"}]'
     roomy.post("/api/ingest", content=body)
     (entry,) = found(roomy, "twice", "two")
@@ -595,7 +595,7 @@ def test_many_records_at_once(roomy: httpx.Client) -> None:
 
 
 def test_no_way_to_write(client: httpx.Client, tmp_path: Path) -> None:
-    """Records that cannot be written are a 503 with the reason; once mended they are taken."""
+    """Records that cannot be written are a 503 with the reason; once fixed they are accepted."""
     obstacle = tmp_path / "logs" / "ingest"
     obstacle.write_text("a file where a directory should be")
     answer = post(client, [{"n": 1}])
@@ -608,13 +608,13 @@ def test_no_way_to_write(client: httpx.Client, tmp_path: Path) -> None:
 
 
 def test_no_way_to_index(client: httpx.Client, tmp_path: Path) -> None:
-    """Records that cannot be indexed are a 503 and in no file: sent again, they are there once."""
+    """Records that cannot be indexed are a 503 and in no file; sent again, they are found once."""
     path = log_file(tmp_path, post(client, [{"n": 0}]))
     before = path.read_bytes()
     break_index(tmp_path)
     assert post(client, [{"n": 1}]).status_code == 503
     assert path.read_bytes() == before
-    mend_index(tmp_path)
+    repair_index(tmp_path)
     assert post(client, [{"n": 1}]).status_code == 200
     assert len(found(client, "n", "1")) == 1
 
@@ -625,7 +625,7 @@ def break_index(directory: Path) -> None:
     )
 
 
-def mend_index(directory: Path) -> None:
+def repair_index(directory: Path) -> None:
     index(directory).execute("DROP TRIGGER obstacle")
 
 
@@ -636,7 +636,7 @@ def index(directory: Path) -> apsw.Connection:
 
 
 def test_defect_while_indexing(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even an error that nobody foresaw is answered, with a 500; nobody waits for ever."""
+    """An unexpected error, too, is answered, with a 500; no client waits forever."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a defect")
@@ -655,7 +655,7 @@ def test_defect_while_indexing(client: httpx.Client, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def queued(serve: Serve, connect: Connect) -> httpx.Client:
-    """A client of a server whose queue waits for long."""
+    """A client of a server that rarely writes its queue."""
     server = serve(
         ingest_producers=PRODUCERS, ingest_async_queue=True, ingest_queue_flush_ms=HOUR_MS
     )
@@ -664,12 +664,12 @@ def queued(serve: Serve, connect: Connect) -> httpx.Client:
 
 @pytest.fixture
 def brisk(serve: Serve, connect: Connect) -> httpx.Client:
-    """A client of a server with a queue as it is by default."""
+    """A client of a server with the default queue."""
     return connect(serve(ingest_producers=PRODUCERS, ingest_async_queue=True), headers=BACKEND)
 
 
 def test_answer_of_a_queued_request(queued: httpx.Client) -> None:
-    """With `--ingest-async-queue` the answer is a 202 that says `queued`."""
+    """With `--ingest-async-queue` the response is a 202 with `queued`."""
     answer = post(queued, [{"a": 1}, "no object"])
     assert answer.status_code == 202
     assert answer.json() == {
@@ -683,7 +683,7 @@ def test_answer_of_a_queued_request(queued: httpx.Client) -> None:
 
 @pytest.mark.parametrize("payload", [[], [1, 2]])
 def test_nothing_to_queue(queued: httpx.Client, payload: object) -> None:
-    """Where no record is left to be queued, the answer is a 200."""
+    """If no record is left to be queued, the response is a 200."""
     answer = post(queued, payload)
     assert (answer.status_code, answer.json()["queued"]) == (200, False)
 
@@ -696,7 +696,7 @@ def test_queued_records_are_found_soon(brisk: httpx.Client) -> None:
 
 
 def test_health_of_a_full_queue(queued: httpx.Client) -> None:
-    """/health counts the batches and records that wait."""
+    """/health counts pending batches and records."""
     post(queued, [{"a": 1}, {"a": 2}])
     post(queued, [{"a": 3}])
     assert queue_health(queued) == {
@@ -726,7 +726,7 @@ def test_health_of_an_emptied_queue(brisk: httpx.Client) -> None:
 
 
 def test_queue_is_drained_at_the_end(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """What is queued when the server is closed is written and indexed first."""
+    """Records that are queued when the server is closed are written and indexed first."""
     options: dict[str, object] = {"ingest_producers": PRODUCERS, "ingest_async_queue": True}
     with serve(**options, ingest_queue_flush_ms=HOUR_MS) as server:
         client = connect(server, headers=BACKEND)
@@ -748,7 +748,7 @@ def test_full_queue(queued: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_queue_that_cannot_be_written(brisk: httpx.Client, tmp_path: Path) -> None:
-    """Queued records that cannot be written wait; /health says why; they are tried again."""
+    """Queued records that cannot be written wait and are tried again; /health says why."""
     obstacle = tmp_path / "logs" / "ingest"
     obstacle.write_text("a file where a directory should be")
     assert post(brisk, [{"of": "queue"}]).status_code == 202
@@ -760,12 +760,12 @@ def test_queue_that_cannot_be_written(brisk: httpx.Client, tmp_path: Path) -> No
 
 
 def test_queue_that_cannot_be_indexed(brisk: httpx.Client, tmp_path: Path) -> None:
-    """Queued records that cannot be indexed are in their file, and found once that is mended."""
+    """Queued records that cannot be indexed are in their file, and found once that is fixed."""
     break_index(tmp_path)
     path = log_file(tmp_path, post(brisk, [{"of": "queue"}]))
     wait_until(lambda: brisk.get("/health").json()["ingest"]["lastError"])
     assert len(path.read_bytes().splitlines()) == 1
-    mend_index(tmp_path)
+    repair_index(tmp_path)
     wait_until(lambda: len(found(brisk, "of", "queue")) == 1)
     assert len(path.read_bytes().splitlines()) == 1
 
@@ -773,7 +773,7 @@ def test_queue_that_cannot_be_indexed(brisk: httpx.Client, tmp_path: Path) -> No
 def test_stop_while_nothing_can_be_written(
     serve: Serve, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stop ends though the queue cannot be written; the log says how many records are lost."""
+    """A stop ends even if the queue cannot be written; the log says how many records are lost."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "ingest").write_text("a file where a directory should be")
     with serve(ingest_producers=PRODUCERS, ingest_async_queue=True) as server:
@@ -792,7 +792,7 @@ def test_stop_while_nothing_can_be_indexed(serve: Serve, connect: Connect, tmp_p
         client = connect(server, headers=BACKEND)
         break_index(tmp_path)
         post(client, [{"of": "queue"}])
-    mend_index(tmp_path)
+    repair_index(tmp_path)
     again = connect(serve())
     wait_until(lambda: len(found(again, "of", "queue")) == 1)
 

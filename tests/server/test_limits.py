@@ -1,4 +1,4 @@
-"""Slow, silent and greedy clients hold nothing up, and are told why they are refused."""
+"""Slow, silent and greedy clients delay no other client, and learn why they are refused."""
 
 import json
 import socket
@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from mikroscope import start_server
+from mikroscope.server.app import OPERATIONS
 from mikroscope.server.http.connections import ConnectionTable
 from mikroscope.server.http.protocol import MAX_HEAD_BYTES, MAX_URL_BYTES, TimeLimits
-from mikroscope.server.openapi.model import OPERATIONS, Operation
+from mikroscope.server.openapi.model import Operation
 from mikroscope.server.run import RunningServer
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.waiting import DEADLINE_S, wait_until
@@ -31,19 +32,19 @@ POST = b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t\r\n"
 
 @pytest.fixture
 def hasty(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server that waits for nobody."""
+    """A server with very short time limits."""
     settings = settings_in(tmp_path, ingest_producers="t=p", ingest_max_body_bytes=1 << 20)
     with RunningServer(settings, SHORT).start() as server:
         yield server
 
 
 def connected(server: RunningServer) -> socket.socket:
-    """A connection without a word said."""
+    """A connection that has sent nothing."""
     return socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S)
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """What the server says until it closes."""
+    """Everything the server sends until it closes."""
     parts = []
     while part := connection.recv(65_536):
         parts.append(part)
@@ -51,7 +52,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def said_to(server: RunningServer, *parts: bytes) -> bytes:
-    """What the server answers to some bytes, until it closes."""
+    """Everything the server sends in response to some bytes, until it closes."""
     with closing(connected(server)) as connection:
         for part in parts:
             connection.sendall(part)
@@ -59,7 +60,7 @@ def said_to(server: RunningServer, *parts: bytes) -> bytes:
 
 
 def assert_refused(answer: bytes, status: int) -> None:
-    """An error as all others are: JSON, CORS headers, the connection closed."""
+    """Assert that a response is an error like all others: JSON, CORS headers, connection closed."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
     assert lines[0].startswith(f"http/1.1 {status} ")
@@ -74,17 +75,17 @@ def assert_refused(answer: bytes, status: int) -> None:
 
 
 def test_silent_client(hasty: RunningServer) -> None:
-    """Who says nothing is hung up on, without a word."""
+    """A connection on which nothing is sent is closed without a response."""
     assert said_to(hasty) == b""
 
 
 def test_half_a_head(hasty: RunningServer) -> None:
-    """A head that does not come to its end gets 408."""
+    """An incomplete head gets 408."""
     assert_refused(said_to(hasty, b"GET /health HTTP/1.1\r\nhost:"), 408)
 
 
 def test_drop_by_drop(hasty: RunningServer) -> None:
-    """The limit is for the whole head, however steadily it comes."""
+    """The limit applies to the whole head, however steadily it arrives."""
     stop = threading.Event()
     with closing(connected(hasty)) as connection:
 
@@ -111,14 +112,14 @@ def test_drop_by_drop(hasty: RunningServer) -> None:
     "head", [b"content-length: 10\r\n\r\n[{", b"transfer-encoding: chunked\r\n\r\n2\r\n[{\r\n"]
 )
 def test_half_a_body(hasty: RunningServer, connect: Connect, head: bytes) -> None:
-    """A body that stops gets 408, and leaves no record and no request behind."""
+    """A body that stops arriving gets 408, and leaves neither a record nor a running request."""
     assert_refused(said_to(hasty, POST + head), 408)
     client = connect(hasty)
     assert client.get("/api/logs").json()["entries"] == []
 
 
 def test_slow_body_that_comes(hasty: RunningServer) -> None:
-    """A body may take its time while it keeps coming."""
+    """A body may arrive slowly as long as it keeps arriving."""
     with closing(connected(hasty)) as connection:
         connection.sendall(POST + b"content-length: 8\r\nconnection: close\r\n\r\n")
         for byte in b'[{"a":1}':
@@ -130,7 +131,7 @@ def test_slow_body_that_comes(hasty: RunningServer) -> None:
 
 
 def test_idle_connection(hasty: RunningServer) -> None:
-    """A connection that is not used any more is closed; a second request is taken before."""
+    """An idle connection is closed; until then it accepts a second request."""
     with closing(connected(hasty)) as connection:
         for _ in range(2):
             connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -157,7 +158,7 @@ def test_rest_of_a_body_that_was_answered(hasty: RunningServer) -> None:
 
 
 def test_client_that_reads_slowly(tmp_path: Path, connect: Connect) -> None:
-    """An answer may take its time while it is being taken, also longer than an idle connection."""
+    """A client may read a response slowly, for longer than a connection may be idle."""
     settings = settings_in(tmp_path, ingest_producers="t=p")
     with RunningServer(settings, SHORT._replace(reading=1.0)).start() as server:
         fill(connect(server), megabytes=20)
@@ -171,7 +172,7 @@ def test_client_that_reads_slowly(tmp_path: Path, connect: Connect) -> None:
 
 
 def taken_slowly(connection: socket.socket, size: int) -> int:
-    """Take so many bytes, with a pause in every 100,000; returns how many there were."""
+    """Read that many bytes with a pause after every 100,000; return how many there were."""
     taken = pauses = 0
     while taken < size and (part := connection.recv(65_536)):
         taken += len(part)
@@ -189,7 +190,7 @@ def fill(client: httpx.Client, megabytes: int) -> None:
 
 
 def test_client_that_does_not_read(hasty: RunningServer, connect: Connect) -> None:
-    """Who asks, and asks, and takes no answer is cut off."""
+    """A client that sends requests without reading the responses is disconnected."""
     client = connect(hasty)
     fill(client, megabytes=1)
     with closing(connected(hasty)) as connection:
@@ -217,7 +218,7 @@ def test_a_stop_does_not_wait_for_half_a_head(tmp_path: Path) -> None:
         assert all_of(connection) == b""
 
 
-# --- what cannot be understood ------------------------------------------------------------------
+# --- malformed requests -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_stop_does_not_wait_for_half_a_head(tmp_path: Path) -> None:
     ],
 )
 def test_no_http(hasty: RunningServer, words: bytes) -> None:
-    """What is no HTTP gets 400 as every error is."""
+    """A malformed request gets 400, as JSON like every error."""
     assert_refused(said_to(hasty, words), 400)
 
 
@@ -242,13 +243,13 @@ def test_long_url(hasty: RunningServer) -> None:
 
 
 def test_long_head(hasty: RunningServer) -> None:
-    """Headers above the limit get 431, before they have come to their end."""
+    """Headers above the limit get 431 before they are complete."""
     words = b"GET /health HTTP/1.1\r\n" + b"x: %b\r\n" % (b"y" * 1000) * (MAX_HEAD_BYTES // 900)
     assert_refused(said_to(hasty, words), 431)
 
 
 def test_listed_origin(tmp_path: Path) -> None:
-    """The CORS headers are those of every answer."""
+    """The CORS headers are those of every response."""
     settings = settings_in(tmp_path, cors_allow_origin="https://ui.example")
     with RunningServer(settings, SHORT).start() as server:
         words = b"GET /health HTTP/1.1\r\norigin: https://ui.example\r\na: b\r\nno colon\r\n\r\n"
@@ -258,7 +259,7 @@ def test_listed_origin(tmp_path: Path) -> None:
 
 
 def test_silent_tls_client(tmp_path: Path) -> None:
-    """Who does not begin to speak TLS is hung up on, too."""
+    """A client that does not start the TLS handshake is disconnected, too."""
     certificate, key = make_certificate(tmp_path)
     settings = settings_in(tmp_path, protocol="https", tls_cert_path=certificate, tls_key_path=key)
     with RunningServer(settings, SHORT).start() as server:
@@ -270,14 +271,14 @@ def test_silent_tls_client(tmp_path: Path) -> None:
 
 @pytest.fixture
 def black_hole() -> Iterator[Catcher]:
-    """A webhook that takes requests and never answers."""
+    """A webhook that accepts requests and never answers."""
     with catching(*[HANG] * 100) as catcher:
         yield catcher
 
 
 @contextmanager
 def unfinished(server: RunningServer, *parts: bytes) -> Iterator[list[socket.socket]]:
-    """Bodies for ingest that lack their last byte."""
+    """Ingest requests whose bodies lack the last byte."""
     with ExitStack() as opened:
         connections = [opened.enter_context(closing(connected(server))) for _ in parts]
         for connection, part in zip(connections, parts, strict=True):
@@ -287,7 +288,7 @@ def unfinished(server: RunningServer, *parts: bytes) -> Iterator[list[socket.soc
 
 @contextmanager
 def webhooks_on_test(server: RunningServer, webhook: Catcher, count: int) -> Iterator[None]:
-    """Tests of a webhook are asked for, and waited for until the end."""
+    """Start tests of a webhook, and wait for their end."""
     body = json.dumps({"webhookUrl": webhook.url}).encode()
     head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
     with ExitStack() as connections:
@@ -312,7 +313,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def test_concurrent_requests(serve: Serve, connect: Connect, black_hole: Catcher) -> None:
-    """Above the limit there is 503 at once; /health and /metrics are always answered."""
+    """Above the limit requests get 503 at once; /health and /metrics are always answered."""
     server = serve(**PATIENT_WEBHOOKS, max_concurrent_requests=2)
     client = connect(server)
     with webhooks_on_test(server, black_hole, 2):
@@ -329,13 +330,13 @@ def test_concurrent_requests(serve: Serve, connect: Connect, black_hole: Catcher
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_limit_is_documented(operation: Operation, full: httpx.Client) -> None:
-    """Every operation that the limit is for has the 503 in its document."""
+    """Every operation that is limited documents the 503."""
     answer = full.request(operation.method, operation.path)
-    assert (answer.status_code == 503) == (503 in operation.answers)
+    assert (answer.status_code == 503) == (503 in operation.responses)
 
 
 def test_unfinished_bodies(serve: Serve, connect: Connect) -> None:
-    """Who waits for a client's body takes nobody's place."""
+    """A request whose body is awaited takes no slot."""
     server = serve(max_concurrent_requests=2, ingest_producers="t=p")
     with unfinished(server, *[b"["] * 8):
         client = connect(server)
@@ -344,7 +345,7 @@ def test_unfinished_bodies(serve: Serve, connect: Connect) -> None:
 
 
 def test_bytes_of_unfinished_bodies(serve: Serve) -> None:
-    """If they are too many, the oldest body is given up with 503."""
+    """If there are too many, the request with the oldest body gets 503."""
     server = serve(ingest_producers="t=p")
     part = b"[" + b" " * 1_000_000
     with unfinished(server, *[part] * 70) as connections:
@@ -374,7 +375,7 @@ def test_body_that_ends_above_the_limit(
 def test_slow_webhooks_hold_no_query_up(
     serve: Serve, connect: Connect, black_hole: Catcher
 ) -> None:
-    """However many webhooks are being tested, queries are answered."""
+    """Queries are answered however many webhook tests are running."""
     server = serve(**PATIENT_WEBHOOKS)
     with webhooks_on_test(server, black_hole, 60):
         wait_until(lambda: black_hole.requests >= WEBHOOK_TESTS)
@@ -390,12 +391,12 @@ def test_webhooks_that_are_tested_at_a_time(
         wait_until(lambda: black_hole.requests == WEBHOOK_TESTS)
         refused = connect(server).post(TEST_WEBHOOK, json={"webhookUrl": black_hole.url})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert "webhooks are being tested" in refused.json()["error"]
+    assert "webhook tests are running" in refused.json()["error"]
 
 
 @pytest.fixture
 def narrow(tmp_path: Path) -> Iterator[int]:
-    """The port of a server process that may have few descriptors, and takes logs."""
+    """The port of a server process with few descriptors that accepts logs."""
     command = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", sys.executable, "-m", "mikroscope"]
     command += ["serve", "--port", "0", "--min-free-bytes", "0", "--ingest-producers", "t=p"]
     with subprocess.Popen(
@@ -407,7 +408,7 @@ def narrow(tmp_path: Path) -> Iterator[int]:
 
 
 def test_many_connections(narrow: int) -> None:
-    """Silent ones give way, so that files can be opened and others are answered."""
+    """Silent connections are closed, so that files can be opened and other clients are answered."""
     address = ("127.0.0.1", narrow)
     url = f"http://127.0.0.1:{narrow}"
     with (
@@ -422,22 +423,22 @@ def test_many_connections(narrow: int) -> None:
 
 
 def test_who_gives_way() -> None:
-    """Who has said nothing yet, then who has no request, a body to send, an answer to take."""
-    room = ConnectionTable[str](max_connections=1, max_body_bytes=100)
-    room.reading["reading"] = None
-    room.add_body("body", 1)
-    room.idle["idle for long"] = None
-    room.idle["idle"] = None
-    room.silent["silent"] = None
+    """Silent connections are closed first, then idle ones, those sending bodies, those reading."""
+    table = ConnectionTable[str](max_connections=1, max_body_bytes=100)
+    table.reading["reading"] = None
+    table.add_body("body", 1)
+    table.idle["idle for long"] = None
+    table.idle["idle"] = None
+    table.silent["silent"] = None
     gone = []
-    while (first := room.eviction_candidate()) is not None:
+    while (first := table.eviction_candidate()) is not None:
         gone.append(first)
-        room.remove(first)
+        table.remove(first)
     assert gone == ["silent", "idle for long", "idle", "body", "reading"]
 
 
 def test_requests_one_behind_the_other(hasty: RunningServer) -> None:
-    """Sent before the first one is answered: each gets its answer, whole and in turn."""
+    """Requests sent before the first response get their responses complete and in order."""
     get = b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n"
     close = b"connection: close\r\n"
     requests = get % (b"/health", b"") + get % (b"/nowhere", b"") + get % (b"/openapi.json", close)

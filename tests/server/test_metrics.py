@@ -1,5 +1,8 @@
 """`/metrics` gives true figures in a format that Prometheus reads."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -7,9 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
-from mikroscope.server.app import _is_loopback
+from mikroscope.server.exposition import exposition
 from mikroscope.server.health import health
 from mikroscope.server.metrics import BOUNDS_S, Metrics
+from mikroscope.server.routes.admin import is_loopback
 from tests.helpers.server import Connect, Serve, has_ipv6
 from tests.helpers.waiting import wait_until
 
@@ -53,6 +57,28 @@ def test_ingest_and_index(serve: Serve, connect: Connect) -> None:
     assert plain(found, "up") == 1
     assert plain(found, "index_size_bytes") > 0
     assert plain(found, "storage_free_bytes", of="logs") > 0
+
+
+def test_names_and_types(serve: Serve, connect: Connect) -> None:
+    """Dashboards and alert rules rely on these; the page of the reference lists them."""
+    text = connect(serve()).get("/metrics").text
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    assert {name: kind for name, kind in types.items() if kind == "histogram"} == {
+        "mikroscope_http_request_duration_seconds": "histogram"
+    }
+    assert {name for name, kind in types.items() if kind == "counter"} == {
+        name for name in types if name.endswith("_total")
+    }
+    assert len(types) == 27
+
+
+def test_start_without_prometheus() -> None:
+    """A server loads the Prometheus library only when `/metrics` is asked for, and no YAML."""
+    code = (
+        "import sys, mikroscope.server.run; print({'prometheus_client', 'yaml'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
 
 
 def test_process(serve: Serve, connect: Connect) -> None:
@@ -108,34 +134,34 @@ def test_loopback_by_ipv4_of_a_server_on_ipv6(serve: Serve, connect: Connect) ->
 def test_a_proxy_on_this_machine_needs_credentials(
     header: str, serve: Serve, connect: Connect
 ) -> None:
-    """What a proxy says that it forwards comes from somebody else."""
+    """Requests that a proxy forwards come from elsewhere."""
     client = connect(serve(api_token="secret"), headers={header: "192.0.2.1"})
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("host", "is_loopback"),
+    ("host", "expected"),
     [
         *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True)),
         *(("::ffff:127.0.0.1", True), ("::ffff:192.0.2.1", False)),
         *(("192.0.2.1", False), ("2001:db8::1", False), ("nonsense", False)),
     ],
 )
-def test_who_is_loopback(host: str, is_loopback: bool) -> None:
+def test_who_is_loopback(host: str, expected: bool) -> None:
     """The other end of the connection, whatever the headers say."""
     headers = [(b"x-forwarded-for", b"127.0.0.1")]
     scope = {"type": "http", "client": (host, 1), "headers": headers}
-    assert _is_loopback(Request(scope)) is is_loopback
+    assert is_loopback(Request(scope)) is expected
 
 
 def test_histogram(serve: Serve, connect: Connect) -> None:
-    """Buckets hold what took up to their bound, and all before; the last one holds all."""
+    """A bucket counts all requests up to its bound; the last one counts all."""
     metrics = Metrics('a "b" \\ c', 1.0)
     for seconds in (0.001, 0.0011, 0.3, 99.0):
         metrics.observe("GET", "/api/logs", 200, seconds)
     server = serve()
-    text = metrics.text(health(server._sidecar)).decode()
+    text = exposition(health(server._sidecar), metrics.snapshot()).decode()
     found = parsed(text)
     labels = {"method": "GET", "route": "/api/logs", "status": "2xx"}
     name = "http_request_duration_seconds"

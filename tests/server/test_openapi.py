@@ -1,5 +1,6 @@
 """The OpenAPI document is that of the routes, and that of every server."""
 
+import importlib.resources
 import re
 from typing import Any
 
@@ -10,15 +11,13 @@ import yaml
 
 from mikroscope import RunningServer, __version__
 from mikroscope.query.model import DEFAULT_LIMIT
-from mikroscope.server.app import _Routes
-from mikroscope.server.metrics import Metrics
-from mikroscope.server.openapi import document as openapi
-from mikroscope.server.openapi.model import OPERATIONS, methods_of
+from mikroscope.server.app import OPERATIONS
+from mikroscope.server.openapi.document import make_document
 from tests.helpers.paths import ROOT
-from tests.helpers.server import Connect, Serve
+from tests.helpers.server import Connect, Serve, routes_of
 
 FILES = ROOT / "openapi"
-DOCUMENT = openapi.document()
+DOCUMENT = make_document(OPERATIONS)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
@@ -47,19 +46,12 @@ def server(serve: Serve) -> RunningServer:
 
 def test_every_route_has_its_document(server: RunningServer) -> None:
     """The routes of the server are the paths of the document, with the same methods."""
-    routes = _Routes(server._sidecar, Metrics("0", 0)).routes()
-    served = {route.path: (route.methods or set()) - {"HEAD"} for route in routes}
+    served = {route.path: (route.methods or set()) - {"HEAD"} for route in routes_of(server)}
     documented = {
         path: {method.upper() for method in operations}
         for path, operations in DOCUMENT["paths"].items()
     }
     assert served == documented
-
-
-def test_a_route_without_document() -> None:
-    """A path that the table of operations does not know cannot become a route."""
-    with pytest.raises(KeyError, match="/api/new"):
-        methods_of("/api/new")
 
 
 def test_operations_have_names_of_their_own() -> None:
@@ -88,13 +80,17 @@ def test_version() -> None:
 
 @pytest.mark.parametrize("name", ["openapi.json", "openapi.yaml"])
 def test_files_are_current(name: str, server: RunningServer, connect: Connect) -> None:
-    """The file in the repository is what every server answers, to the byte: `make openapi`."""
-    assert connect(server).get(f"/{name}").content == (FILES / name).read_bytes()
+    """A server serves the file in the repository, which is the document: `make openapi`."""
+    content = (FILES / name).read_bytes()
+    assert yaml.safe_load(content) == DOCUMENT  # JSON is YAML
+    assert connect(server).get(f"/{name}").content == content
 
 
-def test_yaml_is_the_same_document() -> None:
-    """The YAML says what the JSON says."""
-    assert yaml.safe_load(openapi.as_yaml()) == DOCUMENT
+def test_packaged_files() -> None:
+    """The files of the package are those of the repository, so an installed server has them."""
+    packaged = importlib.resources.files("mikroscope.server") / "static"
+    for name in ("openapi.json", "openapi.yaml"):
+        assert (packaged / name).read_bytes() == (FILES / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -115,11 +111,11 @@ def test_documents_need_no_credentials(
 def test_document_tells_no_host() -> None:
     """Nothing in the document depends on where the server is."""
     assert DOCUMENT["servers"] == [{"url": "/"}]
-    assert not re.search(rb"https?://", openapi.as_json())
+    assert not re.search(rb"https?://", (FILES / "openapi.json").read_bytes())
 
 
 def test_default_limit_is_the_real_one() -> None:
-    """The document tells the default that queries have."""
+    """The document has the default that queries have."""
     (limit,) = (
         parameter
         for parameter in DOCUMENT["paths"]["/api/logs"]["get"]["parameters"]
@@ -154,7 +150,7 @@ def test_fields_left_out_are_not_null() -> None:
 def test_schema_of_a_policy_change(
     change: dict[str, object], status: int, server: RunningServer, connect: Connect
 ) -> None:
-    """The schema of a change takes what the server takes."""
+    """The schema of a change accepts what the server accepts."""
     client = connect(server, headers={"Authorization": "Bearer api"})
     assert client.put("/api/alerts/config", json=change).status_code == status
     assert validator("PolicyChange").is_valid(change) == (status == 200)

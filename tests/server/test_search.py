@@ -19,7 +19,7 @@ from tests.helpers.waiting import wait_until
 LONG = "Long value, " * 250  # 3,000 characters
 TIMES = ["2026-02-18T10:00:00.000Z", "2026-02-18T10:00:00.001Z", "2026-02-18T10:00:01.000Z"]
 
-# What stands in the files of the shared server; `n` tells one record from another.
+# The records in the files of the shared server; `n` identifies each.
 APP = [
     {"n": 1, "timestamp": TIMES[0], "level": "INFO", "event": "order.created", "message": "Made"},
     {"n": 2, "timestamp": TIMES[1], "level": "error", "event": "order.failed", "message": "No ink"},
@@ -40,7 +40,7 @@ AUDIT = [
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a server that nobody writes to."""
+    """A client of a server that receives no records."""
     directory = tmp_path_factory.mktemp("query")
     write(directory / "logs" / "app.ndjson", APP)
     write(directory / "logs" / "sub" / "Audit" / "people.ndjson", AUDIT)
@@ -62,7 +62,7 @@ def write(path: Path, records: list[Any]) -> None:
 
 
 def ask(client: httpx.Client, path: str = "/api/logs", /, **parameters: object) -> dict[str, Any]:
-    """The answer's content; `from_` stands for `from`."""
+    """The content of a response; `from_` means `from`."""
     given = {name.rstrip("_"): str(value) for name, value in parameters.items()}
     answer = client.get(path, params=given)
     assert answer.status_code == 200, answer.text
@@ -71,7 +71,7 @@ def ask(client: httpx.Client, path: str = "/api/logs", /, **parameters: object) 
 
 
 def numbers(client: httpx.Client, **parameters: object) -> list[int]:
-    """Which records of APP and AUDIT a query gives, in its order."""
+    """The numbers of the records of APP and AUDIT that a query returns, in its order."""
     content = ask(client, **{"from_": "2026-02-01", "to": "2026-03-01"} | parameters)
     return [entry["data"]["n"] for entry in content["entries"]]
 
@@ -165,7 +165,7 @@ def text_of(value: Any) -> str:
 
 @pytest.mark.parametrize("number", range(len(VALUES)))
 def test_value(client: httpx.Client, number: int) -> None:
-    """A filter finds the records with exactly this value: its case, signs and spaces count."""
+    """A filter finds the records with exactly this value; case, signs and spaces count."""
     entries = ask(client, field="v", value=text_of(VALUES[number]))["entries"]
     assert [entry["data"]["n"] for entry in entries] == [number]
 
@@ -193,20 +193,20 @@ def test_field_that_is_not_there(client: httpx.Client) -> None:
 
 
 def test_value_in_another_field(client: httpx.Client) -> None:
-    """The value has to stand in that field, not just anywhere."""
+    """The value must be in that field, not just anywhere."""
     assert ask(client, field="kind", value="plain")["entries"] == []
 
 
 def test_field_and_value_go_together(client: httpx.Client) -> None:
     """One of `field` and `value` without the other is a 400 that says so."""
-    assert error(client, field="a") == "'field' needs 'value' beside it"
-    assert error(client, value="a") == "'value' needs 'field' beside it"
+    assert error(client, field="a") == "'field' is given without 'value'"
+    assert error(client, value="a") == "'value' is given without 'field'"
 
 
 @settings(max_examples=60, deadline=None)
 @given(value=st.text(max_size=40), field=st.text(min_size=1, max_size=12))
 def test_any_filter(client: httpx.Client, value: str, field: str) -> None:
-    """No field, value or text can be asked for that breaks the query."""
+    """No field, value or text breaks the query."""
     parameters = {"field": field, "value": value or "-", "text": value}
     for path in ("/api/logs", "/api/logs/aggregate"):
         encoded = {name: text.encode("utf-8", "replace") for name, text in parameters.items()}
@@ -304,19 +304,19 @@ def test_from_or_to_alone(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("to", ["1969-01-01", "0001-01-01T00:00:00Z"])
 def test_times_before_all(client: httpx.Client, to: str) -> None:
-    """A time before everything is as good as any."""
+    """A time before all entries is valid."""
     assert ask(client, to=to)["entries"] == []
 
 
 def test_times_after_all(client: httpx.Client) -> None:
-    """A time after everything is as good as any."""
+    """A time after all entries is valid."""
     assert ask(client, from_="9999-12-31T23:59:59Z")["entries"] == []
 
 
 @pytest.mark.parametrize("name", ["from_", "to"])
 @pytest.mark.parametrize("value", ["yesterday", "2026-13-01", "2026-02-18T25:00:00Z", "{}", "NaN"])
 def test_wrong_time(client: httpx.Client, name: str, value: str) -> None:
-    """What is no time is a 400 that names the parameter, the value and what is expected."""
+    """A value that is not a time is a 400 with the parameter, the value and what is expected."""
     text = error(client, **{name: value})
     assert text.startswith(f"'{name.rstrip('_')}' is {value!r}, expected an ISO 8601 time")
 
@@ -326,7 +326,7 @@ def test_wrong_time(client: httpx.Client, name: str, value: str) -> None:
     [("INFO", [7, 6, 5, 1]), ("error", [2]), ("Error", [2]), ("notice", [4]), ("FATAL", [])],
 )
 def test_level(client: httpx.Client, level: str, expected: list[int]) -> None:
-    """`level` finds known and custom levels, in any case."""
+    """`level` finds known and custom levels, case-insensitively."""
     assert numbers(client, level=level) == expected
 
 
@@ -335,12 +335,12 @@ def test_level(client: httpx.Client, level: str, expected: list[int]) -> None:
     [("true", [7, 4]), ("1", [7, 4]), ("YES", [7, 4]), ("false", [6, 5, 3, 2, 1]), ("", None)],
 )
 def test_audit(client: httpx.Client, audit: str, expected: list[int] | None) -> None:
-    """`audit` parts what the record or its directory calls audit from all else."""
+    """`audit` separates entries that their record or directory marks as audit from all others."""
     assert numbers(client, audit=audit) == (expected or [7, 6, 5, 4, 3, 2, 1])
 
 
 def test_wrong_audit(client: httpx.Client) -> None:
-    """What is no boolean is a 400 that names the parameter and the value."""
+    """A value that is not a boolean is a 400 with the parameter and the value."""
     assert error(client, audit="maybe") == "'audit' is 'maybe', expected true or false"
 
 
@@ -380,7 +380,7 @@ def test_empty_parameter(client: httpx.Client, name: str) -> None:
 
 
 def test_unknown_parameter(client: httpx.Client) -> None:
-    """Parameters that nobody knows are left alone."""
+    """Unknown parameters are ignored."""
     assert ask(client, limit=3, _="1", pageSize="9") == ask(client, limit=3)
 
 
@@ -388,7 +388,7 @@ def test_unknown_parameter(client: httpx.Client) -> None:
 
 
 def test_default_limit(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """A page has up to 100 entries unless `limit` says otherwise, and up to 1000 at the most."""
+    """A page has up to 100 entries unless `limit` says otherwise, and at most 1000."""
     write(tmp_path / "logs" / "app.ndjson", [{"n": number} for number in range(1_050)])
     client = connect(serve())
     wait_until(lambda: client.get("/health").json()["ingest"]["runs"])
@@ -408,7 +408,7 @@ def test_default_limit(serve: Serve, connect: Connect, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["0", "00", "-1", "+1", "1.5", "1e3", "ten", "٣", "0x10", " 5"])
 def test_wrong_limit(client: httpx.Client, limit: str) -> None:
-    """What is no whole number from 1 on is a 400 that names the parameter and the value."""
+    """A limit that is not a whole number from 1 on is a 400 with the parameter and the value."""
     for path in ("/api/logs", "/api/logs/aggregate"):
         text = error(client, path, limit=limit, groupBy="level")
         assert text == f"'limit' is {limit!r}, expected a whole number from 1 to 1000"
@@ -464,7 +464,7 @@ def test_pages_while_rows_arrive(serve: Serve, connect: Connect) -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "!!!", "日本", "eyJhIjoxfQ==", "A" * 5000, "%00"])
 def test_malformed_cursor(client: httpx.Client, cursor: str) -> None:
-    """A cursor that is none starts at the first page."""
+    """An invalid cursor starts at the first page."""
     assert ask(client, limit=3, cursor=cursor) == ask(client, limit=3)
 
 
@@ -478,7 +478,7 @@ def buckets(client: httpx.Client, **parameters: object) -> list[tuple[str, int]]
 
 
 def test_aggregate_answer(client: httpx.Client) -> None:
-    """The answer holds the buckets and what they are grouped by; `groupField` only for fields."""
+    """The response has the buckets and what they are grouped by; `groupField` only for fields."""
     by_level = ask(client, "/api/logs/aggregate", groupBy="level", level="ERROR")
     assert by_level == {"buckets": [{"key": "ERROR", "count": 1}], "groupBy": "level"}
     by_field = ask(client, "/api/logs/aggregate", groupBy="field", groupField="n", level="ERROR")
@@ -501,7 +501,7 @@ def test_aggregate_answer(client: httpx.Client) -> None:
     ],
 )
 def test_group_by(client: httpx.Client, by: str, expected: list[tuple[str, int]]) -> None:
-    """Highest count first, then by key; what is missing counts under its name or `(missing)`."""
+    """Highest count first, then by key; missing values count under their default or `(missing)`."""
     assert buckets(client, groupBy=by) == expected
 
 
@@ -546,7 +546,7 @@ def test_group_by_a_field_of_any_kind(client: httpx.Client) -> None:
 def test_aggregate_filters(
     client: httpx.Client, filters: dict[str, object], expected: list[tuple[str, int]]
 ) -> None:
-    """An aggregate takes the filters of a query."""
+    """An aggregate accepts the filters of a query."""
     assert buckets(client, groupBy="level", **filters) == expected
 
 
@@ -556,7 +556,7 @@ def test_aggregate_limit(client: httpx.Client) -> None:
 
 
 def test_aggregate_default_limit(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """An aggregate has up to 100 buckets unless `limit` says otherwise, and 1000 at the most."""
+    """An aggregate has up to 100 buckets unless `limit` says otherwise, and at most 1000."""
     write(tmp_path / "logs" / "app.ndjson", [{"n": number} for number in range(1_050)])
     client = connect(serve())
     wait_until(lambda: client.get("/health").json()["ingest"]["runs"])
@@ -580,7 +580,7 @@ def test_group_field_is_missing(client: httpx.Client) -> None:
 
 
 def test_group_field_that_is_not_needed(client: httpx.Client) -> None:
-    """`groupField` beside another grouping is left alone."""
+    """`groupField` is ignored with any other grouping."""
     content = ask(client, "/api/logs/aggregate", groupBy="level", groupField="n", level="WARN")
     assert content == {"buckets": [{"key": "WARN", "count": 1}], "groupBy": "level"}
 
@@ -593,7 +593,7 @@ def test_wrong_parameter_of_an_aggregate(client: httpx.Client, name: str) -> Non
 
 
 def test_empty_index(serve: Serve, connect: Connect) -> None:
-    """An empty index gives empty answers."""
+    """An empty index gives empty results."""
     client = connect(serve())
     assert ask(client) == {"entries": [], "hasMore": False, "limit": 100}
     for by in ("level", "event", "correlation"):

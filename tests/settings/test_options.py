@@ -20,7 +20,6 @@ from mikroscope.settings.options import (
     Settings,
     describe,
     options,
-    reference_markdown,
     resolve_settings,
 )
 from mikroscope.settings.values import is_web_url, parse, shown, whole_number
@@ -221,22 +220,6 @@ def test_secret_options() -> None:
     }
 
 
-def test_reference_is_complete() -> None:
-    """The reference has one row for every option, with all its spellings and its help."""
-    rows = [line for line in reference_markdown().splitlines() if line.startswith("| `--")]
-    assert len(rows) == len(options())
-    for option, row in zip(options(), rows, strict=True):
-        assert all(
-            text in row for text in (option.flag, option.env, option.key or "–", option.help)
-        )
-
-
-def test_reference_tables_are_even() -> None:
-    """Every row of the reference has the five columns of its table."""
-    rows = [line for line in reference_markdown().splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {6}
-
-
 def test_settings_are_frozen() -> None:
     """Settings cannot be changed once made."""
     with pytest.raises(FrozenInstanceError):
@@ -323,7 +306,7 @@ def test_empty_config_argument(empty: str | None, write_config: WriteConfig) -> 
 
 def test_named_file_must_exist() -> None:
     """A config file that is named must exist, and the error says who named it."""
-    assert refusal(config_file_path="no.json").startswith("--config: expected a file that exists")
+    assert refusal(config_file_path="no.json").startswith("--config: expected an existing file")
     message = refusal(env={"MIKROSCOPE_CONFIG_PATH": "no.json"})
     assert message.startswith("MIKROSCOPE_CONFIG_PATH: ")
     assert "'no.json'" in message
@@ -347,7 +330,7 @@ def test_byte_order_mark(tmp_path: Path) -> None:
         (b'{"port": 1,\n  oops}', "line 2, column 3"),
         (b"[1]", "expected one JSON object, got a list"),
         (b"3", "expected one JSON object, got 3"),
-        (b"\xff\xfe{}", "is not text in UTF-8"),
+        (b"\xff\xfe{}", "is not UTF-8 text"),
         (b'{"port": ' + b"9" * 5000 + b"}", "sensible size"),
         (b"[" * 100_000, "sensible size and depth"),
     ],
@@ -388,7 +371,7 @@ def test_unknown_variables_are_ignored() -> None:
 def test_unknown_override() -> None:
     """An override that names no option is refused, with a hint."""
     message = refusal(overrides={"prot": 1})
-    assert message == "'prot': expected the name of an option; did you mean port?"
+    assert message == "'prot': unknown option; did you mean port?"
 
 
 def test_override_twice() -> None:
@@ -554,6 +537,18 @@ def test_text_is_text(key: str, value: object, write_config: WriteConfig) -> Non
 def test_native_path() -> None:
     """A Path is taken as an override for a path."""
     assert resolve_settings(env={}, overrides={"logs_path": Path("/l")}).logs_path == Path("/l")
+
+
+def test_url_of_an_index(write_config: WriteConfig) -> None:
+    """An index is a file: a URL for it is refused in every layer, and not taken as a file name."""
+    reason = "expected the path of the index file, not a URL, got 'clickhouse://h/logs'"
+    url = "clickhouse://h/logs"
+    assert refusal(overrides={"db_path": url}) == f"--db: {reason}"
+    assert refusal(env={"MIKROSCOPE_DB_PATH": url}) == f"MIKROSCOPE_DB_PATH: {reason}"
+    message = refusal(config_file_path=write_config({"dbPath": url}))
+    assert message == f"dbPath in {write_config({})}: {reason}"
+    for path in (r"C:\logs\i.db", "odd:name.db"):
+        assert resolve_settings(env={}, overrides={"db_path": path}).db_path == Path(path)
 
 
 def test_nul_in_path() -> None:
@@ -865,7 +860,7 @@ def test_errors_hide_secrets(key: str, write_config: WriteConfig) -> None:
     """An error about a secret option never shows what was given."""
     message = refusal(config_file_path=write_config({key: [f"{SECRET}\n"]}))
     assert SECRET not in message
-    assert message.endswith("got a value that is kept secret")
+    assert message.endswith("got a secret value (not shown)")
 
 
 def test_long_values_are_cut() -> None:

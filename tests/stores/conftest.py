@@ -1,5 +1,5 @@
-"""Makes pytest explain the assertions of the contract suite as it does those of tests."""
+"""Makes pytest explain the assertions of the contract suites as it does those of tests."""
 
 import pytest
 
-pytest.register_assert_rewrite("tests.stores.store_contract")
+pytest.register_assert_rewrite("tests.stores.contract")

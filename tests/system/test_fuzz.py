@@ -13,8 +13,9 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from mikroscope import RunningServer, start_server
-from mikroscope.server.openapi import document as openapi
-from mikroscope.server.openapi.model import OPERATIONS, Operation
+from mikroscope.server.app import OPERATIONS
+from mikroscope.server.openapi.document import make_document
+from mikroscope.server.openapi.model import Operation
 from tests.helpers.forms import examples
 from tests.helpers.server import settings_in
 from tests.helpers.waiting import DEADLINE_S
@@ -28,7 +29,7 @@ HELD = [
 pytestmark = pytest.mark.long
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 TOKENS = {"anybody": None, "api": "api", "producer": "producer"}
-SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+SCHEMA = schemathesis.openapi.from_dict(make_document(OPERATIONS))
 NAME = attrgetter("name")
 GUARDED = [operation for operation in OPERATIONS if operation.access != "anybody"]
 MADE_UP = settings(

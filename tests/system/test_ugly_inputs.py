@@ -300,14 +300,14 @@ def test_links_in_a_circle_end(place: Place) -> None:
     (place.logs / "self.ndjson").symlink_to("self.ndjson")
     index_between_good_records(place, b"")
     assert place.by_path()["d/e/y.ndjson"] == [7]
-    assert place.store.count() == 4
+    assert place.store.count(Query()) == 4
 
 
 def test_a_file_whose_name_is_no_utf8_costs_itself_only(place: Place) -> None:
     """A file whose name is not UTF-8 is left out and reported; its neighbours are indexed."""
     (place.logs / "\udcff.ndjson").write_bytes(lines(7))
     index_between_good_records(place, b"")
-    assert place.store.count() == 3
+    assert place.store.count(Query()) == 3
 
 
 def test_a_name_of_odd_characters_is_a_name(place: Place) -> None:

@@ -1,15 +1,16 @@
-"""Evaluates the alert rules on their cadence, and notifies, in threads of its own."""
+"""Evaluates the alert rules on their cadence and has notifications delivered."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 import msgspec
 
-from mikroscope.alerts.delivery import Cancellation, DeliveryCancelledError, DeliveryError, deliver
-from mikroscope.alerts.payload import payload
+from mikroscope.alerts.channels.webhook import DeliveryError, payload, post
+from mikroscope.alerts.delivery import DeliveryThread, deliver
 from mikroscope.alerts.policy import AlertPolicy, apply_change, same_delivery
 from mikroscope.alerts.rules import (
     Notification,
@@ -19,55 +20,51 @@ from mikroscope.alerts.rules import (
     count_errors,
     firing_rules,
 )
-from mikroscope.alerts.storage import load_last_sent, load_policy, write_json
+from mikroscope.alerts.storage import load_last_sent, load_policy
+from mikroscope.disk import write_json
 from mikroscope.errors import AlertPolicyError, MikroScopeError
+from mikroscope.job_status import JobStatus, error_text
 
 logger = logging.getLogger(__name__)
 
 _STOP = "the server stops"
-_CATCH_UP_S = 10.0  # that the first evaluation waits for what the files hold at the start
+_CATCH_UP_S = 10.0  # at most: how long the first evaluation waits for the index to catch up
 
 CountLevels = Callable[[int, int], Mapping[str, int]]
-"""How many entries of each level there are between two epoch milliseconds, both inclusive."""
+"""Counts the entries of each level between two epoch milliseconds, both inclusive."""
 
 
 class AlertState:
-    """What `/health` tells; times in epoch milliseconds."""
+    """The state of alerting, as `/health` reports it."""
 
     def __init__(self) -> None:
-        self.running = False
-        self.runs = 0
+        self.evaluations = JobStatus()
         self.sent = 0
         self.suppressed = 0
-        self.last_run_ms: int | None = None
-        self.last_success_ms: int | None = None
-        self.last_duration_ms: int | None = None
-        self.evaluation_error: str | None = None
         self.delivery_errors: dict[str, str] = {}
 
     @property
     def last_error(self) -> str | None:
-        """What is wrong now: with the last evaluation, or with a rule that nobody was told of."""
+        """The error of the last evaluation, then that of each rule that was not delivered."""
         found = [f"{rule}: {error}" for rule, error in list(self.delivery_errors.items())]
-        if self.evaluation_error is not None:
-            found.insert(0, self.evaluation_error)
+        if self.evaluations.last_error is not None:
+            found.insert(0, self.evaluations.last_error)
         return "; ".join(found) or None
 
 
 class _Deliveries:
-    """What is under way, and what went wrong, with one way to deliver."""
+    """The deliveries under way by rule, and the errors by rule, under one webhook policy."""
 
     def __init__(self) -> None:
-        self.cancellation = Cancellation()
-        self.rules: set[str] = set()
+        self.under_way: dict[str, Future[None]] = {}
         self.errors: dict[str, str] = {}
 
 
 class Alerter:
     """Owns the policy in force and its file. All methods may be called from any thread.
 
-    A rule is evaluated in one thread and delivered in another, so that neither a slow webhook nor
-    a rule that cannot be delivered holds anything else up.
+    Rules are evaluated in one thread and delivered in another, each rule on its own: neither a
+    slow webhook nor a rule that cannot be delivered delays the evaluations or the other rule.
     """
 
     def __init__(
@@ -95,26 +92,27 @@ class Alerter:
         self._lock = threading.Lock()
         self._deliveries = _Deliveries()
         self.state.delivery_errors = self._deliveries.errors
+        self._delivery_thread = DeliveryThread()
+        self._begin = threading.Event()
         self._changed = threading.Event()
         self._stopping = threading.Event()
-        self._stop = Cancellation()
         self._thread = threading.Thread(target=self._loop, name="mikroscope-alerts", daemon=True)
 
     def start(self, service_url: str) -> None:
-        """Evaluate once, and then on the cadence; notifications name this URL.
+        """Evaluate the rules now, then on their cadence; notifications name `service_url`.
 
-        The first evaluation is made when the index has caught up with the files, or after a while.
+        The first evaluation waits until the index has caught up with the files, but not for long.
         """
         self._service_url = service_url
+        self._caught_up.add_done_callback(lambda _: self._begin.set())
         self._thread.start()
 
     def stop(self) -> None:
-        """Evaluate no more, and give up what is being delivered."""
+        """End the evaluations, and give up the deliveries that are under way."""
         self._stopping.set()
-        self._stop.cancel(_STOP)
-        with self._lock:
-            self._deliveries.cancellation.cancel(_STOP)
+        self._begin.set()
         self._changed.set()
+        self._delivery_thread.close()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -130,34 +128,37 @@ class Alerter:
         return policy
 
     def send_test(self, url: str | None) -> tuple[int, str]:
-        """Post a test to this URL, or to the policy's; returns when, and to which.
+        """Post a test to this URL, or to the policy's; return when it was sent, and to which URL.
 
         Raises AlertPolicyError with the reason when it cannot be delivered.
         """
         policy = self.policy
         target = url or policy.webhook_url
         if target is None:
-            raise AlertPolicyError("there is no webhookUrl: set one in the policy, or send one")
+            raise AlertPolicyError("no webhookUrl: set one in the policy or in the request")
         now_ms = self._clock_ms()
         notification = Notification("manual_test", "warning", {})
+        policy = msgspec.structs.replace(policy, webhook_url=target)
         try:
-            policy = msgspec.structs.replace(policy, webhook_url=target)
-            self._deliver(policy, notification, now_ms, self._stop)
+            self._delivery_thread.submit(self._deliver(policy, notification, now_ms)).result()
+        except CancelledError:
+            raise AlertPolicyError(f"the webhook was given up: {_STOP}") from None
         except DeliveryError as error:
             raise AlertPolicyError(f"the webhook {error}") from error
         return now_ms, target
 
     def _reset_deliveries(self) -> None:
-        """What goes the old way is given up, and what went wrong with it is past."""
-        self._deliveries.cancellation.cancel("the policy has changed")
+        """Give up the deliveries under the old policy, and forget its errors."""
+        for delivery in self._deliveries.under_way.values():
+            delivery.cancel()
         self._deliveries = _Deliveries()
         self.state.delivery_errors = self._deliveries.errors
-        self.state.evaluation_error = None
+        self.state.evaluations.last_error = None
 
-    # --- the thread ---------------------------------------------------------------------------
+    # --- the thread that evaluates --------------------------------------------------------------
 
     def _loop(self) -> None:
-        self._stop.wait_for(self._caught_up, _CATCH_UP_S)
+        self._begin.wait(_CATCH_UP_S)
         while not self._stopping.is_set():
             self._changed.clear()
             if self.policy.enabled:
@@ -165,20 +166,11 @@ class Alerter:
             self._changed.wait(self.policy.interval_ms / 1000 if self.policy.enabled else None)
 
     def _evaluate_safely(self) -> None:
-        state = self.state
-        state.running = True
-        state.last_run_ms = began_ms = self._clock_ms()
         try:
-            self._evaluate(began_ms)
-            state.last_success_ms = self._clock_ms()
-            state.evaluation_error = None
+            with self.state.evaluations.run(self._clock_ms) as began_ms:
+                self._evaluate(began_ms)
         except Exception as error:  # whatever it is, the next evaluation may succeed
-            state.evaluation_error = _reason(error)
             _log("alerts cannot be evaluated", error)
-        finally:
-            state.last_duration_ms = max(0, self._clock_ms() - began_ms)
-            state.runs += 1
-            state.running = False
 
     def _evaluate(self, now_ms: int) -> None:
         with self._lock:
@@ -187,26 +179,32 @@ class Alerter:
         seen = Observation(count_errors(counts), sum(counts.values()), self._last_log_ms())
         notifications = firing_rules(policy, seen, now_ms)
         with self._lock:
+            if deliveries is not self._deliveries:
+                return  # the policy has changed meanwhile, and its evaluation follows
             for rule in deliveries.errors.keys() - {one.rule for one in notifications}:
                 del deliveries.errors[rule]
-        for notification in notifications:
-            if self._may_notify(policy, deliveries, notification.rule, now_ms):
-                self._begin_to_notify(policy, deliveries, notification, now_ms)
-            else:
-                self.state.suppressed += 1
+            for notification in notifications:
+                self._notify_unless_suppressed(policy, deliveries, notification, now_ms)
 
-    def _may_notify(
-        self, policy: AlertPolicy, deliveries: _Deliveries, rule: str, now_ms: int
-    ) -> bool:
-        """Claims the rule: one notification of it is under way at a time."""
-        with self._lock:
-            is_over = cooldown_over(policy, self.last_sent_ms.get(rule), now_ms)
-            if not is_over or rule in deliveries.rules:
-                return False
-            deliveries.rules.add(rule)
-            return True
+    def _notify_unless_suppressed(
+        self,
+        policy: AlertPolicy,
+        deliveries: _Deliveries,
+        notification: Notification,
+        now_ms: int,
+    ) -> None:
+        """Begin a delivery, unless the rule cools down or one of it is under way."""
+        rule = notification.rule
+        is_over = cooldown_over(policy, self.last_sent_ms.get(rule), now_ms)
+        if not is_over or rule in deliveries.under_way:
+            self.state.suppressed += 1
+            return
+        notify = self._notify(policy, deliveries, notification, now_ms)
+        deliveries.under_way[rule] = self._delivery_thread.submit(notify)
 
-    def _begin_to_notify(
+    # --- the thread that delivers ---------------------------------------------------------------
+
+    async def _notify(
         self,
         policy: AlertPolicy,
         deliveries: _Deliveries,
@@ -214,39 +212,31 @@ class Alerter:
         now_ms: int,
     ) -> None:
         rule = notification.rule
-
-        def notify() -> None:
-            problem = self._notify(policy, deliveries, notification, now_ms)
-            with self._lock:
-                deliveries.rules.discard(rule)
-                deliveries.errors.pop(rule, None)
-                if problem is not None:
-                    deliveries.errors[rule] = problem
-
+        problem = None
         try:
-            threading.Thread(target=notify, name=f"mikroscope-alert-{rule}", daemon=True).start()
-        except RuntimeError:  # the system has no thread left
-            deliveries.rules.discard(rule)
-            raise
-
-    def _notify(
-        self,
-        policy: AlertPolicy,
-        deliveries: _Deliveries,
-        notification: Notification,
-        now_ms: int,
-    ) -> str | None:
-        """Returns what went wrong."""
-        rule = notification.rule
-        try:
-            self._deliver(policy, notification, now_ms, deliveries.cancellation)
+            await self._deliver(policy, notification, now_ms)
             self._remember(rule, cooldown_start(policy, now_ms, self._clock_ms()))
-        except DeliveryCancelledError as error:
-            logger.info("alert %s %s", rule, error)
+        except asyncio.CancelledError:
+            reason = _STOP if self._stopping.is_set() else "the policy has changed"
+            logger.info("alert %s was given up: %s", rule, reason)
+            raise
         except Exception as error:
             _log(f"alert {rule} was not delivered", error)
-            return _reason(error)
-        return None
+            problem = error_text(error)
+        with self._lock:
+            deliveries.under_way.pop(rule, None)
+            deliveries.errors.pop(rule, None)
+            if problem is not None:
+                deliveries.errors[rule] = problem
+
+    async def _deliver(self, policy: AlertPolicy, notification: Notification, now_ms: int) -> None:
+        url, timeout_s = policy.webhook_url or "", policy.webhook_timeout_ms / 1000
+        body = payload(notification, now_ms, self._service_url)
+        await deliver(
+            lambda: post(url, body, timeout_s),
+            attempts=policy.webhook_retry_attempts,
+            backoff_s=policy.webhook_backoff_ms / 1000,
+        )
 
     def _remember(self, rule: str, sent_ms: int) -> None:
         with self._lock:
@@ -254,28 +244,8 @@ class Alerter:
             self.last_sent_ms[rule] = sent_ms
             write_json(self._state_path, self.last_sent_ms)
 
-    def _deliver(
-        self,
-        policy: AlertPolicy,
-        notification: Notification,
-        now_ms: int,
-        cancellation: Cancellation,
-    ) -> None:
-        deliver(
-            policy.webhook_url or "",
-            payload(notification, now_ms, self._service_url),
-            timeout_s=policy.webhook_timeout_ms / 1000,
-            attempts=policy.webhook_retry_attempts,
-            backoff_s=policy.webhook_backoff_ms / 1000,
-            cancellation=cancellation,
-        )
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
 
 def _log(what: str, error: Exception) -> None:
-    """In one line if it is an error meant for users, else with where it has come from."""
+    """Log an error meant for users in one line, any other with its traceback."""
     trace = None if isinstance(error, MikroScopeError) else error
-    logger.warning("%s: %s", what, _reason(error), exc_info=trace)
+    logger.warning("%s: %s", what, error_text(error), exc_info=trace)

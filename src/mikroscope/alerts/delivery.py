@@ -1,179 +1,124 @@
-"""Posts JSON to a webhook: with a time limit, and again where trying again can help."""
+"""Delivers notifications: repeats attempts that failed, in an event loop of its own."""
 
+import asyncio
 import logging
-import socket
-import ssl
 import threading
-from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
-from contextlib import suppress
-from functools import cache
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from mikroscope.errors import MikroScopeError
+from mikroscope.alerts.channels.webhook import DeliveryError, RefusedError
 
 logger = logging.getLogger(__name__)
-
-_RETRIED = frozenset((408, 429))  # and every 5xx
-
-
-class DeliveryError(MikroScopeError):
-    """A webhook did not take what was posted; the text says why, and names no URL."""
+_Result = TypeVar("_Result")
 
 
-class DeliveryCancelledError(DeliveryError):
-    """Nobody waits for this delivery any more."""
-
-
-class _RefusedError(DeliveryError):
-    """An answer that another try would not change."""
-
-
-class Cancellation:
-    """Ends what waits for it: from any thread, at once and for good."""
-
-    def __init__(self) -> None:
-        self._cancelled: Future[str] = Future()
-
-    def cancel(self, reason: str) -> None:
-        """A second time does nothing."""
-        with suppress(InvalidStateError):
-            self._cancelled.set_result(reason)
-
-    def check(self) -> None:
-        """Raise DeliveryCancelledError if it was cancelled."""
-        if self._cancelled.done():
-            raise DeliveryCancelledError(f"was given up: {self._cancelled.result()}")
-
-    def pause(self, seconds: float) -> None:
-        """Return after this time, however long, or when cancelled."""
-        wait((self._cancelled,), min(seconds, threading.TIMEOUT_MAX))
-
-    def wait_for(self, done: "Future[Any]", seconds: float) -> None:
-        """Return when this is done, or as `pause`."""
-        wait((done, self._cancelled), seconds, FIRST_COMPLETED)
-
-
-def deliver(
-    url: str,
-    body: bytes,
+async def deliver(
+    post: Callable[[], Awaitable[None]],
     *,
-    timeout_s: float,
     attempts: int,
     backoff_s: float,
-    cancellation: Cancellation,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Post until it is taken (2xx), refused, or the attempts are used up.
+    """Call `post` until it succeeds, is refused, or the attempts are used up.
 
-    An attempt takes `timeout_s` at the most, whatever the other side does. Between two attempts
-    there is a pause, doubling from `backoff_s`. Raises DeliveryError.
+    Between two attempts there is a pause; it begins at `backoff_s` and doubles. Raises
+    DeliveryError.
     """
     for attempt in range(1, attempts + 1):
         try:
-            _post(url, body, timeout_s, cancellation)
+            await post()
             return
-        except (_RefusedError, DeliveryCancelledError):
+        except RefusedError:
             raise
         except DeliveryError as error:
             if attempt == attempts:
                 tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
                 raise DeliveryError(f"{error} ({tries})") from error
             logger.info("webhook attempt %d of %d failed: %s", attempt, attempts, error)
-            cancellation.pause(backoff_s * 2 ** (attempt - 1))
+        await pause(backoff_s * 2 ** (attempt - 1))
 
 
-def _post(url: str, body: bytes, timeout_s: float, cancellation: Cancellation) -> None:
-    cancellation.check()
-    attempt = _Attempt(url, body, timeout_s)
-    cancellation.wait_for(attempt.status, timeout_s)
-    if not attempt.status.done():
-        attempt.abandon()
-        cancellation.check()
-        raise DeliveryError(f"gave no answer within {timeout_s:g} s")
-    status = attempt.status.result()
-    if status in _RETRIED or status >= 500:
-        raise DeliveryError(f"answered with status {status}")
-    if not 200 <= status < 300:
-        raise _RefusedError(f"answered with status {status}")
+class DeliveryThread:
+    """Runs coroutines in an event loop, in a thread that starts with the first of them.
 
-
-class _Attempt:
-    """One POST, in a thread of its own, so that it can be left at any moment.
-
-    The time limits of HTTP libraries are for a single read or write, and looking up a name has
-    none at all. A connection that is left is shut down, and that ends the thread.
+    Methods may be called from any other thread.
     """
 
-    def __init__(self, url: str, body: bytes, timeout_s: float) -> None:
-        self.status: Future[int] = Future()
-        self._url = url
-        self._body = body
-        self._timeout_s = timeout_s
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._connections: list[socket.socket] = []
-        self._is_abandoned = False
-        threading.Thread(target=self._run, name="mikroscope-webhook", daemon=True).start()
+        self._is_closed = False
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
-    def abandon(self) -> None:
-        """Wait for it no longer."""
+    def submit(self, coroutine: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
+        """Begin to run a coroutine. Cancelling the future cancels the coroutine.
+
+        After `close` the future is cancelled already. Raises RuntimeError or OSError if the system
+        has no thread or no file descriptor left.
+        """
         with self._lock:
-            self._is_abandoned = True
-            for connection in self._connections:
-                _shut_down(connection)
+            if self._is_closed:
+                coroutine.close()
+                cancelled: Future[_Result] = Future()
+                cancelled.cancel()
+                return cancelled
+            try:
+                loop = self._loop or self._start()
+            except Exception:
+                coroutine.close()
+                raise
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
-    def _run(self) -> None:
-        try:
-            self.status.set_result(self._ask())
-        except Exception as error:
-            self.status.set_exception(error)
-        finally:
-            with self._lock:
-                for connection in self._connections:
-                    connection.close()
-                self._connections.clear()
-
-    def _ask(self) -> int:
-        import httpx  # only who sends alerts needs it
-
-        try:
-            # The answer's body does not matter, so it is not waited for.
-            with (
-                httpx.Client(timeout=self._timeout_s, verify=_trusted()) as client,
-                client.stream(
-                    "POST",
-                    self._url,
-                    content=self._body,
-                    headers={"content-type": "application/json", "user-agent": "mikroscope"},
-                    extensions={"trace": self._trace},
-                ) as answer,
-            ):
-                return answer.status_code
-        except httpx.TimeoutException:
-            raise DeliveryError(f"gave no answer within {self._timeout_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise DeliveryError(f"cannot be reached: {error}") from None
-
-    def _trace(self, event: str, details: Mapping[str, Any]) -> None:
-        """Keep hold of each connection that is made: a copy, for TLS takes the socket over."""
-        if not event.endswith(".connect_tcp.complete"):
+    def close(self) -> None:
+        """Cancel everything that is under way; return when the thread has ended."""
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+        if self._loop is None or self._thread is None:
             return
-        made = details["return_value"].get_extra_info("socket").dup()
-        with self._lock:
-            self._connections.append(made)
-            if self._is_abandoned:
-                _shut_down(made)
+        if not was_closed:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop()
+        loop.set_default_executor(_DaemonThreads())
+        thread = threading.Thread(
+            target=self._run, args=(loop,), name="mikroscope-webhooks", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
+        return loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._wait_for_stop())  # the runner then cancels what is under way
+
+    async def _wait_for_stop(self) -> None:
+        await self._stop.wait()
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The certificates that the system trusts (also by SSL_CERT_FILE), and those of certifi."""
-    import certifi
+class _DaemonThreads(ThreadPoolExecutor):
+    """Runs each call in a daemon thread of its own.
 
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
+    The loop looks up names here. A lookup that hangs cannot be cancelled; in the threads of an
+    ordinary pool it would also block the exit of the process.
+    """
 
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
 
-def _shut_down(connection: socket.socket) -> None:
-    with suppress(OSError):  # the other side was faster
-        connection.shutdown(socket.SHUT_RDWR)
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call(*args, **kwargs))
+                except Exception as error:
+                    future.set_exception(error)
+
+        threading.Thread(target=run, name="mikroscope-lookup", daemon=True).start()
+        return future

@@ -14,7 +14,7 @@ _JITTER_MS = 100  # evaluations are not exactly an interval apart
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What the rules are decided on: counts within the window, and the time of the last entry."""
+    """The input of the rules: counts within the window, and the time of the last entry."""
 
     error_count: int
     total_count: int
@@ -22,7 +22,7 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """One rule that has fired."""
+    """A rule that has fired, with the details to send."""
 
     rule: Rule
     severity: Literal["critical", "warning"]
@@ -30,7 +30,7 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 def firing_rules(policy: AlertPolicy, seen: Observation, now_ms: int) -> list[Notification]:
-    """The rules that hold now, whether anybody was told lately or not."""
+    """Return the rules that fire now, including those that are cooling down."""
     found = []
     if seen.error_count >= policy.error_threshold:
         details = {
@@ -47,9 +47,10 @@ def firing_rules(policy: AlertPolicy, seen: Observation, now_ms: int) -> list[No
 
 
 def cooldown_over(policy: AlertPolicy, last_sent_ms: int | None, now_ms: int) -> bool:
-    """Whether a rule may notify again; an interval equal to the cooldown always may.
+    """Return whether a rule may notify again.
 
-    A clock that was set back does not silence a rule for longer than the cooldown.
+    With an interval equal to the cooldown it may at every evaluation. A clock that was set back
+    does not silence a rule for longer than the cooldown.
     """
     if last_sent_ms is None or last_sent_ms > now_ms:
         return True
@@ -57,14 +58,14 @@ def cooldown_over(policy: AlertPolicy, last_sent_ms: int | None, now_ms: int) ->
 
 
 def cooldown_start(policy: AlertPolicy, evaluated_ms: int, delivered_ms: int) -> int:
-    """From when a notification's cooldown counts: from its delivery.
+    """Return when the cooldown of a notification starts: at its delivery.
 
-    Where evaluations are no closer than the cooldown it counts from the evaluation: each of them
-    may notify then, however long a delivery takes.
+    If the interval is not shorter than the cooldown, it starts at the evaluation instead: then
+    every evaluation may notify, however long a delivery takes.
     """
     return evaluated_ms if policy.interval_ms >= policy.cooldown_ms else delivered_ms
 
 
 def count_errors(counts: Mapping[str, int]) -> int:
-    """How many entries are errors, of the counts by level."""
+    """Return how many entries have the level ERROR or a more severe one."""
     return sum(count for level, count in counts.items() if level in ERROR_LEVELS)

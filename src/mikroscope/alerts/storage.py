@@ -1,8 +1,7 @@
-"""Keeps the alert policy, and when each rule last notified, in JSON files."""
+"""Reads the stored alert policy, and the stored times of the last notifications."""
 
 import contextlib
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ logger = logging.getLogger(__name__)
 def load_policy(
     path: Path, default: AlertPolicy, limits: Mapping[str, tuple[int, int]]
 ) -> AlertPolicy:
-    """The policy that was stored, else the default.
+    """Return the stored policy, or the default if none is stored.
 
     Numbers below their floor are raised to it, with a warning. Raises ConfigurationError naming
-    file and field for all else that `apply_change` refuses.
+    the file and the field for anything else that `apply_change` refuses.
     """
     stored = _load(path)
     if stored == {}:
@@ -29,11 +28,11 @@ def load_policy(
     try:
         return apply_change(default, _raised(path, stored, limits), limits)
     except AlertPolicyError as error:
-        raise ConfigurationError(f"{path}: {error}; correct the file, or delete it") from None
+        raise ConfigurationError(f"{path}: {error}; correct the file or delete it") from None
 
 
 def _raised(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> Any:
-    """The content with each number raised to its floor, if it has one."""
+    """Return the content with each number below its floor raised to it."""
     if not isinstance(stored, dict):
         return stored
     raised = {}
@@ -46,26 +45,10 @@ def _raised(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> A
 
 
 def load_last_sent(path: Path) -> dict[str, int]:
-    """When each rule has notified last, in epoch milliseconds; nothing if that is not known."""
+    """Return when each rule last notified, in epoch milliseconds; empty if that is unknown."""
     with contextlib.suppress(MikroScopeError, msgspec.ValidationError):
         return msgspec.convert(_load(path), dict[str, int])
     return {}
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replace a JSON file at once, readable by its owner only. Raises MikroScopeError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MikroScopeError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _load(path: Path) -> Any:
@@ -76,4 +59,4 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path} is no JSON: {error}") from error
+        raise ConfigurationError(f"{path} is not valid JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""Makes a backup of index, log files and alert policy while a server goes on with its work."""
+"""Makes a backup of index, log files and alert policy while a server keeps running."""
 
 import contextlib
 import fcntl
@@ -22,19 +22,17 @@ from mikroscope.backup.manifest import (
     copy_file,
     describe_file,
     read_manifest,
-    sync_directory,
     sync_tree,
-    translating_errors,
     verify_files,
-    write_manifest,
 )
-from mikroscope.disk import free_bytes
+from mikroscope.disk import free_bytes, sync, translating_errors, write_json
 from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
-from mikroscope.ingest.native import receipt_time
 from mikroscope.json_body import JsonBody
+from mikroscope.records.timestamps import format_moment
 from mikroscope.settings.options import Settings
 from mikroscope.sidecar import open_tree
-from mikroscope.stores.sqlite.admin.snapshot import Copied, copy_index, count_whole, look_into
+from mikroscope.stores import administer
+from mikroscope.stores.administration import SnapshotContent, Snapshots
 
 Clock = Callable[[], datetime]
 
@@ -43,7 +41,7 @@ _LOCK = ".mikroscope-backup.lock"
 
 
 class BackupSummary(JsonBody, frozen=True, kw_only=True):
-    """What `mikroscope backup` and `mikroscope restore` tell."""
+    """What `mikroscope backup` and `mikroscope restore` print."""
 
     backup: str
     created_at: str
@@ -53,7 +51,7 @@ class BackupSummary(JsonBody, frozen=True, kw_only=True):
 
 
 def summary(backup: Path, manifest: Manifest) -> BackupSummary:
-    """A backup in a few figures."""
+    """Sum up a backup; `entries` is None if there is no index in it."""
     return BackupSummary(
         backup=str(backup),
         created_at=manifest.created_at,
@@ -70,10 +68,10 @@ def back_up(
     only: BackupPart | None = None,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> BackupSummary:
-    """Make a backup below `directory`, named by the time, and read it back.
+    """Make a backup below `directory`, named by the time, and verify it.
 
-    It appears under its name when it is complete and was found whole; after a failure there is
-    none. The index is copied first, so that the files hold at least what it knows of them.
+    It gets its name only when it is complete and verified; a failure leaves no backup. The index
+    is copied first, so the copied files hold at least every line that it has indexed.
     Raises MikroScopeError.
     """
     _check_place(settings, directory)
@@ -82,41 +80,52 @@ def back_up(
     with translating_errors(directory / name), _alone_in(directory):
         target, part = directory / name, directory / f".{name}{_PART}"
         if target.exists():
-            raise MikroScopeError(f"the backup {target} is there already: try again")
+            raise MikroScopeError(f"the backup {target} already exists: try again")
         try:
             part.mkdir(mode=0o700)
-            manifest = _fill(settings, part, only, receipt_time(now), version)
-            _verify(part, manifest)
+            manifest = _fill(settings, part, only, format_moment(now), version)
+            _verify(settings, part, manifest)
             part.rename(target)
-            sync_directory(directory)
+            sync(directory)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
     return summary(target, manifest)
 
 
-def verified(backup: Path, only: BackupPart | None = None) -> Manifest:
-    """Read a whole backup, or one part of it, and examine its index; returns what was read.
+def verified(settings: Settings, backup: Path, only: BackupPart | None = None) -> Manifest:
+    """Read all of a backup, or of one part, and check its index; return the manifest of that.
 
     Raises MikroScopeError if anything is wrong.
     """
     manifest = read_manifest(backup).only(only)
     try:
-        _verify(backup, manifest)
+        _verify(settings, backup, manifest)
     except IndexFormatError as error:
         raise MikroScopeError(
-            f"the index in {backup} has another format than this version reads: restore it with "
-            f"MikroScope {manifest.version}, which made it; or the files alone, with --only logs, "
-            "and the next start makes an index from them"
+            f"the index in {backup} is in a format that this version does not read: restore it "
+            f"with MikroScope {manifest.version}, which made it; or restore only the log files "
+            "with --only logs, and the next start rebuilds the index from them"
         ) from error
     return manifest
 
 
-def _verify(backup: Path, manifest: Manifest) -> None:
+def snapshots_of(address: Path) -> Snapshots:
+    """The snapshots of the index at an address. Raises MikroScopeError if its store has none."""
+    store = administer(address)
+    if isinstance(store, Snapshots):
+        return store
+    raise MikroScopeError(
+        f"backups of {address} are made and restored with that store's own tools; "
+        "'mikroscope backup --only logs' backs up the log files"
+    )
+
+
+def _verify(settings: Settings, backup: Path, manifest: Manifest) -> None:
     verify_files(backup, manifest)
     if manifest.file(INDEX) is None:
         return
-    entries = count_whole(backup / INDEX)
+    entries = snapshots_of(settings.db_path).verify(backup / INDEX)
     if entries != manifest.entries:
         raise MikroScopeError(
             f"the backup {backup} is damaged: its index has {entries} entries, "
@@ -128,37 +137,32 @@ def _fill(
     settings: Settings, part: Path, only: BackupPart | None, created_at: str, version: str
 ) -> Manifest:
     previous = _previous(part.parent)
-    _require_room(settings, part, only, previous)
+    _require_free_space(settings, part, only, previous)
     files: list[SavedFile] = []
-    copied = Copied([], None)
+    content: SnapshotContent | None = None
     if only != "logs":
-        copied = _copy_index(settings.db_path, part / INDEX)
+        content = snapshots_of(settings.db_path).snapshot_to(part / INDEX)
         files.append(describe_file(part / INDEX, INDEX))
     if only != "index":
-        files += LogCopy(open_tree(settings), part / LOGS, _indexed(copied), previous).run()
+        files += LogCopy(open_tree(settings), part / LOGS, _indexed(content), previous).run()
     if only is None:
         files += _copy_alert_policy(settings.alert_config_file, part)
     manifest = Manifest(
         format=FORMAT,
         version=version,
         created_at=created_at,
-        entries=copied.entries,
+        entries=None if content is None else content.entries,
         files=files,
     )
-    write_manifest(part, manifest)
+    write_json(part / MANIFEST, manifest)
     sync_tree(part)
     return manifest
 
 
-def _copy_index(path: Path, target: Path) -> Copied:
-    copy_index(path, target)
-    shutil.copymode(path, target)
-    return look_into(target)
-
-
-def _indexed(copied: Copied) -> dict[str, int]:
-    """How far each file is indexed."""
-    return {one.path: one.checkpoint.offset for one in copied.sources if not one.gone}
+def _indexed(content: SnapshotContent | None) -> dict[str, int]:
+    """The number of bytes of each file that the copied index has read."""
+    sources = [] if content is None else content.sources
+    return {one.path: one.checkpoint.offset for one in sources if not one.gone}
 
 
 def _copy_alert_policy(path: Path, part: Path) -> list[SavedFile]:
@@ -169,7 +173,7 @@ def _copy_alert_policy(path: Path, part: Path) -> list[SavedFile]:
 
 
 def _previous(directory: Path) -> Previous:
-    """The newest backup with log files whose manifest can be read."""
+    """Find the newest backup that has log files, and a manifest that can be read."""
     for backup in sorted(directory.glob(f"*Z/{MANIFEST}"), reverse=True):
         with contextlib.suppress(MikroScopeError):
             manifest = read_manifest(backup.parent)
@@ -180,50 +184,44 @@ def _previous(directory: Path) -> Previous:
 
 def _check_place(settings: Settings, directory: Path) -> None:
     if not settings.logs_path.is_dir():
-        raise MikroScopeError(f"there is no directory {settings.logs_path}: name the logs' --logs")
+        raise MikroScopeError(f"log directory {settings.logs_path} does not exist: set --logs")
     if directory.resolve().is_relative_to(settings.logs_path.resolve()):
         raise MikroScopeError(
-            f"{directory} lies below the logs ({settings.logs_path}), where its files would be "
-            "indexed again: choose another directory"
+            f"{directory} is inside the log directory {settings.logs_path}, where its files would "
+            "be indexed again: choose another directory"
         )
     if directory.exists() and not directory.is_dir():
         raise MikroScopeError(f"{directory} is a file, expected a directory for backups")
 
 
 def _reserve(settings: Settings, part: Path) -> int:
-    """What must stay free: on a disk that the server uses, it would refuse logs below that."""
+    """The bytes that must stay free: on a disk that the server uses, it needs its reserve."""
     device = part.stat().st_dev
     used = [settings.logs_path, settings.db_path.parent]
     shared = any(path.exists() and path.stat().st_dev == device for path in used)
     return settings.min_free_bytes if shared else 0
 
 
-def _require_room(
+def _require_free_space(
     settings: Settings, part: Path, only: BackupPart | None, previous: Previous
 ) -> None:
     needed = 0
     if only != "logs":
-        needed += _size_of_index(settings.db_path)
+        needed += snapshots_of(settings.db_path).snapshot_size_bytes()
     if only != "index":
         needed += LogCopy(open_tree(settings), part / LOGS, {}, previous).bytes_to_copy()
     free, reserve = free_bytes(part), _reserve(settings, part)
     if free is not None and free < needed + reserve:
         kept = f", and {reserve} (--min-free-bytes) must stay free for the server" * bool(reserve)
         raise StorageFullError(
-            f"the backup needs about {needed} bytes in {part.parent}, which has {free}{kept}: "
-            "make room, or name a directory on another disk"
+            f"the backup needs about {needed} bytes in {part.parent}, which has {free} free{kept}: "
+            "free some space, or choose a directory on another disk"
         )
-
-
-def _size_of_index(path: Path) -> int:
-    """The copy is no bigger than the file, its log included."""
-    both = (path, path.with_name(f"{path.name}-wal"))
-    return sum(one.stat().st_size for one in both if one.exists())
 
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """One backup at a time; what an earlier one left when it was killed is removed."""
+    """Allow one backup at a time, and delete what a killed one has left."""
     if not directory.exists():
         directory.mkdir(parents=True, mode=0o700)
     lock = directory / _LOCK
@@ -238,9 +236,9 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    """Hold a file of our own: the directory itself may be that of an index, where servers lock it.
+    """Lock a file of our own: servers lock the directory itself if it holds their index.
 
-    Who held it before has deleted it, so the one that was opened may bear no name any more.
+    The previous holder deletes the file, so the one opened here may have been deleted since.
     """
     while True:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -251,6 +249,6 @@ def _lock(path: Path) -> int:
         except BlockingIOError:
             os.close(descriptor)
             raise MikroScopeError(
-                f"another backup into {path.parent} is being made: wait until it is done"
+                f"another backup into {path.parent} is running: wait until it is done"
             ) from None
         os.close(descriptor)

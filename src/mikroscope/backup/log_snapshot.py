@@ -1,4 +1,4 @@
-"""Copies a tree of log files that are written, rotated and deleted meanwhile, into a backup."""
+"""Copies a tree of log files into a backup while they are written, rotated and deleted."""
 
 import os
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from mikroscope.logfiles.tree import LogTree
 
 _ROUNDS = 20
 _BLOCK = 1 << 16
-_DISK_BLOCK = 4096  # what the smallest file takes on most file systems
+_DISK_BLOCK = 4096  # bytes that the smallest file takes on most file systems
 
 
 class Previous(NamedTuple):
-    """An earlier backup, on the same disk; its files by path."""
+    """An earlier backup on the same disk, and its files by path."""
 
     directory: Path
     files: Mapping[str, SavedFile]
 
     def same(self, path: str, stat: FileStat) -> SavedFile | None:
-        """The file that was copied whole there, and has not changed since."""
+        """The copy of a file there, if that is complete and the file has not changed since."""
         saved = self.files.get(f"{LOGS}{path}")
         is_same = saved and (saved.size, saved.mtime_ns) == (stat.size, stat.mtime_ns)
         return saved if is_same else None
@@ -39,10 +39,10 @@ class _Copied(NamedTuple):
 
 
 class LogCopy:
-    """Copies the files that are read, and rotated ones that the index follows.
+    """Copies the files that the server reads, and rotated ones that the index follows.
 
-    `indexed` says how far each source is indexed: at least that is copied, and apart from it
-    whole lines only. Files that have not changed since the previous backup are linked from there.
+    `indexed` is the number of bytes of each file that are indexed: at least those are copied, and
+    beyond them only whole lines. Files unchanged since the previous backup are linked from there.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class LogCopy:
         self._indexed = indexed
         self._previous = previous
         self._copied: dict[str, _Copied] = {}
-        self._inodes: set[int] = set()  # of all that was ever copied
-        self._gone: list[bytes] = []  # how those begin that were found gone in the last round
+        self._inodes: set[int] = set()  # of all files that were ever copied
+        self._gone: list[bytes] = []  # first bytes of the files found gone in the last round
 
     def bytes_to_copy(self) -> int:
-        """About how much room a copy takes."""
-        files = self._look()
+        """About how many bytes a copy takes on disk."""
+        files = self._scan()
         return sum(
             -(-stat.size // _DISK_BLOCK) * _DISK_BLOCK
             for path, stat in files.items()
@@ -70,23 +70,23 @@ class LogCopy:
         )
 
     def run(self) -> list[SavedFile]:
-        """Copy all; in the end the copies are the files that stand there, each of them once.
+        """Copy all files, so that the copies match one state of the tree.
 
-        Rotation moves content from name to name: what was copied under one must not be copied
-        under another as well, or its entries would be there twice. So the tree is looked at again
-        until nothing has moved. Raises OSError and MikroScopeError.
+        Rotation moves content from name to name: what was copied under one name must not be
+        copied under another as well, or its entries would be indexed twice. So the tree is
+        scanned again until nothing has moved. Raises OSError and MikroScopeError.
         """
         make_directory(self._tree.root, self._target)
         for _ in range(_ROUNDS):
-            if not self._round(self._look()):
+            if not self._round(self._scan()):
                 return [self._copied[path].saved for path in sorted(self._copied)]
         raise MikroScopeError(
             f"the files below {self._tree.root} are renamed faster than they can be copied: "
-            "back up at another time"
+            "try again at another time"
         )
 
     def _round(self, files: Mapping[str, FileStat]) -> bool:
-        """Drop copies that are out of date, and copy what is missing; whether there was any."""
+        """Delete outdated copies, and copy what is missing; False if there was nothing to do."""
         stale = [path for path in self._copied if not self._is_current(path, files.get(path))]
         gone = [self._copied[path].head for path in stale]
         stale += self._half_moved(stale, files, gone + self._gone)
@@ -99,8 +99,8 @@ class LogCopy:
             self._copy(path, files[path])
         return bool(stale or missing)
 
-    def _look(self) -> dict[str, FileStat]:
-        """The files to copy, also those that have a name now that is not read otherwise."""
+    def _scan(self) -> dict[str, FileStat]:
+        """The files to copy, including rotated ones whose new names are not read."""
         listing = self._tree.walk()
         renamed = self._inodes - {stat.inode for stat in listing.files.values()}
         followed = {
@@ -113,8 +113,10 @@ class LogCopy:
     def _half_moved(
         self, stale: list[str], files: Mapping[str, FileStat], gone: list[bytes]
     ) -> list[str]:
-        """Copies of what rotation was still copying, or packing, a file to: they begin like one
-        that is gone since this look or the last one, and have grown."""
+        """Copies of files that rotation was still writing, by copying or packing another file.
+
+        They have grown since, and begin like a file that is gone since this scan or the last.
+        """
         return [
             path
             for path in self._copied.keys() - set(stale)
@@ -129,7 +131,7 @@ class LogCopy:
         return stat.size >= copied.saved.size and self._tree.head(path).startswith(copied.head)
 
     def _copy(self, path: str, stat: FileStat) -> None:
-        """Copy one file; one that is gone, or cut, meanwhile is left for the next round."""
+        """Copy one file; leave one that is deleted or truncated meanwhile to the next round."""
         target = self._target / path
         try:
             make_directory((self._tree.root / path).parent, target.parent)
@@ -148,7 +150,7 @@ class LogCopy:
             return None
         try:
             os.link(self._previous.directory / saved.path, target)
-        except OSError:  # gone, or a file system without links
+        except OSError:  # deleted, or a file system without hard links
             return None
         return saved
 
@@ -165,7 +167,7 @@ def _begin_alike(one: bytes, other: bytes) -> bool:
 
 
 def _end_of_lines(file: BinaryIO, size: int, indexed: int) -> int:
-    """Behind the last line end, or behind what is indexed: that may end without one."""
+    """The offset after the last line end, or after what is indexed, which may end without one."""
     at_least = indexed if indexed <= size else 0
     start = size
     while start > at_least:

@@ -1,17 +1,15 @@
-"""A backup as it lies on disk: files with their hashes, and the manifest that lists them."""
+"""The files of a backup, with their hashes, and the manifest that lists them."""
 
-import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
 
-from mikroscope.errors import MikroScopeError, StorageFullError
+from mikroscope.disk import sync
+from mikroscope.errors import MikroScopeError
 from mikroscope.json_body import JsonBody
 
 BackupPart = Literal["logs", "index"]
@@ -22,11 +20,10 @@ INDEX = "index.db"
 ALERT_POLICY = "alert-policy.json"
 LOGS = "logs/"
 
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _BLOCK = 1 << 20
 
 
-class SavedFile(msgspec.Struct, rename="camel", frozen=True):
+class SavedFile(JsonBody, frozen=True):
     """One file of a backup; `path` is relative to it, with `/`."""
 
     path: str
@@ -36,7 +33,7 @@ class SavedFile(msgspec.Struct, rename="camel", frozen=True):
 
 
 class _Made(msgspec.Struct):
-    """What the manifest of any version says."""
+    """The part of a manifest that every version has."""
 
     format: int
     version: str
@@ -52,12 +49,12 @@ class Manifest(JsonBody, frozen=True, kw_only=True):
     files: list[SavedFile]
 
     def only(self, part: BackupPart | None) -> "Manifest":
-        """This with the files of one part. Raises MikroScopeError if it has none."""
+        """Keep the files of one part. Raises MikroScopeError if there are none."""
         if part is None:
             return self
         files = self.logs if part == "logs" else [one for one in self.files if one.path == INDEX]
         if not files:
-            raise MikroScopeError(f"the backup of {self.created_at} holds no {part}")
+            raise MikroScopeError(f"the backup of {self.created_at} has no {part}")
         entries = self.entries if part == "index" else None
         return msgspec.structs.replace(self, files=files, entries=entries)
 
@@ -67,24 +64,24 @@ class Manifest(JsonBody, frozen=True, kw_only=True):
         return [one for one in self.files if one.path.startswith(LOGS)]
 
     def file(self, path: str) -> SavedFile | None:
-        """One file by its path."""
+        """The file with a path; None if the backup has none."""
         return next((one for one in self.files if one.path == path), None)
 
 
 class ChangedError(Exception):
-    """A file got shorter while it was copied."""
+    """A file became shorter while it was copied."""
 
 
 def copy_file(source: BinaryIO, target: Path, path: str, size: int) -> SavedFile:
-    """Copy the first `size` bytes to a new file, with mode and time of the original, durably.
+    """Copy the first `size` bytes to a new file, with the original's mode and time, and sync it.
 
-    Raises OSError, or ChangedError if there are fewer.
+    Raises OSError, or ChangedError if there are fewer bytes.
     """
-    look = os.fstat(source.fileno())
+    status = os.fstat(source.fileno())
     digest = hashlib.sha256()
     source.seek(0)
     with target.open("xb") as copy:
-        os.fchmod(copy.fileno(), stat.S_IMODE(look.st_mode))
+        os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
         left = size
         while left:
             block = source.read(min(left, _BLOCK))
@@ -95,13 +92,16 @@ def copy_file(source: BinaryIO, target: Path, path: str, size: int) -> SavedFile
             left -= len(block)
         copy.flush()
         os.fsync(copy.fileno())
-    os.utime(target, ns=(look.st_mtime_ns, look.st_mtime_ns))
-    return SavedFile(path, size, digest.hexdigest(), look.st_mtime_ns)
+    os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    return SavedFile(path, size, digest.hexdigest(), status.st_mtime_ns)
 
 
 def make_directory(original: Path, copy: Path) -> None:
-    """Make a directory, and those around it, each with the mode of its original: what is in it may
-    be open to others, and the directory not. Its owner may write in any case. Raises OSError."""
+    """Make a directory and its missing parents, each with the mode of its original.
+
+    A file that all may read can be protected by its directory alone. The owner may always write.
+    Raises OSError.
+    """
     if copy.is_dir():
         return
     mode = stat.S_IMODE(original.stat().st_mode)
@@ -111,26 +111,16 @@ def make_directory(original: Path, copy: Path) -> None:
 
 
 def describe_file(file: Path, path: str) -> SavedFile:
-    """A file that is in place already, made durable."""
+    """Sync a file that is already in the backup, and return its manifest entry."""
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
-        look = os.fstat(opened.fileno())
+        status = os.fstat(opened.fileno())
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return SavedFile(path, look.st_size, digest, look.st_mtime_ns)
-
-
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Put the manifest into a backup. Raises OSError."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    descriptor = os.open(directory / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    return SavedFile(path, status.st_size, digest, status.st_mtime_ns)
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a backup. Raises MikroScopeError if it has none that can be used."""
+    """Read the manifest of a backup. Raises MikroScopeError if it is missing or unusable."""
     path = directory / MANIFEST
     try:
         text = path.read_bytes()
@@ -138,13 +128,13 @@ def read_manifest(directory: Path) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest) if made.format == FORMAT else None
     except FileNotFoundError:
         raise MikroScopeError(
-            f"{directory} is no backup, it has no {MANIFEST}: name one of the directories that "
+            f"{directory} is not a backup, it has no {MANIFEST}: name a directory that "
             "'mikroscope backup' made, such as DIR/20260218T102000.000Z"
         ) from None
     except OSError as error:
         raise MikroScopeError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise MikroScopeError(f"{path} is no manifest of a backup: {error}") from error
+        raise MikroScopeError(f"{path} is not the manifest of a backup: {error}") from error
     if manifest is None:
         raise MikroScopeError(
             f"{path} has format {made.format}, expected {FORMAT}: restore it with MikroScope "
@@ -156,67 +146,44 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def verify_files(directory: Path, manifest: Manifest) -> None:
-    """Read every file back, and compare it with the manifest.
+    """Read every file, and compare its size and hash with the manifest.
 
-    Raises MikroScopeError for the first that is missing or other than it was.
+    Raises MikroScopeError for the first that is missing or has changed.
     """
     for one in manifest.files:
         try:
             with (directory / one.path).open("rb") as file:
                 _forget_cached(file)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                look = os.fstat(file.fileno())
+                status = os.fstat(file.fileno())
         except OSError as error:
             raise MikroScopeError(
-                f"the backup {directory} is not whole: {one.path}: {error.strerror}"
+                f"the backup {directory} is incomplete: {one.path}: {error.strerror}"
             ) from error
-        if (look.st_size, digest) != (one.size, one.sha256):
-            shared = "; backups beside it share this file: back up into another directory"
+        if (status.st_size, digest) != (one.size, one.sha256):
+            shared = "; other backups share this file: back up into another directory"
             raise MikroScopeError(
-                f"the backup {directory} is damaged: {one.path} has {look.st_size} bytes of "
-                f"SHA-256 {digest}, expected {one.size} bytes of {one.sha256}"
-                f"{shared if look.st_nlink > 1 else ''}"
+                f"the backup {directory} is damaged: {one.path} has {status.st_size} bytes with "
+                f"SHA-256 {digest}, expected {one.size} bytes with {one.sha256}"
+                f"{shared if status.st_nlink > 1 else ''}"
             )
-
-
-@contextmanager
-def translating_errors(place: Path) -> Iterator[None]:
-    """A full disk as StorageFullError, any other failure to read or write as MikroScopeError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise StorageFullError(
-                f"there is no room left for {place} ({error.strerror}): nothing was kept of it"
-            ) from error
-        named = f"{error.filename}: " if error.filename else ""
-        raise MikroScopeError(f"{named}{error.strerror or error}") from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_tree(directory: Path) -> None:
     """Make the names in a directory, and in all below it, durable."""
     for root, _, _ in os.walk(directory):
-        sync_directory(Path(root))
+        sync(Path(root))
 
 
 def _check_path(path: str, manifest: Path) -> None:
-    """A manifest may come from anywhere: it must not name files outside its backup."""
+    """Refuse a path outside the backup: a manifest may come from anywhere."""
     parts = path.split("/")
     known = path in (INDEX, ALERT_POLICY) or path.startswith(LOGS)
     if not known or "\0" in path or any(part in ("", ".", "..") for part in parts):
-        raise MikroScopeError(f"{manifest} names {path!r}, which is no file of a backup")
+        raise MikroScopeError(f"{manifest} names {path!r}, which is not part of a backup")
 
 
 def _forget_cached(file: BinaryIO) -> None:
-    """Have the system read from the disk, not from memory, where it can be asked to."""
+    """Make the next read come from the disk instead of the system's cache, where possible."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Puts a backup in the place of index, log files and alert policy; what was there is kept."""
+"""Restores a backup of index, log files and alert policy; replaced files are renamed and kept."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from mikroscope.backup.create import BackupSummary, summary, verified
+from mikroscope.backup.create import BackupSummary, snapshots_of, summary, verified
 from mikroscope.backup.manifest import (
     ALERT_POLICY,
     INDEX,
@@ -20,31 +20,29 @@ from mikroscope.backup.manifest import (
     SavedFile,
     copy_file,
     make_directory,
-    sync_directory,
     sync_tree,
-    translating_errors,
 )
-from mikroscope.disk import free_bytes
+from mikroscope.disk import free_bytes, sync, translating_errors
 from mikroscope.errors import MikroScopeError, StorageFullError
 from mikroscope.settings.options import Settings
-from mikroscope.stores.sqlite.admin.snapshot import put_index, replacement_of
+from mikroscope.stores.administration import Snapshots
 
 
 class Restored(BackupSummary, frozen=True, kw_only=True):
-    """What was restored; `kept` are the new names of what was there before."""
+    """What was restored; `kept` are the new names of the files and directories it replaced."""
 
     kept: list[str]
 
 
 class _Places(msgspec.Struct, frozen=True):
-    """Where the parts of a backup belong."""
+    """The paths that the parts of a backup are restored to, or staged at."""
 
     logs: Path
     index: Path
     alert_policy: Path
 
     def of(self, path: str) -> Path:
-        """The place of a file of a backup."""
+        """The path for a file, given its path in the backup."""
         if path.startswith(LOGS):
             return self.logs / path.removeprefix(LOGS)
         return self.index if path == INDEX else self.alert_policy
@@ -53,30 +51,31 @@ class _Places(msgspec.Struct, frozen=True):
 def restore(
     settings: Settings, backup: Path, *, force: bool = False, only: BackupPart | None = None
 ) -> Restored:
-    """Restore a backup, or one part of it, to the paths of the settings, if it is found whole.
+    """Verify a backup, or one part of it, and restore it to the paths of the settings.
 
-    What stands there already is refused, or, with `force`, given another name. Everything is
-    copied beside its place first, and a failure up to then changes nothing; what follows is
-    renaming, the index last. Raises MikroScopeError, also if a server uses the index.
+    Existing files are refused, or renamed with `force`. Everything is first copied next to its
+    place; a failure until then changes nothing. Then the copies are renamed, the index last.
+    Raises MikroScopeError, also if a server uses the index.
     """
-    manifest = verified(backup, only)
+    manifest = verified(settings, backup, only)
     places = _places(settings)
+    snapshots = snapshots_of(places.index)
     with (
         translating_errors(settings.logs_path),
-        replacement_of(places.index) as new_index,
-        _staged(places, new_index) as staged,
+        snapshots.staging() as staged_index,
+        _staged(places, staged_index) as staged,
     ):
         _check_free(places, manifest, force)
-        _require_room(places, manifest)
+        _require_free_space(places, manifest)
         if manifest.logs:
             like = places.logs if places.logs.exists() else backup / LOGS
             staged.logs.parent.mkdir(parents=True, exist_ok=True)
             make_directory(like, staged.logs)
         for saved in manifest.files:
             _copy(backup, saved, staged.of(saved.path))
-        kept = _put_in_place(manifest, staged, places)
-    told = msgspec.structs.asdict(summary(backup, manifest))
-    return Restored(**told, kept=[str(path) for path in kept])
+        kept = _put_in_place(manifest, staged, places, snapshots)
+    totals = msgspec.structs.asdict(summary(backup, manifest))
+    return Restored(**totals, kept=[str(path) for path in kept])
 
 
 def _places(settings: Settings) -> _Places:
@@ -85,19 +84,19 @@ def _places(settings: Settings) -> _Places:
     )
     if places.index.is_relative_to(places.logs):
         raise MikroScopeError(
-            f"the index {settings.db_path} lies below the logs {settings.logs_path}: "
-            "restore to a --db somewhere else"
+            f"the index {settings.db_path} is inside the log directory {settings.logs_path}: "
+            "set --db to a path outside it"
         )
     return places
 
 
 @contextmanager
-def _staged(places: _Places, new_index: Path) -> Iterator[_Places]:
-    """Where the parts are kept until they are complete: each on the disk it belongs to."""
+def _staged(places: _Places, staged_index: Path) -> Iterator[_Places]:
+    """The paths of the parts until they are complete, each on the disk of its final place."""
     parent = places.logs if _is_fixed(places.logs) else places.logs.parent
     logs = parent / f".{places.logs.name}.restoring"
     policy = places.alert_policy.with_name(f".{places.alert_policy.name}.restoring")
-    staged = _Places(logs, new_index, policy)
+    staged = _Places(logs, staged_index, policy)
     _remove(staged)
     try:
         yield staged
@@ -111,22 +110,22 @@ def _remove(staged: _Places) -> None:
 
 
 def _check_free(places: _Places, manifest: Manifest, force: bool) -> None:
-    """Raise MikroScopeError if there is something in the way that may not be moved."""
+    """Raise MikroScopeError if existing files are in the way that may not be renamed."""
     occupied = [path for path in _targets(places, manifest) if _is_occupied(path)]
     if occupied and not force:
         raise MikroScopeError(
-            f"there is something at {' and '.join(map(str, occupied))} already: restore to other "
-            "paths, or have it set aside under another name with --force"
+            f"the restore would replace {' and '.join(map(str, occupied))}: restore to other "
+            "paths, or keep what is there under another name with --force"
         )
     if places.logs in occupied and _is_fixed(places.logs):
         raise MikroScopeError(
-            f"{places.logs} cannot be renamed, it is a mount point or the directory around it "
-            "cannot be written: move what is in it away"
+            f"{places.logs} cannot be renamed, because it is a mount point or its parent "
+            "directory is not writable: move its content away"
         )
 
 
 def _is_fixed(logs: Path) -> bool:
-    """Whether no other directory can take the place of this one."""
+    """Return True if the directory cannot be renamed."""
     return logs.is_mount() or (logs.exists() and not os.access(logs.parent, os.W_OK))
 
 
@@ -139,7 +138,7 @@ def _is_occupied(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
-def _require_room(places: _Places, manifest: Manifest) -> None:
+def _require_free_space(places: _Places, manifest: Manifest) -> None:
     needed: Counter[Path] = Counter()
     for saved in manifest.files:
         needed[places.of(saved.path).parent if saved.path == INDEX else places.logs] += saved.size
@@ -152,7 +151,7 @@ def _require_room(places: _Places, manifest: Manifest) -> None:
         if free is not None and free < by_device[device]:
             raise StorageFullError(
                 f"the backup needs {by_device[device]} bytes on the disk of {existing}, which has "
-                f"{free}: make room, or restore to another disk"
+                f"{free} free: free some space, or restore to another disk"
             )
 
 
@@ -163,15 +162,17 @@ def _copy(backup: Path, saved: SavedFile, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     with (backup / saved.path).open("rb") as source:
         copied = copy_file(source, target, saved.path, saved.size)
-    os.utime(target, ns=(saved.mtime_ns, saved.mtime_ns))  # whatever has become of the backup's
+    os.utime(target, ns=(saved.mtime_ns, saved.mtime_ns))  # those of the backup may be lost
     if saved.path == ALERT_POLICY:
         target.chmod(0o600)
     if copied.sha256 != saved.sha256:
-        raise MikroScopeError(f"{backup / saved.path} has changed while it was copied")
+        raise MikroScopeError(f"{backup / saved.path} changed while it was copied: try again")
 
 
-def _put_in_place(manifest: Manifest, staged: _Places, places: _Places) -> list[Path]:
-    """Rename everything to where it belongs; returns what was there, by its new names."""
+def _put_in_place(
+    manifest: Manifest, staged: _Places, places: _Places, snapshots: Snapshots
+) -> list[Path]:
+    """Rename everything to its final place; return the new names of what was there."""
     kept: list[Path | None] = []
     if manifest.logs:
         sync_tree(staged.logs)
@@ -181,8 +182,8 @@ def _put_in_place(manifest: Manifest, staged: _Places, places: _Places) -> list[
         kept.append(_set_aside(places.alert_policy))
         staged.alert_policy.rename(places.alert_policy)
     if manifest.file(INDEX):
-        kept.append(put_index(staged.index, places.index))
-        sync_directory(places.index.parent)
+        kept.append(snapshots.restore_from(staged.index))
+        sync(places.index.parent)
     return [path for path in kept if path is not None]
 
 
@@ -196,8 +197,8 @@ def _set_aside(path: Path) -> Path | None:
 def _move_logs(staged: Path, root: Path) -> None:
     if not root.exists():
         staged.rename(root)
-    else:  # empty, with an owner and a mode that somebody has chosen
+    else:  # an empty directory, whose owner and mode were chosen on purpose
         for entry in staged.iterdir():
             entry.rename(root / entry.name)
-        sync_directory(root)
-    sync_directory(root.parent)
+        sync(root)
+    sync(root.parent)

@@ -1,4 +1,4 @@
-"""How the C library gives memory back to the system."""
+"""Makes the C library return freed memory to the system."""
 
 import ctypes
 
@@ -7,10 +7,11 @@ _LARGE_BYTES = 1 << 20
 
 
 def return_large_blocks() -> None:
-    """Have blocks of a megabyte and more go back to the system as soon as they are free.
+    """Return blocks of one MiB and more to the system as soon as they are freed.
 
-    glibc raises that bound by itself to as much as 32 MiB once it has seen such blocks, and what
-    is free below others stays resident. Elsewhere nothing happens.
+    glibc raises that threshold by itself, to as much as 32 MiB, once such blocks were freed. From
+    then on they come from the heap, where free memory below used memory stays resident. Does
+    nothing with other C libraries.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""`mikroscope mock-data` and `mikroscope demo`: things to try out."""
+"""The commands `mikroscope mock-data` and `mikroscope demo`."""
 
 import os
 from pathlib import Path
@@ -11,15 +11,15 @@ from mikroscope.cli.output import print_json
 
 
 @click.command("mock-data")
-@click.option("--days", metavar="N", help="Days of logs, yesterday last.  [default: 21]")
-@click.option("--logs-per-day", metavar="N", help="Normal records a day.  [default: 1200]")
-@click.option("--audit-logs-per-day", metavar="N", help="Audit records a day.  [default: 150]")
-@click.option("--tenants", metavar="N", help="How many tenants there are.  [default: 320]")
-@click.option("--seed", metavar="N", help="The same seed, the same logs.  [default: 2602]")
-@click.option("--out-dir", metavar="DIR", help="The logs root.  [default: ./logs]")
+@click.option("--days", metavar="N", help="Days of logs, ending yesterday.  [default: 21]")
+@click.option("--logs-per-day", metavar="N", help="Normal records per day.  [default: 1200]")
+@click.option("--audit-logs-per-day", metavar="N", help="Audit records per day.  [default: 150]")
+@click.option("--tenants", metavar="N", help="Number of tenants.  [default: 320]")
+@click.option("--seed", metavar="N", help="Equal seeds give equal logs.  [default: 2602]")
+@click.option("--out-dir", metavar="DIR", help="Root directory of the logs.  [default: ./logs]")
 @version_option
 def mock_data(**given: Any) -> None:
-    """Write made-up logs to look at: generated/ and audit/generated/ below the logs root."""
+    """Write sample logs to explore, into generated/ and audit/generated/ below the logs root."""
     from mikroscope.demo.mock_data import mock_data_options, write_mock_data
 
     summary = write_mock_data(mock_data_options(os.environ, given))
@@ -36,7 +36,7 @@ def mock_data(**given: Any) -> None:
 @click.group()
 @version_option
 def demo() -> None:
-    """Try things by hand."""
+    """Run a self-contained demo."""
 
 
 @demo.group("alerts")
@@ -46,12 +46,12 @@ def demo() -> None:
     type=click.Path(path_type=Path),
     default=Path(".mikroscope-demo"),
     metavar="DIR",
-    help="Where it keeps its files.  [default: ./.mikroscope-demo]",
+    help="Directory for the demo's files.  [default: ./.mikroscope-demo]",
 )
 @version_option
 @click.pass_context
 def demo_alerts(context: click.Context, directory: Path) -> None:
-    """A server and a webhook in the background, to see an alert."""
+    """Run a server and a webhook receiver in the background, to see an alert."""
     from mikroscope.demo.alerts import AlertDemo
 
     context.obj = AlertDemo(directory)
@@ -61,37 +61,37 @@ def demo_alerts(context: click.Context, directory: Path) -> None:
 @click.argument("mode", type=click.Choice(["error", "nologs"]), default="error")
 @click.pass_obj
 def up(alert_demo: Any, mode: Any) -> None:
-    """Start it: for error spikes (error), or for a minute without logs (nologs)."""
+    """Start the demo: alert on error spikes (error), or after a minute without logs (nologs)."""
     state = alert_demo.up(mode)
     print_json({"url": state.url, "mode": mode})
     what = "'mikroscope demo alerts trigger-error'" if mode == "error" else "to wait a minute"
-    click.echo(f"next: {what}, then 'mikroscope demo alerts logs'; 'down' ends it", err=True)
+    click.echo(f"next: {what}, then 'mikroscope demo alerts logs'; 'down' stops it", err=True)
 
 
 @demo_alerts.command("trigger-error")
 @click.pass_obj
 def trigger_error(alert_demo: Any) -> None:
-    """Send errors, and show the webhook that comes of it."""
+    """Send errors, and show the webhook request that they trigger."""
     print_json(alert_demo.trigger_error())
 
 
 @demo_alerts.command()
 @click.pass_obj
 def status(alert_demo: Any) -> None:
-    """Show what /health tells of alerts."""
+    """Show the state of the alerts, as in /health."""
     print_json(alert_demo.status())
 
 
 @demo_alerts.command()
 @click.pass_obj
 def logs(alert_demo: Any) -> None:
-    """Show the last webhooks, and the server's log."""
+    """Show the latest webhook requests, and the server's log."""
     print_json(alert_demo.logs())
 
 
 @demo_alerts.command()
 @click.pass_obj
 def down(alert_demo: Any) -> None:
-    """End it; its files stay."""
+    """Stop the demo; its files stay."""
     alert_demo.down()
-    click.echo("the demo has ended", err=True)
+    click.echo("demo stopped", err=True)

@@ -1,4 +1,4 @@
-"""`mikroscope doctor`: the findings as a table, as lines or as JSON."""
+"""`mikroscope doctor`: prints findings as a table, as lines or as JSON."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from mikroscope.cli.output import print_json
 
 @click.command()
 @setting_options()
-@click.option("--online", is_flag=True, help="Also try to reach the webhook.")
+@click.option("--online", is_flag=True, help="Also try to connect to the webhook.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @version_option
 def doctor(online: bool, as_json: bool, **given: Any) -> int:
-    """Look at config, rights, disks, clock, port, index and log files; say how to mend each.
+    """Check config, permissions, disks, clock, port, index and log files; say how to fix problems.
 
-    Give it what the server is given, and ask as the user that the server runs as. It changes
-    nothing. The exit code is 1 if there is a problem; warnings do not count.
+    Run it with the server's flags and environment, as the server's user. It changes nothing. The
+    exit code is 1 if there is a problem; warnings do not count.
     """
     from mikroscope.doctor.examine import examine
 

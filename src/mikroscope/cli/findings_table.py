@@ -1,4 +1,4 @@
-"""The findings for people."""
+"""Prints the doctor's findings for people."""
 
 from collections import Counter
 
@@ -12,9 +12,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def print_findings(diagnosis: Diagnosis) -> None:
-    """Print them on stdout: problems last, where they are seen.
+    """Print findings on stdout, problems last, where they are noticed.
 
-    On a terminal as a table as wide as that; elsewhere (a mail of cron, grep) a line each, whole.
+    On a terminal they are a table of its width; elsewhere (cron's mail, grep) each is one line.
     """
     findings = sorted(diagnosis.findings, key=lambda one: list(_STYLES).index(one.status))
     console = Console(highlight=False, soft_wrap=True)
@@ -37,14 +37,14 @@ def _table(findings: list[Finding]) -> Table:
 
 
 def _line(finding: Finding) -> Text:
-    fix = f" -- mend: {finding.fix}" if finding.fix is not None else ""
+    fix = f" -- fix: {finding.fix}" if finding.fix is not None else ""
     return Text(f"{finding.status}: {finding.check}: {finding.text}{fix}")
 
 
 def _row(finding: Finding) -> tuple[Text, Text, Text]:
     text = Text(finding.text)
     if finding.fix is not None:
-        text.append(f"\nmend: {finding.fix}", style="italic")
+        text.append(f"\nfix: {finding.fix}", style="italic")
     return Text(finding.status, style=_STYLES[finding.status]), Text(finding.check), text
 
 

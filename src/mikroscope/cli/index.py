@@ -1,4 +1,4 @@
-"""`mikroscope index`: one pass over the log files in the foreground."""
+"""The command `mikroscope index`: one pass over the log files, in the foreground."""
 
 import sys
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ _INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
 @click.option(
     "--rebuild",
     is_flag=True,
-    help="Make the index anew from the log files, beside the old one, and put it in its place.",
+    help="Rebuild the index from the log files next to the old one, then swap it in.",
 )
 @version_option
 def index(rebuild: bool, **given: Any) -> None:
-    """Index what is new in the log files, once, and print a report.
+    """Index new lines of the log files once, and print a report.
 
-    This, and a rebuild too, may be done while a server runs on the same index.
+    A server may be running on the same index, even during a rebuild.
     """
     from mikroscope.indexing.rebuild import index_report
 
@@ -44,21 +44,22 @@ def index(rebuild: bool, **given: Any) -> None:
 
 def _index(settings: Settings, tree: "LogTree") -> "IndexStats":
     from mikroscope.indexing.once import index_once
-    from mikroscope.stores.sqlite import SqliteStore
+    from mikroscope.stores import open_store
 
-    with closing(SqliteStore(settings.db_path)) as store:
+    with closing(open_store(settings.db_path, "write")) as store:
         return index_once(store, tree, _watch)
 
 
 def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
     from mikroscope.indexing.once import rebuild_once, scan_sources
-    from mikroscope.stores.sqlite import SqliteStore, begin_rebuild
+    from mikroscope.stores import begin_rebuild, open_store
 
-    # The old index knows what was pruned, by source: so it is told where its files are now.
+    # The old index records per source what retention has deleted. A scan first updates where its
+    # files are now, so that the rebuild finds those records.
     if settings.db_path.exists():
-        with suppress(StoreError), closing(SqliteStore(settings.db_path)) as store:
+        with suppress(StoreError), closing(open_store(settings.db_path, "write")) as store:
             scan_sources(store, tree)
-    with begin_rebuild(settings.db_path) as rebuild:
+    with closing(begin_rebuild(settings.db_path)) as rebuild:
         return rebuild_once(rebuild, tree, _watch)
 
 
@@ -67,12 +68,12 @@ def _tree(settings: Settings) -> "LogTree":
 
     tree = open_tree(settings)
     if not tree.root.is_dir():
-        raise MikroScopeError(f"there is no directory {settings.logs_path}: name the logs' --logs")
+        raise MikroScopeError(f"log directory {settings.logs_path} does not exist: set --logs")
     return tree
 
 
 def _watch(steps: Iterator[None], indexer: "Indexer") -> None:
-    """Take all steps, with a progress bar if somebody watches."""
+    """Run all steps, with a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
         for _ in steps:
             pass
@@ -84,7 +85,7 @@ def _watch(steps: Iterator[None], indexer: "Indexer") -> None:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("indexing", total=None)
         total = 0
-        for _ in steps:
+        for _ in steps:  # the total grows if files grow meanwhile
             left = indexer.pending_bytes()
             total = max(total, left)
             progress.update(task, total=total, completed=total - left)

@@ -1,4 +1,4 @@
-"""How the server's own log is written: as text for people, or as NDJSON for programs."""
+"""Formats the server's own log on stderr: text for people, or NDJSON for programs."""
 
 import logging
 import sys
@@ -6,16 +6,24 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mikroscope.server.middleware.access_log import FIELDS
-
 _HANDLER = "mikroscope-stderr"
 
 
 class NdjsonFormatter(logging.Formatter):
-    """One JSON object a line: timestamp (ISO 8601, UTC), level, logger, message, and the fields."""
+    """Formats a record as one JSON object on one line.
+
+    Its fields are timestamp (ISO 8601, UTC), level, logger, message, those of the log call, and
+    `error` with the traceback, if any.
+    """
+
+    def __init__(self) -> None:
+        from mikroscope.server.middleware.access_log import FIELDS  # only a server loads Starlette
+
+        super().__init__()
+        self._fields_key = FIELDS
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its line end."""
+        """Return the line without a line end."""
         moment = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, object] = {
             "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -23,24 +31,24 @@ class NdjsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update(getattr(record, FIELDS, {}))
+        line.update(getattr(record, self._fields_key, {}))
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 def log_to_stderr() -> None:
-    """Have what this process logs written there as text, from INFO on."""
+    """Write this process's log to stderr as text, from INFO up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(_HANDLER)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
-    for talkative in ("uvicorn", "watchfiles", "httpx"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    for verbose in ("uvicorn", "watchfiles", "httpx"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
 
 
 def use_ndjson() -> None:
-    """Have it written as NDJSON from now on."""
+    """Switch the log on stderr to NDJSON."""
     for handler in logging.getLogger().handlers:
         if handler.get_name() == _HANDLER:
             handler.setFormatter(NdjsonFormatter())

@@ -1,4 +1,4 @@
-"""The group of all commands, and how every error becomes one line on stderr."""
+"""Groups all commands, and turns every error into one line on stderr and an exit code."""
 
 import os
 import sys
@@ -18,7 +18,10 @@ from mikroscope.errors import MikroScopeError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; every error is one line on stderr: exit code 2 for usage, 1 for failure."""
+    """Run a command and exit: 0 on success, 1 on failure, 2 on wrong usage, 130 on Ctrl-C.
+
+    Every error is printed as one line on stderr.
+    """
     try:
         code = cli.main(arguments, prog_name="mikroscope", standalone_mode=False)
     except click.ClickException as error:
@@ -30,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `mikroscope query | head`
         _drop_output()
         sys.exit(1)
-    except OSError as error:
+    except OSError as error:  # such as a full disk below stdout
         _drop_output()
         place = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{place}{error.strerror or error}", 1)
@@ -46,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
 )
 @version_option
 def cli() -> None:
-    """A log sidecar: NDJSON files and HTTP in, one SQLite index, answers in milliseconds."""
+    """Log sidecar: index NDJSON files and logs sent over HTTP, and query them in milliseconds."""
     log_to_stderr()
 
 
@@ -58,19 +61,19 @@ def _one_line(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "mikroscope"
     text = " ".join(error.format_message().split())
-    return f"{text} ('{command} --help' lists what there is)"
+    return f"{text} (see '{command} --help')"
 
 
 def _drop_output() -> None:
-    """Forget what could not be printed: Python would try again at the end, and complain."""
+    """Discard unprinted output: Python would try to flush it at exit, and report another error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _internal_error(error: Exception) -> str:
-    """An error that nobody foresaw, with the place, on one line."""
+    """Return one line for an unexpected error, with the place where it was raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
-    return f"a defect, please report it: {type(error).__name__}: {error} ({place})"
+    return f"internal error, please report it: {type(error).__name__}: {error} ({place})"
 
 
 def _fail(text: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: the flags of settings, the settings they give, JSON on stdout."""
+"""Turns settings into command-line flags, and the flags given back into settings."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ version_option = click.version_option(__version__, prog_name="mikroscope")
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[Command], Command]:
-    """The flags of the named settings, or of all of them, as `settings.options` states them."""
+    """Add the flags of the named settings to a command; of all settings if `names` is None."""
     wanted = [option for option in options() if names is None or option.name in names]
 
     def decorate(command: Command) -> Command:
@@ -36,6 +36,6 @@ def _flag(option: Option) -> Callable[[Command], Command]:
 
 
 def settings_of(given: dict[str, Any]) -> Settings:
-    """The settings that a command's flags, the environment and the config file give."""
+    """Resolve the settings from a command's flags, the environment and the config file."""
     path = given.pop("config_path", None)
     return resolve_settings(config_file_path=path or None, overrides=given)

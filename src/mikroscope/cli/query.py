@@ -1,77 +1,90 @@
-"""`mikroscope query` and `mikroscope aggregate`: questions to an index, without a server."""
+"""`mikroscope query` and `mikroscope aggregate`: query an index without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
 from mikroscope.cli.options import Command, setting_options, settings_of, version_option
 from mikroscope.cli.output import print_json
+from mikroscope.query.parameters import (
+    CURSOR,
+    FILTERS,
+    GROUPING,
+    LIMIT,
+    PARAMETERS,
+    QueryParameter,
+    parse_grouping,
+    parse_limit,
+    parse_page,
+    parse_query,
+)
 
-_QUERY_OPTIONS = ("db_path", "config_path")
+_SETTINGS = ("db_path", "config_path")
+_DEFAULT_BUCKETS = 25
+_FLAGS = {parameter.name: parameter.flag for parameter in PARAMETERS}
 
 
-def _filters(command: Command) -> Command:
-    """The flags that choose entries; they have the names of the HTTP parameters."""
-    flags = [
-        ("--from", "from", "TIME", "Entries of this time and later (ISO 8601)."),
-        ("--to", "to", "TIME", "Entries of this time and earlier (ISO 8601)."),
-        ("--level", "level", "LEVEL", "Entries of this level."),
-        ("--audit", "audit", "[BOOL]", "Audit entries only; with false, all others."),
-        ("--field", "field", "NAME", "With --value: entries with this value in this field."),
-        ("--value", "value", "VALUE", "The value of --field."),
-        ("--text", "text", "WORDS", "Entries with all these words in message or error."),
-    ]
-    for flag, name, metavar, text in reversed(flags):
-        attributes: dict[str, Any] = {"metavar": metavar, "help": text}
-        if name == "audit":
-            attributes |= {"is_flag": False, "flag_value": "true"}
-        command = click.option(flag, f"_{name}", **attributes)(command)
-    return command
+def _query_options(parameters: Iterable[QueryParameter]) -> Callable[[Command], Command]:
+    """The flags of query parameters, in the given order."""
+    flags = [_option(parameter) for parameter in parameters]
+
+    def decorate(command: Command) -> Command:
+        for flag in reversed(flags):
+            command = flag(command)
+        return command
+
+    return decorate
+
+
+def _option(parameter: QueryParameter) -> Callable[[Command], Command]:
+    optional_value: dict[str, Any] = {}
+    if parameter.kind == "boolean":  # --audit, --audit true and --audit=false
+        optional_value = {"is_flag": False, "flag_value": "true"}
+    return click.option(
+        parameter.flag,
+        f"_{parameter.name}",
+        metavar=parameter.metavar,
+        required=parameter.required,
+        help=_help(parameter),
+        **optional_value,
+    )
+
+
+def _help(parameter: QueryParameter) -> str:
+    text = parameter.help.format(**_FLAGS).replace("`", "")
+    if parameter.choices:
+        text += f" One of {', '.join(parameter.choices)}."
+    return text if parameter.default is None else f"{text}  [default: {parameter.default}]"
 
 
 @click.command()
-@setting_options(_QUERY_OPTIONS)
-@_filters
-@click.option("--limit", "_limit", metavar="N", help="Entries at the most.  [default: 100]")
-@click.option("--cursor", "_cursor", metavar="CURSOR", help="nextCursor of the page before.")
+@setting_options(_SETTINGS)
+@_query_options((*FILTERS, LIMIT, CURSOR))
 @version_option
 def query(**given: Any) -> None:
     """Print entries, newest first."""
-    from mikroscope.query.parameters import parse_page, parse_query
-
     parameters = _take_parameters(given)
     _with_store(given, lambda store: store.search(parse_query(parameters), parse_page(parameters)))
 
 
 @click.command()
-@setting_options(_QUERY_OPTIONS)
-@click.option(
-    "--group-by",
-    "_groupBy",
-    metavar="WHAT",
-    required=True,
-    help="level, event, field or correlation.",
-)
-@click.option("--group-field", "_groupField", metavar="NAME", help="The field of --group-by field.")
-@_filters
-@click.option("--limit", "_limit", metavar="N", help="Buckets at the most.  [default: 25]")
+@setting_options(_SETTINGS)
+@_query_options((*GROUPING, *FILTERS, LIMIT._replace(default=_DEFAULT_BUCKETS)))
 @version_option
 def aggregate(**given: Any) -> None:
-    """Print how many entries there are of each value, most first."""
-    from mikroscope.query.parameters import parse_grouping, parse_limit, parse_query
-
+    """Print the number of entries for each value, highest first."""
     parameters = _take_parameters(given)
     grouping = parse_grouping(parameters)
-    query, limit = parse_query(parameters), parse_limit(parameters, 25)
+    query, limit = parse_query(parameters), parse_limit(parameters, _DEFAULT_BUCKETS)
     _with_store(given, lambda store: store.aggregate(query, grouping, limit))
 
 
 def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
-    """Move the parameters of a query out of the options; a flag that is empty is not given."""
+    """Move the query parameters out of a command's options; those not given are left out."""
     names = [name for name in given if name.startswith("_")]
     taken = {name[1:]: given.pop(name) for name in names}
-    # What the shell gave may be no UTF-8; HTTP replaces such bytes, too.
+    # An argument may not be valid UTF-8. HTTP replaces such bytes, too.
     return {
         name: value.encode("utf-8", "replace").decode()
         for name, value in taken.items()
@@ -80,10 +93,11 @@ def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
 
 
 def _with_store(given: dict[str, Any], question: Callable[[Any], object]) -> None:
-    from mikroscope.stores.sqlite import SqliteStore
+    """Print the answer of the index that the settings name."""
+    from mikroscope.stores import open_store
 
     settings = settings_of(given)
-    store = SqliteStore(settings.db_path, write=False)
+    store = open_store(settings.db_path, "read")
     try:
         print_json(question(store))
     finally:

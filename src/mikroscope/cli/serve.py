@@ -1,4 +1,4 @@
-"""`mikroscope serve`: the server as a process of its own, with its signals and limits."""
+"""The command `mikroscope serve`: runs the server, with its signals and process limits."""
 
 import os
 import resource
@@ -16,8 +16,8 @@ from mikroscope.cli.options import setting_options, settings_of, version_option
 from mikroscope.errors import MikroScopeError
 from mikroscope.settings.options import Settings
 
-# While a thread reads a backlog, a query waits so long each time it needs Python: a page of a
-# hundred entries does so some hundred times.
+# How long a query waits for the interpreter lock while another thread reads a backlog. A page of a
+# hundred entries needs the lock some hundred times, so Python's default of 5 ms is too long.
 _SWITCH_S = 0.0005
 
 
@@ -25,7 +25,7 @@ _SWITCH_S = 0.0005
 @setting_options()
 @version_option
 def serve(**given: Any) -> int:
-    """Start the server: index the log files, take logs over HTTP, answer queries."""
+    """Start the server: index log files, accept logs over HTTP, answer queries."""
     from mikroscope.cli.allocator import return_large_blocks
     from mikroscope.cli.systemd import SystemdNotifier
     from mikroscope.server.run import start_server
@@ -37,47 +37,47 @@ def serve(**given: Any) -> int:
     return_large_blocks()
     _raise_descriptor_limit()
     stop = StopSignal()
-    supervisor = SystemdNotifier(os.environ, os.getpid(), time.monotonic)
-    step_s = min(1.0, supervisor.watchdog_interval_s or 1.0)
+    notifier = SystemdNotifier(os.environ, os.getpid(), time.monotonic)
+    step_s = min(1.0, notifier.watchdog_interval_s or 1.0)
     with start_server(settings) as server:
         click.echo(
             f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
             f"db: {settings.db_path})"
         )
         click.echo(f"try: {_first_query(server.url, settings)}", err=True)
-        supervisor.ready(f"listens on {server.url}")
+        notifier.ready(f"listens on {server.url}")
         while not stop.wait(step_s):
             if not server.is_alive():
-                raise MikroScopeError("the HTTP server has ended by itself; the log says why")
-            supervisor.ping_watchdog(lambda: server.is_responsive(step_s))
-        supervisor.stopping()
+                raise MikroScopeError("the HTTP server stopped unexpectedly; see the log above")
+            notifier.ping_watchdog(lambda: server.is_responsive(step_s))
+        notifier.stopping()
     if server.lost_records:
         raise MikroScopeError(f"{server.lost_records} queued records could not be written")
     return 0
 
 
 def _raise_descriptor_limit() -> None:
-    """To what the system lets this process have, for connections and files."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError):  # some systems call infinite what they do not give
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Raise the limit of open files and connections to what the system allows this process."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError):  # some systems report "unlimited" but refuse to set it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
 def _first_query(url: str, settings: Settings) -> str:
-    """A command that shows something; credentials are named, not shown."""
-    way = ""
+    """Return a command to try; secrets in it are only referred to by name."""
+    credentials = ""
     if settings.api_token is not None:
-        way = ' -H "Authorization: Bearer $MIKROSCOPE_API_TOKEN"'
+        credentials = ' -H "Authorization: Bearer $MIKROSCOPE_API_TOKEN"'
     elif settings.auth_username is not None:
-        way = f" -u {settings.auth_username}"
+        credentials = f" -u {settings.auth_username}"  # curl prompts for the password
     insecure = " -k" if settings.protocol == "https" else ""
-    return f"curl -sS{insecure}{way} '{url}/api/logs?limit=3'"
+    return f"curl -sS{insecure}{credentials} '{url}/api/logs?limit=3'"
 
 
 class StopSignal:
-    """Asked for by the first SIGTERM or SIGINT; a second one ends the process at once.
+    """Waits for SIGTERM or SIGINT; a second signal ends the process at once.
 
-    The handler only writes to a pipe: a lock could be held by what it interrupts.
+    The handler only writes to a pipe, because the code it interrupts may hold any lock.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class StopSignal:
         signal.signal(signal.SIGINT, self._handle)
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until it is asked for, or the time is over; whether it was."""
+        """Sleep until a signal arrives; return False if the time is over before that."""
         ready, _, _ = select.select([self._read], [], [], timeout_s)
         return bool(ready)
 

@@ -1,4 +1,4 @@
-"""Tells the supervisor that started this process how it is: systemd's protocol of sd_notify(3)."""
+"""Reports this process's state to systemd, by the protocol of sd_notify(3)."""
 
 import logging
 import socket
@@ -6,14 +6,14 @@ from collections.abc import Callable, MutableMapping
 
 logger = logging.getLogger(__name__)
 
-_BEATS = 2  # in the watchdog's time, as systemd recommends
+_PINGS = 2  # per watchdog timeout, as systemd recommends
 
 
 class SystemdNotifier:
-    """Who wants to be told; without `NOTIFY_SOCKET` in the environment nobody, and nothing is sent.
+    """Sends notifications to systemd; does nothing without `NOTIFY_SOCKET` in the environment.
 
-    The variables are taken out of the environment: what this process starts is not to speak for it.
-    `process` is our id: a watchdog that is meant for another process is none of our business.
+    The variables are removed from `env`, so that child processes cannot notify in our name.
+    `process` is our process id: a `WATCHDOG_PID` other than this means the watchdog is not for us.
     """
 
     def __init__(
@@ -23,27 +23,30 @@ class SystemdNotifier:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         watchdog_us = env.pop("WATCHDOG_USEC", "")
         meant_for_us = env.pop("WATCHDOG_PID", str(process)) == str(process)
-        self.watchdog_interval_s: float | None = None  # None: no watchdog waits for a beat
+        self.watchdog_interval_s: float | None = None  # None: no watchdog expects pings
         if self._address and meant_for_us and watchdog_us.isdecimal() and int(watchdog_us):
-            self.watchdog_interval_s = int(watchdog_us) / 1_000_000 / _BEATS
+            self.watchdog_interval_s = int(watchdog_us) / 1_000_000 / _PINGS
         self._monotonic = monotonic
-        self._next_beat = 0.0
+        self._next_ping = 0.0
 
     def ready(self, status: str) -> None:
-        """Requests are answered now; `status` is a line for people."""
+        """Report that the server answers requests; `status` is one line for people."""
         self._send(f"READY=1\nSTATUS={status}")
 
-    def ping_watchdog(self, is_well: Callable[[], bool]) -> None:
-        """Feed the watchdog, if it is time and all is well; it is not asked more often."""
+    def ping_watchdog(self, is_healthy: Callable[[], bool]) -> None:
+        """Ping the watchdog if a ping is due and the server is healthy.
+
+        `is_healthy` is called only when a ping is due.
+        """
         now = self._monotonic()
-        if self.watchdog_interval_s is None or now < self._next_beat:
+        if self.watchdog_interval_s is None or now < self._next_ping:
             return
-        if is_well():
-            self._next_beat = now + self.watchdog_interval_s
+        if is_healthy():
+            self._next_ping = now + self.watchdog_interval_s
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The end has begun; it may take a while."""
+        """Report that the server is shutting down, which may take a while."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:
@@ -52,5 +55,5 @@ class SystemdNotifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto(message.encode(), self._address)
-        except OSError as error:  # no reason to stop serving
-            logger.warning("NOTIFY_SOCKET cannot be written: %s", error.strerror)
+        except OSError as error:  # systemd may kill us, but that is no reason to stop serving
+            logger.warning("cannot notify systemd through NOTIFY_SOCKET: %s", error.strerror)

@@ -1,4 +1,4 @@
-"""A server and a webhook to try alerts by hand: in the background, in a directory of their own."""
+"""The alert demo: a server and a webhook receiver in the background, in their own directory."""
 
 import contextlib
 import json
@@ -17,15 +17,16 @@ from typing import Any, Literal
 import httpx
 import msgspec
 
+from mikroscope.disk import write_json
 from mikroscope.errors import MikroScopeError
 
 Mode = Literal["error", "nologs"]
 
-ERRORS = 5  # sent by `trigger-error`; above the threshold
+ERRORS = 5  # that `trigger_error` sends; above the threshold
 _PATIENCE_S = 20.0
 _STEP_S = 0.1
 _TAIL = 20
-_NEVER = 1_000_000  # errors in a minute
+_NEVER = 1_000_000  # a threshold that the demo does not reach
 _POLICY: dict[Mode, dict[str, int]] = {
     "error": {"error-threshold": 3, "no-logs-threshold-minutes": 0},
     "nologs": {"error-threshold": _NEVER, "no-logs-threshold-minutes": 1},
@@ -33,24 +34,30 @@ _POLICY: dict[Mode, dict[str, int]] = {
 
 
 class Process(msgspec.Struct):
-    """A process that was started here; `started` tells it from a later one of the same number."""
+    """A process that the demo has started.
+
+    `started` distinguishes it from a later process with the same id.
+    """
 
     pid: int
     started: str
 
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether it still runs."""
         return _start_of(self.pid) == self.started
 
     def end(self) -> None:
-        """Ask it to stop; returns when it has."""
+        """Send SIGTERM; return when the process has ended."""
         if self.is_alive():
             os.kill(self.pid, signal.SIGTERM)
-        _wait_until(lambda: not self.is_alive(), f"process {self.pid} does not end")
+        _wait_until(
+            lambda: not self.is_alive(),
+            f"process {self.pid} did not end within {_PATIENCE_S:g} s of SIGTERM",
+        )
 
 
 class State(msgspec.Struct):
-    """What `up` has started."""
+    """What `up` has started, as stored for the other commands."""
 
     mode: Mode
     server: Process
@@ -60,7 +67,7 @@ class State(msgspec.Struct):
 
 
 class AlertDemo:
-    """One demo, in its directory. Every method raises MikroScopeError with what to do."""
+    """One demo, in its directory. Errors are MikroScopeErrors that say what to do."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
@@ -69,13 +76,13 @@ class AlertDemo:
         self._log = self._directory / "server.log"
 
     def up(self, mode: Mode) -> State:
-        """Start both, and return when both answer."""
+        """Start the receiver and the server; return when the server answers."""
         if self._state_file.exists():
             if self._load().server.is_alive():
                 raise MikroScopeError(
-                    "the demo runs already: end it with 'mikroscope demo alerts down'"
+                    "the demo is already running: stop it with 'mikroscope demo alerts down'"
                 )
-            self.down()  # its server has died, but perhaps not its catcher
+            self.down()  # the server has died, but perhaps not the receiver
         self._directory.mkdir(parents=True, exist_ok=True)
         self._webhooks.unlink(missing_ok=True)
         self._log.unlink(missing_ok=True)
@@ -89,11 +96,11 @@ class AlertDemo:
             raise
         url = line.split(" listens on ")[1].split()[0]
         state = State(mode, server, catcher, url, token)
-        self._store(state)
+        write_json(self._state_file, state)
         return state
 
     def trigger_error(self) -> dict[str, object]:
-        """Send errors, and wait for the webhook; returns how many, and what it has brought."""
+        """Send errors and wait for the webhook; return how many were sent, and its payload."""
         state = self._running()
         before = len(self._received())
         errors = [
@@ -107,12 +114,13 @@ class AlertDemo:
             return {"sent": ERRORS, "webhook": None}
         _wait_until(
             lambda: len(self._received()) > before,
-            "no webhook has come: 'mikroscope demo alerts status' and 'logs' may tell why",
+            f"no webhook was received within {_PATIENCE_S:g} s: "
+            "see 'mikroscope demo alerts status' and 'mikroscope demo alerts logs'",
         )
         return {"sent": ERRORS, "webhook": self._received()[before]}
 
     def status(self) -> dict[str, object]:
-        """What `/health` tells of alerting."""
+        """Return what `/health` reports about alerting."""
         state = self._running()
         with _client(state) as client:
             health = client.get("/health").json()
@@ -121,14 +129,14 @@ class AlertDemo:
         }
 
     def logs(self) -> dict[str, object]:
-        """The last webhooks, and the last lines of the server's log."""
+        """Return the last webhooks, and the last lines of the server's log."""
         if not self._state_file.exists():
             raise _not_running()
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return {"webhooks": self._received()[-_TAIL:], "serverLog": lines[-_TAIL:]}
 
     def down(self) -> None:
-        """End both; the files stay."""
+        """Stop the server and the receiver; their files stay."""
         if not self._state_file.exists():
             raise _not_running()
         state = self._load()
@@ -152,8 +160,8 @@ class AlertDemo:
         return command + [f"--{name}={value}" for name, value in flags.items()]
 
     def _start(self, command: list[str], token: str = "") -> tuple[Process, str]:
-        """Start a process that outlives this one; returns it with the first line it prints."""
-        # No setting of the surroundings counts but those that are given here.
+        """Start a process that outlives this one; return it and the first line it prints."""
+        # The settings in the environment are not for the demo.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MIKROSCOPE_")}
         if token:
             environment["MIKROSCOPE_INGEST_PRODUCERS"] = f"{token}=demo"
@@ -168,15 +176,15 @@ class AlertDemo:
                 start_new_session=True,
             )
         if started.stdout is None:
-            raise AssertionError("a pipe was asked for")
+            raise AssertionError("stdout is a pipe")
         with started.stdout as output:
             ready, _, _ = select.select([output], [], [], _PATIENCE_S)
             line = output.readline().decode().strip() if ready else ""
         if not line:
             started.kill()
             started.wait()
-            raise MikroScopeError(f"the demo could not be started: {self._log} says why")
-        started.returncode = 0  # it is nobody's child any more
+            raise MikroScopeError(f"the demo did not start: see {self._log}")
+        started.returncode = 0  # nothing waits for it: keep Popen from warning about that
         return Process(started.pid, _start_of(started.pid)), line
 
     def _running(self) -> State:
@@ -185,8 +193,8 @@ class AlertDemo:
         state = self._load()
         if not state.server.is_alive():
             raise MikroScopeError(
-                f"the demo's server has ended, {self._log} says why: "
-                "run 'mikroscope demo alerts down', then 'up' again"
+                f"the demo's server has ended (see {self._log}): "
+                "run 'mikroscope demo alerts down', then 'mikroscope demo alerts up'"
             )
         return state
 
@@ -195,11 +203,6 @@ class AlertDemo:
             return msgspec.json.decode(self._state_file.read_bytes(), type=State)
         except (OSError, msgspec.DecodeError) as error:
             raise MikroScopeError(f"{self._state_file} cannot be read: {error}") from error
-
-    def _store(self, state: State) -> None:
-        descriptor = os.open(self._state_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(state))
 
     def _received(self) -> list[Any]:
         if not self._webhooks.exists():
@@ -219,7 +222,7 @@ def _client(state: State) -> Iterator[httpx.Client]:
 
 
 def _not_running() -> MikroScopeError:
-    return MikroScopeError("the demo does not run: start it with 'mikroscope demo alerts up'")
+    return MikroScopeError("the demo is not running: start it with 'mikroscope demo alerts up'")
 
 
 def _wait_until(condition: Any, problem: str) -> None:
@@ -231,7 +234,7 @@ def _wait_until(condition: Any, problem: str) -> None:
 
 
 def _start_of(pid: int) -> str:
-    """When a process began, as the system tells; empty if there is none, or it is dead."""
+    """Return the start time of a process as the system shows it; empty if it does not run."""
     with contextlib.suppress(OSError):
         # The second field is the program's name in brackets and may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -244,7 +247,7 @@ def _start_of(pid: int) -> str:
 
 
 def catch_webhooks(file: Path) -> None:
-    """Append the body of each POST to a file, a line each, until SIGTERM; prints its URL first."""
+    """Print a URL; then append each body posted to it to a file, a line each, until SIGTERM."""
 
     class Catcher(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -255,7 +258,7 @@ def catch_webhooks(file: Path) -> None:
             self.end_headers()
 
         def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Catcher) as server:
         sys.stdout.write(f"http://127.0.0.1:{server.server_port}/webhook\n")

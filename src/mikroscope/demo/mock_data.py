@@ -1,4 +1,4 @@
-"""Writes made-up logs of a small online shop, the same bytes for the same seed and last day."""
+"""Writes generated logs of a small online shop: the same bytes for the same seed and last day."""
 
 import os
 import re
@@ -25,14 +25,14 @@ BACKGROUND_SHARE = 0.12
 OUTCOME_WEIGHTS = {"ok": 77, "slow": 9, "refused": 7, "failed": 7}
 SLOW_STEP_MS = 700
 
-# On one day a quarter of what happens is checkouts that fail within these 45 minutes.
+# On one day a quarter of all activity is failing checkouts, within these 45 minutes.
 INCIDENT_SHARE = 0.25
 INCIDENT_START_MS = 14 * HOUR_MS + 300_000
 INCIDENT_SPAN_MS = 2_700_000
 
 
 class Step(NamedTuple):
-    """One line that a service writes: its message is a template, it comes after `wait_ms`."""
+    """One line that a service writes, `wait_ms` after the previous one; `message` is a template."""
 
     service: str
     level: str
@@ -42,8 +42,10 @@ class Step(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """One kind of request; `statuses` are those of success, refusal and failure, and `error`
-    is the type of the failure and the frames of its stack.
+    """One kind of request.
+
+    `statuses` are those of success, refusal and failure; `error` is the type of the failure,
+    followed by the frames of its stack.
     """
 
     request: str
@@ -120,7 +122,7 @@ ANSWERED = Step(
     "gateway", "INFO", "request.completed", "{method} {route} got {statusCode} in {ms} ms"
 )
 
-# What runs without a request: these lines carry no tenant and no ids.
+# Background jobs: their lines have no tenant and no ids.
 BACKGROUND = (
     Step("scheduler", "INFO", "job.completed", "Price import changed {n} rows in {ms} ms"),
     Step("catalog", "DEBUG", "cache.refreshed", "Refreshed {n} cached products"),
@@ -129,7 +131,7 @@ BACKGROUND = (
     Step("inventory", "WARN", "stock.low", "Product {n} is down to {few} items"),
 )
 
-# Back office actions: what, on which kind of thing, how it reads, and how often it is denied.
+# Back office actions: the action, its kind of target, the message, and the share that is denied.
 AUDITS = (
     ("login", "session", "signed in", 0.12),
     ("role.grant", "user", "gave the role of editor", 0.05),
@@ -143,7 +145,7 @@ AUDITS = (
 
 @dataclass(frozen=True)
 class MockDataOptions:
-    """What to write: how many days that end with `end` (None: yesterday in UTC), and how full."""
+    """Days to write up to `end` (None: yesterday, UTC), records per day, and where to put them."""
 
     days: int = 21
     logs_per_day: int = 1200
@@ -156,7 +158,7 @@ class MockDataOptions:
 
 @dataclass(frozen=True)
 class MockDataSummary:
-    """What was written; `records` counts the audit records too."""
+    """The totals of what was written; `records` includes the audit records."""
 
     files: int
     records: int
@@ -166,7 +168,7 @@ class MockDataSummary:
 
 def _number(least: int, most: int) -> Callable[[str, str], int]:
     def parse(name: str, text: str) -> int:
-        # A limit on the digits, since int() refuses very long texts with an error of its own.
+        # The number of digits is limited, because int() raises its own error for very long texts.
         if re.fullmatch("[0-9]{1,19}", text) and least <= int(text) <= most:
             return int(text)
         expected = f"expected a whole number from {least} to {most}"
@@ -177,7 +179,7 @@ def _number(least: int, most: int) -> Callable[[str, str], int]:
 
 def _directory(name: str, text: str) -> Path:
     if not text.strip() or os.path.isfile(text):
-        raise ConfigurationError(f"{name} is {text!r}: expected a directory, there or to be made")
+        raise ConfigurationError(f"{name} is {text!r}: expected a directory, existing or new")
     return Path(text)
 
 
@@ -195,10 +197,10 @@ SETTINGS: tuple[tuple[str, str, str, Callable[[str, str], Any]], ...] = (
 def mock_data_options(
     env: Mapping[str, str], overrides: Mapping[str, int | str | Path | None]
 ) -> MockDataOptions:
-    """Options from `overrides` (by field name), else the environment, else the defaults.
+    """Return the options from `overrides` (by field name), else the environment, else the defaults.
 
-    None in `overrides` and an empty variable both mean "not given". A value that cannot be
-    used raises ConfigurationError.
+    None in `overrides` and an empty variable both mean "not given". Raises ConfigurationError for
+    an invalid value.
     """
     given = {}
     for field, variable, flag, parse in SETTINGS:
@@ -211,12 +213,12 @@ def mock_data_options(
 
 
 def write_mock_data(options: MockDataOptions) -> MockDataSummary:
-    """Write one file a UTC day and kind; a file appears whole or, after an error, not at all.
+    """Write one file per UTC day and kind; each file appears complete or not at all.
 
-    A file of the same name from an earlier run is replaced, others are left alone, and a kind
-    with no records a day gets no files. Raises MikroScopeError when a file cannot be written.
+    A file of the same name from an earlier run is replaced; other files are left alone. A kind with
+    no records a day gets no files. Raises MikroScopeError if a file cannot be written.
     """
-    # Yesterday is over: nothing made up lies in the future, and what is sent today comes first.
+    # End yesterday: no record lies in the future, and what a user sends today is listed first.
     end = options.end or datetime.now(UTC).date() - timedelta(days=1)
     days = [end - timedelta(days=ago) for ago in reversed(range(options.days))]
     incident_day = end - timedelta(days=options.days // 3)
@@ -232,7 +234,7 @@ def write_mock_data(options: MockDataOptions) -> MockDataSummary:
 
 
 def _write_day(path: Path, records: list[Record]) -> int:
-    """Put the records at `path` as NDJSON in one step; their size in bytes."""
+    """Write the records to `path` as NDJSON, atomically; return their size in bytes."""
     data = msgspec.json.Encoder().encode_lines(records)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +245,7 @@ def _write_day(path: Path, records: list[Record]) -> int:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    # The name does not end in .ndjson, so that no reader takes half a file for the whole.
+    # The temporary name does not end in .ndjson, so the server does not read half a file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
@@ -254,16 +256,16 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def app_records(options: MockDataOptions, day: date, *, incident: bool) -> list[Record]:
-    """The service logs of one day in time order, if asked for with a failing card network."""
+    """Return one day's service logs in time order; with `incident`, the card network fails."""
     rng = Random(f"{options.seed}/app/{day}")
     records: list[Record] = []
     while len(records) < options.logs_per_day:
-        records += _happening(rng, options.tenants, incident=incident)
+        records += _activity(rng, options.tenants, incident=incident)
     return _in_time_order(day, records[: options.logs_per_day])
 
 
 def audit_records(options: MockDataOptions, day: date) -> list[Record]:
-    """The audit logs of one day in time order."""
+    """Return one day's audit logs in time order."""
     rng = Random(f"{options.seed}/audit/{day}")
     return _in_time_order(
         day, [_audit_record(rng, options.tenants) for _ in range(options.audit_logs_per_day)]
@@ -271,7 +273,7 @@ def audit_records(options: MockDataOptions, day: date) -> list[Record]:
 
 
 def _in_time_order(day: date, records: list[Record]) -> list[Record]:
-    """Turn milliseconds since midnight into timestamps; what runs past midnight ends before it."""
+    """Sort by time and turn milliseconds since midnight into timestamps, all on the same day."""
     records.sort(key=lambda record: int(record["timestamp"]))
     midnight = datetime(day.year, day.month, day.day)
     for record in records:
@@ -280,8 +282,8 @@ def _in_time_order(day: date, records: list[Record]) -> list[Record]:
     return records
 
 
-def _happening(rng: Random, tenants: int, *, incident: bool) -> Iterator[Record]:
-    """The lines of one request or of one background job."""
+def _activity(rng: Random, tenants: int, *, incident: bool) -> Iterator[Record]:
+    """Return the lines of one random request or background job."""
     if incident and rng.random() < INCIDENT_SHARE:
         start = INCIDENT_START_MS + _below(rng, INCIDENT_SPAN_MS)
         return _request(rng, start, tenants, CHECKOUT, "failed")
@@ -294,7 +296,7 @@ def _happening(rng: Random, tenants: int, *, incident: bool) -> Iterator[Record]
 
 
 def _request(rng: Random, start: int, tenants: int, flow: Flow, outcome: str) -> Iterator[Record]:
-    """The lines of one request, which share its ids; the last one tells the answer."""
+    """Yield the lines of one request, which share its ids; the last one has the answer's status."""
     ids, facts, at = _ids(rng, tenants, flow), _facts(rng), start
     for step in _story(flow, outcome):
         took = step.wait_ms + _duration_ms(rng)
@@ -308,7 +310,7 @@ def _request(rng: Random, start: int, tenants: int, flow: Flow, outcome: str) ->
 
 
 def _story(flow: Flow, outcome: str) -> list[Step]:
-    """What is logged between the arrival of a request and its answer."""
+    """Return what is logged from the arrival of a request up to its answer."""
     if outcome == "refused":
         return [RECEIVED, flow.refusal]
     if outcome == "failed":
@@ -374,12 +376,12 @@ def _audit_record(rng: Random, tenants: int) -> Record:
 
 
 def _time_of_day(rng: Random) -> int:
-    """Milliseconds since midnight, drawn by the day's load."""
+    """Draw milliseconds since midnight, weighted by the load of each hour."""
     return rng.choices(range(24), HOUR_WEIGHTS)[0] * HOUR_MS + _below(rng, HOUR_MS)
 
 
 def _facts(rng: Random) -> dict[str, int]:
-    """The numbers that messages mention, the same for all lines of a request."""
+    """Draw the numbers in messages, which all lines of a request share."""
     return {"n": 1 + _below(rng, 900), "few": 1 + _below(rng, 9)}
 
 
@@ -396,5 +398,5 @@ def _draw(rng: Random, weights: Mapping[Choice, int]) -> Choice:
 
 
 def _below(rng: Random, limit: int) -> int:
-    # Only random() and what is made from it give the same numbers in every later Python.
+    # Only random() is documented to give the same sequence in every later version of Python.
     return int(limit * rng.random())

@@ -1,4 +1,4 @@
-"""Looks at everything a server stands on, changes nothing, and says how to mend what is wrong."""
+"""Checks everything a server depends on, and changes nothing."""
 
 import logging
 import os
@@ -13,13 +13,13 @@ from mikroscope.alerts.storage import load_policy
 from mikroscope.doctor.directories import (
     check_clock,
     check_directory,
-    check_room,
+    check_free_space,
     check_secret_file,
     check_watches,
     check_written,
 )
 from mikroscope.doctor.findings import Diagnosis, Finding, diagnosis, ok, problem, warning
-from mikroscope.doctor.index import check_holder, check_index, check_versions, index_files
+from mikroscope.doctor.index import check_index, check_owner, check_versions, index_files
 from mikroscope.doctor.logs import check_logs
 from mikroscope.doctor.network import (
     Address,
@@ -32,8 +32,9 @@ from mikroscope.errors import MikroScopeError
 from mikroscope.settings.options import Settings, config_file, options, resolve_settings
 from mikroscope.settings.sources import read_file
 from mikroscope.sidecar import alert_policy, open_tree, policy_limits
+from mikroscope.stores import administer
 
-_INGEST = "ingest"  # below the logs: what requests are written to
+_INGEST = "ingest"  # the directory below the logs for records that were sent over HTTP
 _OTHERS = stat.S_IRWXO
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -41,17 +42,18 @@ _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def examine(
     version: str, config_path: str | None, overrides: Mapping[str, object], *, online: bool = False
 ) -> Diagnosis:
-    """All that can be found out about a server with these settings, running or not."""
-    findings = [check_versions(version)]
+    """Check a server with these settings, running or not; return every finding."""
     try:
         with _warnings_noted() as noted:
             settings = resolve_settings(config_file_path=config_path, overrides=overrides)
+        index = administer(settings.db_path.resolve())
     except MikroScopeError as error:
-        findings.append(problem("config", str(error), "mend it where it stands"))
-        return diagnosis(findings)
-    findings += [warning("config", text, "set it to what is meant") for text in noted]
-    findings.append(ok("config", "every option can be used"))
-    for check in _checks(settings, config_path, online):
+        wrong = problem("config", str(error), "correct it in the place named above")
+        return diagnosis([check_versions(version), wrong])
+    findings = [check_versions(version, index)]
+    findings += [warning("config", text, "set it to that value or a higher one") for text in noted]
+    findings.append(ok("config", "every option is valid"))
+    for check in _checks(settings, index, config_path, online):
         findings += _safely(check)
     return diagnosis(findings)
 
@@ -59,46 +61,47 @@ def examine(
 Check = Callable[[], Iterator[Finding]]
 
 
-def _checks(settings: Settings, config_path: str | None, online: bool) -> list[Check]:
+def _checks(
+    settings: Settings, index: object, config_path: str | None, online: bool
+) -> list[Check]:
     now = datetime.now(UTC)
+    address = str(settings.db_path.resolve())
     return [
-        lambda: _check_places(settings),
+        lambda: _check_directories(settings, index),
         lambda: _check_secrets(settings, config_path),
         lambda: iter([check_clock(time.time(), _written(settings))]),
-        lambda: check_index(settings.db_path.resolve(), int(now.timestamp() * 1000)),
+        lambda: check_index(index, address, int(now.timestamp() * 1000)),
         lambda: check_logs(open_tree(settings), now.timestamp()),
         lambda: _check_watches(settings),
-        lambda: _check_server(settings),
+        lambda: _check_server(settings, index),
         lambda: _check_tls(settings, now),
         lambda: _check_webhook(settings, online),
     ]
 
 
 def _safely(check: Check) -> list[Finding]:
-    """The findings of a check; one that cannot be made is a finding as well."""
+    """Run a check; an error that ends it is a finding as well."""
     found: list[Finding] = []
     try:
         found.extend(check())
     except (OSError, MikroScopeError) as error:
-        found.append(
-            problem("doctor", str(error), "ask as the user that the server runs as, or as root")
-        )
+        found.append(problem("doctor", str(error), "run this as the server's user, or as root"))
     return found
 
 
-def _check_places(settings: Settings) -> Iterator[Finding]:
-    places = (("database", settings.db_path.resolve().parent), ("logs", settings.logs_path))
-    for what, directory in places:
+def _check_directories(settings: Settings, index: object) -> Iterator[Finding]:
+    directories = (("database", settings.db_path.resolve().parent), ("logs", settings.logs_path))
+    for what, directory in directories:
         yield check_directory(what, directory)
-        yield check_room(what, directory, settings.min_free_bytes)
-    yield check_written("index files", index_files(settings.db_path.resolve()))
+        yield check_free_space(what, directory, settings.min_free_bytes)
+    yield check_written("index files", index_files(index))
     yield check_written("ingest files", _ingest_files(settings.logs_path))
     if settings.audit_backup_directory is not None:
         yield check_directory("audit backup", settings.audit_backup_directory)
 
 
 def _ingest_files(logs: Path) -> Iterator[Path]:
-    """What requests to ingest are written to."""
+    """The files and directories that ingest requests are written to."""
     for directory, _, names in os.walk(logs / _INGEST):
         yield Path(directory)
         yield from (Path(directory, name) for name in names)
@@ -118,7 +121,7 @@ def _check_secrets(settings: Settings, config_path: str | None) -> Iterator[Find
 
 
 def _config_with_secrets(config_path: str | None) -> Path | None:
-    """The config file, if a secret stands in it."""
+    """The config file; None if it contains no secret."""
     path, named_by = config_file(config_path, os.environ)
     layer = read_file(path, named_by, [option for option in options() if option.key])
     secrets = {option.name for option in options() if option.secret}
@@ -136,11 +139,11 @@ def _check_watches(settings: Settings) -> Iterator[Finding]:
         yield finding
 
 
-def _check_server(settings: Settings) -> Iterator[Finding]:
-    holder, finding = check_holder(settings.db_path.resolve())
+def _check_server(settings: Settings, index: object) -> Iterator[Finding]:
+    owner, finding = check_owner(index)
     yield finding
     address = Address(settings.protocol, settings.host, settings.port)
-    yield check_port(address, holder, is_held=holder is not None or finding.status != "ok")
+    yield check_port(address, owner, may_be_ours=owner is not None or finding.status != "ok")
     is_protected = settings.api_token is not None or settings.auth_username is not None
     yield check_access(settings.host, is_protected)
 
@@ -154,7 +157,8 @@ def _check_tls(settings: Settings, now: datetime) -> Iterator[Finding]:
     try:
         check_tls(settings)
     except MikroScopeError as error:
-        yield problem("certificate", str(error), "name a pair that belongs together")
+        fix = "set --tls-cert and --tls-key to a certificate and its own key"
+        yield problem("certificate", str(error), fix)
     else:
         yield check_expiry(certificate, key, now)
 
@@ -164,14 +168,16 @@ def _check_webhook(settings: Settings, online: bool) -> Iterator[Finding]:
     try:
         policy = load_policy(path, alert_policy(settings), policy_limits())
     except MikroScopeError as error:
-        yield problem("webhook", str(error), f"mend {path}, or delete it and set the policy anew")
+        yield problem(
+            "webhook", str(error), f"correct {path}, or delete it and set the policy again"
+        )
         return
     yield from check_webhook(policy.webhook_url, policy.enabled, online)
 
 
 @contextmanager
 def _warnings_noted() -> Iterator[list[str]]:
-    """What is logged about the settings meanwhile, instead of on stderr."""
+    """Collect what is logged about the settings, and keep it off stderr."""
     texts: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""What the doctor says: a check, how it went, and what to do about it."""
+"""The findings of the doctor: a check, its outcome, and how to fix what is wrong."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ Status = Literal["ok", "warning", "problem"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """The outcome of one check; `fix` says how to put it right, and is None where all is well."""
+    """The outcome of one check; `fix` explains what to do, and is None if the check passed."""
 
     check: str
     status: Status
@@ -18,36 +18,36 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """All findings; `ok` unless one of them is a problem."""
+    """All findings; `ok` is False if one of them is a problem."""
 
     ok: bool
     findings: list[Finding]
 
 
 def diagnosis(findings: list[Finding]) -> Diagnosis:
-    """The findings together."""
+    """Put findings together."""
     return Diagnosis(all(one.status != "problem" for one in findings), findings)
 
 
 def ok(check: str, text: str) -> Finding:
-    """Nothing to be done."""
+    """A check that passed."""
     return Finding(check, "ok", text)
 
 
 def warning(check: str, text: str, fix: str) -> Finding:
-    """It works, and may not do so for long, or not as it is meant."""
+    """A server works, but perhaps not for long, or not as intended."""
     return Finding(check, "warning", text, fix)
 
 
 def problem(check: str, text: str, fix: str) -> Finding:
-    """It does not work."""
+    """A server does not start, or does not work."""
     return Finding(check, "problem", text, fix)
 
 
 def left_of_restore(check: str, remains: Path) -> Finding:
-    """A copy that is in nobody's way, unless it is in the logs, where it is read."""
+    """Warn of the copies that a killed restore left."""
     return warning(
         check,
-        f"{remains} is left of a restore that was killed, if none goes on now",
+        f"{remains} was left by a restore that was killed, unless one is running now",
         "restore again, or delete it",
     )

@@ -1,4 +1,4 @@
-"""The index: who uses it, is it whole, is its newest entry plausible, and what lies beside it."""
+"""Checks the index: its owner, its content, its newest entry, and the files beside it."""
 
 import platform
 from collections.abc import Iterator
@@ -6,114 +6,130 @@ from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
+from mikroscope.query.model import Entry
 from mikroscope.records.timestamps import parse_time
-from mikroscope.stores.sqlite.admin import inspection as diagnosis
+from mikroscope.stores.administration import Inspectable, UnfinishedRebuild
 
-_MUCH_LOG_BYTES = 256 << 20
+_MUCH_UNMERGED_BYTES = 256 << 20
 _AHEAD_MS = 5 * 60_000
 _MEBIBYTE = 1 << 20
 
 
-def check_versions(version: str) -> Finding:
-    """What runs: ours, Python's, SQLite's."""
-    engine = diagnosis.engine_version()
-    text = f"MikroScope {version}, Python {platform.python_version()}, SQLite {engine}"
-    return ok("versions", text)
+def check_versions(version: str, index: object = None) -> Finding:
+    """The versions of MikroScope and Python, and of the database engine if the index has one."""
+    text = f"MikroScope {version}, Python {platform.python_version()}"
+    return ok("versions", f"{text}, {index.engine()}" if isinstance(index, Inspectable) else text)
 
 
-def check_index(path: Path, now_ms: int) -> Iterator[Finding]:
-    """Findings about the file at `path` and its neighbours."""
-    if not path.exists() or (path.is_file() and not path.stat().st_size):
-        yield ok("index", f"there is none at {path} yet: the first start makes it")
-    elif not path.is_file():
-        yield problem("index", f"{path} is no file", "name another file with --db")
-    else:
-        yield from _check_content(path, now_ms)
-    yield from _check_neighbours(path)
-
-
-def _check_content(path: Path, now_ms: int) -> Iterator[Finding]:
-    try:
-        content = diagnosis.examine(path)
-    except DamagedIndexError as error:
-        if not diagnosis.may_be_an_index(path):
-            yield problem("index", f"{path} is no index", "name another file with --db")
-            return
-        yield problem(
-            "index",
-            str(error),
-            "restart the server, or run 'mikroscope index --rebuild': the damaged file is kept "
-            "under another name, and a new index is made from the log files",
-        )
-        return
-    except IndexFormatError as error:
+def check_index(index: object, address: str, now_ms: int) -> Iterator[Finding]:
+    """Findings about the index at an address, and about what lies beside it."""
+    if not isinstance(index, Inspectable):
         yield warning(
             "index",
-            str(error),
-            "start the server: it keeps this one under another name, and makes a new one from the "
-            "log files; or start the version of MikroScope that made it",
+            f"the store of {address} cannot be inspected from here",
+            "check it with that store's own tools",
         )
         return
+    yield from _check_content(index, address, now_ms)
+    yield from _check_leftovers(index)
+
+
+def _check_content(index: Inspectable, address: str, now_ms: int) -> Iterator[Finding]:
+    try:
+        content = index.examine()
     except StoreError as error:
-        yield problem("index", str(error), "look at the rights of the file, or name another --db")
+        yield _explain(error, index, address)
         return
-    yield ok("index", f"{path} is whole: {content.entries:,} entries")
+    if content is None:
+        yield ok("index", f"no index at {address} yet; the first start creates it")
+        return
+    entries = "1 entry" if content.entries == 1 else f"{content.entries:,} entries"
+    yield ok("index", f"{address} is intact: {entries}")
     if content.newest is not None:
-        yield _check_newest(content.newest.timestamp, content.newest.source_file, now_ms)
+        yield _check_newest(content.newest, now_ms)
 
 
-def _check_newest(timestamp: str, source: str, now_ms: int) -> Finding:
-    time_ms = parse_time(timestamp)
-    text = f"the newest entry is of {timestamp}"
+def _explain(error: StoreError, index: Inspectable, address: str) -> Finding:
+    """The finding for an index that cannot be used."""
+    if isinstance(error, IndexFormatError):
+        return warning(
+            "index",
+            str(error),
+            "start the server: it keeps the old index under another name, and rebuilds it from "
+            "the log files; or run the version of MikroScope that made it",
+        )
+    if not isinstance(error, DamagedIndexError):
+        fix = "set --db to another file, or check the permissions of this one"
+        return problem("index", str(error), fix)
+    if not index.may_be_an_index():
+        return problem("index", f"{address} is not an index", "set --db to another file")
+    return problem(
+        "index",
+        str(error),
+        "restart the server, or run 'mikroscope index --rebuild': the damaged file is kept under "
+        "another name, and the index is rebuilt from the log files",
+    )
+
+
+def _check_newest(newest: Entry, now_ms: int) -> Finding:
+    time_ms = parse_time(newest.timestamp)
+    text = f"the newest entry is from {newest.timestamp}"
     if time_ms is None or time_ms <= now_ms + _AHEAD_MS:
         return ok("newest entry", text)
     return warning(
         "newest entry",
-        f"{text} in {source}, {(time_ms - now_ms) // 60_000:,} minutes from now",
-        "set the clock of this machine, or of the one that wrote it; if the file says local time "
-        "without a zone, have it say the zone",
+        f"{text} in {newest.source_file}, {(time_ms - now_ms) // 60_000:,} minutes in the future",
+        "set the clock of this machine, or of the one that wrote the entry; if the file has local "
+        "times without a zone, write the zone too",
     )
 
 
-def _check_neighbours(path: Path) -> Iterator[Finding]:
-    rebuild = diagnosis.rebuilding(path)
-    if rebuild is not None and rebuild.holder is None:
-        yield warning(
-            "rebuild",
-            f"{rebuild.path} is left of a rebuild that was killed",
-            "start the server, or run 'mikroscope index --rebuild': either removes it",
-        )
-    elif rebuild is not None:
-        yield ok("rebuild", f"process {rebuild.holder} makes the index anew")
-    if (remains := diagnosis.restoring(path)) is not None:
-        yield left_of_restore("restore", remains)
-    if (size := diagnosis.log_bytes(path)) > _MUCH_LOG_BYTES:
+def _check_leftovers(index: Inspectable) -> Iterator[Finding]:
+    found = index.leftovers()
+    if found.rebuild is not None:
+        yield _check_rebuild(found.rebuild)
+    if found.restore is not None:
+        yield left_of_restore("restore", found.restore)
+    if found.unmerged_bytes > _MUCH_UNMERGED_BYTES:
         yield warning(
             "write-ahead log",
-            f"{size // _MEBIBYTE:,} MiB are not in the file itself yet",
-            "end programs that have had the index open for long (lsof); the next writes do it then",
+            f"{found.unmerged_bytes // _MEBIBYTE:,} MiB are not merged into the index file yet",
+            "end programs that have kept the index open for long (lsof); then the next writes "
+            "merge it",
         )
-    kept = diagnosis.set_aside(path)
-    if kept:
-        size = sum(one.stat().st_size for one in kept)
+    if found.renamed:
+        size = sum(one.stat().st_size for one in found.renamed)
         yield warning(
             "old indexes",
-            f"{size // _MEBIBYTE:,} MiB are kept in {', '.join(one.name for one in kept)}",
-            "delete them when nobody wants to look at them any more",
+            f"{size // _MEBIBYTE:,} MiB are kept in {', '.join(one.name for one in found.renamed)}",
+            "delete them when they are no longer needed",
         )
 
 
-def index_files(path: Path) -> list[Path]:
-    """The file at `path`, and those that belong to it."""
-    return diagnosis.files_of(path)
+def _check_rebuild(rebuild: UnfinishedRebuild) -> Finding:
+    if rebuild.process is not None:
+        return ok("rebuild", f"process {rebuild.process} is rebuilding the index")
+    return warning(
+        "rebuild",
+        f"{rebuild.path} was left by a rebuild that was killed",
+        "start the server, or run 'mikroscope index --rebuild': either deletes it",
+    )
 
 
-def check_holder(path: Path) -> tuple[str | None, Finding]:
-    """The process whose server uses the index, or None, and the finding about it."""
+def index_files(index: object) -> list[Path]:
+    """The files of the index that a server writes; none if the store cannot be inspected."""
+    return index.files() if isinstance(index, Inspectable) else []
+
+
+def check_owner(index: object) -> tuple[str | None, Finding]:
+    """The process whose server uses the index, or None, and the finding about that."""
+    if not isinstance(index, Inspectable):
+        fix = "check it with that store's own tools"
+        return None, warning("server", "which server uses the index is unknown", fix)
     try:
-        holder = diagnosis.holder_of(path)
+        owner = index.owner()
     except StoreError as error:
-        return None, warning("server", str(error), "ask as the user that the server runs as")
-    if holder is None:
-        return None, ok("server", "none uses the index")
-    return holder, ok("server", f"process {holder} uses the index")
+        return None, warning("server", str(error), "run this as the server's user")
+    if owner is None:
+        return None, ok("server", "no server uses the index")
+    return owner, ok("server", f"process {owner} uses the index")

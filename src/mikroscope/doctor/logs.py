@@ -1,4 +1,4 @@
-"""The log files: can they be read, is any left out, and do the newest lines parse."""
+"""Checks the log files: permissions, files that are not indexed, and the newest lines."""
 
 import gzip
 import logging
@@ -15,20 +15,20 @@ from mikroscope.records.parsing import NotARecordError, parse_line
 
 _SAMPLED_FILES = 50
 _SAMPLED_BYTES = 64 << 10  # of each, from its end
-_UNPACKED_BYTES = 256 << 20  # of packed files, as they lie there
+_UNPACKED_BYTES = 256 << 20  # of packed files, by their packed size
 _BLOCK = 1 << 20
-_AT_REST_S = 60.0  # since a file was written to
+_AT_REST_S = 60.0  # since a file was last written
 _AHEAD_S = 60.0
 _NAMED = 3
 
 
 def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
-    """Findings about the files below a root."""
+    """Findings about the files of a tree."""
     if not tree.root.is_dir():
-        yield ok("log files", f"there are none yet: {tree.root} is not there")
+        yield ok("log files", f"none yet: {tree.root} does not exist")
         return
     closed, nameless = _closed_and_nameless(tree.root)
-    with _nothing_logged():  # all of it is told here
+    with _nothing_logged():  # the findings say all of it
         listing = tree.walk()
         lines = _check_lines(tree, listing.files)
     closed += [path for path in listing.files if not os.access(tree.root / path, os.R_OK)]
@@ -36,10 +36,10 @@ def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
         yield problem(
             "log files",
             f"{len(closed)} cannot be read: {_some(closed)}",
-            "give the server's user the right to read (chmod, chown, or a common group)",
+            "let the server's user read them (chmod, chown, or a shared group)",
         )
     else:
-        yield ok("log files", f"{len(listing.files)} can be read below {tree.root}")
+        yield ok("log files", f"{len(listing.files)} readable below {tree.root}")
     left_out = [path for path in listing.others if not Path(path).name.startswith(".")]
     yield from _check_left_out(left_out, nameless)
     yield lines
@@ -53,8 +53,8 @@ def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
     if kept:
         yield warning(
             "old logs",
-            f"a restore has kept what was there before: {_some(kept)}",
-            "delete it when nobody wants to look at it any more",
+            f"a restore has kept the log files that it replaced: {_some(kept)}",
+            "delete them when they are no longer needed",
         )
 
 
@@ -62,14 +62,14 @@ def _check_left_out(left_out: list[str], nameless: list[str]) -> Iterator[Findin
     if left_out:
         yield warning(
             "files left out",
-            f"{len(left_out)} have no name or content that is read: {_some(left_out)}",
-            "add the end of the name to --log-file-suffixes (.log files must hold JSON), "
-            "or move them out of the logs",
+            f"{len(left_out)} not indexed because of name or content: {_some(left_out)}",
+            "add the end of the name to --log-file-suffixes (a .log file must contain JSON), or "
+            "move them out of the log directory",
         )
     if nameless:
         yield warning(
             "names",
-            f"{len(nameless)} are left out, since their names are not UTF-8: {_some(nameless)}",
+            f"{len(nameless)} not indexed because the name is not UTF-8: {_some(nameless)}",
             "rename them",
         )
 
@@ -79,13 +79,14 @@ def _check_times(files: Mapping[str, FileStat], now_s: float) -> Iterator[Findin
     if ahead:
         yield warning(
             "file times",
-            f"{len(ahead)} files were written in the future: {_some(ahead)}",
-            "set the clock of whoever writes them, and touch them: retention goes by that time",
+            f"{len(ahead)} written in the future: {_some(ahead)}",
+            "set the clock of the machine that writes them, then touch them: retention deletes "
+            "files by that time",
         )
 
 
 def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) -> Iterator[Finding]:
-    """Unpack the newest packed files, those that nobody is writing to."""
+    """Unpack the newest packed files, except those that may still be written."""
     packed = [
         path
         for path in sorted(files, key=lambda path: -files[path].mtime_ns)
@@ -101,13 +102,14 @@ def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) ->
     if damaged:
         yield warning(
             "packed files",
-            f"{len(damaged)} cannot be unpacked to their end: {_some(damaged)}",
-            "put them back from a backup, or pack them again; what comes before is indexed",
+            f"{len(damaged)} cannot be unpacked to the end: {_some(damaged)}",
+            "restore them from a backup, or compress them again; the lines before the damage are "
+            "indexed",
         )
 
 
 def _unpack(path: Path) -> str | None:
-    """What is wrong with a packed file; None if it can be unpacked, or not be opened at all."""
+    """What is wrong with a packed file; None if nothing is, or if it cannot be opened."""
     try:
         with gzip.open(path) as file:
             while file.read(_BLOCK):
@@ -115,7 +117,7 @@ def _unpack(path: Path) -> str | None:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         return str(error)
     except OSError:
-        return None  # told of already
+        return None  # the check of permissions reports it
     return None
 
 
@@ -157,25 +159,25 @@ def _check_lines(tree: LogTree, files: Mapping[str, FileStat]) -> Finding:
         lines += count
         if reason is not None:
             wrong.append(f"{path} ({reason})")
-    text = f"{lines} lines at the end of the {len(newest)} newest files"
+    text = f"the last lines of the newest files ({lines} in {len(newest)})"
     if not wrong:
         return ok("log lines", f"{text} are JSON objects")
     return warning(
         "log lines",
-        f"of {text} some are no JSON objects, in {_some(wrong)}",
-        "have the service write one JSON object a line; the server's log names each line, "
-        "and everything else of these files is indexed",
+        f"{text} are not all JSON objects: {_some(wrong)}",
+        "have the service write one JSON object per line; the server's log names each bad line, "
+        "and all other lines of these files are indexed",
     )
 
 
 def _sample(tree: LogTree, path: str, size: int) -> tuple[int, str | None]:
-    """How many of a file's last lines there are, and what is wrong with the first bad one."""
+    """The number of lines at the end of a file, and what is wrong with the first bad one."""
     start = 0 if path.endswith(".gz") else max(0, size - _SAMPLED_BYTES)
     try:
         with tree.open(path, start) as reader:
             lines = [line for line in reader.read(_SAMPLED_BYTES).lines if line.strip()]
     except OSError:
-        return 0, None  # told of already
+        return 0, None  # the check of permissions reports it
     for line in lines:
         try:
             parse_line(line)

@@ -1,4 +1,4 @@
-"""The port, the TLS pair, who may ask, and the webhook's host."""
+"""Checks the port, access to the API, the TLS certificate, and the webhook."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ _LOOPBACK = ("localhost", "127.", "::1")
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """The address that a server listens on."""
 
     protocol: str
     host: str
@@ -30,63 +30,64 @@ class Address(NamedTuple):
 
     @property
     def url(self) -> str:
-        """A URL that leads there from this machine."""
+        """A URL that reaches it from this machine."""
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 -- compared, not listened on
         return f"{self.protocol}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def check_port(address: Address, holder: str | None, is_held: bool) -> Finding:
-    """Whether the port is free, or taken by the server that uses the index.
+def check_port(address: Address, owner: str | None, may_be_ours: bool) -> Finding:
+    """Check that the port is free, or used by the server that uses the index.
 
-    `holder` is that server's process, `is_held` whether there may be one.
+    `owner` is that server's process; `may_be_ours` is False if no server uses the index.
     """
     if address.port == 0:
-        return ok("port", "any free one is taken")
+        return ok("port", "the server takes any free port")
     refusal = _try_to_listen(address)
     if refusal is None:
-        return _check_free_port(address, holder)
+        return _check_free_port(address, owner)
     health = _health(address) if refusal.errno in _MAY_BE_OURS else None
     if health is not None:
-        return _check_health(address, health, is_held)
+        return _check_health(address, health, may_be_ours)
     return problem(
         "port",
-        f"{address.host}:{address.port} cannot be listened on: {_reason(refusal)}",
-        "choose another --port (or --host), or end what listens there (ss -ltnp)",
+        f"cannot listen on {address.host}:{address.port}: {_reason(refusal)}",
+        "choose another --port (or --host), or stop the program that listens there (ss -ltnp)",
     )
 
 
-def _check_free_port(address: Address, holder: str | None) -> Finding:
-    if holder is None:
+def _check_free_port(address: Address, owner: str | None) -> Finding:
+    if owner is None:
         return ok("port", f"{address.host}:{address.port} is free")
     return warning(
         "port",
-        f"process {holder} uses the index, and nothing answers at {address.url}",
-        "ask with the flags and the environment that the server was started with; if it is "
-        "the same port, look at the server's log and restart it",
+        f"process {owner} uses the index, but nothing answers at {address.url}",
+        "run this with the server's flags and environment; if the port is the same, check the "
+        "server's log and restart it",
     )
 
 
-def _check_health(address: Address, health: dict[str, Any], is_held: bool) -> Finding:
+def _check_health(address: Address, health: dict[str, Any], may_be_ours: bool) -> Finding:
     if health.get("service") != "mikroscope":
         return problem(
             "port",
-            f"something else than MikroScope answers at {address.url}",
-            "choose another --port, or end what listens there (ss -ltnp)",
+            f"a program other than MikroScope answers at {address.url}",
+            "choose another --port, or stop the program that listens there (ss -ltnp)",
         )
-    if not is_held:
+    if not may_be_ours:
         return problem(
             "port",
             f"a MikroScope server with another index answers at {address.url}",
-            "choose another --port, or ask with the flags and the environment of that server",
+            "choose another --port, or run this with that server's flags and environment",
         )
     if health.get("ok") is not True:
-        said = "; ".join(map(str, health.get("problems", [])))
-        return problem("port", f"the server at {address.url} says: {said}", "mend what it names")
-    return ok("port", f"a server answers at {address.url}, and nothing is wrong with it")
+        problems = "; ".join(map(str, health.get("problems", [])))
+        text = f"the server at {address.url} reports: {problems}"
+        return problem("port", text, "do what the text says, or check the server's log")
+    return ok("port", f"a server answers at {address.url} and reports no problem")
 
 
 def _health(address: Address) -> dict[str, Any] | None:
-    """What answers there; None if nothing does, something empty if it is no JSON."""
+    """The answer to GET /health there; empty if that is not JSON, None if nothing answers."""
     try:
         with httpx.Client(verify=False, trust_env=False, timeout=_TIMEOUT_S) as client:  # noqa: S501 -- of this machine, and nothing secret is sent
             found = client.get(f"{address.url}/health").json()
@@ -98,7 +99,7 @@ def _health(address: Address) -> dict[str, Any] | None:
 
 
 def _is_accepting(address: Address) -> bool:
-    """Whether somebody takes connections: he may not speak TLS."""
+    """Return True if a program accepts connections there, with or without TLS."""
     host = urlsplit(address.url).hostname
     with contextlib.suppress(OSError), socket.create_connection((host, address.port), _TIMEOUT_S):
         return True
@@ -106,7 +107,7 @@ def _is_accepting(address: Address) -> bool:
 
 
 def _try_to_listen(address: Address) -> OSError | None:
-    """Why nobody may listen there; None if it is free."""
+    """Why a server cannot listen there; None if it can."""
     try:
         found = socket.getaddrinfo(
             address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -120,21 +121,21 @@ def _try_to_listen(address: Address) -> OSError | None:
 
 def _reason(refusal: OSError) -> str:
     if isinstance(refusal, socket.gaierror):
-        return f"the host is not known ({refusal.strerror})"
+        return f"unknown host ({refusal.strerror})"
     if refusal.errno == errno.EACCES:
         return "only root may listen on ports below 1024"
     return os.strerror(refusal.errno) if refusal.errno else str(refusal)
 
 
 def check_access(host: str, is_protected: bool) -> Finding:
-    """Whether the API is open to other machines without credentials."""
+    """Check that other machines cannot use the API without credentials."""
     if is_protected:
-        return ok("access", "the API asks for credentials")
+        return ok("access", "the API requires credentials")
     if host.startswith(_LOOPBACK):
-        return ok("access", "the API is open to all on this machine, and to no other")
+        return ok("access", "only programs on this machine can use the API")
     return warning(
         "access",
-        f"whoever reaches {host} may read all logs",
+        f"everyone who can connect to {host} can read all logs",
         "set --api-token, or --auth-username and --auth-password, or listen on 127.0.0.1",
     )
 
@@ -143,7 +144,7 @@ def check_access(host: str, is_protected: bool) -> Finding:
 
 
 def check_expiry(certificate: Path, key: Path, now: datetime) -> Finding:
-    """How long a certificate, which belongs to its key, is valid. Raises OSError."""
+    """Check how long a certificate is valid; it must match its key. Raises OSError."""
     try:
         not_after = _not_after(certificate, key)
     except ssl.SSLCertVerificationError as error:
@@ -151,12 +152,12 @@ def check_expiry(certificate: Path, key: Path, now: datetime) -> Finding:
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(not_after), UTC)
     text = f"{certificate} is valid until {until:%Y-%m-%d}"
     if (until - now).days < _SOON_DAYS:
-        return warning("certificate", text, "renew it, and restart the server")
+        return warning("certificate", text, "renew it and restart the server")
     return ok("certificate", text)
 
 
 def _not_after(certificate: Path, key: Path) -> str:
-    """The end of the validity, by a handshake in memory that trusts this certificate alone."""
+    """The end of validity, found by a handshake in memory that trusts only this certificate."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate, key, password="")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -182,7 +183,7 @@ def _not_after(certificate: Path, key: Path) -> str:
 
 
 def check_webhook(url: str | None, enabled: bool, online: bool) -> Iterator[Finding]:
-    """Whether alerts have somewhere to go; with `online`, whether that can be reached."""
+    """Check that alerts have a webhook; with `online`, that its host can be reached."""
     if not enabled or url is None:
         yield ok("webhook", "alerts are off")
         return
@@ -190,7 +191,7 @@ def check_webhook(url: str | None, enabled: bool, online: bool) -> Iterator[Find
     port = parts.port or (443 if parts.scheme == "https" else 80)
     place = f"{parts.hostname}:{port}"  # a URL may hold a key
     if not online:
-        yield ok("webhook", f"alerts go to {place} (--online tries to reach it)")
+        yield ok("webhook", f"alerts go to {place} (--online tries to connect to it)")
         return
     try:
         socket.create_connection((str(parts.hostname), port), _TIMEOUT_S).close()
@@ -198,8 +199,8 @@ def check_webhook(url: str | None, enabled: bool, online: bool) -> Iterator[Find
         yield problem(
             "webhook",
             f"{place} cannot be reached: {error.strerror or error}",
-            "look at the URL (GET /api/alerts/config), the name server, the firewall; a proxy "
-            "that HTTPS_PROXY names is not asked here: POST /api/alerts/test-webhook does",
+            "check the URL (GET /api/alerts/config), DNS and the firewall; this check does not use "
+            "a proxy (HTTPS_PROXY), POST /api/alerts/test-webhook does",
         )
     else:
         yield ok("webhook", f"{place} can be reached; POST /api/alerts/test-webhook sends a test")

@@ -1,4 +1,4 @@
-"""Files to store: what is new in the tree is read, parsed and committed with its checkpoint."""
+"""Reads what is new in the log files into a store, with a checkpoint for each file."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -7,24 +7,23 @@ from contextlib import contextmanager
 import msgspec
 
 from mikroscope.errors import StaleBatchError
-from mikroscope.indexing.pipeline import Fresh, PendingBatch, Pipeline
+from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
 from mikroscope.indexing.stats import IndexStats
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, LineReader, fingerprint
-from mikroscope.logfiles.rotation import UNREAD, is_same_content, is_unchanged, reconcile
-from mikroscope.logfiles.sources import Checkpoint, Source
+from mikroscope.logfiles.rotation import is_same_content, is_unchanged, reconcile
+from mikroscope.logfiles.sources import UNREAD, Checkpoint, Source
 from mikroscope.logfiles.tree import LogTree
-from mikroscope.stores.base import Batch, Store
+from mikroscope.stores.base import Batch, Deleted, Store
 
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 4 << 20  # of raw lines in one transaction
-PURGE_ENTRIES = 2_000
 MAX_WARNINGS = 10  # about the lines of one file
 
 
 class Indexer:
-    """Reads sources into a store, a bounded step at a time. Belongs to the thread that writes.
+    """Reads sources into a store, one bounded step at a time. Belongs to the writing thread.
 
     Paths are relative to the tree's root.
     """
@@ -34,41 +33,41 @@ class Indexer:
         self._tree = tree
         self._batch_bytes = batch_bytes
         self._queue: dict[str, None] = {}
-        self._loader = Pipeline()
+        self._pipeline = Pipeline()
         self._warnings: dict[str, int] = {}
-        self._purging = True
+        self._collecting: Iterator[Deleted] | None = store.collect()
         self._rotated = False
         self.stats = IndexStats()
-        self._last_sure = IndexStats()
-        self._unsure = False  # after a failure: whether all that was read is committed
-        self._reload()
+        self._committed_stats = IndexStats()
+        self._must_reload = False  # after a failure: what was read may not be committed
+        self._load_sources()
 
     @property
     def backlog(self) -> bool:
         """Whether `step` has something to do."""
-        return bool(self._queue) or self._purging or self._loader.is_busy
+        return bool(self._queue) or self._collecting is not None or self._pipeline.is_busy
 
     @property
     def rotated(self) -> bool:
-        """Whether a file turned out to be another one, so that a scan is due."""
+        """Whether a file turned out to be another file, so that a scan is due."""
         return self._rotated
 
     def scan(self) -> None:
-        """Look at the whole tree; what has something to read is put in the queue.
+        """Scan the whole tree and queue the files that have something to read.
 
-        Files that look as they did when last read are not opened. What was read ahead is
-        committed first.
+        Files whose stat is unchanged are not opened. Batches that were read ahead are committed
+        first.
         """
-        with self._taken_back_on_error():
-            self._finish_loads()
+        with self._undoing_on_error():
+            self._commit_all()
             while not self._scan():
                 pass
-            if not self._loader.is_parallel:
-                self._loader.prepare_for(self.pending_bytes())
+            if not self._pipeline.is_parallel:
+                self._pipeline.start_pool_for(self.pending_bytes())
 
     def touch(self, paths: set[str]) -> bool:
-        """Files that may have grown are put in the queue; False if only `scan` can tell more."""
-        known = not self._unsure
+        """Queue those of these files that have grown; return False if a scan is needed as well."""
+        known = not self._must_reload
         for path in paths:
             source, stat = self._sources.get(path), self._tree.stat(path)
             if source is None or stat is None or stat.inode != source.checkpoint.inode:
@@ -80,59 +79,60 @@ class Indexer:
     def step(self, final: bool = False) -> None:
         """Read and commit one batch, or delete some entries of discarded sources.
 
-        With `final` a last line without its line end is taken too. Raises StoreError; nothing
-        is lost then, the files are looked at anew.
+        With `final` a last line without its line feed is indexed too. Raises StoreError; then
+        nothing is lost, the files are read again.
         """
-        with self._taken_back_on_error():
-            if self._purging:
-                self._purge()
+        with self._undoing_on_error():
+            if self._collecting is not None:
+                self._collect()
             else:
                 self._index_some(final)
 
-    def index_now(self, paths: set[str], fresh: Mapping[str, Fresh] | None = None) -> None:
-        """Index what stands in these files before anything else. Raises StoreError.
+    def index_now(
+        self, paths: set[str], appended: Mapping[str, AppendedBatch] | None = None
+    ) -> None:
+        """Index what is new in these files before anything else. Raises StoreError.
 
-        A file that holds nothing new but what is `fresh` is not read for that.
+        A file whose only news is its batch in `appended` is not read.
         """
-        if self._loader.concerns(paths):
-            with self._taken_back_on_error():
-                self._finish_loads()
+        if self._pipeline.holds_lines_of(paths):
+            with self._undoing_on_error():
+                self._commit_all()
         waiting, self._queue = self._queue, dict.fromkeys(sorted(paths))
         sources = {self._sources[path].id for path in paths if path in self._sources}
         try:
-            with self._taken_back_on_error():
-                if fresh:
-                    self._index_fresh(fresh)
+            with self._undoing_on_error():
+                if appended:
+                    self._index_appended(appended)
                     waiting |= self._put_off(paths, sources)
                 while self._queue:
-                    load = self._read_load(final=False)
-                    self._commit_load(load, more=bool(self._queue))
+                    batch = self._read_batch(final=False)
+                    self._commit_batch(batch, more=bool(self._queue))
                     if self._rotated:
                         self.scan()
                     waiting |= self._put_off(paths, sources)
         finally:
             self._queue |= waiting
 
-    def _index_fresh(self, fresh: Mapping[str, Fresh]) -> None:
-        """Commit what needs not be read; the files that is true of leave the queue."""
-        load = PendingBatch(self._store.batch())
-        for path, lines in fresh.items():
+    def _index_appended(self, appended: Mapping[str, AppendedBatch]) -> None:
+        """Commit batches whose files need not be read, and take these files off the queue."""
+        pending = PendingBatch(self._store.begin())
+        for path, one in appended.items():
             source = self._sources.get(path)
-            checkpoint = lines.checkpoint_behind(source.checkpoint) if source else None
+            checkpoint = one.checkpoint_after(source.checkpoint) if source else None
             if source is None or checkpoint is None:
                 continue
-            first = source.checkpoint.line + 1
-            content = lines.lines.removesuffix(b"\n")
-            load.batch.add(source, first, content, checkpoint, lines.records)
+            first, lines = source.checkpoint.line + 1, one.batch.lines.removesuffix(b"\n")
+            pending.batch.add(source, first, lines, checkpoint, one.batch.records)
             self._sources[path] = msgspec.structs.replace(source, checkpoint=checkpoint)
-            load.paths.add(path)
-            load.files_read += 1
+            pending.paths.add(path)
+            pending.files_read += 1
             del self._queue[path]
-        if load.paths:
-            self._commit_load(load, more=bool(self._queue))
+        if pending.paths:
+            self._commit_batch(pending, more=bool(self._queue))
 
     def _put_off(self, paths: set[str], sources: set[int]) -> dict[str, None]:
-        """Take from the queue what a scan has put there besides these files, now or formerly."""
+        """Take other files off the queue that a scan has put there; return them."""
         if not self._queue:
             return {}
         wanted = {one.path for one in self._sources.values() if one.id in sources} | paths
@@ -140,38 +140,31 @@ class Indexer:
         self._queue = {path: None for path in self._queue if path in wanted}
         return others
 
-    def tidy(self) -> bool:
-        """Make questions faster after much was indexed, a bit at a time; False when that is done.
-
-        Raises StoreError.
-        """
-        try:
-            return self._store.tidy()
-        except StaleBatchError:
-            self._reload()
-            return True
+    def compact(self) -> Iterator[None]:
+        """Make questions faster after much was indexed, one bounded step per item."""
+        return self._store.compact()
 
     def close(self) -> None:
-        """Let go of what helps to prepare lines; what was not committed is read again some day."""
-        self._loader.close()
+        """Stop the helper processes; uncommitted lines are read again on the next run."""
+        self._pipeline.close()
 
-    def take_over(self) -> None:
-        """Go on with the index as it is now, after it was replaced."""
-        self._loader.drop()
-        self._last_sure = self.stats.copy()
-        self._unsure = True
+    def follow_replacement(self) -> None:
+        """Continue with the index that has replaced the previous one."""
+        self._pipeline.drop()
+        self._committed_stats = self.stats.copy()
+        self._must_reload = True
 
     def indexed_bytes(self, path: str) -> int:
-        """How far a file is indexed for sure."""
+        """Return how many bytes of a file are certainly indexed."""
         try:
-            self._reload_if_unsure()
-        except Exception:  # the one who asks is about to tell of it
+            self._reload_if_needed()
+        except Exception:  # the caller handles the error that led here
             return 0
         source = self._sources.get(path)
         return source.checkpoint.offset if source else 0
 
     def run(self, final: bool = False) -> Iterator[None]:
-        """Scan, then step until nothing is left; yields after each step."""
+        """Scan, then step until nothing is left; yield after each step."""
         self.scan()
         if final:
             self._queue.update(dict.fromkeys(self._unfinished()))
@@ -182,7 +175,7 @@ class Indexer:
             yield
 
     def pending_bytes(self) -> int:
-        """How many bytes of the files in the queue are not read yet."""
+        """Return how many bytes of the queued files are not read yet."""
         total = 0
         for path in self._queue:
             source, stat = self._sources.get(path), self._tree.stat(path)
@@ -195,30 +188,34 @@ class Indexer:
         sources = [*self._sources.values(), *self._gone]
         changes = reconcile(self._tree, self._tree.walk(), sources)
         if any(source.gone for source in changes.updated):
-            # A walk may miss what is renamed during it: look twice before a file counts as gone.
+            # A walk may miss a file that is renamed during it: walk twice before a file counts as
+            # gone.
             changes = reconcile(self._tree, self._tree.walk(), sources)
         if changes.updated or changes.discarded:
-            batch = self._store.batch()
+            batch = self._store.begin()
             for source in changes.updated:
                 batch.update_source(source)
             for source in changes.discarded:
                 batch.discard_source(source)
             if not self._commit(batch):
                 return False
-            self._last_sure = self.stats.copy()
-            self._reload()
-            self._purging = self._purging or bool(changes.discarded)
+            self._committed_stats = self.stats.copy()
+            self._load_sources()
+            if changes.discarded and self._collecting is None:
+                self._collecting = self._store.collect()
         self._queue.update(dict.fromkeys(changes.readable))
         return True
 
-    def _purge(self) -> None:
-        try:
-            self._purging = self._store.purge(PURGE_ENTRIES)
-        except StaleBatchError:
-            self._reload()
+    def _collect(self) -> None:
+        """Delete some entries of discarded sources; an iterator that failed is begun again."""
+        collecting, self._collecting = self._collecting, self._store.collect()
+        if collecting is not None and next(collecting, None) is None:
+            self._collecting = None
+        else:
+            self._collecting = collecting
 
     def _unfinished(self) -> list[str]:
-        """Files that end in a line without its line end."""
+        """Return the files that end in a line without its line feed."""
         return [
             path
             for path, source in self._sources.items()
@@ -226,73 +223,72 @@ class Indexer:
         ]
 
     def _index_some(self, final: bool = False) -> None:
-        """Commit one batch, while the next ones are read, and prepared by others, ahead of it."""
-        while self._queue and self._loader.has_room:
-            self._loader.submit(self._read_load(final))
-        if self._loader.is_busy:
+        """Commit one batch; the next ones are read, and prepared elsewhere, ahead of it."""
+        while self._queue and self._pipeline.has_capacity:
+            self._pipeline.submit(self._read_batch(final))
+        if self._pipeline.is_busy:
             self._commit_next()
         if not self.backlog:
-            self._loader.close()
+            self._pipeline.close()
 
-    def _finish_loads(self) -> None:
-        while self._loader.is_busy:
+    def _commit_all(self) -> None:
+        while self._pipeline.is_busy:
             self._commit_next()
 
     def _commit_next(self) -> None:
-        load = self._loader.take()
+        pending = self._pipeline.take()
         try:
-            load.prepared()
+            pending.result()
         except ProcessPoolError as error:
-            self._loader.give_up(error)
+            self._pipeline.give_up_pool(error)
             self._reload()
             self.scan()
             return
-        self._commit_load(load, more=bool(self._queue) or self._loader.is_busy)
+        self._commit_batch(pending, more=bool(self._queue) or self._pipeline.is_busy)
 
-    def _read_load(self, final: bool) -> PendingBatch:
-        """Read the next lines of the files in the queue, as many as a batch may have."""
-        load = PendingBatch(self._store.batch())
-        room = self._batch_bytes
-        while self._queue and room > 0:
-            room -= self._read(next(iter(self._queue)), load, room, final)
-        return load
+    def _read_batch(self, final: bool) -> PendingBatch:
+        """Read the next lines of the queued files, as many as a batch may have."""
+        pending = PendingBatch(self._store.begin())
+        left = self._batch_bytes
+        while self._queue and left > 0:
+            left -= self._read(next(iter(self._queue)), pending, left, final)
+        return pending
 
-    def _commit_load(self, load: PendingBatch, *, more: bool) -> None:
-        """Commit; while there is more, the next batch is made ready meanwhile."""
+    def _commit_batch(self, pending: PendingBatch, *, more: bool) -> None:
+        """Commit; with `more` the next batch is prepared while this one is written."""
         before = self.stats.copy()
-        self._count(load)
-        if self._commit(load.batch, wait=not more):
-            self._last_sure = before if more else self.stats.copy()
+        self._count(pending)
+        if self._commit(pending.batch, wait=not more):
+            self._committed_stats = before if more else self.stats.copy()
             return
         self.stats = before
-        self._loader.drop()
+        self._pipeline.drop()
         self.scan()
 
-    def _count(self, load: PendingBatch) -> None:
-        accepted = load.batch.accept(load.prepared())
-        stats = self.stats
-        stats.files_scanned += load.files_read
-        stats.lines_scanned += accepted.lines
-        stats.records_inserted += accepted.records
-        stats.records_skipped += accepted.lines - accepted.records - len(accepted.problems)
-        stats.parse_errors += len(accepted.problems) + load.too_long
-        for path, line, problem in accepted.problems:
+    def _count(self, pending: PendingBatch) -> None:
+        result, stats = pending.result(), self.stats
+        stats.files_scanned += pending.files_read
+        stats.lines_scanned += result.lines
+        stats.records_inserted += result.records
+        stats.records_skipped += result.lines - result.records - len(result.problems)
+        stats.parse_errors += len(result.problems) + pending.too_long
+        for path, line, problem in result.problems:
             self._warn(f"{path}:{line}", problem)
 
     # --- one file -----------------------------------------------------------------------------
 
-    def _read(self, path: str, load: PendingBatch, room: int, final: bool) -> int:
-        """Read up to `room` bytes of a file; it leaves the queue when it is read to its end."""
+    def _read(self, path: str, pending: PendingBatch, limit: int, final: bool) -> int:
+        """Read up to `limit` bytes of a file; take it off the queue when its end is reached."""
         source = self._sources.get(path)
         checkpoint = source.checkpoint if source else Checkpoint()
         try:
             with self._tree.open(path, checkpoint.offset, checkpoint.line) as reader:
                 if not is_same_content(reader, checkpoint):
                     del self._queue[path]
-                    self._rotated = True  # this very moment: a scan sorts it out
+                    self._rotated = True  # at this very moment: a scan finds out to where
                     return 0
-                source = source or load.batch.open_source(path)
-                return self._read_lines(reader, source, load, room, final)
+                source = source or pending.batch.open_source(path)
+                return self._read_lines(reader, source, pending, limit, final)
         except FileNotFoundError:
             self._queue.pop(path, None)
             self._rotated = True
@@ -302,29 +298,31 @@ class Indexer:
         return 0
 
     def _read_lines(
-        self, reader: LineReader, source: Source, load: PendingBatch, room: int, final: bool
+        self, reader: LineReader, source: Source, pending: PendingBatch, limit: int, final: bool
     ) -> int:
         read = 0
         start = source.checkpoint.offset
-        load.paths.add(source.path)
-        while read < room:
-            chunk = reader.read(room - read, final)
-            source = self._add(source, chunk, reader, load)
+        pending.paths.add(source.path)
+        while read < limit:
+            chunk = reader.read(limit - read, final)
+            source = self._add(source, chunk, reader, pending)
             self._sources[source.path] = source
             read = chunk.offset - start
             if _is_end(chunk):
                 del self._queue[source.path]
-                load.files_read += 1
+                pending.files_read += 1
                 break
         return read
 
-    def _add(self, source: Source, chunk: Chunk, reader: LineReader, load: PendingBatch) -> Source:
+    def _add(
+        self, source: Source, chunk: Chunk, reader: LineReader, pending: PendingBatch
+    ) -> Source:
         if chunk.too_long:
-            load.too_long += chunk.too_long
+            pending.too_long += chunk.too_long
             self._warn(source.path, f"{chunk.too_long} lines before line {chunk.line} are too long")
         checkpoint = self._checkpoint(source.checkpoint, chunk, reader)
         first = chunk.line - chunk.length + 1
-        load.batch.add(source, first, chunk.content, checkpoint)
+        pending.batch.add(source, first, chunk.content, checkpoint)
         return msgspec.structs.replace(source, checkpoint=checkpoint)
 
     def _checkpoint(self, before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
@@ -344,15 +342,15 @@ class Indexer:
 
     def _warn(self, place: str, problem: str) -> None:
         path = place.partition(":")[0]
-        told = self._warnings[path] = self._warnings.get(path, 0) + 1
-        if told <= MAX_WARNINGS:
-            more = "; further ones of this file are only counted" if told == MAX_WARNINGS else ""
+        count = self._warnings[path] = self._warnings.get(path, 0) + 1
+        if count <= MAX_WARNINGS:
+            more = "; further ones of this file are only counted" if count == MAX_WARNINGS else ""
             logger.warning("%s: %s%s", place, problem, more)
 
     # --- state --------------------------------------------------------------------------------
 
     def _commit(self, batch: Batch, wait: bool = True) -> bool:
-        """Write a batch; False if another process was faster and all must be looked at anew."""
+        """Write a batch; return False if it is stale, so that the tree must be scanned again."""
         try:
             self._store.commit(batch, wait)
         except StaleBatchError:
@@ -361,26 +359,31 @@ class Indexer:
         return True
 
     @contextmanager
-    def _taken_back_on_error(self) -> Iterator[None]:
-        """Whatever fails, and wherever: what is not committed for sure was not read."""
-        self._reload_if_unsure()
+    def _undoing_on_error(self) -> Iterator[None]:
+        """On any error, treat what is not certainly committed as not read."""
+        self._reload_if_needed()
         try:
             yield
         except BaseException:
-            self._unsure = True
-            self._loader.drop()
-            self.stats = self._last_sure.copy()
+            self._must_reload = True
+            self._pipeline.drop()
+            self.stats = self._committed_stats.copy()
             raise
 
-    def _reload_if_unsure(self) -> None:
-        if self._unsure:
+    def _reload_if_needed(self) -> None:
+        if self._must_reload:
             self._reload()
 
     def _reload(self) -> None:
+        """Take over the sources as committed; batches that were begun before are stale."""
+        self._store.refresh()
+        self._load_sources()
+
+    def _load_sources(self) -> None:
         sources = self._store.sources()
         self._sources = {source.path: source for source in sources if not source.gone}
         self._gone = [source for source in sources if source.gone]
-        self._unsure = False
+        self._must_reload = False
 
 
 def _is_end(chunk: Chunk) -> bool:

@@ -1,23 +1,23 @@
-"""What was accepted over HTTP and waits to be written, in the order of its arrival."""
+"""The ingest queue: batches accepted over HTTP and not written yet, in the order of arrival."""
 
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from mikroscope.errors import IngestError
-from mikroscope.ingest.batch import Lines
+from mikroscope.ingest.batch import IngestBatch
 
 MAX_PENDING_BYTES = 64 << 20
-MAX_ROUND_BYTES = 4 << 20  # of requests that are committed together
+MAX_ROUND_BYTES = 4 << 20  # of batches that are committed together
 
 OnDone = Callable[[Exception | None], None]
-"""Is told that lines can be found, or why they cannot be and are in no file."""
+"""Called with None when a query finds the records, or with the reason why no file has them."""
 
 
 class PendingWrite(NamedTuple):
-    """Lines that wait to be written; `on_done` is None where nobody waits for them."""
+    """A batch to be written; `on_done` is None if nobody waits for it."""
 
-    lines: Lines
+    batch: IngestBatch
     on_done: OnDone | None
 
 
@@ -29,48 +29,47 @@ class IngestQueue:
         self._bytes = 0
         self._taken: list[PendingWrite] = []
         self.waiting = 0
-        """How many of those that wait have somebody who waits for them."""
+        """The number of pending writes that somebody waits for."""
 
     def __bool__(self) -> bool:
         return bool(self._pending)
 
-    def add(self, submission: PendingWrite) -> None:
-        """Another one. Raises IngestError (503) if too much is waiting already."""
+    def add(self, write: PendingWrite) -> None:
+        """Append a write. Raises IngestError (503) if too many bytes are pending already."""
         if self._bytes >= MAX_PENDING_BYTES:
             raise IngestError("the ingest queue is full: try again in a moment", 503)
-        size = len(submission.lines.content)
-        if self._bytes + size > MAX_ROUND_BYTES:  # what lines say takes several times their room
-            submission = _to_be_parsed(submission)
-        self._pending.append(submission)
+        size = len(write.batch.lines)
+        if self._bytes + size > MAX_ROUND_BYTES:  # it waits for a later round: keep the lines only
+            write = _without_records(write)
+        self._pending.append(write)
         self._bytes += size
-        self.waiting += submission.on_done is not None
+        self.waiting += write.on_done is not None
 
     def take(self) -> list[PendingWrite]:
-        """The first ones, no more than one transaction should hold; `done` is to follow."""
+        """Take the first writes, as many as one transaction should hold; `done` must follow."""
         size = 0
         while self._pending and size < MAX_ROUND_BYTES:
-            submission = self._pending.popleft()
-            self._taken.append(submission)
-            size += len(submission.lines.content)
-            self.waiting -= submission.on_done is not None
+            write = self._pending.popleft()
+            self._taken.append(write)
+            size += len(write.batch.lines)
+            self.waiting -= write.on_done is not None
         self._bytes -= size
         return self._taken
 
     def done(self) -> None:
-        """What was taken is written, or given back."""
+        """Note that the writes taken are written or requeued."""
         self._taken = []
 
-    def requeue(self, submissions: list[PendingWrite]) -> None:
-        """Some that were taken are to be tried again, before all others."""
-        self._pending.extendleft(_to_be_parsed(one) for one in reversed(submissions))
-        self._bytes += sum(len(one.lines.content) for one in submissions)
+    def requeue(self, writes: list[PendingWrite]) -> None:
+        """Put writes that were taken back to the front, to be tried again."""
+        self._pending.extendleft(_without_records(one) for one in reversed(writes))
+        self._bytes += sum(len(one.batch.lines) for one in writes)
 
     def pending(self) -> tuple[int, int]:
-        """How many, and how many records, are accepted and not written yet."""
-        waiting = [*self._taken, *self._pending]
-        return len(waiting), sum(one.lines.accepted for one in waiting)
+        """Return how many batches, and how many records, are not written yet."""
+        unwritten = [*self._taken, *self._pending]
+        return len(unwritten), sum(one.batch.accepted for one in unwritten)
 
 
-def _to_be_parsed(submission: PendingWrite) -> PendingWrite:
-    """The same, with nothing kept of what its lines say."""
-    return submission._replace(lines=submission.lines._replace(records=None))
+def _without_records(write: PendingWrite) -> PendingWrite:
+    return write._replace(batch=write.batch.without_records())

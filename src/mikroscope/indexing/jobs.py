@@ -1,58 +1,64 @@
-"""Work that is done a step at a time, in another's thread, when there is time for it."""
+"""Jobs: work that one thread does step by step, between other work."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mikroscope.errors import StoreError
 
-SHARE = 1  # between two steps, others have this many times what the last one took
+SHARE = 1  # between two steps, other work has at least this many times the last step's time
 
 
 class _Job(NamedTuple):
-    step: Callable[[], bool]
-    done: "Future[None]"
+    steps: Iterator[object]
+    done: "Future[Any]"
 
 
 class Jobs:
-    """A queue of them. `step` belongs to one thread, `add` to any."""
+    """A queue of iterators, each item of which is a step. It has no lock of its own.
+
+    `add` may be called from any thread under its owner's lock; `step` and `cancel` belong to the
+    thread that does the work. `now` is a monotonic clock in seconds.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._waiting: deque[_Job] = deque()
-        self._next = 0.0
+        self._next_at = 0.0
 
-    def add(self, step: Callable[[], bool]) -> "Future[None]":
-        """Have `step` called until it returns False; the future fails with what it raises."""
-        done: Future[None] = Future()
-        self._waiting.append(_Job(step, done))
-        return done
+    def add(self, steps: Iterator[object]) -> "Future[Any]":
+        """Queue a job; its future gets what the generator returns, or the exception it raises."""
+        job = _Job(steps, Future())
+        self._waiting.append(job)
+        return job.done
 
-    def due(self) -> float | None:
-        """When the next step is due; None if there is none."""
-        return self._next if self._waiting else None
+    def due_at(self) -> float | None:
+        """Return when the next step is due; None without a job."""
+        return self._next_at if self._waiting else None
 
     def step(self) -> None:
         """Take the next step, if it is due."""
         began = self._now()
-        if not self._waiting or began < self._next:
+        if not self._waiting or began < self._next_at:
             return
-        chore = self._waiting[0]
-        if not _goes_on(chore):
+        if not _take_step(self._waiting[0]):
             self._waiting.popleft()
         ended = self._now()
-        self._next = ended + (ended - began) * SHARE
+        self._next_at = ended + (ended - began) * SHARE
 
     def cancel(self) -> None:
-        """Do no more; those who wait get a StoreError."""
+        """Give up all jobs; their futures fail with StoreError."""
         while self._waiting:
-            self._waiting.popleft().done.set_exception(_stopping())
+            job = self._waiting.popleft()
+            if isinstance(job.steps, Generator):
+                job.steps.close()
+            job.done.set_exception(_stopping())
 
 
-def refused() -> "Future[None]":
-    """The future of what is not done any more."""
-    done: Future[None] = Future()
+def refused() -> "Future[Any]":
+    """Return the future of a job that is not accepted any more."""
+    done: Future[Any] = Future()
     done.set_exception(_stopping())
     return done
 
@@ -61,11 +67,14 @@ def _stopping() -> StoreError:
     return StoreError("the server is stopping")
 
 
-def _goes_on(chore: _Job) -> bool:
+def _take_step(job: _Job) -> bool:
+    """Take a step; return False when the job is done."""
     try:
-        if chore.step():
-            return True
-        chore.done.set_result(None)
+        next(job.steps)
+    except StopIteration as end:
+        job.done.set_result(end.value)
     except Exception as error:
-        chore.done.set_exception(error)
+        job.done.set_exception(error)
+    else:
+        return True
     return False

@@ -1,137 +1,133 @@
-"""Lines on their way into a store: read, being prepared here or by other processes, in order."""
+"""Batches on their way into a store: read ahead, prepared here or in other processes, in order."""
 
 import logging
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from mikroscope.indexing.process_pool import ProcessPool, can_start
+from mikroscope.ingest.batch import IngestBatch
 from mikroscope.logfiles.appender import Appended
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, fingerprint
 from mikroscope.logfiles.rotation import is_unchanged
 from mikroscope.logfiles.sources import Checkpoint
-from mikroscope.records.parsing import Fields
-from mikroscope.stores.base import Batch, Prepared
+from mikroscope.stores.base import Batch, BatchResult
 
 logger = logging.getLogger(__name__)
 
-PARALLEL_BYTES = 48 << 20  # a smaller backlog is indexed before other processes would have begun
-_PROCESSES = 2  # two keep the one that writes busy
-_AHEAD = 3  # loads that are read before the first of them is committed: enough for all to work
+PARALLEL_BYTES = 48 << 20  # a smaller backlog is indexed before other processes would have started
+_PROCESSES = 2  # two keep the writing process busy
+_AHEAD = 3  # batches read before the first of them is committed: enough to keep all processes busy
 
 
-class Fresh(NamedTuple):
-    """Lines that were appended to a file just now, by this process, and what they say."""
+class AppendedBatch(NamedTuple):
+    """A batch of records that this process has just appended to a file."""
 
-    lines: bytes
-    records: Sequence[Fields]
-    """What `parse_line` would give for each line; must not be used afterwards."""
+    batch: IngestBatch
     appended: Appended
 
-    def checkpoint_behind(self, before: Checkpoint) -> Checkpoint | None:
-        """The checkpoint behind them; None unless they are all that is new in the file."""
-        stood, stands = self.appended.before, self.appended.after
-        if not (
-            FINGERPRINT_BYTES <= before.offset == stood.size == stands.size - len(self.lines)
-            and is_unchanged(before, stood)
-        ):
+    def checkpoint_after(self, before: Checkpoint) -> Checkpoint | None:
+        """Return the checkpoint behind the batch; None unless it is all that is new in the file.
+
+        Then the file need not be read: the records of the batch are what its lines say.
+        """
+        records, (old, new, tail) = self.batch.records, self.appended
+        is_all = FINGERPRINT_BYTES <= before.offset == old.size == new.size - len(self.batch.lines)
+        if records is None or not is_all or not is_unchanged(before, old):
             return None
         return Checkpoint(
-            offset=stands.size,
-            line=before.line + len(self.records),
+            offset=new.size,
+            line=before.line + len(records),
             head=before.head,
-            tail=fingerprint(self.appended.tail),
-            device=stands.device,
-            inode=stands.inode,
-            size=stands.size,
-            mtime_ns=stands.mtime_ns,
+            tail=fingerprint(tail),
+            device=new.device,
+            inode=new.inode,
+            size=new.size,
+            mtime_ns=new.mtime_ns,
         )
 
 
 class PendingBatch:
-    """A batch, and what is known of its lines before they are parsed."""
+    """A batch of a store, and what is known of its lines before they are parsed."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.paths: set[str] = set()
         self.files_read = 0
         self.too_long = 0
-        self._elsewhere: Future[Prepared] | None = None
-        self._prepared: Prepared | None = None
+        self._future: Future[BatchResult] | None = None
 
-    def submit(self, workers: ProcessPool) -> None:
-        """Have the lines prepared elsewhere."""
-        self._elsewhere = workers.submit(self.batch.task())
+    def prepare(self, pool: ProcessPool | None = None) -> None:
+        """Prepare the lines, in the processes of a pool if there is one."""
+        self._future = self.batch.prepare(pool)
 
-    def prepared(self) -> Prepared:
-        """What has become of the lines. Raises WorkerError."""
-        if self._prepared is None:
-            elsewhere = self._elsewhere
-            self._prepared = elsewhere.result() if elsewhere else self.batch.task().run()
-        return self._prepared
+    def result(self) -> BatchResult:
+        """Return what became of the lines. Raises ProcessPoolError."""
+        if self._future is None:
+            self._future = self.batch.prepare()
+        return self._future.result()
 
 
 class Pipeline:
-    """Loads that are read ahead, and the processes that prepare them; belongs to one thread."""
+    """Batches that are read ahead, and the processes that prepare them. Belongs to one thread."""
 
     def __init__(self) -> None:
-        self._loads: deque[PendingBatch] = deque()
-        self._workers: ProcessPool | None = None
+        self._batches: deque[PendingBatch] = deque()
+        self._pool: ProcessPool | None = None
         self._may_start = True
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is a load to take."""
-        return bool(self._loads)
+        """Whether there is a batch to take."""
+        return bool(self._batches)
 
     @property
     def is_parallel(self) -> bool:
         """Whether other processes help."""
-        return self._workers is not None
+        return self._pool is not None
 
     @property
-    def has_room(self) -> bool:
-        """Whether another load should be read before the next one is taken."""
-        return len(self._loads) < (_AHEAD if self._workers else 1)
+    def has_capacity(self) -> bool:
+        """Whether another batch should be read before the next one is taken."""
+        return len(self._batches) < (_AHEAD if self._pool else 1)
 
-    def prepare_for(self, backlog_bytes: int) -> None:
-        """Start processes if that much to be read is worth it."""
+    def start_pool_for(self, backlog_bytes: int) -> None:
+        """Start processes if the backlog is worth it."""
         if backlog_bytes < PARALLEL_BYTES or not self._may_start or not can_start():
             return
         try:
-            self._workers = ProcessPool(_PROCESSES)
+            self._pool = ProcessPool(_PROCESSES)
         except OSError as error:
-            self.give_up(error)
+            self.give_up_pool(error)
 
-    def submit(self, load: PendingBatch) -> None:
-        """A load that was read; the loads are taken in the order in which they come."""
-        if self._workers is not None:
-            load.submit(self._workers)
-        self._loads.append(load)
+    def submit(self, batch: PendingBatch) -> None:
+        """Append a batch; batches are taken in the order in which they were submitted."""
+        if self._pool is not None:
+            batch.prepare(self._pool)
+        self._batches.append(batch)
 
     def take(self) -> PendingBatch:
-        """The first load."""
-        return self._loads.popleft()
+        """Take the first batch."""
+        return self._batches.popleft()
 
-    def concerns(self, paths: set[str]) -> bool:
-        """Whether lines of one of these files are on their way."""
-        return any(not paths.isdisjoint(load.paths) for load in self._loads)
+    def holds_lines_of(self, paths: set[str]) -> bool:
+        """Return whether a submitted batch has lines of one of these files."""
+        return any(not paths.isdisjoint(batch.paths) for batch in self._batches)
 
-    def give_up(self, error: Exception) -> None:
-        """Forget what is on its way, and go on without other processes: they are of no use."""
+    def give_up_pool(self, error: Exception) -> None:
+        """Drop all batches and continue without other processes, for good."""
         self._may_start = False
         self.close()
-        logger.warning("lines are prepared by this process alone from now on: %s", error)
+        logger.warning("this process alone prepares lines from now on: %s", error)
 
     def drop(self) -> None:
-        """Forget what is on its way."""
-        if self._loads:  # what the processes are at is of no use any more
+        """Drop all batches; the processes that prepare them end."""
+        if self._batches:
             self.close()
 
     def close(self) -> None:
-        """Forget what is on its way, and end the processes."""
-        self._loads.clear()
-        workers, self._workers = self._workers, None
-        if workers is not None:
-            workers.close()
+        """Drop all batches and end the processes."""
+        self._batches.clear()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()

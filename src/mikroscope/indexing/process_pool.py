@@ -1,8 +1,8 @@
-"""Processes that do a part of the work, so that all cores have some: tasks in, results out.
+"""A pool of helper processes, so that all cores work: work in, results out.
 
-A task is an object with `run`; it and what `run` returns are pickled. The processes are plain ones
-that talk over their pipes, not those of `multiprocessing`, which would run the main module of the
-program that uses us once more.
+Work is a callable without arguments; it and its result are pickled. The processes are plain ones
+that talk over pipes. Those of `multiprocessing` would import the main module of the program that
+uses this package a second time.
 """
 
 import gc
@@ -12,10 +12,11 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from mikroscope.errors import MikroScopeError
 
@@ -25,126 +26,122 @@ _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[1:]; "
     "from mikroscope.indexing.process_pool import main; main()"
 )
-_NICENESS = 5  # whoever asks a question meanwhile goes first
+_NICENESS = 5  # queries go first
 
 
-class Task(Protocol):
-    """What can be done elsewhere."""
-
-    def run(self) -> Any:
-        """Do it."""
+Work = Callable[[], Any]
 
 
 class ProcessPoolError(MikroScopeError):
-    """A process has ended before its task was done."""
+    """A helper process failed or ended before its work was done."""
 
 
 class _Failure:
-    """What a task has raised; pickled in place of a result."""
+    """An exception of the work; pickled in place of a result."""
 
     def __init__(self, error: Exception) -> None:
         self.text = f"{type(error).__name__}: {error}"
 
 
 class _Process:
-    """One of them, with the pipes to it."""
+    """One helper process, with the pipes to it."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-c", _PROGRAM, *sys.path]
         self._process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self._tasks = cast(IO[bytes], self._process.stdin)
+        self._work = cast(IO[bytes], self._process.stdin)
         self._results = cast(IO[bytes], self._process.stdout)
 
-    def do(self, task: Task) -> Any:
-        """Have a task done, and wait for that. Raises WorkerError."""
+    def run(self, work: Work) -> Any:
+        """Have the process do the work, and return its result. Raises ProcessPoolError."""
         try:
-            _send(task, self._tasks)
+            _send(work, self._work)
             result = _receive(self._results)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise ProcessPoolError(f"a process that prepares lines has ended: {error!r}") from error
+            raise ProcessPoolError(f"a helper process has ended: {error!r}") from error
         if isinstance(result, _Failure):
-            raise ProcessPoolError(f"lines could not be prepared: {result.text}")
+            raise ProcessPoolError(f"a helper process failed: {result.text}")
         return result
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process, whatever it does."""
         self._process.kill()
 
-    def forget(self) -> None:
-        """Let go of what is left of it."""
+    def reap(self) -> None:
+        """Wait for the end of the process and close its pipes."""
         self._process.wait()
         self._results.close()
-        with suppress(OSError):  # what was to be written still has nobody to read it
-            self._tasks.close()
+        with suppress(OSError):  # unsent bytes have no reader any more
+            self._work.close()
 
 
 class ProcessPool:
-    """Some processes. `submit` may be called from any thread."""
+    """An executor with `size` helper processes. `submit` may be called from any thread."""
 
     def __init__(self, size: int) -> None:
         self._processes = [_Process() for _ in range(size)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
-        # A thread for each: it hands a task over, and waits for what comes back.
-        self._threads = ThreadPoolExecutor(size, "mikroscope-worker")
+        # One thread a process sends it work and waits for the result.
+        self._threads = ThreadPoolExecutor(size, "mikroscope-pool")
 
-    def submit(self, task: Task) -> "Future[Any]":
-        """Have a task done; the future fails with WorkerError if that cannot be."""
-        return self._threads.submit(self._do, task)
+    def submit(self, work: Work, /) -> "Future[Any]":
+        """Start the work; the future fails with ProcessPoolError if no result comes back."""
+        return self._threads.submit(self._run, work)
 
     def close(self) -> None:
-        """End the processes, whatever they do."""
+        """Kill the processes, whatever they do."""
         for process in self._processes:
             process.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
-            process.forget()
+            process.reap()
 
-    def _do(self, task: Task) -> Any:
+    def _run(self, work: Work) -> Any:
         process = self._idle.get()
         try:
-            return process.do(task)
+            return process.run(work)
         finally:
             self._idle.put(process)
 
 
 def can_start() -> bool:
-    """Whether there is a second core, and an interpreter to start."""
+    """Return whether there is a second core, and an interpreter to start."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (cores or 1) > 1 and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def main() -> None:
-    """The program of a process: do what comes in until that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides
-    with suppress(OSError):  # a hardened unit of systemd does not let us
+    """Run as a helper process: do the work that comes in until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
+    with suppress(OSError):  # a hardened systemd unit forbids it
         os.nice(_NICENESS)
-    gc.disable()  # nothing here is in a circle
-    tasks, results = sys.stdin.buffer, sys.stdout.buffer
+    gc.disable()  # the work makes no reference cycles
+    incoming, results = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     while True:
         try:
-            task = _receive(tasks)
+            work = _receive(incoming)
         except EOFError:
             return
         try:
-            result = task.run()
+            result = work()
         except Exception as error:
-            logger.exception("a task has failed")
+            logger.exception("the work failed")
             result = _Failure(error)
-        del task
+        del work
         try:
             _send(result, results)
-        except BrokenPipeError:  # whoever asked was killed
+        except BrokenPipeError:  # the parent process was killed
             return
         del result
 
 
 def _send(message: Any, pipe: IO[bytes]) -> None:
-    """One message: its length as eight bytes, and the pickle."""
+    """Send one message: its length in eight bytes, then its pickle."""
     content = pickle.dumps(message, protocol=5)
     pipe.write(len(content).to_bytes(8))
     pipe.write(content)
@@ -152,7 +149,7 @@ def _send(message: Any, pipe: IO[bytes]) -> None:
 
 
 def _receive(pipe: IO[bytes]) -> Any:
-    """The next message. Raises EOFError where it does not come to its end."""
+    """Receive the next message. Raises EOFError if it is incomplete."""
     size = int.from_bytes(pipe.read(8))
     content = pipe.read(size)
     if not size or len(content) < size:

@@ -1,48 +1,51 @@
-"""Builds the index anew from the log files, beside the old one, and puts it in its place."""
+"""Rebuilds the index from the log files, next to the old one, and swaps it in."""
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from mikroscope.errors import DamagedIndexError, StoreError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.stats import IndexReport, IndexStats
-from mikroscope.ingest.native import receipt_time
 from mikroscope.logfiles.tree import LogTree
+from mikroscope.records.timestamps import format_moment
 from mikroscope.stores.base import Deleted, Rebuild, Store
 
 logger = logging.getLogger(__name__)
 
-_FEW_RECORDS = 2_000  # what may be left to be read while nobody can write to the old index
+_FEW_RECORDS = 2_000  # that may be left to read while the old index is locked
 _MAX_ROUNDS = 20
-_LOOK_S = 0.1  # how soon a stop is noticed by who waits for a clean-up
+_POLL_S = 0.1  # how soon a stop is noticed while waiting for the clean-up
+
+RunJob = Callable[[Iterator[object]], "Future[Any]"]
+"""Takes the steps of an iterator in the writing thread; the future gets what it returns."""
 
 
 class RebuildResult(NamedTuple):
-    """What went into the new index, and what was in the old one."""
+    """What went into the new index, and what the old one held."""
 
     stats: IndexStats
     replaced: Deleted
 
 
 def index_report(stats: IndexStats, started: datetime, finished: datetime) -> IndexReport:
-    """What `mikroscope index` and `POST /api/reindex` tell of a run."""
+    """Return the report that `mikroscope index` and `POST /api/reindex` show of a run."""
     return IndexReport(
         **msgspec.structs.asdict(stats),
-        started_at=receipt_time(started),
-        finished_at=receipt_time(finished),
+        started_at=format_moment(started),
+        finished_at=format_moment(finished),
         mode="full",
     )
 
 
 class IndexBuilder:
-    """Fills a new index; belongs to one thread at a time."""
+    """Fills a new index. Belongs to one thread at a time."""
 
     def __init__(self, rebuild: Rebuild, tree: LogTree, *, final: bool = False) -> None:
         self._rebuild = rebuild
@@ -50,7 +53,7 @@ class IndexBuilder:
         self.indexer = Indexer(rebuild.store, tree)
 
     def fill(self) -> Iterator[None]:
-        """Read all there is, and then what has come meanwhile, until that is little."""
+        """Read everything, and then what has arrived meanwhile, until only little is left."""
         for _ in range(_MAX_ROUNDS):
             before = self.indexer.stats.records_inserted
             yield from self.indexer.run(self._final)
@@ -58,12 +61,12 @@ class IndexBuilder:
                 return
 
     def swap(self) -> RebuildResult:
-        """Read the rest, and put the new index in the place of the old one."""
+        """Read the rest and swap the new index in."""
         replaced = self._rebuild.swap(self._catch_up)
         return RebuildResult(self.indexer.stats.copy(), replaced)
 
     def close(self) -> None:
-        """Let go of what helps to fill it."""
+        """Stop the helper processes."""
         self.indexer.close()
 
     def _catch_up(self) -> None:
@@ -72,11 +75,11 @@ class IndexBuilder:
 
 
 class RebuildJob:
-    """Rebuilds a server's index, once at a time, while everything else goes on.
+    """Rebuilds a server's index, once at a time, while everything else continues.
 
-    `run_job` has a step called by the thread that writes, until it returns False; there `scan`
-    tells the old index where its files are now, and `done` is told what went into the new one. It
-    holds `exclusive` meanwhile, and waits for it at first.
+    `run_job` runs steps in the writing thread: there `scan` records where the old index's files are
+    now, and `done` gets what went into the new index. The job holds `exclusive` while it runs: a
+    clean-up meanwhile would be undone.
     """
 
     def __init__(
@@ -84,14 +87,14 @@ class RebuildJob:
         store: Store,
         make_tree: Callable[[], LogTree],
         *,
-        run_job: Callable[[Callable[[], bool]], "Future[None]"],
+        run_job: RunJob,
         scan: Callable[[], None],
         done: Callable[[IndexStats], None],
         exclusive: threading.Lock,
     ) -> None:
         self._store = store
         self._make_tree = make_tree
-        self._in_turn = run_job
+        self._run_job = run_job
         self._scan = scan
         self._done = done
         self._exclusive = exclusive
@@ -100,7 +103,7 @@ class RebuildJob:
         self._stopping = False
 
     def run(self) -> RebuildResult:
-        """Rebuild, or wait for the rebuild that is going on. Raises MikroScopeError."""
+        """Rebuild, or wait for the rebuild that is running. Raises MikroScopeError."""
         with self._lock:
             running = self._running
             mine: Future[RebuildResult] = Future()
@@ -118,7 +121,7 @@ class RebuildJob:
         return mine.result()
 
     def stop(self) -> None:
-        """Give up a rebuild that is going on; returns when the old index is all there is."""
+        """Give up a rebuild that is running; return when only the old index is left."""
         self._stopping = True
         with self._lock:
             running = self._running
@@ -126,45 +129,42 @@ class RebuildJob:
             running.exception()
 
     def _rebuild(self) -> RebuildResult:
-        while not self._exclusive.acquire(timeout=_LOOK_S):
+        while not self._exclusive.acquire(timeout=_POLL_S):
             self._check()
         try:
-            return self._rebuild_alone()
+            return self._rebuild_exclusively()
         finally:
             self._exclusive.release()
 
-    def _rebuild_alone(self) -> RebuildResult:
-        self._in_turn(self._scan_once).result()
+    def _rebuild_exclusively(self) -> RebuildResult:
+        self._run_job(self._scan_once()).result()
         rebuild = self._store.rebuild()
         try:
             with closing(IndexBuilder(rebuild, self._make_tree())) as builder:
                 for _ in builder.fill():
                     self._check()
-                return self._swap(builder)
+                result: RebuildResult = self._run_job(self._swap(builder)).result()
+                return result
         finally:
             rebuild.close()
 
-    def _scan_once(self) -> bool:
+    def _scan_once(self) -> Iterator[None]:
         self._check()
         try:
             self._scan()
-        except DamagedIndexError:  # which the new one is to replace
-            logger.warning("the old index cannot tell where its files are now")
-        return False
+        except DamagedIndexError:  # the new index replaces it
+            logger.warning("the old index is damaged: it cannot record where its files are now")
+        yield
 
-    def _swap(self, builder: IndexBuilder) -> RebuildResult:
-        found: list[RebuildResult] = []
-
-        def step() -> bool:
-            self._check()
-            self._store.sources()  # what is being written is complete then
-            found.append(builder.swap())
-            self._done(found[0].stats)
-            return False
-
-        self._in_turn(step).result()
-        return found[0]
+    def _swap(self, builder: IndexBuilder) -> Generator[None, None, RebuildResult]:
+        """Swap the new index in, in one step, and return the result."""
+        self._check()
+        self._store.refresh()
+        result = builder.swap()
+        self._done(result.stats)
+        yield
+        return result
 
     def _check(self) -> None:
         if self._stopping:
-            raise StoreError("the server is stopping: the index stays as it was")
+            raise StoreError("the server is stopping: the index is left as it was")

@@ -6,9 +6,11 @@ import msgspec
 
 from mikroscope.json_body import Count, JsonBody, Time
 
+Mode = Literal["incremental", "full"]
+
 
 class IndexStats(msgspec.Struct, rename="camel"):
-    """What was done so far."""
+    """Counts of what indexing has done."""
 
     files_scanned: int = 0
     lines_scanned: int = 0
@@ -17,18 +19,18 @@ class IndexStats(msgspec.Struct, rename="camel"):
     parse_errors: int = 0
 
     def since(self, earlier: "IndexStats") -> "IndexStats":
-        """What came on top of an earlier stats."""
+        """Return what was counted after earlier stats."""
         return IndexStats(
             *(now - then for now, then in zip(_counts(self), _counts(earlier), strict=True))
         )
 
     def add(self, other: "IndexStats") -> None:
-        """Count what somebody else has done."""
+        """Add other stats to these."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def copy(self) -> "IndexStats":
-        """The stats as it is now."""
+        """Return a copy that later work does not change."""
         return IndexStats(*_counts(self))
 
 
@@ -37,7 +39,7 @@ def _counts(stats: IndexStats) -> tuple[int, ...]:
 
 
 class IndexReport(JsonBody, frozen=True, kw_only=True):
-    """What one pass over the log files did."""
+    """The report of one pass over the log files."""
 
     files_scanned: Count
     lines_scanned: Count
@@ -46,28 +48,14 @@ class IndexReport(JsonBody, frozen=True, kw_only=True):
     parse_errors: Count
     started_at: Time
     finished_at: Time
-    mode: Literal["incremental", "full"]
-
-
-class RunState:
-    """What `/health` tells of the runs that keep the index up with the files; times in seconds."""
-
-    def __init__(self) -> None:
-        self.running = False
-        self.runs = 0
-        self.last_run_at: float | None = None
-        self.last_success_at: float | None = None
-        self.last_duration_ms: int | None = None
-        self.last_error: str | None = None
-        self.last_run = IndexStats()
-        self.last_mode: Literal["incremental", "full"] = "incremental"
+    mode: Mode
 
 
 class QueueStatus:
-    """What `/health` tells of the queue."""
+    """The state of the ingest queue, as `/health` reports it; times in epoch milliseconds."""
 
     def __init__(self) -> None:
         self.records_queued = 0
         self.records_flushed = 0
         self.last_error: str | None = None
-        self.last_flush_at: float | None = None
+        self.last_flush_ms: int | None = None

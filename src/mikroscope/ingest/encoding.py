@@ -1,4 +1,4 @@
-"""The content-encoding of a body, and its size limit."""
+"""Decodes the content-encoding of a request body within a size limit."""
 
 import gzip
 import zlib
@@ -8,16 +8,20 @@ from mikroscope.errors import IngestError
 
 
 def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
-    """A body as its `content-encoding` says. Raises IngestError, also for more than `limit`."""
+    """Return a body decoded as its `content-encoding` says.
+
+    Raises IngestError, also if the decoded body is larger than `limit` bytes. The limit of a body
+    without encoding is the caller's to check.
+    """
     if encoding in ("", "identity"):
         return body
     if encoding != "gzip":
         raise IngestError(f"content-encoding is {encoding!r}, expected gzip or none", 415)
     try:
         with gzip.GzipFile(fileobj=BytesIO(body)) as packed:
-            content = packed.read(limit + 1)
+            content = packed.read(limit + 1)  # one more byte shows that the limit is exceeded
     except EOFError:
-        raise IngestError("the gzip body ends too early") from None
+        raise IngestError("the gzip body is truncated") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise IngestError(f"the body is not gzip: {error}") from None
     if len(content) > limit:
@@ -26,5 +30,5 @@ def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def body_too_large(limit: int) -> IngestError:
-    """The error for a body above the limit."""
-    return IngestError(f"the body is larger than {limit} bytes: send fewer logs at a time", 413)
+    """Return the error for a body of more than `limit` bytes."""
+    return IngestError(f"the body is larger than {limit} bytes: send fewer logs per request", 413)

@@ -1,11 +1,9 @@
-"""The payload of an ingest request: from a body to the lines that are appended to a file."""
-
-from datetime import datetime
+"""Parses the body of MikroScope's own ingest format into lines to append to a log file."""
 
 import msgspec
 
 from mikroscope.errors import IngestError
-from mikroscope.ingest.batch import Lines
+from mikroscope.ingest.batch import IngestBatch
 from mikroscope.records.parsing import (
     MAX_NESTING,
     Fields,
@@ -17,11 +15,11 @@ from mikroscope.records.parsing import (
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
-    """Read `[{…}]` or `{"logs": [{…}]}` and set `producerId` and `ingestedAt` in each record.
+def make_batch(body: bytes, producer: str, received_at: str) -> IngestBatch:
+    """Parse `[{…}]` or `{"logs": [{…}]}` and set `producerId` and `ingestedAt` in each record.
 
-    Items that are no objects are rejected, the others taken. `received_at` is ISO 8601 in UTC;
-    its day names the file. Raises IngestError.
+    Items that are not objects are counted as rejected; the others are accepted. `received_at` is
+    ISO 8601 in UTC, and its day is part of the file's name. Raises IngestError.
     """
     items = _parse_items(body)
     records: list[Fields] = [item for item in items if isinstance(item, dict)]
@@ -31,22 +29,18 @@ def make_lines(body: bytes, producer: str, received_at: str) -> Lines:
     content = _encode_lines(records)
     _check_nesting(records, content)
     path = f"ingest/{producer}/{received_at[:10]}.ndjson"
-    return Lines(path, content, len(records), len(items) - len(records), records)
-
-
-def receipt_time(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and Z."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return IngestBatch(path, content, len(records), len(items) - len(records), records)
 
 
 def _check_nesting(records: list[Fields], content: bytes) -> None:
-    if content.count(b"{") + content.count(b"[") <= MAX_NESTING:  # of all of them together
+    # Few brackets in all records together mean that no single one is nested too deeply.
+    if content.count(b"{") + content.count(b"[") <= MAX_NESTING:
         return
     try:
         for record, line in zip(records, content.splitlines(), strict=True):
             check_nesting(record, line)
     except NotARecordError as error:
-        raise IngestError(f"a log is {error}") from None
+        raise IngestError(f"a record is {error}") from None
 
 
 def _parse_items(body: bytes) -> list[object]:
@@ -55,8 +49,8 @@ def _parse_items(body: bytes) -> list[object]:
     try:
         payload, _ = parse_json(body)
     except NotARecordError as error:
-        raise IngestError(f"the body cannot be read as JSON: {error}") from None
+        raise IngestError(f"the body is {error}") from None
     items = payload.get("logs") if isinstance(payload, dict) else payload
     if not isinstance(items, list):
-        raise IngestError('the body has another shape than [{…}] or {"logs": [{…}]}')
+        raise IngestError('the body has the wrong shape, expected [{…}] or {"logs": [{…}]}')
     return items

@@ -1,30 +1,28 @@
-"""Appends whole lines to log files: a write that does not fit is taken back."""
+"""Appends whole lines to log files, leaving no partial line behind when the disk is full."""
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from mikroscope.disk import NO_SPACE
 from mikroscope.errors import StorageFullError, StoreError
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, file_stat
 
-_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-
 
 class Appended(NamedTuple):
-    """How a file looked before and after lines were appended to it."""
+    """The state of a file before and after lines were appended to it."""
 
     before: FileStat
     after: FileStat
     tail: bytes
-    """Its last bytes, FINGERPRINT_BYTES or all of them."""
+    """The file's last FINGERPRINT_BYTES, or all of it if it is shorter."""
 
 
-class LogWriter:
-    """Appends whole lines to the files below one root; one thread uses it.
+class LogAppender:
+    """Appends whole lines to the files below one root. Not thread-safe.
 
-    A write that does not fit is taken back, so that no half line is left in the file.
+    A write that fails halfway is undone by truncating the file to its previous size.
     """
 
     _MAX_OPEN = 64
@@ -34,30 +32,36 @@ class LogWriter:
         self._open: dict[str, int] = {}
 
     def append(self, path: str, lines: bytes) -> Appended:
-        """Append complete lines. Raises StorageFullError or StoreError, with nothing written."""
+        """Append complete lines to the file at `path`, relative to the root.
+
+        Raises StorageFullError or StoreError, with nothing written.
+        """
         try:
             descriptor = self._descriptor(path)
             before = file_stat(os.fstat(descriptor))
             size = before.size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                lines = b"\n" + lines  # a crash left half a line: it keeps a line of its own
+                lines = b"\n" + lines  # a crash left half a line; it must not merge with ours
             self._write(descriptor, lines, size)
             after = file_stat(os.fstat(descriptor))
             tail = os.pread(descriptor, FINGERPRINT_BYTES, max(0, after.size - FINGERPRINT_BYTES))
         except OSError as error:
-            kind = StorageFullError if error.errno in _NO_ROOM else StoreError
+            kind = StorageFullError if error.errno in NO_SPACE else StoreError
             raise kind(f"{path} cannot be written: {error.strerror}") from error
         return Appended(before, after, tail)
 
-    def take_back(self, path: str, size: int) -> None:
-        """Cut a file back to the size it had before an `append`, whatever it is called now."""
+    def truncate(self, path: str, size: int) -> None:
+        """Truncate a file to the size it had before an `append`, even if it was renamed since.
+
+        Failures are ignored.
+        """
         file = self._open.get(path, self._root / path)
         with contextlib.suppress(OSError):
             if os.stat(file).st_size > size:
                 os.truncate(file, size)
 
     def close(self) -> None:
-        """Close every file."""
+        """Close all files."""
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -73,14 +77,14 @@ class LogWriter:
             raise
 
     def _descriptor(self, path: str) -> int:
-        """An open file that still bears this name: logrotate may have moved it away."""
+        """Return a descriptor of the file that has this name now; logrotate may have moved it."""
         known = self._open.get(path)
         if known is not None:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(known), os.stat(self._root / path)):
                     return known
             os.close(self._open.pop(path))
-        if len(self._open) >= self._MAX_OPEN:
+        if len(self._open) >= self._MAX_OPEN:  # close the one that has been open longest
             os.close(self._open.pop(next(iter(self._open))))
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Reads whole lines of one file from an offset on, also of a packed one."""
+"""Reads whole lines of one file, plain or gzip, from an offset on."""
 
 import contextlib
 import gzip
@@ -14,13 +14,13 @@ from mikroscope.records.parsing import NotARecordError, parse_line
 
 logger = logging.getLogger(__name__)
 
-MAX_LINE_BYTES = 32 << 20  # a longer line is passed over and counted as a parse error
+MAX_LINE_BYTES = 32 << 20  # a longer line is skipped and counted as a parse error
 FINGERPRINT_BYTES = 1024
 _BOM = b"\xef\xbb\xbf"
 
 
 class FileStat(NamedTuple):
-    """What one look at the file system tells about a file; equal looks mean nothing to read."""
+    """A file's identity, size and time; an equal value later means that it has not changed."""
 
     device: int
     inode: int
@@ -32,28 +32,28 @@ class Chunk(NamedTuple):
     """Whole lines of one file, in order."""
 
     content: bytes
-    """The lines with one line feed between each two."""
+    """The lines, separated by line feeds, without a trailing one."""
     length: int
-    """How many lines that are."""
+    """The number of lines."""
     offset: int
-    """Where the next chunk starts."""
+    """The byte offset at which the next chunk starts."""
     line: int
-    """The number of the last line so far; a file's first line has number 1."""
+    """The number of the last line read so far; a file's first line has number 1."""
     tail: bytes
-    """The last bytes before `offset`: FINGERPRINT_BYTES, or all of them."""
+    """The last FINGERPRINT_BYTES before `offset`, or all of them if there are fewer."""
     too_long: int
-    """How many lines were passed over because they are longer than MAX_LINE_BYTES."""
+    """The number of lines that were skipped because they are longer than MAX_LINE_BYTES."""
 
     @property
     def lines(self) -> list[bytes]:
-        """Each line."""
+        """The lines as a list."""
         return self.content.split(b"\n") if self.length else []
 
 
 class LineReader:
-    """One open file, read in chunks of whole lines; `.gz` is unpacked on the way.
+    """One open file, read in chunks of whole lines; `.gz` files are decompressed on the fly.
 
-    Offsets count bytes of the content, so for `.gz` of what is packed in it.
+    Offsets count bytes of the content: for `.gz` files, of the decompressed content.
     """
 
     def __init__(self, path: Path, offset: int, line: int) -> None:
@@ -68,7 +68,7 @@ class LineReader:
         except BaseException:
             self._file.close()
             raise
-        # Of what was read up to now, if that is not more than a fingerprint takes.
+        # The content's first bytes, as far as reading from this offset will have seen them.
         self.first_bytes = self._before if offset <= FINGERPRINT_BYTES else b""
 
     def __enter__(self) -> Self:
@@ -79,28 +79,28 @@ class LineReader:
 
     @property
     def tail(self) -> bytes:
-        """The content's last bytes before where reading stands: what a checkpoint remembers."""
+        """The last FINGERPRINT_BYTES before the current offset, which a checkpoint records."""
         return self._before
 
     def head(self, size: int) -> bytes:
-        """The first `size` bytes of the content; to be asked before anything is read."""
+        """Return the first `size` bytes of the content; call it only before `read`."""
         self._file.seek(0)
         content = self._file.read(size)
         self._file.seek(self._offset)
         return content
 
     def read(self, limit: int, final: bool = False) -> Chunk:
-        """The next whole lines, of about `limit` bytes; none at the end of what is complete.
+        """Return the next whole lines, about `limit` bytes; none if no complete line is left.
 
-        With `final` a last line without its line end is taken too, if it is a record.
+        With `final`, a last line without a line end is included if it is a record.
         """
         content, too_long = self._read_lines(limit, final)
-        # The look for one byte is several times as fast as that for two.
+        # Searching for one byte is several times faster than for two.
         lines = content.replace(b"\r\n", b"\n") if b"\r" in content else content
         length = lines.count(b"\n") + (not lines.endswith(b"\n")) if lines else 0
         lines = lines.removesuffix(b"\n")
         if length and not self._is_at_line_start():
-            # The line end (and whatever else) behind a line that was taken or skipped before.
+            # This is the rest of a line that was already read with `final`, or skipped.
             lines = lines[lines.index(b"\n") :] if b"\n" in lines else b""
             self._line -= 1
         elif self._offset == 0:
@@ -115,7 +115,7 @@ class LineReader:
         return not self._before or self._before.endswith(b"\n")
 
     def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int]:
-        """Content up to a line end, and how many lines in front of it were too long."""
+        """Return content up to a line end, and how many too long lines were skipped before it."""
         too_long = 0
         content = self._rest + self._file.read(limit)
         while (end := content.rfind(b"\n") + 1) == 0:
@@ -134,7 +134,7 @@ class LineReader:
         return content[:end], too_long
 
     def _skip_line(self, content: bytes) -> bytes:
-        """Pass over a line that is too long; returns what was read behind its line end."""
+        """Skip the rest of a line that is too long; return what was read after its line end."""
         self._line += self._is_at_line_start()
         while content and b"\n" not in content:
             self._advance(content, 0)
@@ -152,7 +152,7 @@ class LineReader:
 
 
 class _PackedFile(gzip.GzipFile):
-    """A packed file that ends where it cannot be unpacked any further."""
+    """A gzip file that ends where it cannot be decompressed any further, instead of raising."""
 
     _ended = False
 
@@ -164,8 +164,8 @@ class _PackedFile(gzip.GzipFile):
                 left -= len(part)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             self._ended = True
-            if not isinstance(error, EOFError):  # otherwise it may still be being written
-                logger.warning("%s is damaged, its end cannot be unpacked: %s", self.name, error)
+            if not isinstance(error, EOFError):  # a truncated file may still be growing
+                logger.warning("%s is damaged, only its beginning is indexed: %s", self.name, error)
         return b"".join(parts)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -178,7 +178,7 @@ class _PackedFile(gzip.GzipFile):
 
 
 def fingerprint(content: bytes) -> bytes:
-    """A short hash by which content is recognised (BLAKE2b, 16 bytes)."""
+    """Return a short hash that identifies content (BLAKE2b, 16 bytes)."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
@@ -188,7 +188,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _blank_long_lines(content: bytes) -> tuple[bytes, int]:
-    """Lines with blank ones in the place of those that are too long, and how many they were."""
+    """Replace lines that are too long by empty ones; return the content and their number."""
     lines = content.split(b"\n")
     kept = [line if len(line) <= MAX_LINE_BYTES else b"" for line in lines]
     return b"\n".join(kept), sum(map(ne, kept, lines))
@@ -201,5 +201,5 @@ def _is_record(line: bytes) -> bool:
 
 
 def file_stat(stat: os.stat_result) -> FileStat:
-    """What `os.stat` has told, as one look."""
+    """Return the part of `os.stat` that shows whether a file has changed."""
     return FileStat(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)

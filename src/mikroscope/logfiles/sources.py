@@ -1,14 +1,14 @@
-"""One source: a log file as the index knows it, and how far it is indexed."""
+"""Sources: the log files as the index knows them, and how far each one is indexed."""
 
 import msgspec
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one source is indexed, and by what its file is known again.
+    """How far a source is indexed, and how to recognise its file again.
 
-    `offset` and `line` count bytes and lines of the content; `head` and `tail` are fingerprints
-    of its first bytes and of the last ones before `offset`; the rest is the look at the file
-    (`logfiles.FileStat`) that the reading began with.
+    `offset` and `line` count bytes and lines of the content; `head` and `tail` are fingerprints of
+    its first bytes and of the last bytes before `offset`; the rest is the file's `FileStat` when
+    the reading began. Stores keep a checkpoint as one opaque value.
     """
 
     offset: int = 0
@@ -21,11 +21,20 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     mtime_ns: int = 0
 
 
-class Source(msgspec.Struct, frozen=True):
-    """One file whose lines are indexed.
+UNREAD = -1
+"""In place of a checkpoint's `mtime_ns`: the file was not read to its end."""
 
-    `gone`: the file was deleted, its entries are kept. `holds_audit`: it has brought an audit
-    entry; the store keeps that by itself.
+
+def unread(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint of the same file with nothing indexed yet."""
+    return Checkpoint(device=checkpoint.device, inode=checkpoint.inode, mtime_ns=UNREAD)
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One log file whose lines are indexed.
+
+    `gone`: the file was deleted, its entries stay. `holds_audit`: an audit entry came from it; the
+    store sets that by itself.
     """
 
     id: int

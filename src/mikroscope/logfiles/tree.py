@@ -1,4 +1,4 @@
-"""The tree of log files: find them, tell one from another, read whole lines."""
+"""Finds the log files below a root directory and opens them."""
 
 import contextlib
 import logging
@@ -19,40 +19,41 @@ from mikroscope.logfiles.reader import (
 )
 
 logger = logging.getLogger(__name__)
-# What rotation adds to a name, by number or by date.
+# The suffix that rotation adds to a name: a number or a date.
 _ROTATED = re.compile(r"(?:\.\d{1,3}|[.-]\d{4}-?\d\d-?\d\d(?:[-_T]?\d\d(?:[-:_]?\d\d){0,2})?)$")
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python writes what is no UTF-8 in a file's name
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's surrogate escapes in file names
 
 
 class Listing(NamedTuple):
-    """One walk of the tree; every path is relative to its root, with `/`."""
+    """The result of one walk of the tree; paths are relative to its root and use `/`."""
 
     files: dict[str, FileStat]
-    """The files that are read, in order of their paths; of two names of one file the first."""
+    """The files to index, sorted by path; a file with several names appears once."""
     others: dict[str, int]
-    """Every other file, with its inode: a rotated file may bear any name."""
+    """All other files with their inodes; a rotated file may have any name."""
 
 
 class LogTree:
-    """The files below one root whose names end in one of the suffixes."""
+    """The files below one root whose names end in one of the suffixes. Not thread-safe."""
 
     def __init__(self, root: Path, suffixes: tuple[str, ...]) -> None:
         self.root = root
         self._suffixes = suffixes
         self._logs: dict[str, tuple[FileStat, bool]] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def walk(self) -> Listing:
-        """Look at every file. What cannot be read is left out; links in a circle end."""
+        """List every file. Unreadable ones are left out; circular links are not followed."""
         files: dict[str, FileStat] = {}
         others: dict[str, int] = {}
         seen: set[tuple[int, int]] = set()
         known_logs, self._logs = self._logs, {}
+        # Symbolic links last, so that a file is known by its real path.
         for entry, path in sorted(self._walk(), key=lambda item: (item[0].is_symlink(), item[1])):
             if not self._is_read(path):
                 others[path] = entry.inode()
                 continue
-            stat = _look(entry.stat)
+            stat = _stat(entry.stat)
             if stat is None or (stat.device, stat.inode) in seen:
                 continue
             if _origin(path).endswith(".log") and not self._holds_json(
@@ -65,25 +66,28 @@ class LogTree:
         return Listing(files, others)
 
     def stat(self, path: str) -> FileStat | None:
-        """One file's look, or None if there is no such file."""
-        return _look(lambda: os.stat(self.root / path))
+        """Return the FileStat of one file; None if there is no such file."""
+        return _stat(lambda: os.stat(self.root / path))
 
     def concerns(self, path: str) -> bool:
-        """Whether a change of this path may matter: a file that is read, a directory, or gone."""
+        """Return True if a change of this path may matter to the index.
+
+        That is a file to index, a directory, or a path that does not exist any more.
+        """
         is_read = self._is_read(path) and self._logs.get(path, (None, True))[1]
         return is_read or not os.path.isfile(self.root / path)
 
     def relative(self, absolute: str) -> str | None:
-        """A path below the root as the tree names it; None for one that is not below it."""
+        """Return an absolute path relative to the root, with `/`; None if it is not below it."""
         root = f"{self.root}{os.sep}"
         return absolute[len(root) :].replace(os.sep, "/") if absolute.startswith(root) else None
 
     def open(self, path: str, offset: int = 0, line: int = 0) -> "LineReader":
-        """Read on behind `offset` bytes and `line` lines. Raises OSError."""
+        """Open a file to read on after `offset` bytes and `line` lines. Raises OSError."""
         return LineReader(self.root / path, offset, line)
 
     def head(self, path: str) -> bytes:
-        """The first FINGERPRINT_BYTES of a file's content; empty if it cannot be read."""
+        """Return the first FINGERPRINT_BYTES of a file's content; empty if it is unreadable."""
         try:
             with _open(self.root / path) as file:
                 return file.read(FINGERPRINT_BYTES)
@@ -91,9 +95,10 @@ class LogTree:
             return b""
 
     def _walk(self) -> Iterator[tuple["os.DirEntry[str]", str]]:
-        """Every file with its path.
+        """Yield every file with its path.
 
-        Each directory is listed once, and by its own path rather than by that of a link to it.
+        Each directory is listed once, by its own path rather than by that of a link to it: links
+        are followed only when no directory is left.
         """
         seen: set[tuple[int, int]] = set()
         directories, links = [""], list[str]()
@@ -103,14 +108,14 @@ class LogTree:
             for entry in self._list(prefix, seen):
                 path = f"{prefix}{entry.name}"
                 if _NOT_UTF8.search(path):
-                    self._tell_once(f"{path!a} is left out: its name is not UTF-8")
-                elif _answers(entry.is_file):
+                    self._warn_once(f"{path!a} is not indexed: its name is not UTF-8")
+                elif _safely(entry.is_file):
                     yield entry, path
-                elif _answers(entry.is_dir):
+                elif _safely(entry.is_dir):
                     (links if entry.is_symlink() else directories).append(f"{path}/")
 
     def _list(self, prefix: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"]:
-        """What is in a directory; nothing if it was listed before, or cannot be."""
+        """Return a directory's entries; none if it was listed before or cannot be read."""
         directory = self.root / prefix
         try:
             here = os.stat(directory)
@@ -120,25 +125,29 @@ class LogTree:
             with os.scandir(directory) as entries:
                 return list(entries)
         except OSError as error:
-            self._tell_once(f"{directory} cannot be listed: {error.strerror}")
+            self._warn_once(f"{directory} cannot be listed: {error.strerror}")
             return []
 
-    def _tell_once(self, problem: str) -> None:
-        if problem not in self._told:
-            self._told.add(problem)
+    def _warn_once(self, problem: str) -> None:
+        if problem not in self._warned:
+            self._warned.add(problem)
             logger.warning("%s", problem)
 
     def _is_read(self, path: str) -> bool:
         return _origin(path).endswith(self._suffixes)
 
     def _holds_json(self, path: str, stat: FileStat, known: tuple[FileStat, bool] | None) -> bool:
-        """Whether the first line of a `.log` file is a JSON object; asked anew when it changed."""
+        """Return True if the first line of a `.log` file is a JSON object.
+
+        `known` is the answer for an earlier FileStat; it is reused if the file has not changed.
+        """
         if known is None or known[0] != stat:
             known = stat, self._starts_with_json(path)
         self._logs[path] = known
         return known[1]
 
     def _starts_with_json(self, path: str) -> bool:
+        # The cheap check first: most plain-text logs do not begin with a brace.
         if not self.head(path).removeprefix(_BOM).lstrip().startswith(b"{"):
             return False
         lines = [b""]
@@ -149,21 +158,21 @@ class LogTree:
 
 
 def _origin(path: str) -> str:
-    """The name a file had before it was rotated: app.log for app.log.1 and app.log-20260218."""
+    """Return the name before rotation: app.log for app.log.1 and for app.log-20260218."""
     if path.endswith(".gz"):
         return f"{_ROTATED.sub('', path.removesuffix('.gz'))}.gz"
     return _ROTATED.sub("", path)
 
 
-def _answers(ask: Callable[[], bool]) -> bool:
+def _safely(call: Callable[[], bool]) -> bool:
     try:
-        return ask()
-    except OSError:  # a link to itself
+        return call()
+    except OSError:  # such as a link to itself
         return False
 
 
-def _look(ask: Callable[[], os.stat_result]) -> FileStat | None:
+def _stat(call: Callable[[], os.stat_result]) -> FileStat | None:
     try:
-        return file_stat(ask())
+        return file_stat(call())
     except OSError:
         return None

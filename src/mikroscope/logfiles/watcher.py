@@ -1,4 +1,4 @@
-"""Tells within milliseconds which files below the root have changed, if the system says so."""
+"""Reports within milliseconds which files below the root have changed, from file-system events."""
 
 import logging
 import threading
@@ -12,57 +12,58 @@ from mikroscope.logfiles.tree import LogTree
 logger = logging.getLogger(__name__)
 
 _STEP_MS = 20
-_DEBOUNCE_MS = 100  # while changes keep coming, they are told at least this often
+_DEBOUNCE_MS = 100  # while changes keep coming, they are reported at least this often
 _RESTART_S = 1.0
-_POLL_MS = 1_000  # how soon a stop is noticed while nothing changes
+_POLL_MS = 1_000  # how soon `stop` takes effect while nothing changes
 
 
 class Watcher:
-    """Watches a tree in a thread of its own; the periodic scan makes up for what it may miss.
+    """Watches a tree in its own thread; the periodic scan finds whatever events are missed.
 
-    `notice` is told of every change, also of one that concerns no file that is read, and `lost`
-    that for a while nothing is told. A change of its own shows at the start whether the system
-    tells of changes here at all.
+    `on_change` is called from that thread for every event, with the paths to read: an empty set if
+    the event concerns none. `on_lost` is called each time watching fails; it is restarted a second
+    later. After a start the watcher creates a file itself: if its event arrives, file-system events
+    work here, which they do not on some network file systems.
     """
 
     def __init__(
         self,
         tree: LogTree,
-        notice: Callable[[set[str]], None],
-        lost: Callable[[], None] = lambda: None,
+        on_change: Callable[[set[str]], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._tree = tree
-        self._notice = notice
-        self._lost = lost
+        self._on_change = on_change
+        self._on_lost = on_lost
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mikroscope-watcher", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; returns when the thread has ended."""
+        """Stop watching; return when the thread has ended."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        told = ""
+        last_error = ""
         while not self._stop.is_set():
             try:
                 self._watch()
-            except (OSError, RuntimeError) as error:  # among others: a name that is not UTF-8
-                if told != str(error):
-                    logger.warning("changes are found at the ingest interval only: %s", error)
-                told = str(error)
-                self._lost()
+            except (OSError, RuntimeError) as error:  # such as a file name that is not UTF-8
+                if last_error != str(error):  # it recurs with every restart
+                    logger.warning("watching files failed, falling back to scans: %s", error)
+                last_error = str(error)
+                self._on_lost()
                 self._stop.wait(_RESTART_S)
 
     def _watch(self) -> None:
         from watchfiles import watch  # only a server needs it
 
-        is_told = False
+        has_probed = False
         for changes in watch(
             self._tree.root,
             watch_filter=None,
@@ -73,17 +74,18 @@ class Watcher:
             raise_interrupt=False,
             yield_on_timeout=True,
         ):
-            if not changes:
-                if not is_told:
-                    is_told = True
-                    self._make_a_change()
+            if not changes:  # a timeout, so the watch is established
+                if not has_probed:
+                    has_probed = True
+                    self._probe()
                 continue
             paths = {self._tree.relative(path) for _, path in changes}
-            self._notice({path for path in paths if path and self._concerns(path)})
+            self._on_change({path for path in paths if path and self._concerns(path)})
 
     def _concerns(self, path: str) -> bool:
         return not path.startswith(PROBE_PREFIX) and self._tree.concerns(path)
 
-    def _make_a_change(self) -> None:
+    def _probe(self) -> None:
+        """Create and delete a file, to see whether its event arrives."""
         with suppress(OSError), NamedTemporaryFile(dir=self._tree.root, prefix=PROBE_PREFIX):
             pass

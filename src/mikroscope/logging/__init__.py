@@ -1,6 +1,6 @@
-"""Sends what an application logs by `logging` to a MikroScope server, from the background.
+"""Sends an application's `logging` records to a MikroScope server, from a background thread.
 
-Standard library only, so that an application that just logs loads nothing else.
+It uses only the standard library, so that an application that just logs loads nothing else.
 """
 
 from mikroscope.logging.drops import Counts

@@ -1,4 +1,4 @@
-"""Holds the lines that wait to be sent: bounded, and never waited for."""
+"""Holds lines until they are sent: bounded, and adding one never blocks."""
 
 import threading
 import time
@@ -6,11 +6,11 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from mikroscope.logging.drops import Losses
+from mikroscope.logging.drops import DropCounter
 
 
 class Bounds(NamedTuple):
-    """How much may wait, and how much makes a request."""
+    """Limits of the buffer, and of one request."""
 
     max_buffer_records: int
     max_buffer_bytes: int
@@ -19,37 +19,38 @@ class Bounds(NamedTuple):
 
 
 class Buffer:
-    """Many threads put, one takes. When it is full the oldest lines leave, and are counted.
+    """A queue of lines: any thread may put, one thread takes.
 
-    The lock is re-entrant and the bell a `SimpleQueue` (whose `put` may interrupt itself), so that
-    a signal handler or a `__del__` that logs while its thread is in here does no harm.
+    When it is full, the oldest lines are dropped and counted. The lock is re-entrant and the
+    wake-up signal a `SimpleQueue` (whose `put` is re-entrant, too), so that a signal handler or a
+    `__del__` may log while it interrupts a thread in here.
     """
 
-    def __init__(self, bounds: Bounds, losses: Losses) -> None:
+    def __init__(self, bounds: Bounds, drops: DropCounter) -> None:
         self._bounds = bounds
-        self._losses = losses
+        self._drops = drops
         self._lock = threading.RLock()
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._taken = 0
         self._taken_from = 0
         self.put_total = 0
-        """How many lines have ever been put."""
+        """The number of lines put so far."""
         self.is_due = False
-        """Whether there is a reason not to wait for more."""
+        """True if the lines should be sent without waiting for more."""
 
     def __len__(self) -> int:
-        """How many lines wait or are on their way."""
+        """Return the number of lines that wait or are being sent."""
         return len(self._lines) + self._taken
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to take."""
+        """True if there is nothing to take."""
         return not self._lines
 
     def put(self, line: bytes, urgent: bool) -> None:
-        """Add a line, and ring if whoever takes should look."""
+        """Add a line; wake the taking thread if it is the first one or a batch is due."""
         with self._lock:
             is_first = not self._lines
             self._lines.append(line)
@@ -57,13 +58,14 @@ class Buffer:
             self.put_total += 1
             self._drop_oldest()
             due = urgent or self._has_batch()
-            rings = is_first or (due and not self.is_due)
+            # Waking costs more than adding a line, so it is done once for each state of the buffer.
+            wakes = is_first or (due and not self.is_due)
             self.is_due = self.is_due or due
-        if rings:
-            self.ring()
+        if wakes:
+            self.wake()
 
     def take(self, batch_bytes: int) -> list[bytes]:
-        """The oldest lines, as many as a request of that size may have, but one at least.
+        """Remove and return the oldest lines that fit into a request of that size, at least one.
 
         They count as waiting until `settle`.
         """
@@ -71,10 +73,11 @@ class Buffer:
         size = 0
         with self._lock:
             self._taken_from = self.put_total - len(self._lines)
-            self._taken = len(self._lines)  # for `has_any_before`: at no moment are they nowhere
+            # `has_any_before` reads without the lock: each line must count at every moment.
+            self._taken = len(self._lines)
             while self._lines and len(batch) < self._bounds.batch_records:
                 size += len(self._lines[0]) + 1
-                if batch and size > batch_bytes:
+                if batch and size > batch_bytes:  # a single line may exceed the limit
                     break
                 batch.append(self._pop())
             self._taken = len(batch)
@@ -82,36 +85,33 @@ class Buffer:
         return batch
 
     def settle(self) -> bool:
-        """What was taken has been sent, or given up; False if `clear` has counted it already."""
+        """End the current batch, sent or lost; False if `clear` has counted it already."""
         with self._lock:
-            was_there, self._taken = self._taken > 0, 0
-        return was_there
+            had_batch, self._taken = self._taken > 0, 0
+        return had_batch
 
     def has_any_before(self, number: int) -> bool:
-        """Whether any of the first `number` lines waits or is on its way.
+        """Return True if any of the first `number` lines put still waits or is being sent.
 
-        Without the lock: a signal handler that waits for this may have interrupted who holds it.
+        Does not lock: a signal handler that waits for this may have interrupted the lock's holder.
         """
         waits = self.put_total - len(self._lines) < number
         return waits or (self._taken > 0 and self._taken_from < number)
 
-    def ring(self) -> None:
-        """Wake whoever waits."""
-        self._bell.put(None)
+    def wake(self) -> None:
+        """Wake the thread in `wait`, or let its next `wait` return at once."""
+        self._wakeups.put(None)
 
     def wait(self, seconds: float | None) -> bool:
-        """Return True at a ring, False when the time is over; without a time, at a ring only.
-
-        A ring while nobody waits is kept.
-        """
+        """Wait for `wake`; return False on timeout. None waits without a timeout."""
         try:
-            self._bell.get(timeout=seconds)
+            self._wakeups.get(timeout=seconds)
         except Empty:
             return False
         return True
 
     def clear(self) -> int:
-        """Forget all lines, also those on their way; how many they were."""
+        """Remove all lines, those being sent included, and return their number."""
         with self._lock:
             count = len(self)
             self._lines.clear()
@@ -136,4 +136,4 @@ class Buffer:
             self._pop()
         dropped = before - len(self._lines)
         if dropped:
-            self._losses.add(time.time(), dropped=dropped)
+            self._drops.add(time.time(), dropped=dropped)

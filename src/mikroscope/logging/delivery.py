@@ -1,4 +1,4 @@
-"""Brings a batch of lines to the server: again where that can help, in parts where it must."""
+"""Delivers a batch of lines: retries when that can help, splits a batch that was refused."""
 
 import random
 import time
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
-from mikroscope.logging.drops import Losses, loss_record
+from mikroscope.logging.drops import DropCounter, drop_record
 from mikroscope.logging.json_text import to_json
-from mikroscope.logging.stderr import Complaints
+from mikroscope.logging.stderr import StderrWarnings
 from mikroscope.logging.transport import Answer, SendError
 
 _LEAST_BATCH_BYTES = 256
@@ -24,39 +24,46 @@ class Post(Protocol):
 
 
 class Pause(Protocol):
-    """Waits between two tries."""
+    """Waits between two attempts."""
 
     def __call__(self, seconds: float, may_hurry: bool) -> bool:
-        """True if it is time to give up. Somebody who waits may shorten it, if that may help."""
+        """Wait; return True if it is time to give up.
+
+        With `may_hurry`, a caller waiting in `flush` or `close` shortens the pause.
+        """
 
 
 class Backoff(NamedTuple):
-    """Seconds between two tries."""
+    """Seconds between two attempts."""
 
     first: float
     longest: float
 
     def seconds(self, tries: int) -> float:
-        """After so many tries: doubling, and by chance up to a half less, so that many senders do
-        not come all at once."""
+        """Return the pause after that many attempts: it doubles each time, up to `longest`.
+
+        It is shortened randomly by up to a half, so that many senders do not retry all at once.
+        """
         doubled = min(self.longest, self.first * 2.0 ** min(tries - 1, 30))
-        return doubled * random.uniform(0.5, 1.0)  # noqa: S311 -- no secret
+        return doubled * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
 
 
 class Verdict(Enum):
-    """What an answer means for a batch."""
+    """The meaning of an answer for a batch."""
 
     TAKEN = auto()
     UNACCEPTABLE = auto()
-    """It is too large, or a record in it is of a kind that will never be taken."""
+    """The batch is too large, or a record in it is invalid; sending it again cannot help."""
     LATER = auto()
+    """The server is unavailable or overloaded; retrying can help."""
     WRONG = auto()
-    """Not before somebody has changed something: the address, the credentials, the server."""
+    """Refused until the address, the credentials or the server are corrected."""
 
 
 def judge(answer: Answer) -> Verdict:
-    """Only what is refused for what it is will be given up; for all else, waiting may help."""
+    """Return the verdict on an answer; only a batch refused for its content is never retried."""
     if 200 <= answer.status < 300:
+        # A success from anything else, such as a login page, has stored nothing.
         return Verdict.TAKEN if answer.is_ingest else Verdict.WRONG
     if answer.status in (400, 413, 422):
         return Verdict.UNACCEPTABLE
@@ -66,23 +73,26 @@ def judge(answer: Answer) -> Verdict:
 
 
 def may_have_been_taken(answer: Answer) -> bool:
-    """Whether an answer that is no success leaves that open: a proxy gives 502 and 504 (and a page
-    of its own) whatever became of the request. MikroScope's 503 says that nothing was kept."""
+    """Return True if the server may have stored the batch although this answer is not a success.
+
+    A proxy may answer 502 or 504, or 200 with a page of its own, after it has forwarded the
+    request. MikroScope's own 503 promises that nothing was stored.
+    """
     if 200 <= answer.status < 300:
         return not answer.is_ingest
     return answer.status >= 500 and answer.status != 503
 
 
 class Delivery:
-    """Used by one thread."""
+    """Delivers batches to one server. Not thread-safe."""
 
     def __init__(
         self,
         post: Post,
         where: str,
         backoff: Backoff,
-        losses: Losses,
-        complaints: Complaints,
+        drops: DropCounter,
+        stderr: StderrWarnings,
         constants: Mapping[str, object],
         *,
         pause: Pause,
@@ -91,19 +101,23 @@ class Delivery:
         self._post = post
         self._where = where
         self._backoff = backoff
-        self._losses = losses
-        self._complaints = complaints
+        self._drops = drops
+        self._stderr = stderr
         self._constants = constants
         self._pause = pause
         self._timeout_s = timeout_s
         self.sent = 0
-        """How many lines the server has acknowledged."""
+        """The number of lines that the server has acknowledged."""
         self.largest_body: int | None = None
-        """How large a body may be, if the server has refused one."""
+        """The largest body in bytes to send, learned from a 413; None before that."""
 
     def deliver(self, lines: list[bytes]) -> int:
-        """Return when each line is sent, refused and counted, or given up: how many are that."""
-        parts = [lines]
+        """Send all lines; return how many were given up because time ran out.
+
+        A batch that is refused is halved until only the invalid lines are left; these are counted
+        as refused.
+        """
+        parts = [lines]  # a stack with the oldest lines on top, so that the order is kept
         while parts:
             part = parts.pop()
             verdict = self._send(part)
@@ -115,21 +129,21 @@ class Delivery:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
             else:
-                self._losses.add(time.time(), refused=1)
+                self._drops.add(time.time(), refused=1)
         return 0
 
-    def tell_losses(self) -> None:
-        """Send a record that tells what was lost, if anything was."""
-        loss = self._losses.untold
-        if loss is None:
+    def report_drops(self) -> None:
+        """Send a record that reports the lost records, if there are any."""
+        unreported = self._drops.unreported
+        if unreported is None:
             return
         now = time.time()
-        line = to_json({**self._constants, **loss_record(loss, now)})
-        if self._send([line]) is not None:  # a server that refuses this is not asked again
-            self._losses.told(loss, now)
+        line = to_json({**self._constants, **drop_record(unreported, now)})
+        if self._send([line]) is not None:  # if the server refuses the report, do not repeat it
+            self._drops.mark_reported(unreported, now)
 
     def _send(self, lines: list[bytes]) -> Verdict | None:
-        """TAKEN, UNACCEPTABLE, or None if it is time to give up."""
+        """Send until the batch is TAKEN or UNACCEPTABLE; None if it is time to give up."""
         tries = 0
         while True:
             tries += 1
@@ -140,49 +154,52 @@ class Delivery:
                 return None
 
     def _try(self, lines: list[bytes]) -> tuple[Verdict, float | None]:
-        """Send once: what came of it, and the pause that the server asks for.
+        """Send once; return the verdict, and the pause in seconds that the server asks for.
 
-        Lines that may have arrived all the same are marked, in place.
+        If the lines may have arrived although the attempt failed, they are marked in place.
         """
         body = _body(lines)
         try:
             answer = self._post.post(body, self._timeout_s())
         except SendError as error:
-            self._complain("cannot be reached", str(error))
+            self._warn("cannot be reached", str(error))
             if error.maybe_taken:
                 _mark(lines)
             return Verdict.LATER, None
         verdict = judge(answer)
-        self._note(verdict, answer, lines, len(body))
+        self._handle_failure(verdict, answer, lines, len(body))
         if may_have_been_taken(answer):
             _mark(lines)
         return verdict, answer.retry_after_s
 
     def _give_up(self, verdict: Verdict, tries: int, retry_after_s: float | None) -> bool:
-        """Wait for the next try; True if there shall be none."""
-        if verdict is Verdict.WRONG:
+        """Wait before the next attempt; return True if there should not be one."""
+        if verdict is Verdict.WRONG:  # it takes a person to fix, so wait as long as we ever do
             return self._pause(self._backoff.seconds(31), may_hurry=False)
         if retry_after_s is not None:
             return self._pause(min(retry_after_s, _LONGEST_RETRY_AFTER_S), may_hurry=False)
         return self._pause(self._backoff.seconds(tries), may_hurry=True)
 
-    def _note(self, verdict: Verdict, answer: Answer, lines: list[bytes], size: int) -> None:
-        """Say what went wrong, and learn from it."""
-        said = f"{answer.status} {answer.reason}".strip()
+    def _handle_failure(
+        self, verdict: Verdict, answer: Answer, lines: list[bytes], size: int
+    ) -> None:
+        """Warn about a failure; after a 413, lower the size of later bodies."""
+        reply = f"{answer.status} {answer.reason}".strip()
         if verdict is Verdict.UNACCEPTABLE and len(lines) == 1:
-            text = f"{self._where} refused a record of {len(lines[0])} bytes, which is lost: {said}"
-            self._complaints.say("refused", text)
+            text = f"{self._where} refused a record of {len(lines[0])} bytes, it is lost: {reply}"
+            self._stderr.warn("refused", text)
         elif verdict is Verdict.UNACCEPTABLE and answer.status == 413:
+            # The limit itself is unknown, so later bodies are at most half as large.
             self.largest_body = max(_LEAST_BATCH_BYTES, size // 2)
         elif verdict is Verdict.WRONG:
-            self._complain("does not take these logs", said)
+            self._warn("does not accept these logs", reply)
         elif verdict is Verdict.LATER:
-            self._complain("cannot take logs now", said)
+            self._warn("cannot accept logs now", reply)
 
-    def _complain(self, what: str, why: str) -> None:
-        lost = self._losses.dropped + self._losses.refused
-        self._complaints.say(
-            what, f"{self._where} {what} ({why}); it is tried again, {lost} records are lost so far"
+    def _warn(self, what: str, why: str) -> None:
+        lost = self._drops.dropped + self._drops.refused
+        self._stderr.warn(
+            what, f"{self._where} {what} ({why}); retrying, {lost} records lost so far"
         )
 
 
@@ -191,6 +208,6 @@ def _body(lines: list[bytes]) -> bytes:
 
 
 def _mark(lines: list[bytes]) -> None:
-    """Have each line say that it may have arrived before."""
+    """Mark each line, in place, as possibly delivered before."""
     if not lines[0].endswith(_RESENT):
         lines[:] = [line[:-1] + _RESENT for line in lines]

@@ -1,4 +1,7 @@
-"""Counts the records that were lost, and knows how many of them have been told of."""
+"""Counts lost records, and how many of them have been reported to the server.
+
+A record is lost when the handler dropped it or the server refused it for good.
+"""
 
 import os
 import threading
@@ -11,20 +14,20 @@ EVENT = "logs.dropped"
 
 
 class Counts(NamedTuple):
-    """What has become of the records of one handler, in this process."""
+    """The records of one handler in this process, by what became of them."""
 
     sent: int
     """Acknowledged by the server."""
     waiting: int
-    """In the buffer or on their way."""
+    """In the buffer or being sent."""
     dropped: int
-    """Lost because the buffer was full, or the handler was closed."""
+    """Lost because the buffer was full or the handler was closed."""
     refused: int
-    """Lost because the server would never take them."""
+    """Lost because the server would never accept them."""
 
 
-class Loss(NamedTuple):
-    """A number of lost records."""
+class Drops(NamedTuple):
+    """Lost records since a moment."""
 
     dropped: int
     refused: int
@@ -33,57 +36,59 @@ class Loss(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All lost records, for either reason."""
         return self.dropped + self.refused
 
 
-class Losses:
-    """May be used from all threads."""
+class DropCounter:
+    """Counts lost records. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.dropped = 0
         self.refused = 0
-        self._told = Loss(0, 0, 0.0)
+        self._reported = Drops(0, 0, 0.0)
         self._since = 0.0
 
     def add(self, now: float, dropped: int = 0, refused: int = 0) -> None:
-        """Count records that are lost from `now` on; epoch seconds."""
+        """Count records lost at `now`, in epoch seconds."""
         if dropped + refused == 0:
             return
         with self._lock:
-            if self.untold is None:
+            if self.unreported is None:
                 self._since = now
             self.dropped += dropped
             self.refused += refused
 
     @property
-    def untold(self) -> Loss | None:
-        """The losses that the server has not been told of."""
+    def unreported(self) -> Drops | None:
+        """The lost records that the server does not know of; None if there are none."""
         with self._lock:
-            dropped, refused = self.dropped - self._told.dropped, self.refused - self._told.refused
-            return Loss(dropped, refused, self._since) if dropped + refused else None
+            dropped = self.dropped - self._reported.dropped
+            refused = self.refused - self._reported.refused
+            return Drops(dropped, refused, self._since) if dropped + refused else None
 
-    def told(self, loss: Loss, now: float) -> None:
-        """The server knows of these; what was lost meanwhile counts from `now` on."""
+    def mark_reported(self, drops: Drops, now: float) -> None:
+        """Record that the server knows of `drops`; those counted since are dated `now`."""
         with self._lock:
-            dropped, refused = self._told.dropped + loss.dropped, self._told.refused + loss.refused
-            self._told = Loss(dropped, refused, 0.0)
+            dropped = self._reported.dropped + drops.dropped
+            refused = self._reported.refused + drops.refused
+            self._reported = Drops(dropped, refused, 0.0)
             self._since = now
 
 
-def loss_record(loss: Loss, now: float) -> dict[str, Any]:
-    """The record that tells of a loss."""
+def drop_record(drops: Drops, now: float) -> dict[str, Any]:
+    """Return the record that reports drops to the server."""
     return {
         "timestamp": iso_time(now),
         "level": "WARN",
         "logger": LOGGER,
         "event": EVENT,
-        "message": f"log records lost before they could be sent: {loss.total} "
-        f"(buffer full: {loss.dropped}, refused by the server: {loss.refused})",
-        "dropped": loss.total,
-        "droppedBufferFull": loss.dropped,
-        "droppedRefused": loss.refused,
-        "droppedSince": iso_time(loss.since),
+        "message": f"log records lost before they could be sent: {drops.total} "
+        f"(buffer full: {drops.dropped}, refused by the server: {drops.refused})",
+        "dropped": drops.total,
+        "droppedBufferFull": drops.dropped,
+        "droppedRefused": drops.refused,
+        "droppedSince": iso_time(drops.since),
         "process": os.getpid(),
     }

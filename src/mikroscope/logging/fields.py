@@ -1,4 +1,4 @@
-"""What a record of MikroScope says of a `logging.LogRecord`."""
+"""Turns a `logging.LogRecord` into the fields of a MikroScope record."""
 
 import logging
 import sys
@@ -16,15 +16,15 @@ OWN_NAMES = frozenset(
     ("timestamp", "level", "logger", "message", "process", "thread", "task", "error", "stack_info")
 )
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# The names other loggers' levels map to, so that all of them are counted together.
+# The server's severities, so that records of all loggers are counted together.
 _BANDS = ((50, "FATAL"), (40, "ERROR"), (30, "WARN"), (20, "INFO"), (10, "DEBUG"))
 _STANDARD = dict(_BANDS)
 _WORDS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
-_LARGEST_SHOWN = 1000  # characters of a record that cannot be read
+_LARGEST_SHOWN = 1000  # characters of a record that cannot be encoded
 
 
 def encode_record(record: logging.LogRecord, constants: Mapping[str, object]) -> bytes:
-    """One JSON object in UTF-8, in one line. Never raises for what a record holds."""
+    """Return a record as a JSON object on one line, in UTF-8. Never raises."""
     try:
         return to_json(fields_of(record, constants))
     except Exception as error:
@@ -32,10 +32,10 @@ def encode_record(record: logging.LogRecord, constants: Mapping[str, object]) ->
 
 
 def fields_of(record: logging.LogRecord, constants: Mapping[str, object]) -> dict[str, Any]:
-    """The fields: what `logging` knows, what the call added, and `constants` where it did not.
+    """Return the fields of a record: those of `logging`, those of the call, and `constants`.
 
-    A name given by `extra` that is one of OWN_NAMES goes into the object `extra`. A message that
-    is a dict (structlog's, say) is the record itself: its names go before ours.
+    The call's `extra` overrides `constants`; a name in `extra` that is one of OWN_NAMES goes into
+    the object `extra`. If the message is a dict, as structlog's is, it overrides all of these.
     """
     fields: dict[str, Any] = {
         "timestamp": iso_time(record.created),
@@ -48,27 +48,26 @@ def fields_of(record: logging.LogRecord, constants: Mapping[str, object]) -> dic
     task = getattr(record, "taskName", None)
     if task is not None:
         fields["task"] = task
-    said = record.msg if isinstance(record.msg, dict) else None
-    if said is None:
+    event_dict = record.msg if isinstance(record.msg, dict) else None
+    if event_dict is None:
         fields["message"] = _message_of(record)
     _add_exception(fields, record.exc_info, record.exc_text)
     if record.stack_info:
         fields["stack_info"] = record.stack_info
     _add_extra(fields, constants, record)
-    if said is not None:
-        _add_said(fields, said)
+    if event_dict is not None:
+        _add_event_dict(fields, event_dict)
     return fields
 
 
 def iso_time(seconds: float) -> str:
-    """ISO 8601 in UTC with milliseconds and Z."""
+    """Return epoch seconds as ISO 8601 in UTC with milliseconds and Z."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def _level_of(record: logging.LogRecord) -> str:
-    """Python's own five by their number, others by their name; a number without a name by its
-    band."""
+    """Return Python's five levels by number, others by name, unnamed ones by the nearest below."""
     number, name = record.levelno, str(record.levelname).upper()
     standard = _STANDARD.get(number)
     if standard is not None:
@@ -81,12 +80,12 @@ def _level_of(record: logging.LogRecord) -> str:
 def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # arguments that do not fit: better the parts than nothing
+    except Exception:  # the arguments do not match the format; show both
         return f"{text_of(record.msg)} {text_of(record.args)}"
 
 
 def _add_exception(fields: dict[str, Any], info: object, text: str | None) -> None:
-    """`error`, from what `exc_info` holds or from the text that another handler has kept."""
+    """Set `error` from `exc_info`, or from the traceback text that another handler has cached."""
     known = _exception_info(info)
     if known is not None:
         kind, error, trace = known
@@ -127,9 +126,9 @@ def _add_extra(
         fields["extra"] = clashes
 
 
-def _add_said(fields: dict[str, Any], said: dict[Any, Any]) -> None:
-    """The fields of a message that is a dict."""
-    rest = dict(said)
+def _add_event_dict(fields: dict[str, Any], event_dict: dict[Any, Any]) -> None:
+    """Merge the fields of a message that is a dict, such as structlog's."""
+    rest = dict(event_dict)
     info = rest.pop("exc_info", None)
     if info:
         _add_exception(fields, sys.exc_info() if info is True else info, None)
@@ -140,10 +139,10 @@ def _add_said(fields: dict[str, Any], said: dict[Any, Any]) -> None:
 
 
 def _unreadable(record: logging.LogRecord, error: Exception) -> dict[str, str]:
-    """For a record that somebody has broken: whatever can be told of it."""
+    """Return what can be said of a record whose own content raised an exception."""
     return {
         "level": "ERROR",
         "logger": text_of(getattr(record, "name", None)),
         "message": text_of(getattr(record, "msg", None))[:_LARGEST_SHOWN],
-        "error": f"this record cannot be read: {text_of(error)[:_LARGEST_SHOWN]}",
+        "error": f"this record cannot be encoded: {text_of(error)[:_LARGEST_SHOWN]}",
     }

@@ -1,4 +1,4 @@
-"""The `logging.Handler` that applications use."""
+"""Provides MikroScopeHandler, the `logging.Handler` for applications."""
 
 import logging
 import math
@@ -19,24 +19,25 @@ _handlers: "weakref.WeakSet[MikroScopeHandler]" = weakref.WeakSet()
 class MikroScopeHandler(logging.Handler):
     """Sends records to a MikroScope server, in batches, from a background thread.
 
-    It never waits for the server and never raises into the application: records wait in a bounded
-    buffer, and when that is full the oldest are dropped, counted, and told of. A formatter is not
-    used: each field goes by itself. `docs/sending-logs.md` has the promises, and what the fields
-    are called.
+    Logging never waits for the server and never raises into the application. Records wait in a
+    bounded buffer; when it is full, the oldest are dropped and counted, and the number is reported
+    to the server later. Formatters are not used: each field is sent by itself.
+    `docs/sending-logs.md` documents the guarantees and the names of the fields.
 
-    - `url`: the server, such as `http://127.0.0.1:4310`; `https://` with the certificates the
-      system trusts, or those in `ca_file`.
+    - `url`: the server, such as `http://127.0.0.1:4310`; `https://` verifies it against the
+      system's certificates, or against those in `ca_file` (PEM).
     - `token`: a producer's token; or `username` and `password` for Basic auth.
-    - `fields`: what every record shall say, such as `{"service": "shop"}`.
-    - `max_buffer_records`, `max_buffer_bytes`: what may wait; it is about what memory is used.
-    - `batch_records`, `batch_bytes`: what makes a request; the server's limit is 1 MiB by default.
-    - `linger_s`: how long a record may wait for others to be sent with. ERROR and worse never do.
-    - `timeout_s`: for a connection, and for each step of a request.
-    - `backoff_s`, `max_backoff_s`: the pause before a second try, and the longest one.
+    - `fields`: fields to add to every record, such as `{"service": "shop"}`.
+    - `max_buffer_records`, `max_buffer_bytes`: limits of the buffer, and roughly of its memory.
+    - `batch_records`, `batch_bytes`: limits of one request; the server's default limit is 1 MiB.
+    - `linger_s`: how long a record may wait to share a request with others. ERROR and above do
+      not wait.
+    - `timeout_s`: limit for connecting and for each step of a request.
+    - `backoff_s`, `max_backoff_s`: the pause before the second attempt, and the longest pause.
     - `flush_timeout_s`: how long `flush()` and `close()`, and so the end of the program, may wait.
-    - `compress`: send gzip.
+    - `compress`: send bodies with gzip.
 
-    Raises ValueError for arguments that cannot be right.
+    All times are in seconds. Raises ValueError for invalid arguments.
     """
 
     def __init__(
@@ -76,15 +77,17 @@ class MikroScopeHandler(logging.Handler):
         self._flush_failed_at: int | None = None
         self._sender = Sender(transport, url, bounds, pace, self._fields)
         _handlers.add(self)
+        # A handler that is garbage-collected without close() still sends what it holds. At exit
+        # `logging.shutdown` closes the handlers, so the finalizer need not run then.
         weakref.finalize(self, self._sender.close_soon, flush_timeout_s).atexit = False
 
     @property
     def counts(self) -> Counts:
-        """What has become of the records that were logged in this process."""
+        """The number of records logged in this process: sent, waiting, dropped and refused."""
         return self._sender.counts()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """As in `logging`, but without a lock: `str()` of what is logged may take long."""
+        """Filter and emit a record, without `logging`'s lock: `str()` of its values may be slow."""
         kept = self.filter(record)
         if kept:
             self.emit(kept if isinstance(kept, logging.LogRecord) else record)
@@ -93,7 +96,7 @@ class MikroScopeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Put a record into the buffer."""
         try:
-            if not self._sender.is_current_thread:  # or what it logs would log for ever
+            if not self._sender.is_current_thread:  # its own records would cause endless sending
                 line = encode_record(record, self._fields)
                 level = record.levelno
                 self._sender.put(line, isinstance(level, int) and level >= logging.ERROR)
@@ -101,28 +104,29 @@ class MikroScopeHandler(logging.Handler):
             self.handleError(record)
 
     def flush(self, timeout_s: float | None = None) -> bool:  # type: ignore[override] # None there
-        """Wait until all that was logged before is sent, or lost; False if time runs out.
+        """Wait until all records logged so far are sent or lost; return False on timeout.
 
-        Without a time it is `flush_timeout_s`.
+        The default timeout is `flush_timeout_s`.
         """
         done = self._sender.flush(self._flush_timeout_s if timeout_s is None else timeout_s)
         self._flush_failed_at = None if done else self.counts.sent
         return done
 
     def close(self) -> None:
-        """Send what waits, for `flush_timeout_s` at the most; say on stderr what is lost.
+        """Send what waits, for at most `flush_timeout_s`; say on stderr how many records are lost.
 
-        After a `flush()` in vain (`logging.shutdown` calls both) it does not wait a second time.
+        If nothing was sent since a `flush()` timed out, it does not wait a second time:
+        `logging.shutdown` calls both.
         """
-        in_vain = self._sender.has_thread and self._flush_failed_at == self.counts.sent
-        self._sender.close(0.0 if in_vain else self._flush_timeout_s)
+        is_futile = self._sender.has_thread and self._flush_failed_at == self.counts.sent
+        self._sender.close(0.0 if is_futile else self._flush_timeout_s)
         super().close()
 
 
 def _require_counts(numbers: Mapping[str, int]) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or value <= 0:
-            raise ValueError(f"{name}: expected a whole number, more than 0, got {value!r}")
+            raise ValueError(f"{name}: expected a whole number above 0, got {value!r}")
 
 
 def _require_seconds(numbers: Mapping[str, float], least: str) -> None:
@@ -141,9 +145,9 @@ def _require_free(fields: Mapping[str, object]) -> None:
 
 
 def _after_fork() -> None:
-    """In a child: each handler begins with nothing, and starts its own thread when it is used."""
+    """Reset each handler in a forked child; it starts its own thread when it is used there."""
     for handler in list(_handlers):
-        handler._sender.start_anew()
+        handler._sender.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Turns any Python value into JSON text that a server takes, without ever failing."""
+"""Turns any Python value into JSON text that the server accepts, without ever failing."""
 
 import json
 import math
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Set
 from datetime import date, time
 from numbers import Integral, Real
 
-MAX_DEPTH = 100  # of nested containers; what lies deeper is left out (a server takes 500)
-_LARGEST_BITS = 10_000  # of an integer that Python writes in decimal
+MAX_DEPTH = 100  # of nested containers; deeper ones are left out (the server allows 500)
+_LARGEST_BITS = 10_000  # of an integer; str() refuses much longer ones, hex() does not
 
 _encode = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda value: _plain(value)
@@ -15,19 +15,19 @@ _encode = json.JSONEncoder(
 
 
 def to_json(value: object) -> bytes:
-    """JSON text in UTF-8. What JSON does not have becomes a text, a list or an object."""
+    """Return a value as JSON in UTF-8; a type unknown to JSON becomes its nearest equivalent."""
     try:
         text = _encode(value)
         may_be_deep = text.count("{") + text.count("[") > MAX_DEPTH
-    except Exception:  # odd keys, NaN, a circle, an object that raises
+    except Exception:  # odd keys, NaN, a circular reference, an object that raises
         may_be_deep = True
     if may_be_deep:
         text = _encode(_safe(value, MAX_DEPTH))
-    return text.encode("utf-8", "replace")  # a lone surrogate has no UTF-8
+    return text.encode("utf-8", "replace")  # lone surrogates cannot be encoded
 
 
 def text_of(value: object) -> str:
-    """`str(value)`, or a text that says that it has none."""
+    """Return `str(value)`, or a placeholder if that raises."""
     try:
         return str(value)
     except Exception:
@@ -35,7 +35,7 @@ def text_of(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """What stands in JSON for a value that `json` does not know."""
+    """Return a substitute for a value that the `json` module does not support."""
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "replace")
     if isinstance(value, Mapping):
@@ -52,7 +52,7 @@ def _plain(value: object) -> object:
 
 
 def _safe(value: object, depth: int) -> object:
-    """The same value, made of nothing but what JSON has."""
+    """Return a copy of the value that uses only JSON's types, cut off below `depth`."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Sends the lines of a buffer in batches, from one background thread."""
+"""Sends buffered lines in batches from one background thread."""
 
 import sys
 import threading
@@ -8,34 +8,34 @@ from typing import NamedTuple
 
 from mikroscope.logging.buffer import Bounds, Buffer
 from mikroscope.logging.delivery import Backoff, Delivery
-from mikroscope.logging.drops import Counts, Losses
-from mikroscope.logging.stderr import Complaints
+from mikroscope.logging.drops import Counts, DropCounter
+from mikroscope.logging.stderr import StderrWarnings
 from mikroscope.logging.transport import IDLE_S, Transport
 
-_TELL_LOSSES_S = 10.0  # between two records of losses, while there is no rest
-_HURRIED_S = 0.25  # between two tries while somebody waits in flush() or close()
+_REPORT_DROPS_S = 10.0  # between two reports of drops while the buffer is never empty
+_HURRIED_S = 0.25  # between two attempts while a caller waits in flush() or close()
 _LEAST_TIMEOUT_S = 0.1
-_LAST = -1000  # what else ends a worker may log
+_LAST = -1000  # a priority below all others, since other finalizers may still log
 _NAME = "mikroscope-logging"
 
 
 class Pace(NamedTuple):
-    """Seconds."""
+    """The sender's times, in seconds."""
 
     linger: float
-    """That a line may wait for others to be sent with."""
+    """How long a line may wait for others to share its request."""
     timeout: float
-    """For a connection, for each part of a request, and for its answer."""
+    """The limit for connecting, for each step of a request, and for its answer."""
     closing: float
-    """That the end of the process may wait."""
+    """How long the end of the process may be delayed."""
     backoff: Backoff
 
 
 class Sender:
-    """`put` never waits for the server. The thread begins with the first line, and `close` ends it.
+    """Sends lines from a thread that starts with the first line and ends with `close`.
 
-    What is shared by threads is in `Buffer` and `Losses`; the rest are single values, which one
-    side sets and the other reads.
+    `put` never waits for the server. State shared by threads is in `Buffer` and `DropCounter`; the
+    rest are single values that one side sets and the other reads.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class Sender:
         self._bounds = bounds
         self._pace = pace
         self._constants = constants
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self._complaints = Complaints()
-        self._losses = Losses()
-        self._buffer = Buffer(self._bounds, self._losses)
+    def _reset(self) -> None:
+        self._stderr = StderrWarnings()
+        self._drops = DropCounter()
+        self._buffer = Buffer(self._bounds, self._drops)
         self._delivery = Delivery(
             self._transport,
             self._where,
             self._pace.backoff,
-            self._losses,
-            self._complaints,
+            self._drops,
+            self._stderr,
             self._constants,
             pause=self._pause,
             timeout_s=self._timeout_s,
@@ -71,28 +71,28 @@ class Sender:
         self._starting = threading.RLock()
         self._settled = threading.Condition()
         self._deadline: float | None = None  # set by close; time.monotonic
-        self._hurry_to = 0  # the number of lines that somebody waits for
+        self._hurry_to = 0  # a caller of flush() waits for this many lines, counted from the first
         self._is_nudged = False
-        self._rests_until = 0.0  # a pause that nothing but a nudge shortens
-        self._losses_told_at = 0.0
+        self._rests_until = 0.0  # the end of a pause that only a nudge shortens; time.monotonic
+        self._drops_reported_at = 0.0
 
-    def start_anew(self) -> None:
-        """Forget everything: in a forked child all that waits here is the parent's to send.
+    def reset_after_fork(self) -> None:
+        """Start over in a forked child: the lines that wait here are the parent's to send.
 
-        Nothing of the old state is used, because a thread of the parent may have been inside.
+        All state is replaced, because a thread of the parent may have held its locks.
         """
         self._transport.forget()
         is_closed = self._deadline is not None
-        self._begin()
+        self._reset()
         self._deadline = 0.0 if is_closed else None
 
     # --- for the application's threads ----------------------------------------------------------
 
     def put(self, line: bytes, urgent: bool) -> None:
-        """Have a line sent; an urgent one without waiting for others."""
+        """Queue a line; an urgent one is sent at once, together with those before it."""
         if self._deadline is not None:
-            self._losses.add(time.time(), dropped=1)
-            self._complaints.say("closed", "records that come after close() are lost")
+            self._drops.add(time.time(), dropped=1)
+            self._stderr.warn("closed", "records logged after close() are lost")
             return
         self._buffer.put(line, urgent)
         if self._thread is None:
@@ -100,23 +100,23 @@ class Sender:
 
     @property
     def has_thread(self) -> bool:
-        """Whether somebody sends; else `close` has to."""
+        """True if the background thread was started; otherwise `close` sends what waits."""
         return self._thread is not None
 
     @property
     def is_current_thread(self) -> bool:
-        """Whether the caller is the background thread."""
+        """True if the caller is the background thread."""
         return self._thread is threading.current_thread()
 
     def counts(self) -> Counts:
-        """What has become of the lines."""
-        losses = self._losses
-        return Counts(self._delivery.sent, len(self._buffer), losses.dropped, losses.refused)
+        """Return the number of lines by what became of them."""
+        drops = self._drops
+        return Counts(self._delivery.sent, len(self._buffer), drops.dropped, drops.refused)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until what has been put is sent or lost; False if the time is too short for it.
+        """Wait until every line put so far is sent or lost; return False on timeout.
 
-        If the server is known not to be asked again within that time, it is not waited for.
+        Returns at once if the next attempt is known to come after the timeout.
         """
         target = self._buffer.put_total
         end = time.monotonic() + timeout_s
@@ -132,22 +132,22 @@ class Sender:
         return self._has_settled(target)
 
     def close(self, timeout_s: float) -> None:
-        """Send for that long what is there; then count the rest as lost, and say so on stderr."""
+        """Send what waits, for at most that long; count the rest as lost and say so on stderr."""
         if self._deadline is not None:
             return
         self.close_soon(timeout_s)
         if self._thread is None:
-            self._run()  # there was nothing to send, or no thread could be started
+            self._run()  # nothing was ever put, or no thread could be started
         elif not self.is_current_thread:
             self._thread.join(max(timeout_s, _LEAST_TIMEOUT_S))
-        self._losses.add(time.time(), dropped=self._buffer.clear())
-        loss = self._losses.untold
-        if loss is not None:
-            text = f"log records lost, because {self._where} did not take them: {loss.total}"
-            self._complaints.say("end", text)
+        self._drops.add(time.time(), dropped=self._buffer.clear())
+        unreported = self._drops.unreported
+        if unreported is not None:
+            text = f"log records lost because {self._where} did not accept them: {unreported.total}"
+            self._stderr.warn("end", text)
 
     def close_soon(self, timeout_s: float) -> None:
-        """Have the thread end when all is sent, or the time over; do not wait for it."""
+        """Let the thread end when all is sent or the time is over; return without waiting."""
         if self._deadline is None:
             self._deadline = time.monotonic() + timeout_s
             self._nudge()
@@ -159,13 +159,14 @@ class Sender:
             self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError:  # too many threads, or the interpreter shuts down
+            except RuntimeError:  # too many threads, or the interpreter is shutting down
                 self._thread = None
         _at_end_of_worker(self.close, self._pace.closing)
 
     def _nudge(self) -> None:
+        """Wake the thread and cut short its pause between two attempts."""
         self._is_nudged = True
-        self._buffer.ring()
+        self._buffer.wake()
 
     def _has_settled(self, target: int) -> bool:
         return not self._buffer.has_any_before(target)
@@ -176,17 +177,17 @@ class Sender:
         while batch := self._next_batch():
             try:
                 self._settle(self._delivery.deliver(batch))
-                self._tell_losses()
-            except Exception as error:  # a defect must not end the sending
+                self._report_drops()
+            except Exception as error:  # a bug must not stop all further sending
                 self._settle(len(batch))
-                self._complaints.say("defect", f"sending failed: {type(error).__name__}: {error}")
+                self._stderr.warn("bug", f"sending failed: {type(error).__name__}: {error}")
         self._transport.close()
 
     def _next_batch(self) -> list[bytes]:
-        """Wait until it is time for one; none at the end."""
+        """Wait until a batch is due and return it; an empty one means the end."""
         while self._buffer.is_empty and self._deadline is None:
             if not self._buffer.wait(IDLE_S):
-                self._transport.close()
+                self._transport.close()  # before the server does, see IDLE_S
                 self._buffer.wait(None)
         self._gather()
         self._is_nudged = False
@@ -196,7 +197,7 @@ class Sender:
         return self._buffer.take(min(largest, self._bounds.batch_bytes))
 
     def _gather(self) -> None:
-        """Wait for more lines, unless there are enough, or one is urgent, or somebody waits."""
+        """Wait for more lines, unless there are enough, one is urgent, or a caller waits."""
         end = time.monotonic() + self._pace.linger
         while not self._buffer.is_due and not self._is_hurried():
             left = end - time.monotonic()
@@ -204,24 +205,25 @@ class Sender:
                 return
 
     def _settle(self, given_up: int) -> None:
-        """Be done with the batch, once.
+        """End the batch, count the lines given up, and wake callers of `flush`.
 
-        A signal handler that waits in `flush` may have interrupted a log call, which holds the lock
-        of the buffer: no other lock is waited for with `_settled`, or that would never end.
+        A signal handler that waits in `flush` may have interrupted a log call that holds the
+        buffer's lock. So no other lock may be taken while holding `_settled`, or both would block
+        forever.
         """
         if self._buffer.settle():
-            self._losses.add(time.time(), dropped=given_up)
+            self._drops.add(time.time(), dropped=given_up)
         with self._settled:
             self._settled.notify_all()
 
-    def _tell_losses(self) -> None:
-        """Tell of losses when there is nothing else to do, else now and then."""
+    def _report_drops(self) -> None:
+        """Report drops when nothing else is to be sent, otherwise every _REPORT_DROPS_S."""
         now = time.monotonic()
-        if self._is_over() or self._losses.untold is None:
+        if self._is_over() or self._drops.unreported is None:
             return
-        if self._buffer.is_empty or now - self._losses_told_at >= _TELL_LOSSES_S:
-            self._losses_told_at = now
-            self._delivery.tell_losses()
+        if self._buffer.is_empty or now - self._drops_reported_at >= _REPORT_DROPS_S:
+            self._drops_reported_at = now
+            self._delivery.report_drops()
 
     def _is_over(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -230,7 +232,7 @@ class Sender:
         return self._deadline is not None or self._buffer.has_any_before(self._hurry_to)
 
     def _pause(self, seconds: float, may_hurry: bool) -> bool:
-        """Wait between two tries; True when it is to be given up. A nudge ends it."""
+        """Wait between two attempts; return True if it is time to give up. A nudge ends it."""
         start = time.monotonic()
         if not may_hurry:
             self._rest(start + seconds)
@@ -248,7 +250,7 @@ class Sender:
         return self._is_over()
 
     def _rest(self, until: float) -> None:
-        """Let those know who wait in `flush`."""
+        """Announce the pause to callers of `flush`, who need not wait for its end."""
         with self._settled:
             self._rests_until = until
             self._settled.notify_all()
@@ -261,7 +263,7 @@ class Sender:
 
 
 def _at_end_of_worker(close: Callable[[float], None], timeout_s: float) -> None:
-    """Have a child of `multiprocessing` close at its end: it ends without `atexit`."""
+    """Make a child of `multiprocessing` close at its end, because it skips `atexit`."""
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and processes.parent_process() is not None:
         from multiprocessing.util import Finalize

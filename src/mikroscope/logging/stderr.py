@@ -1,4 +1,4 @@
-"""Says on stderr what cannot be said in the log: seldom, and only as a last resort."""
+"""Warns on stderr, at a limited rate, when the log itself cannot be delivered."""
 
 import logging
 import time
@@ -8,14 +8,14 @@ from mikroscope.logging.drops import LOGGER
 INTERVAL_S = 60.0
 
 
-class Complaints:
-    """One line a minute at the most for each kind of trouble."""
+class StderrWarnings:
+    """Writes at most one line a minute for each kind of warning."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
 
-    def say(self, kind: str, text: str) -> None:
-        """Write a line by `logging.lastResort` (an application may set that to None)."""
+    def warn(self, kind: str, text: str) -> None:
+        """Write a line through `logging.lastResort`; an application may set that to None."""
         now = time.monotonic()
         last = self._last.get(kind)
         if last is not None and now - last < INTERVAL_S:

@@ -1,7 +1,7 @@
-"""Posts bodies to one server over a connection that is kept, and says what came of it."""
+"""Posts bodies to one server over a persistent connection, and returns its answers."""
 
 import base64
-import encodings.idna  # noqa: F401 -- or the thread imports it, and a fork meanwhile breaks it
+import encodings.idna  # noqa: F401 -- else our thread imports it, and a fork during that breaks it
 import gzip
 import json
 import os
@@ -16,32 +16,32 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 PATH = "/api/ingest"
-IDLE_S = 20.0  # after which a connection is closed: before the server does, after 30
+IDLE_S = 20.0  # after which we close a connection, before the server does so after 30
 _MAX_ANSWER_BYTES = 65_536
 _MAX_REASON = 300  # characters
 
 
 class Answer(NamedTuple):
-    """What the server said."""
+    """The parts of an HTTP response that decide what happens next."""
 
     status: int
     retry_after_s: float | None
     is_ingest: bool
-    """Whether it is the answer of an ingest endpoint, and not of whatever else is there."""
+    """True if an ingest endpoint answered, rather than a proxy or another server."""
     reason: str
 
 
 class SendError(Exception):
-    """No answer; the text says why."""
+    """There was no answer; the text says why."""
 
     def __init__(self, reason: str, maybe_taken: bool) -> None:
         super().__init__(reason)
         self.maybe_taken = maybe_taken
-        """Whether the whole request was sent, so that the server may have acted on it."""
+        """True if the whole request was sent, so the server may have acted on it."""
 
 
 class Target(NamedTuple):
-    """Where to post to."""
+    """The address to post to."""
 
     scheme: str
     host: str
@@ -50,14 +50,17 @@ class Target(NamedTuple):
 
 
 def parse_url(url: str) -> Target:
-    """The ingest endpoint of a server, by its URL with or without that path. Raises ValueError."""
+    """Return the ingest endpoint for a server's URL, which may include the endpoint's path.
+
+    Raises ValueError.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"url: expected http://HOST:PORT or https://HOST:PORT, got {url!r}")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(
-            "url: expected no user, query or fragment in it; "
-            "credentials are the arguments token, or username and password"
+            "url: expected no user, query or fragment; "
+            "pass credentials as token, or as username and password"
         )
     try:
         port = parts.port
@@ -71,22 +74,22 @@ def parse_url(url: str) -> Target:
 def authorization(
     token: str | None, username: str | None, password: str | None
 ) -> dict[str, str | bytes]:
-    """The header for a bearer token or a Basic auth user. Raises ValueError."""
+    """Return the header for a bearer token or a Basic auth user, if any. Raises ValueError."""
     if (username is None) != (password is None):
         raise ValueError("username and password: expected both or neither")
     if token is not None and username is not None:
-        raise ValueError("token, username: expected one way to sign in, got both")
+        raise ValueError("token, username: expected only one of them, got both")
     if token is not None:
         return {"authorization": b"Bearer " + _token_bytes(token)}
     if username is not None:
         if ":" in username:
-            raise ValueError("username: expected no colon in it")
+            raise ValueError("username: expected a name without a colon")
         return {"authorization": b"Basic " + base64.b64encode(f"{username}:{password}".encode())}
     return {}
 
 
 class Transport:
-    """Used by one thread."""
+    """Posts to one server over one connection. Not thread-safe."""
 
     def __init__(
         self,
@@ -109,7 +112,10 @@ class Transport:
         self._inherited: list[HTTPConnection | None] = []
 
     def post(self, body: bytes, timeout_s: float) -> Answer:
-        """Send a body, and read the answer; each step may take the time. Raises SendError."""
+        """Send a body and read the answer. Raises SendError.
+
+        The timeout applies to each step: connecting, sending, and reading.
+        """
         packed = gzip.compress(body, 6) if self._compress else body
         try:
             connection = self._connect(timeout_s)
@@ -127,16 +133,16 @@ class Transport:
             connection.close()
 
     def forget(self) -> None:
-        """Leave the connection to the parent process: in a forked child, before all else.
+        """Leave the connection to the parent; the first thing to call in a forked child.
 
-        Only the descriptor is closed. The objects are kept, because the parent's thread may have
-        been inside of them, with locks that nobody here would ever release.
+        Only the descriptor is closed. The objects are kept alive, because closing them may need
+        locks that the parent's thread held and that no thread here would ever release.
         """
         connection, self._connection = self._connection, None
         sock = connection.sock if connection is not None else None
         if sock is not None and sock.fileno() >= 0:
             os.close(sock.detach())
-        self._inherited.append(connection)
+        self._inherited.append(connection)  # a reference, so that it is never finalized
 
     def _connect(self, timeout_s: float) -> HTTPConnection:
         connection = self._connection
@@ -153,7 +159,10 @@ class Transport:
         return connection
 
     def _is_fresh(self, sock: socket.socket) -> bool:
-        """Not unused for long, and with nothing to read: that would be the server's good-bye."""
+        """Return True if a connection can be reused: used recently, and not closed by the server.
+
+        Between requests, anything to read means that the server has closed it.
+        """
         if time.monotonic() - self._used_at > IDLE_S:
             return False
         with selectors.DefaultSelector() as selector:
@@ -171,15 +180,16 @@ class Transport:
         try:
             connection.request("POST", self._target.path, body, self._headers)
         except (OSError, HTTPException) as error:
-            unsent = error  # a server that refuses a large body answers before it has read it
+            unsent = error  # a server that refuses a large body answers before reading all of it
         try:
             response = connection.getresponse()
             content = response.read(_MAX_ANSWER_BYTES)
         except (OSError, HTTPException, ValueError) as error:
             if unsent is not None:
-                raise SendError(f"it could not be sent: {unsent}", maybe_taken=False) from None
+                raise SendError(f"sending failed: {unsent}", maybe_taken=False) from None
             text = str(error) or type(error).__name__
             raise SendError(f"no answer: {text}", maybe_taken=True) from None
+        # A connection with part of a request or of an answer left cannot be reused.
         if unsent is not None or not response.isclosed():
             self.close()
         return _answer(response, content)
@@ -201,7 +211,10 @@ def _answer(response: HTTPResponse, content: bytes) -> Answer:
 
 
 def retry_after(value: str | None, now: Callable[[], float]) -> float | None:
-    """The seconds that a Retry-After header asks for, in either form; None if there are none."""
+    """Return the seconds of a Retry-After header, in either of its forms (RFC 9110, 10.2.3).
+
+    None if there is no header or it is invalid.
+    """
     if value is None:
         return None
     if value.strip().isdecimal():

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from mikroscope.disk import sync
 from mikroscope.errors import MikroScopeError
 from mikroscope.logfiles.reader import FileStat
 from mikroscope.logfiles.rotation import is_unchanged
@@ -98,11 +99,11 @@ def _back_up(file: Path, wanted: Path) -> None:
     part = target.with_name(f"{target.name}{_PART}")
     try:
         shutil.copy2(file, part)
-        _sync(part)
+        sync(part)
         if _digest(part) != digest:
             raise OSError(f"the copy {target} is not the same")
         os.link(part, target)  # unlike a rename, this cannot replace what is there
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
@@ -111,11 +112,3 @@ def _back_up(file: Path, wanted: Path) -> None:
 def _digest(file: Path) -> bytes:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "blake2b").digest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

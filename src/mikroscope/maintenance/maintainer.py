@@ -1,13 +1,14 @@
-"""Cleans up on its cadence: old files and entries go, and the room they took is given back."""
+"""Runs retention on its schedule: deletes old files and entries, and gives their space back."""
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from mikroscope.errors import MikroScopeError, StaleBatchError
+from mikroscope.errors import MikroScopeError
+from mikroscope.job_status import JobStatus
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.maintenance.file_retention import delete_file, expired_files
@@ -16,16 +17,14 @@ from mikroscope.stores.base import Cutoffs, Deleted, Store
 logger = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
-_HEAD_START_MS = 1000  # that the first clean-up has before anything else begins
-_PRUNE_ENTRIES = 250  # deleted in one step: others wait for no more than that
-_Result = TypeVar("_Result")
+_HEAD_START_MS = 1000  # for the first clean-up, before the files are scanned
 
-RunJob = Callable[[Callable[[], bool]], "Future[None]"]
-"""Has a step called by the thread that writes, between other work, until it returns False."""
+RunJob = Callable[[Iterator[object]], "Future[Any]"]
+"""Takes the steps of an iterator in the writing thread; the future gets what it returns."""
 
 
 class Retention(NamedTuple):
-    """Days that entries and files stay; 0 keeps them for good."""
+    """Days until entries and files are deleted; 0 keeps them forever."""
 
     entries: int
     audit_entries: int
@@ -35,40 +34,35 @@ class Retention(NamedTuple):
 
 
 class MaintenanceState:
-    """What `/health` tells; times in epoch milliseconds."""
+    """The state of maintenance, as `/health` reports it."""
 
     def __init__(self) -> None:
-        self.running = False
-        self.runs = 0
+        self.job = JobStatus()
         self.vacuum_runs = 0
-        self.last_run_ms: int | None = None
-        self.last_success_ms: int | None = None
-        self.last_duration_ms: int | None = None
-        self.last_error: str | None = None
         self.last = Removed()
         self.total = Removed()
 
 
 class Removed:
-    """What clean-ups have deleted."""
+    """Counts of what clean-ups have deleted."""
 
     def __init__(self) -> None:
         self.normal_files = 0
         self.audit_files = 0
-        self.entries = Deleted()
+        self.entries = Deleted(field_values=0)
 
     def add(self, other: "Removed") -> None:
-        """Count another clean-up."""
+        """Add the counts of another clean-up."""
         self.normal_files += other.normal_files
         self.audit_files += other.audit_files
         self.entries.add(other.entries)
 
 
 class Maintainer:
-    """Runs at the start, and then on its cadence, in a thread of its own.
+    """Runs retention at the start and then at an interval, in a thread of its own.
 
-    It holds `exclusive` meanwhile: a rebuild would bring back what it deletes. `on_first_prune` is
-    called once: when at the start what was too old has left the index, or after a while.
+    It holds `exclusive` while it runs, since a rebuild would bring back what it deletes. It calls
+    `on_first_prune` once: when the expired entries are deleted at the start, or after a second.
     """
 
     def __init__(
@@ -87,7 +81,7 @@ class Maintainer:
         self._store = store
         self._tree = tree
         self._retention = retention
-        self._in_turn = run_job
+        self._run_job = run_job
         self._on_first_prune: Callable[[], None] | None = on_first_prune
         self._exclusive = exclusive
         self._interval_s = interval_s
@@ -96,11 +90,11 @@ class Maintainer:
         self._thread = threading.Thread(target=self._loop, name="mikroscope-clean", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Do no more; what was begun is left as it is, the next run goes on with it."""
+        """Stop after the current step; the next run continues there."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -112,43 +106,44 @@ class Maintainer:
             self._stopping.wait(self._interval_s)
 
     def _run(self) -> None:
-        state, began_ms = self.state, self._clock_ms()
-        state.running, state.last_run_ms, state.last = True, began_ms, Removed()
+        state = self.state
+        state.last = Removed()
         try:
-            problems = self._clean(state.last, began_ms)
-            state.last_error = "; ".join(problems) or None
-            if not problems:
-                state.last_success_ms = self._clock_ms()
+            with state.job.run(self._clock_ms) as began_ms:
+                self._clean_and_count(state.last, began_ms)
         except Exception as error:
             if self._stopping.is_set():
                 return
             if not isinstance(error, MikroScopeError):
-                logger.exception("the clean-up failed")
-            state.last_error = str(error)
-        finally:
-            state.last_duration_ms = max(0, self._clock_ms() - began_ms)
-            state.total.add(state.last)
-            state.runs += 1
-            state.running = False
+                logger.exception("retention failed")
         self._log_result()
+
+    def _clean_and_count(self, removed: Removed, now_ms: int) -> None:
+        """Raise MikroScopeError if something could not be deleted; the rest was then."""
+        try:
+            problems = self._clean(removed, now_ms)
+        finally:
+            self.state.total.add(removed)
+        if problems:
+            raise MikroScopeError("; ".join(problems))
 
     def _clean(self, removed: Removed, now_ms: int) -> list[str]:
         keep = self._retention
         try:
-            self._prune(removed.entries, _cutoffs(now_ms, keep.entries, keep.audit_entries))
+            self._expire(removed.entries, _cutoffs(now_ms, keep.entries, keep.audit_entries))
         finally:
-            self._begin_others()
+            self._start_others()
         problems = self._delete_files(
             removed, _cutoffs(now_ms, keep.files, keep.audit_files), keep.backup
         )
-        self._tidy()
+        self._compact()
         return problems
 
     def _delete_files(self, removed: Removed, cutoffs: Cutoffs, backup: Path | None) -> list[str]:
         problems: list[str] = []
         if cutoffs.normal_ms is None and cutoffs.audit_ms is None:
             return problems
-        sources: list[Source] = self._ask(self._store.sources)
+        sources: list[Source] = self._run_job(self._read_sources()).result()
         for expired in expired_files(self._tree, self._tree.walk().files, sources, cutoffs):
             if self._stopping.is_set():
                 break
@@ -162,64 +157,43 @@ class Maintainer:
             removed.normal_files += not expired.is_audit
         return problems
 
-    def _begin_others(self) -> None:
+    def _start_others(self) -> None:
         on_first_prune, self._on_first_prune = self._on_first_prune, None
         if on_first_prune is not None:
             on_first_prune()
 
-    def _prune(self, deleted: Deleted, cutoffs: Cutoffs) -> None:
-        position: int | None = 0
+    def _expire(self, deleted: Deleted, cutoffs: Cutoffs) -> None:
+        if cutoffs.normal_ms is None and cutoffs.audit_ms is None:
+            return
+        self._run_job(self._expire_steps(deleted, cutoffs)).result()
+
+    def _expire_steps(self, deleted: Deleted, cutoffs: Cutoffs) -> Iterator[None]:
         head_start_until_ms = self._clock_ms() + _HEAD_START_MS
-
-        def step() -> bool:
-            nonlocal position
+        for some in self._store.expire(cutoffs):
+            deleted.add(some)
             if self._clock_ms() > head_start_until_ms:
-                self._begin_others()
-            if position is not None and not self._stopping.is_set():
-                some, position = self._prune_some(cutoffs, position)
-                deleted.add(some)
-            return position is not None and not self._stopping.is_set()
+                self._start_others()
+            if self._stopping.is_set():
+                return
+            yield
 
-        if cutoffs.normal_ms is not None or cutoffs.audit_ms is not None:
-            self._in_turn(step).result()
+    def _compact(self) -> None:
+        self.state.vacuum_runs += self._run_job(self._compact_steps()).result()
 
-    def _prune_some(self, cutoffs: Cutoffs, position: int) -> tuple[Deleted, int | None]:
-        try:
-            return self._store.prune(cutoffs, position, _PRUNE_ENTRIES)
-        except StaleBatchError:  # another process has put a new index there
-            self._store.sources()
-            return Deleted(), 0
-
-    def _tidy(self) -> None:
+    def _compact_steps(self) -> Generator[None, None, bool]:
+        """Compact the store; return whether there was anything to do."""
         did_some = False
+        for _ in self._store.compact():
+            did_some = True
+            if self._stopping.is_set():
+                break
+            yield
+        return did_some
 
-        def step() -> bool:
-            nonlocal did_some
-            more = not self._stopping.is_set() and self._tidy_some()
-            did_some = did_some or more
-            return more
-
-        self._in_turn(step).result()
-        self.state.vacuum_runs += did_some
-
-    def _tidy_some(self) -> bool:
-        try:
-            return self._store.tidy()
-        except StaleBatchError:
-            self._store.sources()
-            return True
-
-    def _ask(self, question: Callable[[], _Result]) -> _Result:
-        """Have the thread that writes answer."""
-        answer: dict[str, Any] = {}
-
-        def step() -> bool:
-            answer["result"] = question()
-            return False
-
-        self._in_turn(step).result()
-        found: _Result = answer["result"]
-        return found
+    def _read_sources(self) -> Generator[None, None, list[Source]]:
+        sources = self._store.sources()
+        yield
+        return sources
 
     def _log_result(self) -> None:
         last = self.state.last
@@ -230,10 +204,10 @@ class Maintainer:
             "audit entries": last.entries.audit_entries,
         }
         if any(counts.values()):
-            told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-            logger.info("cleaned up: %s were older than is to be kept", told)
-        if self.state.last_error:
-            logger.error("the clean-up is not complete: %s", self.state.last_error)
+            deleted = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+            logger.info("retention: deleted %s", deleted)
+        if self.state.job.last_error:
+            logger.error("retention is incomplete: %s", self.state.job.last_error)
 
 
 def _cutoffs(now_ms: int, days: int, audit_days: int) -> Cutoffs:

@@ -1,8 +1,10 @@
-"""What can be asked, and the shape of the answers: parsed once, for HTTP and the CLI alike."""
+"""What a store can be asked, and the results it returns."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+
+from mikroscope.json_body import JsonBody
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -11,10 +13,11 @@ GROUPINGS: tuple[str, ...] = get_args(GroupBy)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries are meant: every filter that is set must hold.
+    """Selects entries: an entry must match every filter that is set.
 
     `from_ms` and `to_ms` are inclusive epoch milliseconds; `level` is upper-case; `field` may
-    be a dotted path; `text` asks for all its words in the message or the error's text.
+    be a dotted path; all words of `text` must occur in the message, in the error's text, or as the
+    value of a field.
     """
 
     from_ms: int | None = None
@@ -27,10 +30,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageRequest(msgspec.Struct, frozen=True):
-    """Which page of the matching entries: at most `limit` of them, behind `cursor`.
+    """Selects a page of the matching entries: at most `limit` of them, after `cursor`.
 
-    `cursor` is the `next_cursor` of an earlier page; None, or a text that no page gave, asks for
-    the first page.
+    `cursor` is the `next_cursor` of the previous page; None, or any other text, selects the first
+    page.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -38,14 +41,14 @@ class PageRequest(msgspec.Struct, frozen=True):
 
 
 class Grouping(msgspec.Struct, frozen=True):
-    """What an aggregate groups by; `field` only where `by` is "field"."""
+    """What an aggregate groups by; `field` is set only if `by` is "field"."""
 
     by: GroupBy
     field: str | None = None
 
 
-class Entry(msgspec.Struct, rename="camel", frozen=True):
-    """One indexed record as the API shows it; `data` is its JSON text, passed through as it is."""
+class Entry(JsonBody, frozen=True):
+    """One indexed record; `data` is its JSON text, unchanged."""
 
     id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
     timestamp: str
@@ -56,9 +59,14 @@ class Entry(msgspec.Struct, rename="camel", frozen=True):
     source_file: str
     line_number: int
 
+    def record(self) -> dict[str, Any]:
+        """Return the record as parsed JSON."""
+        fields: dict[str, Any] = msgspec.json.decode(self.data)
+        return fields
 
-class Page(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """Entries, newest first; with the cursor of the next page where there is one."""
+
+class Page(JsonBody, frozen=True, kw_only=True, omit_defaults=True):
+    """Entries, newest first, and the cursor of the next page if there is one."""
 
     entries: list[Entry]
     has_more: bool
@@ -66,15 +74,15 @@ class Page(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defau
     next_cursor: str | None = None
 
 
-class Bucket(msgspec.Struct, frozen=True):
-    """How many entries share one value."""
+class Bucket(JsonBody, frozen=True):
+    """Number of entries with the same value."""
 
     key: str
     count: int
 
 
-class Aggregate(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
-    """Buckets, highest count first, then by key."""
+class Aggregate(JsonBody, frozen=True, omit_defaults=True):
+    """Buckets: highest count first, then by key."""
 
     buckets: list[Bucket]
     group_by: GroupBy

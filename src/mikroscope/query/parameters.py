@@ -1,8 +1,8 @@
-"""The parameters of a query, as HTTP and the command line give them: parsed once for both."""
+"""The table of query parameters: what HTTP and the command line accept, and how it is parsed."""
 
 import re
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 from mikroscope.errors import QueryError
 from mikroscope.query.model import (
@@ -14,38 +14,117 @@ from mikroscope.query.model import (
     PageRequest,
     Query,
 )
+from mikroscope.records.fields import BOOLEAN_WORDS
 from mikroscope.records.timestamps import parse_time
 
+Kind = Literal["time", "level", "boolean", "text", "count", "choice"]
+
 _LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
-_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_CAPITAL = re.compile(r"(?=[A-Z])")
+
+
+class QueryParameter(NamedTuple):
+    """One parameter; `help` writes the name of another parameter as `{name}`."""
+
+    name: str
+    kind: Kind
+    metavar: str
+    help: str
+    example: str | None = None
+    default: int | None = None
+    choices: tuple[str, ...] = ()
+    required: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The parameter as a flag: groupBy is --group-by."""
+        return "--" + _CAPITAL.sub("-", self.name).lower()
+
+    @property
+    def attribute(self) -> str:
+        """The attribute of Query that a filter sets."""
+        return f"{self.name}_ms" if self.kind == "time" else self.name
+
+
+_TIME_FORMS = "inclusive: ISO 8601, or epoch seconds, ms, µs or ns."
+
+_TIME = "2026-02-18T10:20:00Z"
+_TIME_WITH_ZONE = "2026-02-18T11:20:00+02:00"
+
+FILTERS = (
+    QueryParameter("from", "time", "TIME", f"Earliest time, {_TIME_FORMS}", _TIME),
+    QueryParameter("to", "time", "TIME", f"Latest time, {_TIME_FORMS}", _TIME_WITH_ZONE),
+    QueryParameter("level", "level", "LEVEL", "Level, case-insensitive.", "ERROR"),
+    QueryParameter(
+        "audit", "boolean", "[BOOL]", "true: only audit entries; false: only all others."
+    ),
+    QueryParameter(
+        "field",
+        "text",
+        "NAME",
+        "With {value}: a field of the record; `a.b` reaches into nested objects.",
+        "orderId",
+    ),
+    QueryParameter(
+        "value", "text", "VALUE", "With {field}: the exact value of that field.", "ORD-000123"
+    ),
+    QueryParameter(
+        "text",
+        "text",
+        "WORDS",
+        "Words that must all occur, case-insensitive: in the message, in the error's text, or as "
+        "the value of a field.",
+    ),
+)
+LIMIT = QueryParameter(
+    "limit",
+    "count",
+    "N",
+    f"Maximum number of results; more than {MAX_LIMIT} counts as {MAX_LIMIT}.",
+    default=DEFAULT_LIMIT,
+)
+CURSOR = QueryParameter(
+    "cursor",
+    "text",
+    "CURSOR",
+    "`nextCursor` of the previous page; any other text asks for the first page.",
+)
+GROUPING = (
+    QueryParameter(
+        "groupBy", "choice", "WHAT", "What to count by.", choices=GROUPINGS, required=True
+    ),
+    QueryParameter("groupField", "text", "NAME", "The field to count by, if {groupBy} is `field`."),
+)
+PARAMETERS = (*FILTERS, LIMIT, CURSOR, *GROUPING)
 
 
 def parse_query(parameters: Mapping[str, str]) -> Query:
-    """Read `from`, `to`, `level`, `audit`, `field`, `value` and `text`.
+    """Read the filters.
 
     An empty value counts as not given; unknown names are ignored. Raises QueryError naming the
     parameter.
     """
     given = _given(parameters)
-    field, value = given.get("field"), given.get("value")
-    if (field is None) != (value is None):
-        lacking, present = ("field", "value") if field is None else ("value", "field")
-        raise QueryError(f"'{present}' needs '{lacking}' beside it")
-    level = given.get("level")
-    return Query(
-        from_ms=_time("from", given),
-        to_ms=_time("to", given),
-        level=level.upper() if level else None,
-        audit=_boolean("audit", given),
-        field=field,
-        value=value,
-        text=given.get("text"),
-    )
+    if ("field" in given) != ("value" in given):
+        missing, present = ("value", "field") if "field" in given else ("field", "value")
+        raise QueryError(f"'{present}' is given without '{missing}'")
+    values: dict[str, Any] = {
+        filter_.attribute: _PARSERS[filter_.kind](filter_.name, given[filter_.name])
+        for filter_ in FILTERS
+        if filter_.name in given
+    }
+    return Query(**values)
 
 
 def parse_page(parameters: Mapping[str, str]) -> PageRequest:
     """Read `limit` and `cursor`. Raises QueryError naming the parameter."""
-    return PageRequest(parse_limit(parameters), _given(parameters).get("cursor"))
+    return PageRequest(parse_limit(parameters), _given(parameters).get(CURSOR.name))
+
+
+def parse_limit(parameters: Mapping[str, str], default: int = DEFAULT_LIMIT) -> int:
+    """Read `limit`, at most MAX_LIMIT. Raises QueryError naming the parameter."""
+    text = _given(parameters).get(LIMIT.name)
+    return default if text is None else _count(LIMIT.name, text)
 
 
 def parse_grouping(parameters: Mapping[str, str]) -> Grouping:
@@ -63,35 +142,43 @@ def _given(parameters: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in parameters.items() if text != ""}
 
 
-def _time(name: str, given: Mapping[str, str]) -> int | None:
-    text = given.get(name)
-    if text is None:
-        return None
+def _time_ms(name: str, text: str) -> int:
     # A plus sign that was not percent-encoded arrives as a space: 10:00:00 02:00.
     milliseconds = parse_time(text)
     if milliseconds is None:
         milliseconds = parse_time(_LOST_PLUS.sub("+", text))
     if milliseconds is None:
         raise QueryError(
-            f"{name!r} is {text!r}, expected an ISO 8601 time such as 2026-02-18T10:20:00Z"
+            f"{name!r} is {text!r}, expected an ISO 8601 time such as {_TIME}, "
+            "or seconds since 1970"
         )
     return milliseconds
 
 
-def _boolean(name: str, given: Mapping[str, str]) -> bool | None:
-    text = given.get(name)
-    if text is None:
-        return None
-    if text.lower() not in _BOOLEANS:
+def _level(name: str, text: str) -> str:
+    return text.upper()
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text.lower() not in BOOLEAN_WORDS:
         raise QueryError(f"{name!r} is {text!r}, expected true or false")
-    return _BOOLEANS[text.lower()]
+    return BOOLEAN_WORDS[text.lower()]
 
 
-def parse_limit(parameters: Mapping[str, str], default: int = DEFAULT_LIMIT) -> int:
-    """Read `limit`, at most MAX_LIMIT. Raises QueryError naming the parameter."""
-    text = _given(parameters).get("limit")
-    if text is None:
-        return default
+def _text(name: str, text: str) -> str:
+    return text
+
+
+def _count(name: str, text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not text.strip("0"):
-        raise QueryError(f"'limit' is {text!r}, expected a whole number from 1 to {MAX_LIMIT}")
+        raise QueryError(f"{name!r} is {text!r}, expected a whole number from 1 to {MAX_LIMIT}")
     return MAX_LIMIT if len(text) > 9 else min(int(text), MAX_LIMIT)
+
+
+_PARSERS: dict[Kind, Callable[[str, str], object]] = {
+    "time": _time_ms,
+    "level": _level,
+    "boolean": _boolean,
+    "text": _text,
+    "count": _count,
+}

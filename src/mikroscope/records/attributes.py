@@ -1,7 +1,6 @@
-"""A raw line becomes the fields of a record, and what MikroScope derives from them.
+"""Derives an entry's attributes (time, level, message, event, correlation, audit) from its fields.
 
-Which field holds the time, the level and the message in the logs of real loggers is listed in
-`docs/reference.md`; a convention is recognised by its key, never by guessing from the value.
+Every function here only reads `fields`. `docs/reference.md` documents the rules for users.
 """
 
 from mikroscope.records.conventions import (
@@ -10,18 +9,20 @@ from mikroscope.records.conventions import (
     TIME_FIELDS,
     json_text,
 )
-from mikroscope.records.fields import field_values, scalar_text
+from mikroscope.records.fields import BOOLEAN_WORDS, field_values, scalar_text
 from mikroscope.records.levels import DEFAULT_LEVEL
 from mikroscope.records.parsing import Fields
 from mikroscope.records.timestamps import parse_time
 
 MISSING = "(missing)"
 DEFAULT_EVENT = "log.event"
-_AUDIT_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def time_of(fields: Fields) -> tuple[int, str] | None:
-    """Epoch milliseconds and the name of the field that told them; None if no field did."""
+    """Return epoch milliseconds and the name of the field they came from.
+
+    The first of TIME_FIELDS that holds a valid time wins; None if none does.
+    """
     for name in TIME_FIELDS:
         value = fields.get(name)
         if value is not None:
@@ -32,7 +33,11 @@ def time_of(fields: Fields) -> tuple[int, str] | None:
 
 
 def level_of(fields: Fields) -> str:
-    """A text in `level` upper-cased as it is; other conventions map to TRACE … FATAL; or INFO."""
+    """Return the text in `level` in upper case, else a severity, else INFO.
+
+    A text in `level` is never mapped to one of the six severities, because clients filter by the
+    name their logger wrote. Other conventions (numbers, `severity`, …) map to TRACE … FATAL.
+    """
     level = fields.get("level")
     if type(level) is str and level:
         return level.upper()
@@ -45,7 +50,10 @@ def level_of(fields: Fields) -> str:
 
 
 def message_of(fields: Fields) -> str:
-    """`message`, or what the logger's convention says; JSON text if it is not a string."""
+    """Return `message`, else the field of the logger's convention, else an empty string.
+
+    A value that is not a string is returned as JSON text.
+    """
     message = fields.get("message")
     if type(message) is str:
         return message
@@ -60,7 +68,7 @@ def message_of(fields: Fields) -> str:
 
 
 def event_of(fields: Fields) -> str:
-    """`event` if it is a text, else the message, else `log.event`."""
+    """Return `event` if it is a non-empty string, else the message, else `log.event`."""
     event = fields.get("event")
     if type(event) is str and event:
         return event
@@ -68,28 +76,31 @@ def event_of(fields: Fields) -> str:
 
 
 def correlation_of(fields: Fields) -> str | None:
-    """`correlationId`, else `requestId`; None where neither has a usable value."""
+    """Return `correlationId`, else `requestId`; None if neither has a usable value."""
     return correlation_text(fields.get("correlationId")) or correlation_text(
         fields.get("requestId")
     )
 
 
 def correlation_text(value: object) -> str | None:
-    """The text of an id: null, booleans, objects and the empty string are none."""
+    """Return an id as text; None for null, booleans, objects, arrays and the empty string."""
     if value is None or isinstance(value, bool):
         return None
     return scalar_text(value) or None
 
 
 def audit_of(fields: Fields, path_is_audit: bool) -> bool:
-    """The record's own word (`audit`), else whether the path says so."""
+    """Return the field `audit` as a boolean; where it is missing or unclear, `path_is_audit`."""
     value = fields.get("audit")
     if value is None:
         return path_is_audit
     text = scalar_text(value)
-    return _AUDIT_WORDS.get(text.strip().lower(), path_is_audit) if text else path_is_audit
+    return BOOLEAN_WORDS.get(text.strip().lower(), path_is_audit) if text else path_is_audit
 
 
 def is_audit_path(path: str) -> bool:
-    """Whether a path below the logs root has a directory named `audit`, in any case."""
+    """Return True if a directory on the path, relative to the logs root, is named `audit`.
+
+    The name is case-insensitive.
+    """
     return "audit" in path.lower().split("/")[:-1]

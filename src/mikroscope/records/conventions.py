@@ -1,7 +1,7 @@
-"""Which key means what in the logs of real loggers.
+"""Maps the keys that well-known loggers use for time, level and message.
 
-A convention is recognised by its key, never by guessing from the value; `docs/reference.md` lists
-them.
+A convention is recognised by its key, never guessed from the value. The comment at each key names
+the logger or the format it comes from; `docs/reference.md` lists them for users.
 """
 
 from bisect import bisect_right
@@ -11,20 +11,20 @@ import msgspec
 
 from mikroscope.records.levels import SEVERITY_OF_NAME
 
-# In the order they are asked; `ingestedAt` is ours, so it comes after what the logger said.
+# In order of precedence.
 TIME_FIELDS = (
-    "timestamp",
-    "time",
-    "ts",
-    "@timestamp",
-    "@t",
-    "asctime",
-    "datetime",
-    "timeUnixNano",
-    "observedTimeUnixNano",
-    "__REALTIME_TIMESTAMP",
-    "date",
-    "ingestedAt",
+    "timestamp",  # winston, python-json-logger, Google Cloud, tracing
+    "time",  # pino, bunyan, slog, logrus, Docker
+    "ts",  # zap
+    "@timestamp",  # ECS, Logstash, Logback
+    "@t",  # Serilog CLEF
+    "asctime",  # Python's logging
+    "datetime",  # Monolog
+    "timeUnixNano",  # OpenTelemetry
+    "observedTimeUnixNano",  # OpenTelemetry, where the source gave no time
+    "__REALTIME_TIMESTAMP",  # journald, in microseconds
+    "date",  # Fluent Bit
+    "ingestedAt",  # set by MikroScope on ingest, so the logger's own time comes first
 )
 
 
@@ -36,7 +36,11 @@ def _level_name(value: object) -> str | None:
 
 
 def _banded(lowest: str, *bands: tuple[float, str]) -> Callable[[object], str | None]:
-    """A reader of numbers: the band a number falls into, `lowest` below the first one."""
+    """Make a function that names the band a number falls into.
+
+    Each band is (its lowest number, its name), in ascending order; numbers below the first band are
+    `lowest`. The function returns None for anything that is not a number.
+    """
     bounds = [bound for bound, _ in bands]
     names = [lowest, *(name for _, name in bands)]
 
@@ -48,9 +52,11 @@ def _banded(lowest: str, *bands: tuple[float, str]) -> Callable[[object], str | 
     return read
 
 
+# Google Cloud's LogSeverity: 0 is DEFAULT, 300 is NOTICE; both are INFO here.
 _google_number = _banded(
     "INFO", (100, "DEBUG"), (200, "INFO"), (400, "WARN"), (500, "ERROR"), (600, "FATAL")
 )
+# RFC 5424, where a lower number is more severe: 0–2 are emergency, alert and critical.
 _syslog_number = _banded("FATAL", (3, "ERROR"), (4, "WARN"), (5, "INFO"), (7, "DEBUG"))
 
 
@@ -59,11 +65,12 @@ def _google_severity(value: object) -> str | None:
 
 
 def _syslog_priority(value: object) -> str | None:
-    if isinstance(value, str):
+    if isinstance(value, str):  # journald exports every number as text
         return _syslog_number(float(value)) if value.isdecimal() else None
     return _syslog_number(value)
 
 
+# In order of precedence; a string in `level` has been tried before any of these.
 LEVEL_CONVENTIONS: tuple[tuple[str, Callable[[object], str | None]], ...] = (
     ("levelname", _level_name),  # python-json-logger
     ("level_name", _level_name),  # Monolog
@@ -83,7 +90,7 @@ LEVEL_CONVENTIONS: tuple[tuple[str, Callable[[object], str | None]], ...] = (
         "level_value",
         _banded("TRACE", (10_000, "DEBUG"), (20_000, "INFO"), (30_000, "WARN"), (40_000, "ERROR")),
     ),
-    (  # OpenTelemetry: bands of four, 0 is "unspecified"
+    (  # OpenTelemetry: four numbers for each severity; 0 is "unspecified"
         "severityNumber",
         _banded(
             "INFO",
@@ -100,6 +107,7 @@ LEVEL_CONVENTIONS: tuple[tuple[str, Callable[[object], str | None]], ...] = (
 
 
 def json_text(value: object) -> str:
+    """Return a string unchanged, and any other value as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
@@ -112,11 +120,12 @@ def _only_text(value: object) -> str | None:
 
 
 def _docker_log(value: object) -> str | None:
+    # Docker keeps the line feed that ended the line.
     return value.removesuffix("\n").removesuffix("\r") if isinstance(value, str) else None
 
 
 def _journald_message(value: object) -> str | None:
-    if isinstance(value, list):  # journald writes a text that is no UTF-8 as its bytes
+    if isinstance(value, list):  # journald exports text that is not UTF-8 as a list of bytes
         try:
             return bytes(value).decode("utf-8", "replace")
         except (TypeError, ValueError):
@@ -125,14 +134,15 @@ def _journald_message(value: object) -> str | None:
 
 
 def _otel_body(value: object) -> str | None:
-    if isinstance(value, dict) and isinstance(value.get("stringValue"), str):
+    if isinstance(value, dict) and isinstance(value.get("stringValue"), str):  # OTLP's AnyValue
         return str(value["stringValue"])
     return _any_text(value)
 
 
+# In order of precedence; `message` has been tried before any of these.
 MESSAGE_CONVENTIONS: tuple[tuple[str, Callable[[object], str | None]], ...] = (
     ("msg", _any_text),  # pino, bunyan, zap, slog, logrus
-    ("MESSAGE", _journald_message),
+    ("MESSAGE", _journald_message),  # journald
     ("textPayload", _only_text),  # Google Cloud
     ("@m", _only_text),  # Serilog CLEF, rendered
     ("@mt", _only_text),  # Serilog CLEF, template

@@ -1,15 +1,19 @@
-"""A field's text and its place in nested objects."""
+"""Finds a field in nested objects and renders its value as text."""
 
 from collections.abc import Iterator
 
 from mikroscope.records.parsing import Fields
 
+BOOLEAN_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+"""Lower-case texts that mean true or false in records and in queries."""
+
 
 def scalar_text(value: object) -> str | None:
-    """The text that field filters compare; None for arrays and objects.
+    """Return the text that field filters compare; None for arrays and objects.
 
-    Strings as they are, `true`, `false`, `null`, and numbers as ECMAScript prints them
-    (Number::toString of ECMA-262), so that `1.0` and `1` are both `1`; integers keep every digit.
+    Strings are unchanged; booleans and null become `true`, `false` and `null`; numbers are printed
+    as in ECMAScript (Number::toString of ECMA-262), so `1.0` and `1` are both `1`. Integers keep
+    every digit.
     """
     if isinstance(value, str):
         return value
@@ -25,6 +29,8 @@ def scalar_text(value: object) -> str | None:
 
 
 def _float_text(number: float) -> str:
+    # repr() yields the same digits as ECMAScript (the shortest that round-trip), but switches to
+    # an exponent elsewhere and pads it.
     mantissa, _, exponent = repr(number).partition("e")
     if not exponent:
         return "0" if number == 0 else mantissa.removesuffix(".0")
@@ -38,7 +44,10 @@ def _float_text(number: float) -> str:
 
 
 def field_values(fields: Fields, name: str) -> Iterator[object]:
-    """Every value that stands under `name`: the key itself, then `a.b` inside nested objects."""
+    """Yield every value that `name` refers to.
+
+    The key `a.b` itself comes first, then `b` inside the object `a`, at every dot and every depth.
+    """
     if name in fields:
         yield fields[name]
     start = name.find(".")
@@ -50,6 +59,6 @@ def field_values(fields: Fields, name: str) -> Iterator[object]:
 
 
 def field_text(fields: Fields, name: str) -> str | None:
-    """The text of the first scalar under `name`, or None."""
+    """Return the text of the first scalar that `name` refers to; None if there is none."""
     texts = (scalar_text(value) for value in field_values(fields, name))
     return next((text for text in texts if text is not None), None)

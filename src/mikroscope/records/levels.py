@@ -1,7 +1,7 @@
-"""Severity names: how loggers spell them, and which of them are errors."""
+"""Severity names: how loggers spell them, and which ones count as errors."""
 
 SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-"""Every severity, the least severe first."""
+"""Every severity, from the least to the most severe."""
 DEFAULT_LEVEL = "INFO"
 
 SEVERITY_OF_NAME = {
@@ -21,10 +21,10 @@ SEVERITY_OF_NAME = {
     "PANIC": "FATAL",
     "DPANIC": "FATAL",
 }
-"""Other names that loggers use, with the severity each one stands for."""
+"""Other names that loggers use, and the severity each one means."""
 
 _ERRORS = SEVERITIES[SEVERITIES.index("ERROR") :]
 ERROR_LEVELS = frozenset(
     (*_ERRORS, *(name for name, severity in SEVERITY_OF_NAME.items() if severity in _ERRORS))
 )
-"""ERROR and everything more severe, under every name that loggers use."""
+"""ERROR, everything more severe, and all other names of those severities."""

@@ -1,4 +1,4 @@
-"""JSON text becomes the fields of a record, within a nesting limit."""
+"""Parses JSON text into the fields of a record, within a nesting limit."""
 
 import json
 import math
@@ -13,11 +13,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class NotARecordError(ValueError):
-    """A line that is not a JSON object; its text says why."""
+    """A line is not a JSON object; the text says why."""
 
 
 def parse_line(raw: bytes) -> tuple[Fields, bytes]:
-    """The fields of one line, and the line as valid UTF-8 JSON text. Raises NotARecordError."""
+    """Return the fields of one line, and the line as valid UTF-8. Raises NotARecordError."""
     fields, raw = parse_json(raw)
     if type(fields) is not dict:
         raise NotARecordError(f"a JSON {_kind(fields)}, expected an object")
@@ -26,11 +26,12 @@ def parse_line(raw: bytes) -> tuple[Fields, bytes]:
 
 
 def check_nesting(value: object, raw: bytes) -> None:
-    """Raise NotARecordError for more than MAX_NESTING levels.
+    """Raise NotARecordError if `value`, parsed from `raw`, has more than MAX_NESTING levels.
 
-    How deep the parser itself can go depends on the stack below it; what is taken once must be
-    taken again by whoever reads it later.
+    How deep the parser itself can go depends on the free stack of its caller. Without a fixed limit
+    a line could be accepted once and fail when it is read again later.
     """
+    # Fewer brackets than that cannot nest too deeply; this settles nearly every line cheaply.
     if len(raw) <= 2 * MAX_NESTING or raw.count(b"{") + raw.count(b"[") <= MAX_NESTING:
         return
     level = [value]
@@ -48,10 +49,10 @@ def _containers(value: object) -> list[object]:
 
 
 def parse_json(raw: bytes) -> tuple[Any, bytes]:
-    """A JSON text's value, and the text as valid UTF-8.
+    """Return the value of a JSON text, and the text as valid UTF-8. Raises NotARecordError.
 
-    That is the text itself, except that bytes which are no UTF-8 become U+FFFD. Of a key that
-    stands twice the last one counts. Raises NotARecordError.
+    The text is unchanged except that bytes which are not UTF-8 become U+FFFD. The last one of
+    duplicate keys wins.
     """
     try:
         return _decode(raw), raw
@@ -62,9 +63,10 @@ def parse_json(raw: bytes) -> tuple[Any, bytes]:
 
 
 def _parse_unusual(raw: bytes) -> tuple[Any, bytes]:
-    """What the fast parser refuses though it is JSON: lone surrogates, numbers out of range.
+    """Parse what msgspec refuses although it is JSON: lone surrogates, numbers out of range.
 
-    Such a number is kept as its digits; a lone surrogate becomes `?` in the fields only.
+    A number out of range becomes a string of its digits. A lone surrogate becomes `?` in the
+    fields and is left as it is in the text.
     """
     text = raw.decode("utf-8", "replace")
     try:
@@ -87,11 +89,12 @@ def _float(digits: str) -> float | str:
 
 
 def _int(digits: str) -> int | str:
+    # Far more digits than any logger writes, far fewer than Python's int() refuses.
     return int(digits) if len(digits) <= 300 else digits
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise NotARecordError(f"not JSON: {name} is no JSON value")
+    raise NotARecordError(f"not JSON: {name} is not a JSON value")
 
 
 def _kind(value: object) -> str:

@@ -1,7 +1,7 @@
-"""Times of the world's logs as epoch milliseconds, and back to ISO 8601 text.
+"""Converts the times that loggers write to epoch milliseconds, and back to ISO 8601 text.
 
-Accepted are the forms of ISO 8601 and RFC 3339 that loggers write, and epoch numbers whose unit
-is told by their size, as `docs/reference.md` lists. A time without a zone is UTC.
+Accepted are the forms of ISO 8601 and RFC 3339 that loggers write, and epoch numbers, whose unit
+follows from their size; `docs/reference.md` lists them. A time without a zone is UTC.
 """
 
 import re
@@ -12,12 +12,13 @@ MILLISECOND = timedelta(milliseconds=1)
 FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00.000Z
 LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
-# What datetime.fromisoformat refuses though loggers write it: lower-case t and z, a space or
-# the letters UTC before the zone, a leap second.
+# Forms that loggers write but datetime.fromisoformat refuses: lower-case t and z, a space before
+# the zone, UTC or GMT as the zone, a leap second.
 _LOOSE_ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)([.,]\d+)?\s*(?:([Zz]|UTC|GMT)|([+-]\d\d:?\d\d))?"
 )
-# And what it takes for a time, since any character may stand before the hour: 1712010112345.
+# Epoch numbers that it would accept as a date and time, because it allows any character between
+# the two: 1712010112345.
 _EPOCH_TEXT = re.compile(r"\d{9,}\.?\d*")
 
 _MINUTE = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:", re.ASCII)
@@ -25,7 +26,10 @@ _MAX_MINUTES = 10_000
 
 
 def parse_time(value: object) -> int | None:
-    """Epoch milliseconds of a string, a number or `{seconds, nanos}`; None if it is no time."""
+    """Return the epoch milliseconds of a string, a number or `{seconds, nanos}`.
+
+    None if the value is not a time.
+    """
     if isinstance(value, str):
         found = canonical_ms(value)
         if found is None:
@@ -41,14 +45,18 @@ def parse_time(value: object) -> int | None:
 
 
 def possible_times(text: str) -> set[int]:
-    """What a value with this text means, as a string or as a number: 20260218 differs."""
+    """Return each time that a value with this text may mean, as a string and as a number.
+
+    The two differ for a text such as 20260218, which is a date as a string.
+    """
     return {found for found in (parse_time(text), _parse_digits(text)) if found is not None}
 
 
 def canonical_ms(text: str) -> int | None:
-    """Epoch milliseconds of YYYY-MM-DDTHH:MM:SS.mmmZ, from which the same text can be made again.
+    """Return the epoch milliseconds of YYYY-MM-DDTHH:MM:SS.mmmZ; None for any other form.
 
-    None for any other form. Most logs are of this one, so its minutes are remembered.
+    `format_time` restores exactly that text. Most logs use this form, and neighbouring lines share
+    a minute, so minutes are cached.
     """
     second, fraction = _SECONDS.get(text[17:20]), _FRACTIONS.get(text[20:])
     if second is None or fraction is None:
@@ -58,7 +66,7 @@ def canonical_ms(text: str) -> int | None:
 
 
 class _Minutes(dict[str, int | None]):
-    """The epoch milliseconds of minutes; None for what is no minute."""
+    """Cache of the epoch milliseconds of minutes by text; None for invalid ones."""
 
     def __missing__(self, text: str) -> int | None:
         if len(self) >= _MAX_MINUTES:
@@ -74,7 +82,7 @@ _FRACTIONS = {f"{fraction:03}Z": fraction for fraction in range(1000)}
 
 
 class _MinuteTexts(dict[int, str]):
-    """The texts of minutes since 1970, up to the colon."""
+    """Cache of the text of minutes since 1970, up to the colon before the seconds."""
 
     def __missing__(self, minute: int) -> str:
         if len(self) >= _MAX_MINUTES:
@@ -88,7 +96,10 @@ _MINUTE_TEXTS = _MinuteTexts()
 
 
 def parse_iso(text: str) -> int | None:
-    """Epoch milliseconds (fractions cut off, not rounded) of an ISO 8601 text."""
+    """Return the epoch milliseconds of an ISO 8601 text; None if it is not one.
+
+    Fractions of a millisecond are truncated, not rounded.
+    """
     if text[4:5] != "-" and _EPOCH_TEXT.fullmatch(text):
         return None
     try:
@@ -101,7 +112,10 @@ def parse_iso(text: str) -> int | None:
 
 
 def parse_epoch(number: float) -> int | None:
-    """Epoch milliseconds of a number in s, ms, µs or ns: the unit follows from its size."""
+    """Return the epoch milliseconds of a number in s, ms, µs or ns; None if out of range.
+
+    The unit follows from the size; 1e11, where milliseconds begin, is the year 5138 in seconds.
+    """
     size = abs(number)
     if size < 1e11:
         milliseconds = round(number * 1_000_000) // 1000  # 0.123 * 1000 is not always 123
@@ -117,9 +131,14 @@ def parse_epoch(number: float) -> int | None:
 
 
 def format_time(milliseconds: int) -> str:
-    """ISO 8601 in UTC with milliseconds and Z."""
+    """Return a time as ISO 8601 in UTC with milliseconds and Z."""
     minute, rest = divmod(milliseconds, 60_000)
     return f"{_MINUTE_TEXTS[minute]}{rest // 1000:02}.{rest % 1000:03}Z"
+
+
+def format_moment(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and Z; the datetime must have a zone."""
+    return format_time((moment - EPOCH) // MILLISECOND)
 
 
 def _parse_loose(text: str) -> int | None:
@@ -127,7 +146,7 @@ def _parse_loose(text: str) -> int | None:
     if match is None:
         return None
     date, minute, second, fraction, _utc, offset = match.groups()
-    leap = second == "60"
+    leap = second == "60"  # datetime has no second 60, so the next one is meant
     plain = f"{date}T{minute}:{'59' if leap else second}{fraction or ''}{offset or 'Z'}"
     try:
         moment = datetime.fromisoformat(plain)

@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens and Basic auth, compared in constant time."""
+"""Checks credentials: bearer tokens and Basic auth, compared in constant time."""
 
 import base64
 import binascii
@@ -12,14 +12,14 @@ from mikroscope.settings.options import Settings
 
 
 class BasicUser(NamedTuple):
-    """The one user who may sign in with Basic auth."""
+    """The user of Basic auth."""
 
     name: str
     password: str
 
 
 class Auth:
-    """The rules of one server."""
+    """The credentials that one server accepts."""
 
     def __init__(self, settings: Settings) -> None:
         name, password = settings.auth_username, settings.auth_password
@@ -28,7 +28,7 @@ class Auth:
         self._producers = settings.ingest_producers
 
     def require_api(self, request: Request) -> None:
-        """Let pass who may use the API: everybody where no credentials are set. Raises 401."""
+        """Accept a request that may use the API: any, if no credentials are set. Raises 401."""
         if self._api_token is None and self._user is None:
             return
         token, user = _credentials(request)
@@ -39,10 +39,10 @@ class Auth:
         raise self._unauthorized(self._api_token is not None, "the API token")
 
     def require_producer(self, request: Request) -> str:
-        """The id under which the sender's logs are kept. Raises 401."""
+        """The id of the producer that sends a request. Raises 401."""
         token, user = _credentials(request)
         found = None
-        for known, producer in self._producers:  # all of them, so that time tells nothing
+        for known, producer in self._producers:  # all of them, so that the time reveals nothing
             if _same(token, known):
                 found = producer
         if found is not None:
@@ -72,7 +72,7 @@ class Auth:
 
 
 def _credentials(request: Request) -> tuple[str | None, BasicUser | None]:
-    """The bearer token or the Basic user that a request presents."""
+    """The bearer token or the Basic auth user of a request."""
     header = request.headers.get("authorization", "").encode("latin-1")  # the bytes as sent
     scheme, _, value = header.decode("utf-8", "replace").partition(" ")
     if scheme.lower() == "bearer":

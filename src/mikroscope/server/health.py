@@ -1,7 +1,8 @@
-"""Builds the answer of `/health` from the parts of a server."""
+"""Builds the response of `/health` from the parts of a server."""
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes
 from mikroscope.indexing.stats import IndexStats
 from mikroscope.indexing.writer_thread import WriterThread
+from mikroscope.job_status import JobStatus
 from mikroscope.maintenance.maintainer import Maintainer, Removed
 from mikroscope.records.timestamps import format_time
 from mikroscope.server.schemas import (
@@ -31,7 +33,7 @@ SERVICE_NAME = "mikroscope"
 
 
 def health(sidecar: Sidecar) -> Health:
-    """The answer of `/health`: counters and settings. It asks nothing of the index."""
+    """The response of `/health`, from counters and settings; it does not query the index."""
     settings, problems = sidecar.settings, sidecar.problems()
     return Health(
         ok=not problems,
@@ -59,7 +61,7 @@ def health(sidecar: Sidecar) -> Health:
 
 def _storage(sidecar: Sidecar) -> Storage:
     return Storage(
-        db_approximate_size_bytes=sidecar.store.size_bytes(),
+        db_approximate_size_bytes=sidecar.store.status().size_bytes or 0,
         db_directory_free_bytes=free_bytes(sidecar.db_directory),
         logs_directory_free_bytes=free_bytes(sidecar.settings.logs_path),
         min_free_bytes=sidecar.settings.min_free_bytes,
@@ -67,13 +69,13 @@ def _storage(sidecar: Sidecar) -> Storage:
 
 
 def _ingest_health(writer: WriterThread) -> IngestHealth:
-    """The runs that bring the index up with the files."""
+    """Indexing runs."""
     run = writer.run
     return IngestHealth(
         running=run.running,
         runs=run.runs,
-        last_run_at=_time_text(run.last_run_at),
-        last_success_at=_time_text(run.last_success_at),
+        last_run_at=_ms_text(run.last_run_ms),
+        last_success_at=_ms_text(run.last_success_ms),
         last_duration_ms=run.last_duration_ms,
         last_error=run.last_error,
         last_mode=run.last_mode,
@@ -83,7 +85,7 @@ def _ingest_health(writer: WriterThread) -> IngestHealth:
 
 
 def _endpoint_health(sidecar: Sidecar) -> EndpointHealth:
-    """The endpoint that takes logs, and its queue."""
+    """The ingest endpoint and its queue."""
     settings, writer = sidecar.settings, sidecar.writer
     queue = writer.queue_status
     batches, records = writer.pending()
@@ -100,22 +102,18 @@ def _endpoint_health(sidecar: Sidecar) -> EndpointHealth:
             records_flushed=queue.records_flushed,
             records_queued=queue.records_queued,
             last_error=queue.last_error,
-            last_flush_at=_time_text(queue.last_flush_at),
+            last_flush_at=_ms_text(queue.last_flush_ms),
         ),
     )
 
 
 def _alerting_health(alerter: Alerter) -> AlertingHealth:
-    """Evaluations of the rules, and notifications."""
+    """Evaluations of the alert rules, and their notifications."""
     state = alerter.state
     return AlertingHealth(
-        running=state.running,
-        runs=state.runs,
+        **_runs(state.evaluations),
         sent=state.sent,
         suppressed=state.suppressed,
-        last_run_at=_ms_text(state.last_run_ms),
-        last_success_at=_ms_text(state.last_success_ms),
-        last_duration_ms=state.last_duration_ms,
         last_error=state.last_error,
         last_trigger_at_by_rule={
             rule: format_time(sent_ms) for rule, sent_ms in alerter.last_sent_ms.items()
@@ -124,15 +122,11 @@ def _alerting_health(alerter: Alerter) -> AlertingHealth:
 
 
 def _maintenance_health(maintainer: Maintainer) -> MaintenanceHealth:
-    """The clean-ups."""
+    """Maintenance runs."""
     state = maintainer.state
     return MaintenanceHealth(
-        running=state.running,
-        runs=state.runs,
-        last_run_at=_ms_text(state.last_run_ms),
-        last_success_at=_ms_text(state.last_success_ms),
-        last_duration_ms=state.last_duration_ms,
-        last_error=state.last_error,
+        **_runs(state.job),
+        last_error=state.job.last_error,
         vacuum_runs=state.vacuum_runs,
         **_removed(state.last, "last_run"),
         **_removed(state.total, "total"),
@@ -140,7 +134,7 @@ def _maintenance_health(maintainer: Maintainer) -> MaintenanceHealth:
 
 
 def _retention_days(sidecar: Sidecar) -> RetentionDays:
-    """How long everything stays."""
+    """Days to keep everything."""
     settings = sidecar.settings
     return RetentionDays(
         db=settings.db_retention_days,
@@ -151,7 +145,7 @@ def _retention_days(sidecar: Sidecar) -> RetentionDays:
 
 
 def _masked(policy: AlertPolicy) -> AlertPolicy:
-    """A policy to show to everybody: webhook URLs often hold a key."""
+    """The policy without its webhook URL, which often contains a key."""
     if policy.webhook_url is None:
         return policy
     return msgspec.structs.replace(policy, webhook_url="[configured]")
@@ -163,7 +157,17 @@ def _counts(stats: IndexStats, suffix: str) -> dict[str, int]:
     return {f"{name}_{suffix}": value for name, value in counts.items()}
 
 
-def _removed(removed: Removed, suffix: str) -> dict[str, int]:
+def _runs(status: JobStatus) -> dict[str, Any]:
+    return {
+        "running": status.running,
+        "runs": status.runs,
+        "last_run_at": _ms_text(status.last_run_ms),
+        "last_success_at": _ms_text(status.last_success_ms),
+        "last_duration_ms": status.last_duration_ms,
+    }
+
+
+def _removed(removed: Removed, suffix: str) -> dict[str, Any]:
     counts = {
         "files": removed.normal_files + removed.audit_files,
         "normal_files": removed.normal_files,
@@ -171,13 +175,9 @@ def _removed(removed: Removed, suffix: str) -> dict[str, int]:
         "entries": removed.entries.entries,
         "normal_entries": removed.entries.normal_entries,
         "audit_entries": removed.entries.audit_entries,
-        "fields": removed.entries.field_values,
+        "fields": removed.entries.field_values or 0,
     }
     return {f"{name}_deleted_{suffix}": value for name, value in counts.items()}
-
-
-def _time_text(seconds: float | None) -> str | None:
-    return None if seconds is None else format_time(int(seconds * 1000))
 
 
 def _ms_text(milliseconds: int | None) -> str | None:

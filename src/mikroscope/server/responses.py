@@ -1,4 +1,4 @@
-"""The shape of every answer: JSON, and errors as `{"error": "<text>"}`."""
+"""The shape of every response: JSON, and errors as `{"error": "<text>"}`."""
 
 import logging
 from collections.abc import Mapping
@@ -19,15 +19,17 @@ CONTENT_TYPE = "application/json; charset=utf-8"
 RETRY = {"retry-after": "1"}
 
 
-def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON."""
+def json_response(
+    content: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Encode anything that msgspec can encode."""
     body = msgspec.json.encode(content)
     return Response(body, status, {"content-type": CONTENT_TYPE, **(headers or {})})
 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """What went wrong, in words to act on."""
-    return answer(ErrorResponse(text), status, headers)
+    """Report an error; the text says what to do about it."""
+    return json_response(ErrorResponse(text), status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -36,10 +38,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     text, path = error.detail, request.scope["path"]
     if error.status_code == 404 and text == "Not Found":
-        text = f"there is no {path} here"
+        text = f"not found: {path}"
     elif error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
-        text = f"{path} does not take {request.method}, only {headers['Allow']}"
+        text = f"{path} does not support {request.method}, only {headers['Allow']}"
     return error_response(error.status_code, text, headers)
 
 
@@ -59,9 +61,8 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    # The server closes the connection after an error, so the client had better know.
-    text = "something went wrong here; the server's log says what"
-    return error_response(500, text, {"connection": "close"})
+    # Uvicorn closes the connection after such an error; the header announces it.
+    return error_response(500, "internal error; see the server log", {"connection": "close"})
 
 
 ERROR_HANDLERS: Mapping[Any, ExceptionHandler] = {

@@ -1,4 +1,4 @@
-"""A server in the making: sockets, TLS, the thread of the event loop, and a graceful stop."""
+"""Runs a server: its socket, TLS, the thread of the event loop, and a graceful stop."""
 
 import asyncio
 import logging
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _CONNECTIONS = 4096
-_BODY_BYTES = 67_108_864  # of all bodies that are not complete
+_BODY_BYTES = 67_108_864  # of all incomplete bodies together
 _TICK_S = 0.1
-_GRACE_S = 10  # for requests that are running when the server is stopped
+_GRACE_S = 10  # for requests that are running when the server stops
 
 
 class RunningServer:
-    """A server that answers; `close` it, or use it in a `with` statement."""
+    """A server in threads of its own; `close` it, or use it in a `with` statement."""
 
     def __init__(self, settings: Settings, limits: TimeLimits = DEFAULT_LIMITS) -> None:
         check_tls(settings)
@@ -47,14 +47,14 @@ class RunningServer:
         self._closed = threading.Lock()
 
     def start(self) -> Self:
-        """Returns when requests are answered. Raises MikroScopeError."""
+        """Return once requests are answered. Raises MikroScopeError."""
         self._sidecar.start(self.url)
         self._thread.start()
         while not self._uvicorn.started:
             self._thread.join(0.005)
             if not self._thread.is_alive():
                 self._sidecar.close()
-                raise MikroScopeError("the HTTP server could not be started; its log says why")
+                raise MikroScopeError("the HTTP server could not be started; see its log")
         return self
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class RunningServer:
 
     @property
     def lost_records(self) -> int:
-        """How many records that were answered with 202 could not be written before the end."""
+        """Number of records that were accepted with 202 and could not be written before the end."""
         return self._sidecar.writer.lost_records
 
     def is_alive(self) -> bool:
@@ -77,7 +77,7 @@ class RunningServer:
         return self._thread.is_alive()
 
     def is_responsive(self, timeout_s: float) -> bool:
-        """Whether the event loop, which answers requests, gets to something new in time."""
+        """Whether the event loop, which answers requests, runs a new call within `timeout_s`."""
         reached = threading.Event()
         try:
             self._loop.call_soon_threadsafe(reached.set)
@@ -113,7 +113,7 @@ def start_server(settings: Settings) -> RunningServer:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Adds what uvicorn has no option for: a time limit for TLS handshakes, and a prompt stop."""
+    """Uvicorn with what it has no option for: a time limit for TLS handshakes, a prompt stop."""
 
     def __init__(self, config: uvicorn.Config, handshake_s: float) -> None:
         super().__init__(config)
@@ -165,12 +165,12 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _max_connections() -> int:
-    """Half of the descriptors; files, and connections that are about to give way, have the rest."""
+    """Half of the descriptors; the rest is for files, and for connections being closed."""
     return min(_CONNECTIONS, _max_descriptors() // 2)
 
 
 def _backlog() -> int:
-    """As many connections may be accepted at once, before any gives way."""
+    """The number of connections that may be accepted at once before any is closed."""
     return min(_BACKLOG, _max_descriptors() // 4)
 
 
@@ -192,7 +192,7 @@ def _listen(settings: Settings) -> socket.socket:
         )
     except socket.gaierror as error:
         raise MikroScopeError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    except OSError as error:  # its own text repeats the address
+    except OSError as error:  # the text of the error repeats the address
         reason = os.strerror(error.errno) if error.errno else error
         raise MikroScopeError(f"cannot listen on {host}:{port}: {reason}") from error
     except UnicodeError as error:
@@ -211,7 +211,7 @@ def check_tls(settings: Settings) -> None:
             raise ConfigurationError(f"{flag}: {path} cannot be read: {error.strerror}") from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # An empty password, so that an encrypted key is refused instead of asked a password for.
+        # With an empty password, OpenSSL refuses an encrypted key instead of prompting.
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:
         reason = getattr(error, "reason", None) or "they cannot be used"
@@ -238,7 +238,7 @@ def _uvicorn_config(settings: Settings, sidecar: Sidecar, limits: TimeLimits) ->
         server_header=False,
         proxy_headers=False,
         backlog=_backlog(),
-        workers=1,  # or uvicorn reads WEB_CONCURRENCY
+        workers=1,  # otherwise uvicorn reads WEB_CONCURRENCY
         timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=settings.tls_cert_path if https else None,
         ssl_keyfile=settings.tls_key_path if https else None,

@@ -1,4 +1,4 @@
-"""The JSON bodies that the server answers with."""
+"""The JSON bodies of responses."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from mikroscope.json_body import Count, JsonBody, Time
 
 
 class IngestResponse(JsonBody, frozen=True, kw_only=True):
-    """What became of the logs of one request; `queued` says that they are not written yet."""
+    """Result of an ingest request; `queued`: the records are not written yet."""
 
     accepted: Count
     queued: bool
@@ -20,21 +20,21 @@ class IngestResponse(JsonBody, frozen=True, kw_only=True):
 
 
 class ResetReport(JsonBody, frozen=True, kw_only=True):
-    """What the index held before it was made anew."""
+    """What the old index held."""
 
     entries_deleted: Count
     fields_deleted: Count
 
 
-class ReindexResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The index was made anew from the files."""
+class ReindexResponse(JsonBody, frozen=True, kw_only=True):
+    """Result of a rebuild."""
 
     report: IndexReport
     reset: ResetReport
 
 
 class AlertPolicyResponse(AlertPolicy, frozen=True, kw_only=True, omit_defaults=True):
-    """The alert policy in force; `webhookUrl` is left out where there is none."""
+    """The alert policy in force; without `webhookUrl` if none is set."""
 
     webhook_url: str | None = None
 
@@ -54,14 +54,14 @@ class WebhookTestResponse(JsonBody, frozen=True, kw_only=True):
     target_url: str
 
 
-class ErrorResponse(msgspec.Struct, frozen=True):
-    """Every error: a text to act on."""
+class ErrorResponse(JsonBody, frozen=True):
+    """Every error; the text says what to do about it."""
 
     error: str
 
 
 class IngestHealth(JsonBody, frozen=True, kw_only=True):
-    """The runs that bring the index up with the files."""
+    """Indexing runs, which bring the index up to date with the log files."""
 
     running: bool
     runs: Count
@@ -83,21 +83,21 @@ class IngestHealth(JsonBody, frozen=True, kw_only=True):
 
 
 class AuthHealth(JsonBody, frozen=True, kw_only=True):
-    """Which credentials open the API; with neither it is open to all."""
+    """Credentials that the API accepts; with neither, it is open to every client."""
 
     api_token_enabled: bool
     basic_enabled: bool
 
 
 class IngestPolicy(JsonBody, frozen=True, kw_only=True):
-    """Whether, and how often, new lines are looked for while the server runs."""
+    """Periodic scans for new lines: enabled or not, and their interval."""
 
     enabled: bool
     interval_ms: Count
 
 
 class QueueHealth(JsonBody, frozen=True, kw_only=True):
-    """The queue of records that were answered with 202."""
+    """The queue of records that were accepted with 202."""
 
     enabled: bool
     flush_ms: Count
@@ -111,7 +111,7 @@ class QueueHealth(JsonBody, frozen=True, kw_only=True):
 
 
 class EndpointHealth(JsonBody, frozen=True, kw_only=True):
-    """The endpoint that takes logs."""
+    """The ingest endpoint."""
 
     enabled: bool
     max_body_bytes: Count
@@ -120,7 +120,7 @@ class EndpointHealth(JsonBody, frozen=True, kw_only=True):
 
 
 class AlertingHealth(JsonBody, frozen=True, kw_only=True):
-    """Evaluations of the alert rules, and what came of them."""
+    """Evaluations of the alert rules, and their notifications."""
 
     running: bool
     runs: Count
@@ -134,7 +134,7 @@ class AlertingHealth(JsonBody, frozen=True, kw_only=True):
 
 
 class MaintenanceHealth(JsonBody, frozen=True, kw_only=True):
-    """The clean-ups that retention asks for."""
+    """Maintenance runs, which apply retention."""
 
     running: bool
     runs: Count
@@ -160,7 +160,7 @@ class MaintenanceHealth(JsonBody, frozen=True, kw_only=True):
 
 
 class RetentionDays(JsonBody, frozen=True, kw_only=True):
-    """Days that entries and files stay; 0 is for good."""
+    """Days to keep entries and log files; 0 keeps them forever."""
 
     db: Count
     db_audit: Count
@@ -169,13 +169,13 @@ class RetentionDays(JsonBody, frozen=True, kw_only=True):
 
 
 class Backup(JsonBody, frozen=True, kw_only=True):
-    """Where audit files are copied to before they are deleted."""
+    """The directory that audit files are copied to before they are deleted."""
 
     audit_directory: str | None
 
 
 class Storage(JsonBody, frozen=True, kw_only=True):
-    """Size of the index, free bytes, and the least that must be free to take logs."""
+    """Size of the index, free space, and the minimum of free space that ingest needs."""
 
     db_approximate_size_bytes: Count
     db_directory_free_bytes: Count | None
@@ -184,7 +184,7 @@ class Storage(JsonBody, frozen=True, kw_only=True):
 
 
 class Health(JsonBody, frozen=True, kw_only=True):
-    """How a server is doing; `problems` says in words why `ok` is false, and is empty else."""
+    """State of a server; `problems` says why `ok` is false and is empty otherwise."""
 
     ok: bool
     problems: list[str]

@@ -1,4 +1,4 @@
-"""The page `/docs`, and Scalar's script that draws it, both served from this package."""
+"""Serves files of this package: the OpenAPI document, the page `/docs` and its script."""
 
 import gzip
 import html
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 _STATIC = Path(__file__).with_name("static")
 _YEAR_S = 31_536_000
-# Nothing is loaded from, or sent to, another host, whatever the script may want.
+# The script can neither load anything from another host nor send anything to one.
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -56,12 +56,18 @@ _PAGE = """\
 
 @cache
 def scalar_version() -> str:
-    """The version of the script that is part of this package."""
+    """The version of the script in this package."""
     return (_STATIC / "scalar.VERSION").read_text().strip()
 
 
+@cache
+def openapi_file(name: str) -> bytes:
+    """The OpenAPI document as `make openapi` has written it: openapi.json or openapi.yaml."""
+    return (_STATIC / name).read_bytes()
+
+
 def page() -> Response:
-    """The page; its links are relative, so that it works behind a path of a proxy as well."""
+    """The page `/docs`; its links are relative, so it also works below a path of a proxy."""
     configuration = html.escape(msgspec.json.encode(_CONFIGURATION).decode())
     content = _PAGE.format(configuration=configuration, version=scalar_version())
     headers = {"content-security-policy": _POLICY, "referrer-policy": "no-referrer"}
@@ -69,7 +75,7 @@ def page() -> Response:
 
 
 def script(request: Request) -> Response:
-    """The script, packed for who takes that; it may be kept where the URL names its version."""
+    """Scalar's script; clients may cache it if the URL names its version, and get it packed."""
     known = request.query_params.get("v") == scalar_version()
     headers = {
         "cache-control": f"public, max-age={_YEAR_S}, immutable" if known else "no-cache",
@@ -84,7 +90,7 @@ def script(request: Request) -> Response:
 
 
 def _takes_gzip(accepted: str) -> bool:
-    """Whether an `accept-encoding` names gzip, or everything, with another weight than 0."""
+    """Whether an `accept-encoding` names gzip, or `*`, with a weight other than 0."""
     weights = {}
     for one in accepted.lower().split(","):
         coding, _, weight = one.replace(" ", "").partition(";q=")

@@ -1,4 +1,4 @@
-"""Settings: every option of the program, and the layers that give them values."""
+"""Every option of the program, and the layers that set them: file, environment, flags."""
 
 from mikroscope.settings.options import Settings, describe, options, resolve_settings
 from mikroscope.settings.values import Option

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009 -- declare() is dataclasses.field() with metadata: it makes nothing mutable.
-"""The options of MikroScope: each is stated once, here, and resolved into frozen Settings."""
+"""The options of MikroScope: each is declared once, here, and resolved into frozen Settings."""
 
 import logging
 import os
@@ -19,7 +19,6 @@ __all__ = [
     "config_file",
     "describe",
     "options",
-    "reference_markdown",
     "resolve_settings",
 ]
 
@@ -33,7 +32,7 @@ _KIND_BY_TYPE: dict[object, Kind] = {
     Path: "path",
     Path | None: "path",
 }
-# By the last word of the name. Far above any use, and low enough that no timer overflows.
+# By the last word of an option's name: far above any real use, low enough that no timer overflows.
 _MAXIMUM_BY_UNIT = {
     "ms": 100 * 365 * 86_400_000,
     "minutes": 100 * 365 * 1440,
@@ -47,131 +46,141 @@ _T = TypeVar("_T")
 
 
 def declare(default: _T, help_text: str, /, *, secret: bool = False, **deviations: object) -> _T:
-    """Declare an option; `deviations` are those attributes of Option that no rule gives."""
+    """Declare an option; `deviations` override attributes of Option that otherwise follow by rule.
+
+    The help text is a sentence: it appears in --help and in docs/reference/configuration.md.
+    """
     metadata = {"help": help_text, "secret": secret, **deviations}
-    stated: _T = field(default=default, repr=not secret, metadata=metadata)
-    return stated
+    declared: _T = field(default=default, repr=not secret, metadata=metadata)
+    return declared
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every option with its value in force; build one with `resolve_settings`.
+    """The effective value of every option; build one with `resolve_settings`.
 
-    A field states its option. The rest follows by rule: names in file, environment and on the
-    command line from the field's name, the largest number from its last word, the kind from its
-    type. The order is that of the docs; a group lasts until the next one is named.
+    Each field declares one option. The rest follows by rule: the JSON key, the environment variable
+    and the flag from the field's name, the maximum from its last word, the kind from its type. The
+    docs list options in this order; a field without `group` belongs to the group before it.
     """
 
     logs_path: Path = declare(
         Path("./logs"),
-        "Root of the log files to read and write.",
+        "Root directory of the log files, both those to index and those written by ingest.",
         group="Core and security",
         flag="--logs",
     )
-    db_path: Path = declare(Path("./data/mikroscope.db"), "File that holds the index.", flag="--db")
+    db_path: Path = declare(
+        Path("./data/mikroscope.db"), "Index file (an SQLite database).", flag="--db"
+    )
     host: str = declare("127.0.0.1", "Address to listen on.")
-    port: int = declare(4310, "Port to listen on; 0 takes any free one.")
+    port: int = declare(4310, "Port to listen on; 0 picks a free one.")
     protocol: Literal["http", "https"] = declare(
-        "http", "What the server speaks: http or https.", kind="choice", choices=("http", "https")
+        "http", "Protocol to serve: http or https.", kind="choice", choices=("http", "https")
     )
     tls_cert_path: Path | None = declare(
-        None, "Certificate chain in PEM format; https needs it.", flag="--tls-cert"
+        None, "Certificate chain in PEM format; required for https.", flag="--tls-cert"
     )
     tls_key_path: Path | None = declare(
-        None, "Private key in PEM format; https needs it.", flag="--tls-key"
+        None, "Private key in PEM format; required for https.", flag="--tls-key"
     )
-    api_token: str | None = declare(None, "Bearer token that opens the API.", secret=True)
+    api_token: str | None = declare(None, "Bearer token required by the API.", secret=True)
     auth_username: str | None = declare(
         None,
-        "Basic auth: the user who may use the API and send logs, as the producer of that name.",
+        "Basic auth user, who may query the API and send logs (this is also the producer's name).",
         kind="username",
     )
     auth_password: str | None = declare(
-        None, "Basic auth: that user's password.", kind="password", secret=True
+        None, "Password of the Basic auth user.", kind="password", secret=True
     )
     cors_allow_origin: tuple[str, ...] = declare(
         ("*",),
-        "Origins whose pages may call the API, separated by commas; * stands for any.",
+        "Origins whose pages may call the API, separated by commas; * allows any.",
         kind="list",
     )
 
     max_concurrent_requests: int = declare(
-        256, "Requests that are worked on at a time; more get 503 at once.", floor=1
+        256,
+        "Maximum number of requests handled at the same time; further ones get 503 at once.",
+        floor=1,
     )
     query_timeout_ms: int = declare(
-        30_000, "Milliseconds after which a query is stopped and gets 503.", floor=100
+        30_000, "Milliseconds after which a query is stopped and answered with 503.", floor=100
     )
-    log_requests: bool = declare(False, "Log every request; failures here are always logged.")
+    log_requests: bool = declare(
+        False, "Log every request; those answered with 5xx are always logged."
+    )
     log_format: Literal["text", "ndjson"] = declare(
         "text",
-        "How the server's own log is written, on stderr: text or ndjson.",
+        "Format of the server's own log on stderr: text or ndjson.",
         kind="choice",
         choices=("text", "ndjson"),
     )
 
     ingest_producers: tuple[tuple[str, str], ...] = declare(
         (),
-        "Who may send logs: token=producer pairs separated by commas "
-        "(in the file also an object: tokens to producers).",
+        "Clients that may send logs: token=producer pairs separated by commas "
+        "(in the config file also an object from token to producer).",
         group="Ingest and indexing",
         kind="producers",
         secret=True,
     )
     ingest_max_body_bytes: int = declare(
         1_048_576,
-        "Bytes that an ingest body may have, counted after decompression.",
+        "Maximum size of an ingest request body in bytes, after decompression.",
         floor=1024,
     )
     ingest_interval_ms: int = declare(
         2000,
-        "Milliseconds between two looks for new lines; up to 16 times as many where nothing "
-        "happens and the system tells of changes.",
+        "Scan interval in milliseconds. While idle, and if file-system events work, "
+        "up to 16 times longer.",
         floor=250,
     )
     disable_auto_ingest: bool = declare(
-        False, "Look for new lines once at the start, and not while running."
+        False, "Scan the log files once at startup, and not while running."
     )
     ingest_async_queue: bool = declare(
-        False, "Answer ingest requests with 202 before their records are written."
+        False, "Queue ingested records and answer 202 before they are written."
     )
     ingest_queue_flush_ms: int = declare(
-        25, "Milliseconds that records may gather in that queue before they are written.", floor=1
+        25, "Milliseconds that queued records may wait before they are written.", floor=1
     )
     log_file_suffixes: tuple[str, ...] = declare(
         (".ndjson", ".ndjson.gz", ".jsonl", ".log"),
-        "Which files are read, by the end of the name; a .log file only if its first line is JSON.",
+        "Suffixes of the files to index; a .log file is indexed only if its first line is JSON.",
         kind="suffixes",
     )
 
     db_retention_days: int = declare(
         30,
-        "Days that normal entries stay in the index; 0 keeps them for good.",
+        "Days to keep normal entries in the index; 0 keeps them forever.",
         group="Retention and maintenance",
     )
     db_audit_retention_days: int = declare(
-        365, "Days that audit entries stay in the index; 0 keeps them for good."
+        365, "Days to keep audit entries in the index; 0 keeps them forever."
     )
-    log_retention_days: int = declare(30, "Days that normal log files stay; 0 keeps them for good.")
+    log_retention_days: int = declare(30, "Days to keep normal log files; 0 keeps them forever.")
     log_audit_retention_days: int = declare(
-        365, "Days that audit log files stay; 0 keeps them for good."
+        365, "Days to keep audit log files; 0 keeps them forever."
     )
     audit_backup_directory: Path | None = declare(
         None,
-        "Where audit files are copied to before they are deleted.",
+        "Directory to copy audit log files to before they are deleted; unset, no copy is made.",
         flag="--audit-backup-dir",
         env="MIKROSCOPE_AUDIT_BACKUP_DIR",
     )
     maintenance_interval_ms: int = declare(
-        21_600_000, "Milliseconds between two clean-ups.", floor=1000
+        21_600_000, "Milliseconds between two maintenance runs, which apply retention.", floor=1000
     )
     min_free_bytes: int = declare(
         268_435_456,
-        "Bytes that must be free on the disks of index and logs, at the start and to take logs.",
+        "Bytes that must stay free on the disks of the index and the logs; "
+        "with less, the server does not start and refuses ingest.",
     )
 
     alert_webhook_url: str | None = declare(
         None,
-        "Where alerts are posted to; without it there are none.",
+        "URL to post alerts to; unset, no alerts are sent.",
         group="Alerting",
         kind="url",
         secret=True,  # such URLs often hold a key
@@ -180,37 +189,39 @@ class Settings:
         30_000, "Milliseconds between two evaluations of the alert rules.", floor=1000
     )
     alert_window_minutes: int = declare(
-        5, "Minutes back from now in which errors are counted.", floor=1
+        5, "Length in minutes of the window, ending now, in which errors are counted.", floor=1
     )
     alert_error_threshold: int = declare(
-        20, "Errors within that window that raise an alert.", floor=1
+        20, "Number of errors within the window that triggers an alert.", floor=1
     )
     alert_no_logs_threshold_minutes: int = declare(
-        0, "Minutes without any log that raise an alert; 0 switches this rule off."
+        0, "Minutes without a new entry that trigger an alert; 0 disables this rule."
     )
     alert_cooldown_ms: int = declare(
         300_000,
-        "Milliseconds that must lie between two notifications of one rule.",
+        "Minimum time in milliseconds between two notifications of the same rule.",
         floor=1000,
     )
     alert_webhook_timeout_ms: int = declare(
-        5000, "Milliseconds that one delivery to the webhook may take.", floor=250
+        5000, "Milliseconds after which one attempt to reach the webhook fails.", floor=250
     )
     alert_webhook_retry_attempts: int = declare(
-        3, "Tries to deliver an alert before it is given up.", floor=1
+        3, "Maximum number of attempts to deliver a notification, the first one included.", floor=1
     )
     alert_webhook_backoff_ms: int = declare(
-        250, "Milliseconds before the second try; each further wait is twice as long.", floor=25
+        250,
+        "Milliseconds to wait before the second attempt; each further wait is twice as long.",
+        floor=25,
     )
     alert_config_path: Path | None = declare(
         None,
-        "File that keeps the alert policy set over HTTP; unset, it lies beside the index.",
+        "File that stores the alert policy set over HTTP; unset, it is next to the index.",
         default=f"<db dir>/{_ALERT_CONFIG_NAME}",
     )
 
     @property
     def alert_config_file(self) -> Path:
-        """The file that keeps the alert policy: as configured, else beside the index."""
+        """The file that stores the alert policy: as configured, else next to the index."""
         return self.alert_config_path or self.db_path.parent / _ALERT_CONFIG_NAME
 
 
@@ -221,7 +232,7 @@ _CONFIG = Option(
     env="MIKROSCOPE_CONFIG_PATH",
     kind="path",
     default="./mikroscope.config.json",
-    help="JSON file of options; the default one may be missing, one that is named may not.",
+    help="Config file in JSON. Only the default file may be missing.",
     group="Core and security",
 )
 _HTTPS = Option(
@@ -231,24 +242,24 @@ _HTTPS = Option(
     env="MIKROSCOPE_HTTPS",
     kind="boolean",
     default="false",
-    help="Another way to say protocol: true is https, false is http.",
+    help="Alias of protocol: true means https, false means http.",
     group="Core and security",
 )
-# The options that are no field of Settings stand behind the field named here.
+# Options that are not fields of Settings; the docs list them after the field named here.
 _AFTER_FIELD = {"db_path": (_CONFIG,), "protocol": (_HTTPS,)}
 
 
 @cache
 def options() -> tuple[Option, ...]:
-    """Every option in the order of the docs: the fields of Settings, `--config` and `--https`.
+    """Return every option in the order of the docs: Settings' fields, `--config` and `--https`.
 
-    `https` is an alias of `protocol`. `config_path` has no JSON key and is no override: its value
-    is the first argument of `resolve_settings`.
+    `https` is an alias of `protocol`. `config_path` has no JSON key and is not an override: its
+    value is the first argument of `resolve_settings`.
     """
     found: list[Option] = []
-    for stated in fields(Settings):
-        found.append(_option(stated, found[-1].group if found else ""))
-        found += _AFTER_FIELD.get(stated.name, ())
+    for declared in fields(Settings):
+        found.append(_option(declared, found[-1].group if found else ""))
+        found += _AFTER_FIELD.get(declared.name, ())
     return tuple(found)
 
 
@@ -259,16 +270,18 @@ def resolve_settings(
 ) -> Settings:
     """Merge defaults, config file, environment and overrides; the later layer wins.
 
-    Overrides are flags or direct parameters: keys are field names or JSON keys, values are text or
-    native ones, None is not set. Raises ConfigurationError for what is wrong in any layer, also
-    where another layer wins, and warns of each value in force that is raised to its floor.
+    Overrides are flags or direct parameters. Their keys are field names or JSON keys, their values
+    text or native values; None means "not set". Raises ConfigurationError for an invalid value in
+    any layer, even one that a later layer overrides. Logs a warning for each effective value that
+    is raised to its floor.
     """
     env = os.environ if env is None else env
     settable = {option.name: option for option in options() if option.key}
+    # Each layer is parsed as a whole before it is merged: errors in overridden values are found.
     given = read_file(*config_file(config_file_path, env), settable.values())
     given |= read_environment(env, settable.values())
     given |= read_overrides(overrides or {}, settable.values())
-    values: dict[str, Any] = {name: _in_force(settable[name], given[name]) for name in given}
+    values: dict[str, Any] = {name: _effective(settable[name], given[name]) for name in given}
     settings = Settings(**values)
     _require(given, "auth_username", settable["auth_password"])
     _require(given, "auth_password", settable["auth_username"])
@@ -278,7 +291,7 @@ def resolve_settings(
 
 
 def describe(settings: Settings) -> dict[str, object]:
-    """The settings by JSON key, fit for JSON and for logs: a secret that is set is masked."""
+    """Return the settings by JSON key, ready for JSON and for logs: secrets are masked."""
     described = {
         option.key: _plain(getattr(settings, option.name), option.secret)
         for option in options()
@@ -287,26 +300,20 @@ def describe(settings: Settings) -> dict[str, object]:
     return described | {"alertConfigPath": str(settings.alert_config_file)}
 
 
-def reference_markdown() -> str:
-    """The configuration reference for the docs: a table for each group of options."""
-    groups = dict.fromkeys(option.group for option in options())
-    return "\n".join(_group_markdown(group) for group in groups)
-
-
-def _option(stated: Field[Any], group: str) -> Option:
-    """The option that a field of Settings states; `group` is that of the field before."""
-    words = stated.name.split("_")
+def _option(declared: Field[Any], group: str) -> Option:
+    """Return the option that a field of Settings declares; `group` is the previous field's."""
+    words = declared.name.split("_")
     by_rule: dict[str, Any] = {
-        "name": stated.name,
+        "name": declared.name,
         "key": words[0] + "".join(word.capitalize() for word in words[1:]),
         "flag": "--" + "-".join(words),
-        "env": "MIKROSCOPE_" + stated.name.upper(),
-        "kind": _KIND_BY_TYPE.get(stated.type),
-        "default": _default_text(stated.default),
+        "env": "MIKROSCOPE_" + declared.name.upper(),
+        "kind": _KIND_BY_TYPE.get(declared.type),
+        "default": _default_text(declared.default),
         "maximum": _MAXIMUM_BY_UNIT.get(words[-1], LARGEST_INTEGER),
         "group": group,
     }
-    return Option(**by_rule | dict(stated.metadata))
+    return Option(**by_rule | dict(declared.metadata))
 
 
 def _default_text(default: object) -> str:
@@ -318,7 +325,10 @@ def _default_text(default: object) -> str:
 
 
 def config_file(argument: str | Path | None, env: Mapping[str, str]) -> tuple[str, str | None]:
-    """The config file's path, and the flag or variable that names it (None: the default file)."""
+    """Return the config file's path and the flag or variable that named it.
+
+    The second is None for the default file. An empty argument or variable counts as not set.
+    """
     if argument is not None and str(argument).strip():
         return str(argument), _CONFIG.flag
     if env.get(_CONFIG.env, "").strip():
@@ -326,7 +336,8 @@ def config_file(argument: str | Path | None, env: Mapping[str, str]) -> tuple[st
     return _CONFIG.default, None
 
 
-def _in_force(option: Option, given: Given) -> object:
+def _effective(option: Option, given: Given) -> object:
+    """Return the value, raised to the option's floor with a warning."""
     if option.floor is None or given.value >= option.floor:
         return given.value
     logger.warning(
@@ -336,7 +347,7 @@ def _in_force(option: Option, given: Given) -> object:
 
 
 def _require(given: Layer, name: str, *needed: Option) -> None:
-    """Refuse an option that was given without those it cannot do without."""
+    """Raise ConfigurationError if `name` was given without all options it depends on."""
     missing = [f"{other.flag} ({other.env})" for other in needed if other.name not in given]
     if name not in given or not missing:
         return
@@ -353,20 +364,3 @@ def _plain(value: object, secret: bool) -> object:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
-
-
-def _group_markdown(group: str) -> str:
-    rows = "".join(_row_markdown(option) for option in options() if option.group == group)
-    return (
-        f"### {group}\n\n"
-        "| Flag | Environment | JSON key | Default | What it does |\n"
-        "|---|---|---|---|---|\n"
-        f"{rows}"
-    )
-
-
-def _row_markdown(option: Option) -> str:
-    key = f"`{option.key}`" if option.key else "–"
-    default = "none" if option.default == "none" else f"`{option.default}`"
-    floor = f" At least {option.floor}." if option.floor is not None else ""
-    return f"| `{option.flag}` | `{option.env}` | {key} | {default} | {option.help}{floor} |\n"

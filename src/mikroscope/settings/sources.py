@@ -1,4 +1,4 @@
-"""Reads the layers that options come from: config file, environment, overrides."""
+"""Reads the layers that set options: config file, environment, overrides."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from mikroscope.settings.values import Option, Pairs, parse, shown
 
 
 class Given(NamedTuple):
-    """A value that a layer gave for an option, and the name the user wrote it under."""
+    """An option's value in one layer, and the name under which the user wrote it."""
 
     value: Any
     spelling: str
@@ -19,10 +19,10 @@ Layer = dict[str, Given]  # by the option's name
 
 
 def read_file(path: str, named_by: str | None, options: Iterable[Option]) -> Layer:
-    """The layer of a JSON config file.
+    """Read the layer of a JSON config file. Raises ConfigurationError.
 
-    `named_by` is the flag or variable that named the file: it must exist then. With None it is
-    the default file, and may be missing.
+    `named_by` is the flag or variable that named the file, for error messages. None means the
+    default file, the only one that may be missing.
     """
     text = _file_text(path, named_by)
     if text is None:
@@ -42,7 +42,7 @@ def read_file(path: str, named_by: str | None, options: Iterable[Option]) -> Lay
 
 
 def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer:
-    """The layer of the environment; variables that name no option are none of our business."""
+    """Read the layer of the environment. Other variables are ignored. Raises ConfigurationError."""
     return _fold_https(
         {
             option.name: _given(option, env[option.env], option.env)
@@ -53,14 +53,17 @@ def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer
 
 
 def read_overrides(overrides: Mapping[str, object], options: Iterable[Option]) -> Layer:
-    """The layer of flags and direct parameters, by field name or by JSON key; None is not set."""
+    """Read the layer of flags and direct parameters. Raises ConfigurationError.
+
+    Keys are field names or JSON keys; None means "not set".
+    """
     by_name = {name: option for option in options for name in (option.name, option.key) if name}
     layer: Layer = {}
     for name, raw in overrides.items():
         if name not in by_name:
             raise _unknown(shown(name), name, by_name)
         option = by_name[name]
-        # A number or a switch without its value is a slip; an empty text means "none".
+        # An empty text means "none"; an empty number or switch is a mistake, which parse() refuses.
         if raw is None or (_is_blank(raw) and option.kind not in ("integer", "boolean")):
             continue
         if option.name in layer:
@@ -78,35 +81,35 @@ def _is_blank(raw: object) -> bool:
 
 
 def _fold_https(layer: Layer) -> Layer:
-    """Turn the switch `https` into the `protocol` it stands for; within a layer they must agree."""
+    """Replace the alias `https` by `protocol`. Raises ConfigurationError if they disagree."""
     switch = layer.pop("https", None)
     if switch is None:
         return layer
     protocol = "https" if switch.value else "http"
-    stated = layer.get("protocol", switch._replace(value=protocol))
-    if stated.value != protocol:
+    given = layer.get("protocol", switch._replace(value=protocol))
+    if given.value != protocol:
         raise ConfigurationError(
-            f"{switch.spelling}: {shown(switch.value)} contradicts {stated.spelling}, "
-            f"which is {shown(stated.value)}; expected only one of them, or both to agree"
+            f"{switch.spelling}: {shown(switch.value)} contradicts {given.spelling}, "
+            f"which is {shown(given.value)}; set only one of them, or make both agree"
         )
-    return layer | {"protocol": stated}
+    return layer | {"protocol": given}
 
 
 def _file_text(path: str, named_by: str | None) -> str | None:
     spelling = named_by or "config file"
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig") as file:  # editors on Windows write a BOM
             return file.read()
     except FileNotFoundError:
         if named_by is None:
             return None
         raise ConfigurationError(
-            f"{spelling}: expected a file that exists, got {shown(path)}"
+            f"{spelling}: expected an existing file, got {shown(path)}"
         ) from None
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
-    except ValueError:  # not UTF-8, or no possible path
-        reason = "is not text in UTF-8"
+    except ValueError:  # not UTF-8, or a path that cannot exist
+        reason = "is not UTF-8 text"
     raise ConfigurationError(f"{spelling}: expected a JSON file, but {shown(path)} {reason}")
 
 
@@ -116,7 +119,7 @@ def _json_pairs(text: str, place: str) -> Pairs:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ConfigurationError(f"{place}: expected JSON, but {where}: {error.msg}") from None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
         raise ConfigurationError(f"{place}: expected JSON of sensible size and depth") from None
     if not isinstance(content, Pairs):
         raise ConfigurationError(f"{place}: expected one JSON object, got {shown(content)}")
@@ -128,4 +131,4 @@ def _unknown(spelling: str, name: str, known: Iterable[str]) -> ConfigurationErr
 
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return ConfigurationError(f"{spelling}: expected the name of an option{hint}")
+    return ConfigurationError(f"{spelling}: unknown option{hint}")

@@ -1,4 +1,4 @@
-"""What an option is, and how a value somebody gave for it becomes the value the program uses."""
+"""Describes an option, and parses what the user gave for it into the value the program uses."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,13 +23,13 @@ Kind = Literal[
     "producers",
 ]
 
-HIDDEN = "a value that is kept secret"
-LARGEST_INTEGER = 2**53 - 1  # beyond it JSON readers round
+HIDDEN = "a secret value (not shown)"
+LARGEST_INTEGER = 2**53 - 1  # many JSON parsers round larger integers
 PRODUCER_ID = "a letter or digit, then up to 127 letters, digits, dots, underscores or hyphens"
 
 _PRODUCER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SUFFIX = re.compile(r"\.[^\s/\\]+")
-# The digits are bounded, so no text is long enough to make int() or float() fail.
+# The number of digits is limited, so that int() and float() cannot fail.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True)
@@ -38,33 +38,34 @@ _SHOWN_LENGTH = 80
 
 
 class Pairs(tuple[tuple[str, object], ...]):
-    """A JSON object as its pairs, so that a name that stands twice is seen."""
+    """A JSON object as its key-value pairs, so that a duplicate key can be reported."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option as the command line, the environment, the config file and the docs know it."""
+    """One option: its names in every layer, its type and limits, and its documentation."""
 
     name: str
-    key: str | None  # None: it cannot stand in the config file
+    key: str | None  # None: not allowed in the config file
     flag: str
     env: str
     kind: Kind
-    default: str  # as people read it
+    default: str  # as shown in --help and the docs
     help: str
     group: str
     secret: bool = False
     choices: tuple[str, ...] = ()
-    floor: int | None = None  # lower values, negative ones too, are raised to it with a warning
+    floor: int | None = None  # lower values, even negative ones, are raised to it with a warning
     maximum: int = LARGEST_INTEGER
 
 
 def parse(option: Option, raw: object, spelling: str) -> object:
-    """Turn what was given under the name `spelling` into the option's value.
+    """Return the option's value, parsed from what the user gave under the name `spelling`.
 
-    A ConfigurationError names the spelling, the value (unless secret) and what was expected.
+    Raises ConfigurationError, which names the spelling, the value (unless secret) and what was
+    expected.
     """
     try:
         return _PARSERS[option.kind](raw, option)
@@ -74,7 +75,7 @@ def parse(option: Option, raw: object, spelling: str) -> object:
 
 
 def shown(raw: object) -> str:
-    """The value as an error message shows it: short, and never more than one line."""
+    """Return a value for an error message: short, and always on one line."""
     if isinstance(raw, bool):
         return "true" if raw else "false"
     if isinstance(raw, Pairs | Mapping):
@@ -85,8 +86,8 @@ def shown(raw: object) -> str:
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
-# The parsers: each raises a ValueError whose text says what was expected, and never what was
-# given, for that may be a secret.
+# Each parser raises a ValueError whose text says what was expected. It must not contain the value,
+# which may be a secret.
 
 
 def _text(raw: object, option: Option) -> str:
@@ -96,14 +97,14 @@ def _text(raw: object, option: Option) -> str:
 
 
 def _password(raw: object, option: Option) -> str:
-    # Kept to the letter, spaces too; what is no UTF-8 could never be sent by a client.
+    # Spaces are kept, too. Lone surrogates (not UTF-8) could never be sent by a client.
     if not isinstance(raw, str) or raw != raw.encode("utf-8", "replace").decode():
         raise ValueError("text in UTF-8")
     return raw
 
 
 def _username(raw: object, option: Option) -> str:
-    # Who writes with Basic auth is a producer, named by the username.
+    # A client that sends logs with Basic auth is a producer, with the username as its name.
     if not isinstance(raw, str) or not _PRODUCER_ID.fullmatch(raw.strip()):
         raise ValueError(PRODUCER_ID)
     return raw.strip()
@@ -116,26 +117,26 @@ def _url(raw: object, option: Option) -> str:
 
 
 def is_web_url(url: str) -> bool:
-    """Whether this is an http or https URL with a possible host and, if any, a possible port."""
+    """Return True for an http or https URL with a valid host and, if given, a valid port."""
     if not url.isprintable() or " " in url:
         return False
     try:
         parts = urlsplit(url)
         is_host = _is_host(parts.hostname or "")
         return parts.scheme in ("http", "https") and is_host and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that cannot be
+    except ValueError:  # an invalid port or IPv6 address
         return False
 
 
 def _is_host(name: str) -> bool:
-    """Whether this can be looked up: no part of it is empty, too long, or wrongly encoded.
+    """Return True if DNS could resolve the name: no label is empty, too long or badly encoded.
 
-    As for httpx, names of other alphabets are those of IDNA 2008; the standard library's own codec
-    knows only those of 2003.
+    Names beyond ASCII follow IDNA 2008, as in httpx; the standard library's codec only knows
+    IDNA 2003.
     """
     try:
         if not name.isascii() or "xn--" in name:
-            import idna  # httpx brings it; its tables are large and hardly ever needed
+            import idna  # its tables are large and rarely needed; httpx depends on it
 
             name = idna.encode(idna.decode(name)).decode()
         return bool(name.encode("idna"))
@@ -147,9 +148,11 @@ def _path(raw: object, option: Option) -> Path:
     if not isinstance(raw, str | Path) or "\0" in str(raw):
         raise ValueError("a path")
     try:
-        str(raw).encode()  # SQLite wants it so, and so do answers that tell of it
+        str(raw).encode()  # SQLite and JSON responses require it
     except UnicodeEncodeError:
         raise ValueError("a path in UTF-8") from None
+    if option.name == "db_path" and "://" in str(raw):
+        raise ValueError("the path of the index file, not a URL")
     return Path(raw)
 
 
@@ -168,7 +171,7 @@ def _boolean(raw: object, option: Option) -> bool:
 
 def _integer(raw: object, option: Option) -> int:
     number = whole_number(raw)
-    # What is below a floor passes here: it is raised later, if this is the layer that counts.
+    # A value below the floor passes here: it is raised later, if no other layer overrides it.
     too_low = number is not None and number < 0 and option.floor is None
     if number is None or too_low or number > option.maximum:
         raise ValueError(f"a whole number from {option.floor or 0} to {option.maximum}")
@@ -176,7 +179,7 @@ def _integer(raw: object, option: Option) -> int:
 
 
 def whole_number(raw: object) -> int | None:
-    """The whole number that an int, an integral float or a numeric text stands for, or None."""
+    """Return an int, an integral float or a numeric text as an int; None for anything else."""
     if isinstance(raw, str) and _WHOLE.fullmatch(raw.strip()):
         return int(raw)
     if isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
@@ -225,7 +228,7 @@ def _producer_pairs(raw: object) -> list[tuple[str, str]]:
 
 
 def _producer_pair(text: str) -> tuple[str, str]:
-    # The last "=" parts them: a base64 token may end in "=", a producer id holds none.
+    # Split at the last "=": a base64 token may end in "=", a producer id never contains one.
     token, _, producer = text.rpartition("=")
     return token.strip(), producer.strip()
 

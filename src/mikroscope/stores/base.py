@@ -1,7 +1,8 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -9,6 +10,8 @@ from mikroscope.logfiles.sources import Checkpoint, Source
 from mikroscope.query.model import (
     DEFAULT_LIMIT,
     Aggregate,
+    Bucket,
+    Entry,
     Grouping,
     Page,
     PageRequest,
@@ -17,21 +20,23 @@ from mikroscope.query.model import (
 from mikroscope.records.parsing import Fields
 
 FIRST_PAGE = PageRequest()
+FACET_LIMIT = 10
+MAX_HISTOGRAM_BUCKETS = 1_000
 
 
 class LineProblem(NamedTuple):
-    """A line that is no record, and why."""
+    """A line that is not a record, and the reason."""
 
     path: str
     line: int
     problem: str
 
 
-class Accepted(NamedTuple):
+class BatchResult(NamedTuple):
     """What became of the lines of a batch.
 
-    `lines` counts those that are not blank, `records` those that are entries now; of the others
-    each has a problem, or was pruned before.
+    `lines` counts the lines that are not blank, `records` those that become entries. The others
+    have a problem each, or were pruned from the index that this one replaces.
     """
 
     lines: int
@@ -40,163 +45,207 @@ class Accepted(NamedTuple):
 
 
 class Cutoffs(msgspec.Struct, frozen=True):
-    """Entries older than these epoch milliseconds are to go; None keeps them for good."""
+    """Entries older than these epoch milliseconds expire; None keeps them forever."""
 
     normal_ms: int | None
     audit_ms: int | None
 
 
 class Deleted(msgspec.Struct):
-    """How much was deleted; `field_values` are the top-level fields of those entries."""
+    """Counts of deleted entries, and of their top-level fields where the store counts those."""
 
     normal_entries: int = 0
     audit_entries: int = 0
-    field_values: int = 0
+    field_values: int | None = None
 
     def add(self, other: "Deleted") -> None:
-        """Count what else was deleted."""
+        """Add another count to this one."""
         self.normal_entries += other.normal_entries
         self.audit_entries += other.audit_entries
-        self.field_values += other.field_values
+        if other.field_values is not None:
+            self.field_values = (self.field_values or 0) + other.field_values
 
     @property
     def entries(self) -> int:
-        """All of them."""
+        """The number of deleted entries, normal and audit."""
         return self.normal_entries + self.audit_entries
 
 
-class Prepared(Protocol):
-    """What a task has made; only the store knows what that is."""
+class HistogramBucket(msgspec.Struct, frozen=True):
+    """The entries from `start_ms` until the next bucket, counted; and by group if asked for."""
 
-    lines: int
+    start_ms: int
+    count: int
+    groups: dict[str, int] = {}
 
 
-class Task(Protocol):
-    """The work of making lines ready for a store. It can be pickled, and so can what it makes."""
+class Facet(msgspec.Struct, frozen=True):
+    """The most frequent values of one field, and how many entries do not have the field."""
 
-    def run(self) -> Prepared:
-        """Do it, once, in any thread or process."""
+    field: str
+    values: list[Bucket]
+    missing: int
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """The state of a store: its size on disk in bytes, and what is wrong with it, if known."""
+
+    size_bytes: int | None
+    problem: str | None
+
+
+class Executor(Protocol):
+    """Runs work elsewhere: in other threads or, if the work can be pickled, other processes."""
+
+    def submit(self, work: Callable[[], Any], /) -> "Future[Any]":
+        """Start the work; the future gets its result or its exception."""
 
 
 class Batch(Protocol):
-    """Changes that become visible, and durable, together; made by one thread.
+    """Changes that become visible and durable together. Belongs to the writing thread."""
 
-    Lines that were added must be made ready: `batch.accept(batch.task().run())`.
-    """
+    def open_source(self, path: str) -> Source:
+        """Create a source with nothing indexed yet."""
+
+    def update_source(self, source: Source) -> None:
+        """Change the path, checkpoint or `gone` of a source."""
+
+    def discard_source(self, source: Source) -> None:
+        """Forget a source; `Store.collect` deletes its entries later."""
 
     def add(
         self,
         source: Source,
-        first: int,
+        first_line: int,
         lines: bytes,
         checkpoint: Checkpoint,
         records: Sequence[Fields] | None = None,
     ) -> None:
-        """Neighbouring lines of one source, and how far that brings it.
+        """Add consecutive lines of a source, and the checkpoint behind them.
 
-        `first` is the number of the first line; between each two is a line feed, and some may be
-        blank. `records` is what `parse_line` gives for each of them, where the caller knows that
-        already (and none is blank); it must not be used afterwards, since it may be taken apart.
-        Adding a (source, line) that is there already is a mistake of the caller.
+        `first_line` is the number of the first line; a line feed separates each two lines, and
+        lines may be blank. `records` are the parsed lines, one each, if the caller has them
+        already (no line is blank then); they are only read.
+
+        Idempotent on (source, line, part): lines that the store has already, or that an earlier
+        batch of this store has added, are not added again. So after a crash lines may be added
+        again from any earlier checkpoint. (Today every line is one entry, its part 0.)
         """
 
-    def task(self) -> Task:
-        """The work that all lines take that were added; nothing can be added afterwards."""
+    def prepare(self, executor: Executor | None = None) -> "Future[BatchResult]":
+        """Parse and encode the added lines; nothing may be added afterwards.
 
-    def accept(self, prepared: Prepared) -> Accepted:
-        """Take what the task has made, once; returns what became of the lines.
-
-        Entries that were pruned from the index that this one replaces are left out.
+        The store decides which part of the work runs in `executor`; without one it runs here. Ask
+        for the future's result in the writing thread, in the order of the commits: the last step of
+        the work may run there. The future fails as the executor fails.
         """
-
-    def open_source(self, path: str) -> Source:
-        """A source that has nothing indexed yet."""
-
-    def update_source(self, source: Source) -> None:
-        """Another path, checkpoint or `gone` for a source."""
-
-    def discard_source(self, source: Source) -> None:
-        """Forget a source; its entries leave with `Store.purge`."""
 
 
 class Store(Protocol):
-    """An index. Writing is for one thread at a time; questions may come from any thread.
+    """An index. Writing belongs to one thread at a time; any thread may ask questions.
 
-    Every method may raise StoreError; questions also QueryTimeoutError.
+    Every method may raise StoreError; questions may also raise QueryTimeoutError. The long work
+    (`expire`, `collect`, `compact`) comes as iterators: each item is one bounded step, complete and
+    durable when the item arrives; it may be dropped after any step and started again later.
     """
 
     def sources(self) -> list[Source]:
-        """Every source that was not discarded, as last committed."""
+        """Return every source that is not discarded, as last committed."""
 
-    def batch(self) -> Batch:
-        """Begin a batch. Nothing is written, and nobody is kept waiting, before `commit`."""
+    def refresh(self) -> None:
+        """Finish writes that are under way, and follow the index if another one replaced it.
+
+        Batches that were begun before become stale.
+        """
+
+    def begin(self) -> Batch:
+        """Begin a batch. Nothing is written or locked before `commit`."""
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
-        """Write a batch, all or nothing; when this returns, the next question sees it.
+        """Write a batch, all or nothing; the next question sees it when this returns.
 
-        Without `wait` that is so only when the next call that writes, or asks for the sources,
-        returns; it raises what has gone wrong with this batch. Meanwhile the next can be made.
+        The checkpoint of a source is never ahead of its entries, whenever the process dies.
+        Without `wait` the call may return early: the next call that writes or reads the sources
+        waits, and raises what went wrong with this batch. Prepare the next batch meanwhile.
 
-        Raises StaleBatchError if another process has written since the batch was begun: what the
-        batch stands on may not hold any more.
+        Raises StaleBatchError where the batch may rest on what is no longer true, because another
+        process has written since, or because of `refresh`: begin again. A store without other
+        writers never raises it.
         """
 
-    def purge(self, limit: int) -> bool:
-        """Delete up to `limit` entries of discarded sources; False if there was none left."""
+    def expire(self, cutoffs: Cutoffs) -> Iterator[Deleted]:
+        """Delete entries past their time, and sources that are gone and have no entry left."""
 
-    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
-        """Delete about `limit` entries that are too old, from a position on (0 is the first).
+    def collect(self) -> Iterator[Deleted]:
+        """Delete the entries of discarded sources."""
 
-        Returns what was deleted and the next position; None when all is done. Then sources that
-        are gone, and have no entry left, are forgotten.
-        """
-
-    def tidy(self) -> bool:
-        """Give a little room back to the file system; False if nothing is left to be done."""
-
-    def rebuild(self) -> "Rebuild":
-        """Begin to build an index anew, beside this one. Raises StoreError if that goes on already.
-
-        May be called from any thread.
-        """
+    def compact(self) -> Iterator[None]:
+        """Give disk space back and make questions faster; there may be nothing to do."""
 
     def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
-        """Entries, newest first, ties newest arrival first; `page.cursor` goes on behind a page.
+        """Return entries, newest first, ties newest arrival first; `page.cursor` continues a page.
 
-        Pages neither skip nor repeat an entry that was there when the first one was asked for.
+        Pages neither skip nor repeat an entry that was there when the first page was requested.
+        The cursor is opaque and the store's own.
         """
+
+    def get(self, entry_id: int) -> Entry | None:
+        """Return one entry. Ids are positive, below 2**53, and stable while the entry stays."""
+
+    def count(self, query: Query) -> int:
+        """Count the matching entries."""
 
     def aggregate(self, query: Query, grouping: Grouping, limit: int = DEFAULT_LIMIT) -> Aggregate:
-        """Counts of the entries that match, by value: the `limit` most frequent ones."""
+        """Count the matching entries by value; the `limit` most frequent values are returned."""
 
-    def count(self) -> int:
-        """How many entries there are."""
+    def histogram(
+        self, query: Query, interval_ms: int, split: Grouping | None = None
+    ) -> list[HistogramBucket]:
+        """Count the matching entries by time, in buckets in order of time without gaps.
 
-    def problem(self) -> str | None:
-        """What is wrong with it, as far as that has shown, and the mend; None if nothing is known.
-
-        Takes no longer however much there is.
+        Buckets start at multiples of `interval_ms` since 1970 and cover `query.from_ms` to
+        `query.to_ms`; where a bound is not set, the first or the last matching entry is the bound.
+        With `split` each bucket also counts by value. Raises QueryError for more than
+        MAX_HISTOGRAM_BUCKETS buckets.
         """
 
-    def size_bytes(self) -> int:
-        """About how much room the index takes on disk."""
+    def facets(self, query: Query, fields: Sequence[str], limit: int = FACET_LIMIT) -> list[Facet]:
+        """Count the matching entries by value of each of these fields, in their order."""
+
+    def fields(self) -> list[str]:
+        """Return the names of all fields that entries have or had, nested ones as `a.b`; sorted."""
+
+    def scan(self, query: Query) -> Iterator[Entry]:
+        """Yield every matching entry, newest first, in constant memory.
+
+        It sees what was there at the start, and may or may not see what arrives meanwhile.
+        """
+
+    def status(self) -> StoreStatus:
+        """Return the state of the store, in constant time however much it holds."""
+
+    def rebuild(self) -> "Rebuild":
+        """Begin a new index next to this one. Any thread may call this.
+
+        Raises StoreError if another rebuild is running.
+        """
 
     def close(self) -> None:
-        """Let go of everything. Questions that still run are ended."""
+        """End running questions and release everything."""
 
 
 class Rebuild(Protocol):
-    """An index in the making that is to replace another one; belongs to one thread at a time."""
+    """A new index that is to replace another one. Belongs to one thread at a time."""
 
     store: Store
-    """The new index; its sources are those of the old one, with nothing indexed yet."""
+    """The new index; it has the sources of the old one, with nothing indexed yet."""
 
     def swap(self, catch_up: Callable[[], object]) -> Deleted:
-        """Put the new index in the place of the old one; returns what was in that.
+        """Replace the old index by the new one, and return what the old one held.
 
-        First `catch_up` is called, while nobody can write to the old index: what it leaves out
-        is found by nobody until it is indexed. Questions that run go on in the old one.
+        Calls `catch_up` first, while nothing can be written to the old index, to index the rest.
+        Questions that are running continue on the old one.
         """
 
     def close(self) -> None:
-        """Give it up, unless it was swapped in."""
+        """Give up the new index, unless it was swapped in."""

@@ -17,19 +17,18 @@ from mikroscope.query.model import Grouping, PageRequest, Query
 from mikroscope.records.attributes import audit_of, is_audit_path, level_of, message_of, time_of
 from mikroscope.records.fields import field_values, scalar_text
 from mikroscope.stores.sqlite import SqliteStore, terms
-from mikroscope.stores.sqlite.read import aggregates
-from mikroscope.stores.sqlite.read import connections as reader
+from mikroscope.stores.sqlite.read import aggregates, planner
 from mikroscope.stores.sqlite.schema import clamp
 from tests.helpers.forms import examples
-from tests.stores.store_contract import (
+from tests.stores.contract.base import (
     START_MS,
     Record,
     buckets_of,
+    collect_all,
     discard,
     in_order,
     key_of,
     numbers_of,
-    purge_all,
     put,
 )
 
@@ -175,7 +174,7 @@ def filled(case: Case) -> Iterator[SqliteStore]:
             sources = [put(store, batch, path) for path, batch in case.batches]
             for number in case.discarded & set(range(len(sources))):
                 discard(store, sources[number])
-            purge_all(store, 5)
+            collect_all(store)
             yield store
         finally:
             store.close()
@@ -249,7 +248,7 @@ def matching(case: Case, query: Query) -> list[Record]:
 def at_once(rows: int) -> Iterator[None]:
     """Where fewer entries fulfil a condition, these are looked at one by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "_FEW_ROWS", rows)
+        patch.setattr(planner, "FEW_ROWS", rows)
         yield
 
 
@@ -349,8 +348,8 @@ def test_nothing_is_left_behind(case: Case) -> None:
     with filled(case) as store:
         for source in store.sources():
             discard(store, source)
-        purge_all(store, 7)
-        assert store.count() == 0
+        collect_all(store)
+        assert store.count(Query()) == 0
         assert [buckets_of(store, Grouping("field", name)) for name in FIELDS] == [[]] * len(FIELDS)
         assert left_in_index(store) == []
 

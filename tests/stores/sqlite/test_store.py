@@ -17,19 +17,31 @@ from mikroscope.stores.sqlite.schema import DAY_MS
 from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.batch import SqliteBatch
 from mikroscope.stores.sqlite.write.encoding import MaybePruned, encode_kept
-from tests.stores import store_contract as contract
-from tests.stores.store_contract import (
+from tests.stores.contract.aggregates import AggregateContract
+from tests.stores.contract.base import (
     MANY,
     START_MS,
     at,
     buckets_of,
+    collect_all,
+    count,
     discard,
     found,
     numbers_of,
     prepare,
-    purge_all,
     put,
 )
+from tests.stores.contract.collecting import CollectContract
+from tests.stores.contract.entries import EntryContract
+from tests.stores.contract.expiry import ExpiryContract
+from tests.stores.contract.filters import FilterContract
+from tests.stores.contract.idempotence import IdempotenceContract
+from tests.stores.contract.paging import PagingContract
+from tests.stores.contract.questions import QuestionContract
+from tests.stores.contract.rebuilding import RebuildContract
+from tests.stores.contract.threads import ThreadContract
+from tests.stores.contract.times import TimeContract
+from tests.stores.contract.writing import WritingContract
 
 
 class Sqlite:
@@ -40,40 +52,52 @@ class Sqlite:
         return SqliteStore(path)
 
 
-class TestWriting(Sqlite, contract.WritingContract):
+class TestWriting(Sqlite, WritingContract):
     """Sources, batches, commits."""
 
 
-class TestEntries(Sqlite, contract.EntryContract):
-    """What an entry tells of its record."""
+class TestIdempotence(Sqlite, IdempotenceContract):
+    """Lines that are added again."""
 
 
-class TestPaging(Sqlite, contract.PagingContract):
+class TestEntries(Sqlite, EntryContract):
+    """A single entry."""
+
+
+class TestPaging(Sqlite, PagingContract):
     """Order, limits and cursors."""
 
 
-class TestFilters(Sqlite, contract.FilterContract):
+class TestFilters(Sqlite, FilterContract):
     """Every filter, alone and with others."""
 
 
-class TestTimes(Sqlite, contract.TimeContract):
+class TestTimes(Sqlite, TimeContract):
     """`from` and `to`."""
 
 
-class TestAggregates(Sqlite, contract.AggregateContract):
+class TestAggregates(Sqlite, AggregateContract):
     """Counts by value."""
 
 
-class TestPurge(Sqlite, contract.PurgeContract):
-    """How entries leave."""
+class TestQuestions(Sqlite, QuestionContract):
+    """Get, count, histogram, facets, fields, scan."""
 
 
-class TestUpkeep(Sqlite, contract.UpkeepContract):
-    """Retention and rebuilds."""
+class TestCollecting(Sqlite, CollectContract):
+    """The entries of discarded sources."""
 
 
-class TestThreads(Sqlite, contract.ThreadContract):
-    """Questions while one writes."""
+class TestExpiry(Sqlite, ExpiryContract):
+    """Entries past their time, and compacting."""
+
+
+class TestRebuilding(Sqlite, RebuildContract):
+    """The index that replaces another one."""
+
+
+class TestThreads(Sqlite, ThreadContract):
+    """Questions while one thread writes."""
 
 
 @pytest.fixture
@@ -101,8 +125,8 @@ def test_a_store_that_only_reads(store: SqliteStore, path: Path) -> None:
     """A store without `write` answers questions and refuses everything else."""
     put(store, [at(0, n=1)])
     with closing(SqliteStore(path, write=False)) as reading:
-        assert (reading.count(), numbers_of(reading)) == (1, [1])
-        for refused in (reading.sources, reading.batch, lambda: reading.purge(1)):
+        assert (count(reading), numbers_of(reading)) == (1, [1])
+        for refused in (reading.sources, reading.begin, lambda: list(reading.collect())):
             with pytest.raises(StoreError, match="reading only"):
                 refused()
 
@@ -110,18 +134,18 @@ def test_a_store_that_only_reads(store: SqliteStore, path: Path) -> None:
 def test_a_reader_sees_what_is_written_later(store: SqliteStore, path: Path) -> None:
     """A store that only reads answers from what is committed at that moment."""
     with closing(SqliteStore(path, write=False)) as reading:
-        before = reading.count()
+        before = count(reading)
         put(store, [at(0)])
-        assert (before, reading.count()) == (0, 1)
+        assert (before, count(reading)) == (0, 1)
 
 
 def test_reading_where_nothing_is(path: Path) -> None:
     """A store that only reads makes no file, and says how to make one."""
     with (
         closing(SqliteStore(path, write=False)) as reading,
-        pytest.raises(StoreError, match=r"no index at .* make one with 'mikroscope index'"),
+        pytest.raises(StoreError, match=r"no index at .* create one with 'mikroscope index'"),
     ):
-        reading.count()
+        count(reading)
     assert not path.parent.exists()
 
 
@@ -135,7 +159,7 @@ def test_a_database_of_another_program(path: Path, write: bool) -> None:
         pytest.raises(StoreError, match="not an index of MikroScope: move it away"),
         closing(SqliteStore(path, write=write)) as opened,
     ):
-        opened.count()
+        count(opened)
     with closing(apsw.Connection(str(path))) as connection:
         assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
 
@@ -149,7 +173,7 @@ def test_a_file_that_is_no_database(path: Path, write: bool) -> None:
         pytest.raises(StoreError, match=r"is damaged .file is not a database"),
         closing(SqliteStore(path, write=write)) as opened,
     ):
-        opened.count()
+        count(opened)
 
 
 @pytest.mark.parametrize("write", [True, False])
@@ -160,7 +184,7 @@ def test_an_index_of_another_version(store: SqliteStore, path: Path, write: bool
         pytest.raises(StoreError, match=r"format 99, expected .* rebuild it"),
         closing(SqliteStore(path, write=write)) as opened,
     ):
-        opened.count()
+        count(opened)
 
 
 def test_alone(path: Path) -> None:
@@ -222,7 +246,7 @@ def test_no_room(store: SqliteStore) -> None:
     records = [at(n, n=n, message=f"order {n} of tenant {n % 7} created") for n in range(2500)]
     with pytest.raises(StorageFullError, match=r"index\.db cannot be written"):
         put(store, records, "lost")
-    assert (store.sources(), store.count(), numbers_of(store)) == ([kept], 1, [-1])
+    assert (store.sources(), count(store), numbers_of(store)) == ([kept], 1, [-1])
     connection.pragma("max_page_count", 2**30)
     put(store, records, "found")
     assert numbers_of(store) == [*range(2499, 0, -1), 0, -1]
@@ -233,21 +257,22 @@ def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) ->
     """Records that tell no time may spill into another minute, or day: all is counted exactly,
     and nothing is left after a purge.
     """
-    batch = store.batch()
+    batch = store.begin()
     assert isinstance(batch, SqliteBatch)
     source = batch.open_source("app.ndjson")
     last_ms = START_MS // unit_ms * unit_ms - 1
     suspects = [MaybePruned(source.id, False, n, None, b'{"n":%d}' % n) for n in range(MANY)]
     prepare(batch)
-    batch.encoded = encode_kept(
+    assert batch._future is not None
+    batch._future.encoded = encode_kept(
         ((one, last_ms) for one in suspects), Dictionary(0, b""), TermEncoder()
     )
     store.commit(batch)
     before = buckets_of(store, Grouping("level"), from_ms=last_ms, to_ms=last_ms + MANY)
     assert found(store, field="n", value="5999") == {5999}
     discard(store, source)
-    purge_all(store)
-    assert (before, store.count()) == ([("INFO", MANY)], 0)
+    collect_all(store)
+    assert (before, count(store)) == ([("INFO", MANY)], 0)
     assert connection_of(store).execute("SELECT * FROM minutes").fetchall() == []
     assert found(store, field="n", value="5999") == set()
 
@@ -275,7 +300,7 @@ def test_tidying_leaves_few_parts(store: SqliteStore, path: Path) -> None:
     for number in range(7):
         put(store, [at(number, n=number)], "a")
     assert parts_of(path) == 7
-    while store.tidy():
+    for _ in store.compact():
         pass
     assert parts_of(path) == 1
     assert numbers_of(store) == list(range(6, -1, -1))
@@ -285,4 +310,6 @@ def test_the_size_counts_the_log(store: SqliteStore, path: Path) -> None:
     """The size is that of the file and of its write-ahead log."""
     put(store, [at(n) for n in range(1000)])
     log = path.with_name("index.db-wal")
-    assert store.size_bytes() == path.stat().st_size + log.stat().st_size > path.stat().st_size
+    assert (
+        store.status().size_bytes == path.stat().st_size + log.stat().st_size > path.stat().st_size
+    )

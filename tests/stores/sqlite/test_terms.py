@@ -38,7 +38,7 @@ DAY_TEXT = terms.day_text(DAY)
 def all_of(record: Fields, audit: bool = False, documents: TermEncoder | None = None) -> set[str]:
     """Every token of a record's document, decoded, without the day."""
     found = time_of(record)
-    make = (documents or TermEncoder()).make
+    make = (documents or TermEncoder()).encode
     time_field = found[1] if found else None
     document = make(dict(record), level_of(record), audit, DAY * DAY_MS + 1, time_field)
     return {_without_day(decode_token(token)) for token in document.split()}

@@ -1,14 +1,10 @@
-"""HTTP connections with time limits; what cannot be understood is answered in JSON, too."""
+"""HTTP connections with time and size limits; a request that breaks one gets an error in JSON."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mikroscope.server.http.connections import ConnectionTable
 from mikroscope.server.middleware.cors import CorsMiddleware
@@ -16,22 +12,22 @@ from mikroscope.server.responses import RETRY, error_response
 
 MAX_HEAD_BYTES = 65_536
 MAX_URL_BYTES = 32_768
-_LOOKS_AT_READING = 10  # within the time for it
+_READING_CHECKS = 10  # within the time limit for reading
 
 
 class TimeLimits(NamedTuple):
-    """Seconds that a client may take."""
+    """Seconds that a client may take for each step."""
 
     head: float = 10.0
-    """For a request's head, from the connection or the head's first byte on."""
+    """To send a request's head, from the start of the connection or the head's first byte."""
     body_gap: float = 10.0
     """Between two parts of a body."""
     body: float = 60.0
-    """For a whole body."""
+    """To send a whole body."""
     idle: int = 30
     """Between two requests."""
     reading: float = 30.0
-    """Without taking any of an answer."""
+    """Without reading any part of a response."""
 
 
 DEFAULT_LIMITS = TimeLimits()
@@ -40,74 +36,28 @@ DEFAULT_LIMITS = TimeLimits()
 def make_protocol(
     limits: TimeLimits, cors: CorsMiddleware, max_connections: int, max_body_bytes: int
 ) -> type[HttpToolsProtocol]:
-    """The class of a server's connections; `max_body_bytes` is for all bodies not complete yet."""
-    table = ConnectionTable[_Connection](max_connections, max_body_bytes)
-    return type("Connection", (_Connection,), {"limits": limits, "cors": cors, "table": table})
+    """Make the class of a server's connections; its incomplete bodies share `max_body_bytes`."""
+    table = ConnectionTable[HttpConnection](max_connections, max_body_bytes)
+    return type("Connection", (HttpConnection,), {"limits": limits, "cors": cors, "table": table})
 
 
-class _Answer:
-    """One answer on its way to the transport: its head goes together with the body's first part.
-
-    Uvicorn writes them one after the other, which takes two calls of the system and two packets.
-    """
-
-    def __init__(
-        self,
-        cycle: RequestResponseCycle,
-        transport: asyncio.Transport,
-        on_complete: Callable[[], None],
-    ) -> None:
-        self._cycle = cycle
-        self._transport = transport
-        self._on_complete = on_complete
-        self._may_hold = True
-        self._head = b""
-
-    def write(self, data: bytes) -> None:
-        """Hold the first part of the answer back, pass on everything else."""
-        if self._may_hold and self._cycle.response_started:  # else it is `100 Continue`
-            self._may_hold = False
-            self._head = data
-            return
-        head, self._head = self._head, b""
-        self._transport.write(head + data if head else data)
-
-    def finish(self) -> None:
-        """The answer is complete."""
-        self._flush()
-        self._on_complete()
-
-    def close(self) -> None:
-        """Close the connection once what was written is sent."""
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        """Whether the connection is about to end."""
-        return self._transport.is_closing()
-
-    def _flush(self) -> None:
-        if self._head:
-            self.write(b"")
-
-
-class _Connection(HttpToolsProtocol):
-    """Uvicorn's, watched: a request that comes in whole costs no timer."""
+class HttpConnection(HttpToolsProtocol):
+    """Uvicorn's connection with limits; a request that arrives in one piece needs no timer."""
 
     limits: TimeLimits
     cors: CorsMiddleware
-    table: "ConnectionTable[_Connection]"
+    table: "ConnectionTable[HttpConnection]"
 
     _timer: asyncio.TimerHandle | None = None
-    _write_timer: asyncio.TimerHandle | None = None
-    _left = 0  # of an answer that is not taken at once
-    _taken_at = 0.0
-    _in_head = True  # a new connection is expected to send one
+    _reading_timer: asyncio.TimerHandle | None = None
+    _unread = 0  # bytes of a response that the client has not read
+    _read_at = 0.0
+    _in_head = True  # the client of a new connection must send one
     _in_body = False
     _head_bytes = 0
     _body_until = 0.0
 
-    # --- what comes in --------------------------------------------------------------------------
+    # --- receiving ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -118,25 +68,25 @@ class _Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
-        self._stop_write_timer()
+        self._stop_reading_timer()
         self.table.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self._in_head
+        was_in_head = self._in_head
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
         if self.transport.is_closing():
             self._stop()
         elif self._in_head:
-            self._watch_head(is_new=not before)
+            self._watch_head(is_new=not was_in_head)
         elif self._in_body:
             self._watch_body()
-            self._hold_body(len(data))
+            self._count_body(len(data))
         elif not self.cycle.response_complete:
             self._stop()
-        elif self._timer is None:  # what has come is no request: a line end, the rest of a body
+        elif self._timer is None:  # not the start of a request: a line end, the rest of a body
             self._start(self.limits.idle)
 
     def on_message_begin(self) -> None:
@@ -145,9 +95,6 @@ class _Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        answer = _Answer(self.cycle, self.transport, self.on_response_complete)
-        self.cycle.transport = answer  # type: ignore[assignment]
-        self.cycle.on_response = answer.finish
         self.table.begin_request(self)
         self._in_head = False
         self._head_bytes = 0
@@ -160,11 +107,11 @@ class _Connection(HttpToolsProtocol):
         self.table.drop_body(self)
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser refuses."""
+        """Refuse what the parser cannot parse."""
         if len(getattr(self, "url", b"")) > MAX_URL_BYTES:
             self._refuse(414, f"the URL is longer than {MAX_URL_BYTES} bytes")
         else:
-            self._refuse(400, "this is no HTTP request that can be read")
+            self._refuse(400, "malformed HTTP request")
 
     def _watch_head(self, is_new: bool) -> None:
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -176,17 +123,17 @@ class _Connection(HttpToolsProtocol):
         left = self._body_until - self.loop.time()
         self._start(max(0.0, min(self.limits.body_gap, left)))
 
-    def _hold_body(self, size: int) -> None:
-        if self.cycle.response_complete:  # nobody reads it
+    def _count_body(self, size: int) -> None:
+        if self.cycle.response_complete:  # the app does not read the rest
             self.table.drop_body(self)
             return
         self.table.add_body(self, size)
         while (oldest := self.table.oldest_excess_body()) is not None:
-            text = "the server holds too many bodies that do not come to their end: try again"
+            text = "the server holds too many incomplete request bodies: try again"
             oldest._refuse(503, text, RETRY)
 
     def _evict(self) -> None:
-        """One connection, this one if all others are worked for, gives way."""
+        """Close the connection that has least to lose; this one if all others are busy."""
         first = self.table.eviction_candidate() or self
         if self.table.has_body(first):
             first._refuse(503, "the server has too many connections: try again", RETRY)
@@ -194,11 +141,11 @@ class _Connection(HttpToolsProtocol):
             self.table.remove(first)
             first.transport.abort()
 
-    # --- what goes out --------------------------------------------------------------------------
+    # --- sending --------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stop_write_timer()  # all before was taken
+        self._stop_reading_timer()  # the client has read everything before
         self._watch_reading()
 
     def on_response_complete(self) -> None:
@@ -206,7 +153,7 @@ class _Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._watch_reading()
         else:
-            self._rest()
+            self._mark_idle()
 
     def timeout_keep_alive_handler(self) -> None:
         if not self.transport.get_write_buffer_size():
@@ -217,61 +164,61 @@ class _Connection(HttpToolsProtocol):
             self.limits.idle, self.timeout_keep_alive_handler
         )
 
-    def _rest(self) -> None:
-        """Idle, if there is no other request and nothing left to be taken."""
-        if self.timeout_keep_alive_task is not None and self._write_timer is None:
+    def _mark_idle(self) -> None:
+        """Count as idle unless a request is running or a response is still being read."""
+        if self.timeout_keep_alive_task is not None and self._reading_timer is None:
             self.table.idle[self] = None
 
     def _watch_reading(self) -> None:
-        """Until all that was written is taken; each part that is taken gives new time."""
-        if self._write_timer is None:
-            self._left = self.transport.get_write_buffer_size()
-            self._taken_at = self.loop.time()
+        """Limit the time to read what was written; each part that is read restarts the limit."""
+        if self._reading_timer is None:
+            self._unread = self.transport.get_write_buffer_size()
+            self._read_at = self.loop.time()
             self.table.idle.pop(self, None)
             self.table.reading[self] = None
-            self._look_soon()
+            self._check_reading_soon()
 
-    def _look_soon(self) -> None:
-        seconds = self.limits.reading / _LOOKS_AT_READING
-        self._write_timer = self.loop.call_later(seconds, self._look_at_reading)
+    def _check_reading_soon(self) -> None:
+        seconds = self.limits.reading / _READING_CHECKS
+        self._reading_timer = self.loop.call_later(seconds, self._check_reading)
 
-    def _look_at_reading(self) -> None:
-        self._write_timer = None
-        left, now = self.transport.get_write_buffer_size(), self.loop.time()
-        if left < self._left:
-            self._left, self._taken_at = left, now
-        # Over TLS not all that is left is told.
-        waits = left or self.flow.write_paused
-        if waits and now - self._taken_at >= self.limits.reading:
+    def _check_reading(self) -> None:
+        self._reading_timer = None
+        unread, now = self.transport.get_write_buffer_size(), self.loop.time()
+        if unread < self._unread:
+            self._unread, self._read_at = unread, now
+        # Over TLS the size of the buffer does not cover everything.
+        waits = unread or self.flow.write_paused
+        if waits and now - self._read_at >= self.limits.reading:
             self.transport.abort()
         elif waits:
-            self._look_soon()
+            self._check_reading_soon()
         else:
             self.table.reading.pop(self, None)
-            self._rest()
+            self._mark_idle()
 
     def _close(self) -> None:
         self.transport.close()
         self._watch_reading()
 
-    def _late(self) -> None:
-        """The client has not sent in time what it began to send, or nothing at all."""
+    def _time_out(self) -> None:
+        """The client has not sent the rest of a request in time, or nothing at all."""
         if self._in_head and not self._head_bytes:
             self._close()
         elif self._in_head or not self.cycle.response_started:
-            self._refuse(408, "the request did not come to its end in time")
+            self._refuse(408, "request timed out")
         else:
             self._close()
 
     def _refuse(self, status: int, text: str, retry: Mapping[str, str] | None = None) -> None:
-        """Answer in place of the app, and close."""
+        """Send an error instead of the app's response, and close."""
         self._stop()
         self.table.remove(self)
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:
                 self._close()
                 return
-            self.cycle.disconnected = True  # the app may end, but answers no more
+            self.cycle.disconnected = True  # the app may finish, but its response is dropped
             self.cycle.message_event.set()
         response = error_response(status, text, {"connection": "close", **(retry or {})})
         headers = self.cors.with_headers(response.raw_headers, self._origin())
@@ -289,14 +236,14 @@ class _Connection(HttpToolsProtocol):
 
     def _start(self, seconds: float) -> None:
         self._stop()
-        self._timer = self.loop.call_later(seconds, self._late)
+        self._timer = self.loop.call_later(seconds, self._time_out)
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _stop_write_timer(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+    def _stop_reading_timer(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the log where that is wanted, and to be counted."""
+"""Gives every request an id, counts it, and logs it if that is enabled or if it failed."""
 
 import logging
 import os
@@ -13,21 +13,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger("mikroscope.requests")
 
 FIELDS = "fields"
-"""The key under which a log call gives its fields: `logger.info(…, extra={FIELDS: {…}})`."""
+"""The key of a log call's fields: `logger.info(…, extra={FIELDS: {…}})`."""
 PRODUCER = "mikroscope.producer"
-"""Where a request's scope names its producer, once that is known."""
+"""The key of the producer in a request's scope, once it is known."""
 
 ObserveRequest = Callable[[str, str, int, float], None]
-"""Told of each request: its method, its route (or `other`), the status, and seconds."""
+"""Called for each request with its method, its route (or `other`), the status, and seconds."""
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset(("GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "PATCH"))
 
 
 class AccessLogMiddleware:
-    """Wraps an app. `log_all`: one line a request; those that failed here are always told of.
+    """Wraps an app; with `log_all` it logs every request, otherwise only those that get 5xx.
 
-    A line holds no headers, no query and no body, and so no secret.
+    A line contains neither headers nor query nor body, and so no secret.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class AccessLogMiddleware:
                 _log(scope, request_id, status, seconds, sent)
 
     def _id(self, scope: Scope) -> str:
-        """The client's own, if it is harmless, else a new one."""
+        """The client's own id if it is valid, else a new one."""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _ID.fullmatch(value):
                 return str(value, "ascii")

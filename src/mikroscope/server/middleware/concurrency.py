@@ -1,4 +1,4 @@
-"""How many requests are worked on at a time."""
+"""Limits how many requests are worked on at a time."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,34 +8,35 @@ from starlette.responses import Response
 
 from mikroscope.server.responses import RETRY
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class ConcurrencyLimit:
-    """One for each request that is worked on; above the limit there is 503 at once.
+    """Each request that is worked on occupies a slot; beyond the limit it gets 503 at once.
 
-    Waiting for a client, to send its body or to take its answer, is no work.
+    While the server waits for a client to send a body or to take a response, its request needs no
+    slot. Belongs to the event loop.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken = 0
 
-    def limited(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint, in a slot while it makes its answer."""
+    def limited(self, handler: Handler) -> Handler:
+        """Make a handler occupy a slot while it makes its response."""
 
         async def in_slot(request: Request) -> Response:
             self._taken += 1
             try:
                 self._check()
-                return await endpoint(request)
+                return await handler(request)
             finally:
                 self._taken -= 1
 
         return in_slot
 
     async def outside(self, body: Awaitable[bytes]) -> bytes:
-        """A body that is waited for without the slot. Raises 503 if none is left then."""
+        """Give up the slot while a body is read. Raises 503 if none is free afterwards."""
         self._taken -= 1
         try:
             content = await body

@@ -1,4 +1,4 @@
-"""CORS headers on every answer, and the answer to every preflight request."""
+"""Adds CORS headers to every response, and answers preflight requests."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ _ANY_ORIGIN = b"access-control-allow-origin", b"*"
 
 
 class CorsMiddleware:
-    """Wraps an app; OPTIONS on one of `paths` is answered with 204."""
+    """Wraps an app; OPTIONS on one of `paths` gets 204."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str], paths: Iterable[str]) -> None:
         self._app = app
@@ -42,7 +42,7 @@ class CorsMiddleware:
             await self._app(scope, receive, send_with_headers)
 
     def with_headers(self, headers: RawHeaders, origin: str | None) -> RawHeaders:
-        """Headers and what every answer has besides; `origin` is the request's."""
+        """Append the CORS headers to others; `origin` is that of the request."""
         headers = [*headers, *_ALWAYS]
         if self._any_origin:
             return [*headers, _ANY_ORIGIN]

@@ -1,7 +1,6 @@
-"""The OpenAPI 3.1 document, made from the table of operations and the types of the answers."""
+"""Makes the OpenAPI 3.1 document from operations and from the types of their responses."""
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,32 +9,30 @@ from mikroscope._version import __version__
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.server.openapi.model import (
     JSON,
-    OPERATIONS,
     Access,
-    Answer,
     Operation,
     Parameter,
     Payload,
+    ResponseDoc,
     Schema,
 )
-from mikroscope.server.yaml import to_yaml
 from mikroscope.sidecar import policy_limits
 
 _REF = "#/components/schemas/{name}"
 _DESCRIPTION = """\
-Takes logs, finds them, counts them. Every error is `{"error": "…"}` with a text to act on.
+Ingests, searches and counts logs. Every error is `{"error": "…"}`; its text says what to do.
 
-A path that is not listed is answered with 404, a method that is not with 405 and `allow`. `HEAD`
-is answered like `GET` without the body, and `OPTIONS` on every path with 204; the CORS headers
-are on every answer.
+A path that is not listed gets 404, a method that is not listed 405 with `allow`. `HEAD` gets the
+response of `GET` without its body, and `OPTIONS` 204 on every path; CORS headers are on every
+response.
 
-Where neither API token nor Basic auth is configured, the operations that ask for the API token
-are open to anybody who reaches the port."""
+If neither an API token nor Basic auth is configured, the operations that require the API token
+are open to every client that can reach the port."""
 _TAGS = {
-    "Logs": "Send them, find them, count them.",
-    "Alerts": "A webhook is told of error spikes and of silence.",
-    "Server": "How it is doing.",
-    "Documentation": "What you are reading.",
+    "Logs": "Ingest, search and count logs.",
+    "Alerts": "Configure the webhook that is notified of error spikes and of silence.",
+    "Server": "Monitor the server.",
+    "Documentation": "Read this documentation.",
 }
 _SECURITY_SCHEMES = {
     "apiToken": {"type": "http", "scheme": "bearer", "description": "`--api-token`"},
@@ -56,15 +53,14 @@ _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     "producer": [{"producerToken": []}, {"basicAuth": []}],
 }
 _HEADERS = {
-    "WWW-Authenticate": "The ways to say who you are.",
-    "Retry-After": "Seconds to wait before the next try.",
-    "Cache-Control": "How long the answer may be kept.",
+    "WWW-Authenticate": "The authentication schemes that are accepted.",
+    "Retry-After": "Seconds to wait before trying again.",
+    "Cache-Control": "How long the response may be cached.",
 }
 
 
-@cache
-def document() -> dict[str, Any]:
-    """The document; it is the same for every server."""
+def make_document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The document of an API; it is the same for every server."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -75,29 +71,17 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
-        "paths": _paths(OPERATIONS),
+        "paths": _paths(operations),
         "components": {
-            "schemas": _schemas(OPERATIONS) | payloads(),
+            "schemas": _schemas(operations) | payload_schemas(),
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
 
 
-@cache
-def as_json() -> bytes:
-    """`/openapi.json`."""
-    return msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n"
-
-
-@cache
-def as_yaml() -> bytes:
-    """`/openapi.yaml`."""
-    return to_yaml(document()).encode()
-
-
-def payloads() -> dict[str, Schema]:
-    """The schemas of what is sent; the server reads these without a type of their own."""
-    record = {"type": "object", "description": "One log."}
+def payload_schemas() -> dict[str, Schema]:
+    """The schemas of request bodies; the server parses these without a type of their own."""
+    record = {"type": "object", "description": "One record."}
     logs = {"type": "array", "items": record}
     return {
         "IngestBody": {
@@ -116,33 +100,33 @@ def payloads() -> dict[str, Schema]:
 
 
 def _policy_change(limits: Mapping[str, tuple[int, int]]) -> Schema:
-    """The schema of the policy, but any part of it, and with the bounds of its numbers."""
+    """The schema of any part of the policy; `limits` are the bounds of numbers by JSON key."""
     schema: Schema = msgspec.json.schema(AlertPolicy)["$defs"]["AlertPolicy"]
     properties = dict(schema["properties"])
     for key, (low, high) in limits.items():
         properties[key] = properties[key] | {"minimum": low, "maximum": high}
     return {
         "type": "object",
-        "description": "The fields to change; the others stay as they are.",
+        "description": "The fields to change; the others keep their values.",
         "properties": properties,
         "additionalProperties": False,
         "minProperties": 1,
     }
 
 
-# --- schemas of answers ---------------------------------------------------------------------
+# --- schemas of responses -------------------------------------------------------------------
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
-    """The schema of each type that is answered, and of those inside it."""
-    answers = [answer for operation in operations for answer in operation.answers.values()]
-    types = dict.fromkeys(answer.body for answer in answers if isinstance(answer.body, type))
+    """The schema of each type of a response, and of the types inside it."""
+    responses = [one for operation in operations for one in operation.responses.values()]
+    types = dict.fromkeys(one.body for one in responses if isinstance(one.body, type))
     _, found = msgspec.json.schema_components(types, ref_template=_REF)
     return {name: _exact(schema) for name, schema in sorted(found.items())}
 
 
 def _exact(schema: Schema) -> Schema:
-    """A field with the default null is left out instead, so null is none of its values."""
+    """Drop null from fields whose default is null: responses leave them out instead."""
     properties = {
         name: _without_null(one) if one.get("default", "") is None else one
         for name, one in schema.get("properties", {}).items()
@@ -175,7 +159,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "security": _SECURITY[operation.access],
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
         "requestBody": _request_body(operation.payload),
-        "responses": {str(status): _response(one) for status, one in operation.answers.items()},
+        "responses": {str(status): _response(one) for status, one in operation.responses.items()},
     }
     return {key: part for key, part in parts.items() if part or key == "security"}
 
@@ -184,7 +168,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.place,
-        "description": parameter.meaning,
+        "description": parameter.description,
         "required": parameter.required,
         "schema": parameter.schema,
     }
@@ -197,11 +181,11 @@ def _request_body(payload: Payload | None) -> dict[str, Any] | None:
     return {"required": payload.required, "content": {JSON: content}}
 
 
-def _response(answer: Answer) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": answer.meaning}
-    if answer.headers:
-        response["headers"] = {name: _header(name) for name in answer.headers}
-    return response | {"content": {answer.media: {"schema": _body(answer.body)}}}
+def _response(doc: ResponseDoc) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": doc.description}
+    if doc.headers:
+        response["headers"] = {name: _header(name) for name in doc.headers}
+    return response | {"content": {doc.media: {"schema": _body(doc.body)}}}
 
 
 def _header(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Raw lines packed with zstd: a trained dictionary makes up for each being packed alone."""
+"""Packs raw lines with zstd, each by itself, with a trained dictionary that they share."""
 
 from collections import deque
 from typing import Any
@@ -9,40 +9,40 @@ from mikroscope.records.timestamps import canonical_ms, format_time
 
 DICTIONARY_BYTES = 16_384
 SAMPLE_LINES = 2_000
-SAMPLE_EVERY = 32  # of lines that are packed
+SAMPLE_EVERY = 32  # one in so many packed lines is kept for training
 MIN_SAMPLE_LINES = 1_000
 RETRAIN_AFTER_LINES = 50_000
-WORSE_BY = 1.25  # the ratio has to fall off this far before another dictionary is trained
+WORSE_BY = 1.25  # packed/raw has to grow by this factor before a new dictionary is trained
 LEVEL = 3
-_MAGIC = zstandard.FRAME_HEADER  # four bytes that every frame begins with: not stored
-# A frame of one compressed block whose size takes two bytes (RFC 8878, 3.1.1): nearly all are such.
-# What follows from its length is not stored either: of ten bytes of headers, two are left.
+_MAGIC = zstandard.FRAME_HEADER  # the first four bytes of every frame, so they are not stored
+# Nearly every frame is a single compressed block with a content size of two bytes (RFC 8878,
+# 3.1.1). Of its ten bytes of headers only that size is stored; the rest follows from the length.
 _USUAL = 0x60
 _LAST_COMPRESSED = 0b101
-TIME_PLACE = b"\x01"  # a byte that no JSON text has
+TIME_PLACE = b"\x01"  # a byte that never occurs in JSON text
 
 
 def strip_time(raw: bytes, text: object) -> bytes:
-    """A line without the text of its time, where the time gives that text back exactly."""
+    """Return a line without the text of its time, if `format_time` restores exactly that text."""
     if type(text) is str and canonical_ms(text) is not None:
         return strip_text(raw, text)
     return raw
 
 
 def strip_text(raw: bytes, text: str) -> bytes:
-    """A line without the text of its time, which is canonical."""
+    """Return a line without the text of its time, which must be in canonical form."""
     return raw.replace(text.encode(), TIME_PLACE, 1)
 
 
 def restore_time(line: bytes, milliseconds: int) -> bytes:
-    """The line that `strip_time` was given."""
+    """Undo `strip_time`."""
     if TIME_PLACE in line:
         return line.replace(TIME_PLACE, format_time(milliseconds).encode(), 1)
     return line
 
 
 class Dictionary:
-    """One dictionary, ready for use; number 0 is none."""
+    """A zstd dictionary, ready for use; number 0 is the empty one."""
 
     def __init__(self, number: int, content: bytes) -> None:
         self.number = number
@@ -53,20 +53,23 @@ class Dictionary:
         self._decompress = zstandard.ZstdDecompressor(dict_data=data).decompress
 
     def pack(self, raw: bytes) -> tuple[bytes, bool]:
-        """The line packed, and whether that is a whole frame (but for its magic number)."""
+        """Pack a line; the second result is True if it is a full frame without magic number."""
         return _shortened(self._ready_compressor().compress(raw))
 
     def pack_all(self, lines: list[bytes]) -> list[tuple[bytes, bool]]:
-        """The same for each line; in one call into the library, which takes three quarters of the
-        time, and lets other threads run but once.
+        """Pack each line, as `pack` does.
+
+        One call into the library takes three quarters of the time of many, and releases the
+        interpreter lock only once.
         """
         if len(lines) < 2:
             return [self.pack(line) for line in lines]
-        content: Any = lines  # the stubs want a list of buffers of any kind
+        content: Any = lines  # list is invariant, so the stubs' list of buffers does not match
         frames = self._ready_compressor().multi_compress_to_buffer(content)
         return [_shortened(frames[place].tobytes()) for place in range(len(lines))]
 
     def _ready_compressor(self) -> zstandard.ZstdCompressor:
+        # Made on first use: a dictionary that only unpacks does not need the tables.
         if self._compressor is None:
             if self._data is not None:
                 self._data.precompute_compress(level=LEVEL)
@@ -76,7 +79,7 @@ class Dictionary:
         return self._compressor
 
     def unpack(self, packed: bytes, is_full: bool) -> bytes:
-        """The line that `pack` was given."""
+        """Undo `pack`."""
         if is_full:
             return self._decompress(_MAGIC + packed)
         size = len(packed) - 2
@@ -85,7 +88,7 @@ class Dictionary:
 
 
 def _shortened(frame: bytes) -> tuple[bytes, bool]:
-    """What is stored of a frame, and whether that is all but its magic number."""
+    """Strip a frame's headers; the second result is True if only the magic number was stripped."""
     if frame[4] == _USUAL and frame[7] & 0b111 == _LAST_COMPRESSED:
         return frame[5:7] + frame[10:], False
     return frame[4:], True
@@ -100,7 +103,7 @@ _HEADERS = [_block_header(size) for size in range(1024)]
 
 
 class Packer:
-    """Packs with the newest dictionary; trains the first, and another when it no longer fits."""
+    """Holds the current dictionary; trains the first, and a new one when it fits no longer."""
 
     def __init__(self, dictionary: Dictionary | None = None, next_number: int = 1) -> None:
         self.current = dictionary or Dictionary(0, b"")
@@ -111,26 +114,26 @@ class Packer:
 
     @property
     def wants_sample(self) -> bool:
-        """Whether there is no dictionary yet, so that lines had better be shown first."""
+        """True if there is no dictionary yet, so `observe` should be called before packing."""
         return not self.current.number
 
     def observe(self, lines: list[bytes]) -> None:
-        """Keep some lines to train with."""
+        """Add lines to the training sample."""
         self._sample.extend(lines)
 
     def count(self, lines: int, raw: int, packed: int) -> None:
-        """Tell how well it went."""
+        """Record how many lines were packed, and their bytes before and after."""
         self._lines += lines
         self._raw += raw
         self._packed += packed
 
     def train(self) -> Dictionary | None:
-        """A new dictionary, by then the current one, if one is due."""
+        """Train a dictionary if one is due, make it the current one and return it; else None."""
         if not self._due() or len(self._sample) < MIN_SAMPLE_LINES:
             return None
         try:
             data = zstandard.train_dictionary(DICTIONARY_BYTES, list(self._sample))
-        except zstandard.ZstdError:  # lines too short or too alike
+        except zstandard.ZstdError:  # the lines are too short or too similar
             self._sample.clear()
             return None
         self.current = Dictionary(self._next_number, data.as_bytes())

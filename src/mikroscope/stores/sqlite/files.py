@@ -1,4 +1,4 @@
-"""The files of an index on disk: who may use them, which are whole, and what stands beside them."""
+"""Manages the files of an index on disk: locks, damage marks, and replacing the database."""
 
 import contextlib
 import fcntl
@@ -17,25 +17,33 @@ from mikroscope.records.parsing import NotARecordError
 
 logger = logging.getLogger(__name__)
 
-# What SQLite keeps beside a database file.
-_COMPANIONS = ("-wal", "-shm")
+_COMPANIONS = ("-wal", "-shm")  # SQLite's own files next to a database
 _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
-# SQLite does not know what is in a line: one that cannot be unpacked or read is damaged as well.
+# SQLite does not check the content of a line: one that cannot be unpacked or parsed is damage, too.
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError)
 
 
 def resolve_link(path: Path) -> Path:
-    """What a link to an index leads to: that is locked and replaced, and never the link."""
+    """Return the target of a link to an index, which is locked and replaced instead of the link."""
     return path.resolve() if path.is_symlink() else path
 
 
 def sibling(path: Path, suffix: str) -> Path:
-    """A file that belongs to an index: its name and a suffix."""
+    """Return the path of a file that belongs to an index: the index's name plus a suffix."""
     return path.with_name(f"{path.name}{suffix}")
 
 
+def size_bytes(path: Path) -> int:
+    """The size of an index: of the file and of its write-ahead log."""
+    both = (path, sibling(path, "-wal"))
+    return sum(one.stat().st_size for one in both if one.exists())
+
+
 def lock(path: Path) -> int:
-    """Hold `<db>.lock`; the system lets go of it when the process ends, however it ends."""
+    """Lock `<db>.lock` and return its descriptor. Raises StoreError if another process holds it.
+
+    The system releases the lock when the process ends, even after a crash.
+    """
     descriptor = os.open(sibling(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o640)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,31 +52,32 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise StoreError(
             f"another MikroScope server (process {holder or 'unknown'}) uses {path}: "
-            "stop it, or give this one another --db"
+            "stop it, or set a different --db"
         ) from None
-    os.ftruncate(descriptor, 0)
+    os.ftruncate(descriptor, 0)  # the process id is for the error message above
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
 
 
 def unlock(descriptor: int) -> None:
-    """Let go of what `lock` holds."""
+    """Release a lock returned by `lock`."""
     os.close(descriptor)
 
 
 @contextmanager
 def shared_lock(path: Path) -> Iterator[None]:
-    """Nobody puts another file in the place of this one meanwhile."""
+    """Keep other processes from replacing the index within this context."""
     with _directory_lock(path, fcntl.LOCK_SH):
         yield
 
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Nobody opens the index meanwhile: its log and the file itself change together.
+    """Keep other processes from opening the index within this context, to replace it safely.
 
-    A write-ahead log does not say whose it is. One that a new file finds under its name would be
-    taken for its own; one that is open already goes on with the old file, whatever its name.
+    The file and its write-ahead log have to change together: a log does not record which file it
+    belongs to, so SQLite would apply the old file's log to a new one. Connections that are already
+    open keep using the old file.
     """
     with _directory_lock(path, fcntl.LOCK_EX):
         yield
@@ -76,7 +85,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def translating_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours. Damage is remembered beside the index, for the next start."""
+    """Turn errors of SQLite and the system into StoreError; mark damage for the next start."""
     try:
         yield
     except MikroScopeError:
@@ -90,11 +99,13 @@ def translating_errors(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, error: Exception) -> DamagedIndexError:
-    """The error for an index in which SQLite has found damage.
+    """Return the error for a damaged index.
 
-    Damage that opening it might not show is marked beside it, for the next start.
+    Damage that opening the file may not reveal is marked by a file next to it, so that the next
+    start rebuilds the index.
     """
     mark = sibling(path, ".damaged")
+    # That a file is not a database at all shows whenever it is opened.
     if not isinstance(error, apsw.NotADBError) and not mark.exists():
         logger.error("the index %s is damaged: %s", path, error)
         with contextlib.suppress(OSError):
@@ -103,7 +114,7 @@ def damaged(path: Path, error: Exception) -> DamagedIndexError:
 
 
 def damage_text(path: Path, what: str = "") -> str:
-    """That an index is damaged, and what to do."""
+    """Return the text that an index is damaged, and what to do about it."""
     return (
         f"the index {path} is damaged{what}: restart the server, or rebuild it with "
         "'mikroscope index --rebuild' or POST /api/reindex"
@@ -111,21 +122,21 @@ def damage_text(path: Path, what: str = "") -> str:
 
 
 def is_marked_damaged(path: Path) -> bool:
-    """Whether somebody has come across damage in this index."""
+    """Return True if damage was found in this index and it was not replaced since."""
     return sibling(path, ".damaged").exists()
 
 
 def may_be_an_index(path: Path) -> bool:
-    """Whether a damaged file may be taken for an index, by its name or by what stands beside it.
+    """Return True if a damaged file looks like an index, by its name or SQLite's files next to it.
 
-    Anything else was named by mistake, and nobody may touch it.
+    Anything else was probably passed as --db by mistake, and must not be moved or replaced.
     """
     is_named_so = path.suffix.lower() in _INDEX_SUFFIXES
     return is_named_so or any(sibling(path, one).exists() for one in _COMPANIONS)
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Give an index another name, with the time in it; returns that name."""
+    """Rename an index, with its SQLite files, to a name with the time in it; return that path."""
     aside = sibling(path, f".{why}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
     for suffix in _COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
@@ -136,9 +147,12 @@ def set_aside(path: Path, why: str) -> Path:
 
 
 def put_in_place(new: Path, path: Path, keep_damaged: bool) -> None:
-    """Replace an index, within `exclusive_lock`; `new` has no write-ahead log any more."""
+    """Replace the index at `path` by `new`; call it within `exclusive_lock`.
+
+    `new` must not have a write-ahead log any more. With `keep_damaged` the old file is set aside.
+    """
     if keep_damaged:
-        logger.error("the damaged index is kept as %s", set_aside(path, "damaged"))
+        logger.error("the damaged index was renamed to %s", set_aside(path, "damaged"))
     for suffix in _COMPANIONS:
         sibling(path, suffix).unlink(missing_ok=True)
     new.rename(path)

@@ -9,51 +9,43 @@ from mikroscope.stores.sqlite.terms import TermEncoder
 
 MINUTE_MS = 60_000
 DAY_MINUTES = DAY_MS // MINUTE_MS
-
-
 AUDIT, FULL_FRAME = 1, 2  # flags of an entry
 
-
-# A row as one text, so that SQLite can read thousands of them at once (see `writer`): key, line,
-# and what most have in common (source, dictionary and flags), each in decimal and as wide as it can
-# get; then the packed line. And its document, with the key in front.
+# A row is one text, so that SQLite reads thousands of them in one statement (write/writer.py): key,
+# line, and what most rows of a batch share (source, dictionary and flags), in decimal digits of a
+# fixed width; then the compressed line. A document is a text with its key in front.
 ROW = b"%016d%010d%b%b"
 COMMON = b"%010d%06d%d"
 DOCUMENT = b"%016d%b"
 KEY_WIDTH = 16
-
-
 _LINE, _SOURCE = slice(16, 26), slice(26, 36)
-
-
 _DICTIONARY, _FLAGS = slice(36, 42), slice(42, 43)
-
-
 _DATA = slice(43, None)
+
 Minute = tuple[int, str, bool]
-"""A minute since 1970, a level, and audit: what entries are counted by."""
+"""A minute since 1970, a level, and audit: entries are counted by it."""
 
 
-def document_again(
-    documents: TermEncoder, fields: Fields, key: int, is_audit: bool
+def encode_again(
+    terms: TermEncoder, fields: Fields, key: int, is_audit: bool
 ) -> tuple[Minute, bytes]:
-    """The minute in which an entry of the index is counted, and its document.
+    """Return the minute that counts an entry of the index, and the entry's document.
 
-    Takes `fields` apart.
+    Changes `fields`.
     """
     time_ms, time_field = time_of(fields) or (key >> KEY_BITS, None)
     time_ms, level = clamp(time_ms), level_of(fields)
-    document = documents.make(fields, level, is_audit, time_ms, time_field)
+    document = terms.encode(fields, level, is_audit, time_ms, time_field)
     return (time_ms // MINUTE_MS, level, is_audit), document
 
 
 def with_key(row_or_document: bytes, key: int) -> bytes:
-    """The same with another key."""
+    """Return the row or document with another key."""
     return b"%016d%b" % (key, row_or_document[KEY_WIDTH:])
 
 
 class ParsedRow(NamedTuple):
-    """A row taken apart again."""
+    """The columns of a row."""
 
     key: int
     line: int
@@ -64,7 +56,7 @@ class ParsedRow(NamedTuple):
 
 
 def parse_row(row: bytes) -> ParsedRow:
-    """Take a row apart."""
+    """Return the columns of a row."""
     return ParsedRow(
         key=int(row[:KEY_WIDTH]),
         line=int(row[_LINE]),
@@ -76,6 +68,6 @@ def parse_row(row: bytes) -> ParsedRow:
 
 
 def make_row(row: ParsedRow) -> bytes:
-    """Put a row together."""
+    """Return the row of these columns."""
     common = COMMON % (row.source, row.dictionary, row.flags)
     return ROW % (row.key, row.line, common, row.data)

@@ -1,31 +1,33 @@
-"""The tables of an index file, its connections, and the key under which an entry stands."""
+"""Defines the tables of an index file, the format of an entry's key, and opens connections."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from mikroscope.errors import IndexFormatError, StoreError
+from mikroscope.logfiles.sources import Checkpoint
 
-# Raise it whenever a table or a term changes: an older index is then rebuilt from the files.
-VERSION = 3
+# Increment whenever a table or a term changes: older indexes are then rebuilt from the files.
+VERSION = 4
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
-# An entry's key is its time: epoch milliseconds, then its place among those of one millisecond,
-# by arrival. It stays far below 2**53, so that it serves as the public id. The fewer low bits, the
-# smaller the inverted index: FTS5 writes the differences of neighbouring keys. More than 64
-# entries of one millisecond spill into the next ones; `meta` holds how far that has gone.
+# An entry's key is its time: epoch milliseconds, then its position by arrival among the entries of
+# that millisecond. It is far below 2**53, so that it can be the public id. Fewer low bits make the
+# inverted index smaller, since FTS5 stores the differences between neighbouring keys. More than 64
+# entries of one millisecond spill into the next ones; `meta` records how far that has gone.
 KEY_BITS = 6
 KEY_MASK = (1 << KEY_BITS) - 1
 MAX_KEY = (1 << 48) - 1
-MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 stand at the ends
+MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 are clamped
 
-# The inverted index is parted by days (see `terms`): entries of a day that has ended are counted by
-# their values without looking at any other.
+# The inverted index is partitioned by day (see `terms`), so that the values of one day are counted
+# without reading any other day.
 DAY_MS = 86_400_000
 
-# Every ASCII character that is no letter, digit or space belongs to a token: the documents are
-# made by `terms`, which leaves spaces only between tokens.
+# All ASCII punctuation is part of a token: `terms` makes the documents, with spaces only between
+# tokens.
 _PUNCTUATION = r"""!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"""
 _TOKENIZER = "ascii tokenchars '{}'".format(_PUNCTUATION.replace("'", "''"))
 
@@ -44,9 +46,7 @@ CREATE TABLE levels(level TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fields(name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sources(
     id INTEGER PRIMARY KEY, path TEXT NOT NULL, state INTEGER NOT NULL,
-    offset INTEGER NOT NULL, line INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
-    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, holds_audit INTEGER NOT NULL,
+    checkpoint BLOB NOT NULL, last_line INTEGER NOT NULL, holds_audit INTEGER NOT NULL,
     first_key INTEGER NOT NULL, last_key INTEGER NOT NULL);
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -60,7 +60,10 @@ PRAGMA user_version = {VERSION};
 
 
 def mark_days_changed(connection: apsw.Connection, days: Iterable[int]) -> None:
-    """Entries of these days were added or deleted: each gets a number that no day ever had."""
+    """Record that entries of these days were added or deleted.
+
+    The days get a change number that has never been used before.
+    """
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'changes'")
     connection.executemany(
         "INSERT INTO days SELECT ?, value FROM meta WHERE name = 'changes' "
@@ -69,13 +72,20 @@ def mark_days_changed(connection: apsw.Connection, days: Iterable[int]) -> None:
     )
 
 
+encode_checkpoint = msgspec.msgpack.Encoder().encode
+decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
 def clamp(milliseconds: int) -> int:
-    """The nearest time that a key can hold."""
+    """Return the nearest time that a key can represent."""
     return min(max(milliseconds, 0), MAX_MS)
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path; None if there is none. A rebuilt index is another file."""
+    """Return device and inode of the file at a path; None if there is none.
+
+    They differ after a rebuild, which replaces the file.
+    """
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -84,7 +94,10 @@ def file_identity(path: Path) -> tuple[int, int] | None:
 
 
 def open_writer(path: Path) -> apsw.Connection:
-    """The connection that writes; makes the file and its tables where there are none."""
+    """Open the connection that writes; create the file and its tables if they do not exist.
+
+    Raises StoreError if `path` is not an index of this version.
+    """
     connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         if connection.pragma("user_version") == 0 and not connection.pragma("schema_version"):
@@ -94,7 +107,7 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.execute("PRAGMA cache_size = -8000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        connection.execute("BEGIN IMMEDIATE")  # two processes may be the first at the same time
+        connection.execute("BEGIN IMMEDIATE")  # two processes may create the tables at once
         if not connection.pragma("schema_version"):
             connection.execute(_SCHEMA)
         connection.execute("COMMIT")
@@ -109,12 +122,13 @@ def require_index(path: Path) -> None:
     """Raise StoreError if there is nothing at `path`."""
     if not path.exists():
         raise StoreError(
-            f"there is no index at {path}; make one with 'mikroscope index' or 'mikroscope serve'"
+            f"there is no index at {path}; set --db, "
+            "or create one with 'mikroscope index' or 'mikroscope serve'"
         )
 
 
 def open_reader(path: Path) -> apsw.Connection:
-    """A connection that only reads. Raises StoreError if `path` is no index of this version."""
+    """Open a read-only connection. Raises StoreError if `path` is not an index of this version."""
     connection = connect(path, apsw.SQLITE_OPEN_READONLY)
     connection.execute("PRAGMA cache_size = -8000")
     check_version(connection, path)
@@ -125,19 +139,19 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
     """Raise StoreError unless the file is an index of this version."""
     if connection.pragma("application_id") != APPLICATION_ID:
         raise StoreError(
-            f"{path} is an SQLite file, but not an index of MikroScope: move it away, or name "
-            "another file with --db"
+            f"{path} is an SQLite file, but not an index of MikroScope: move it away, "
+            "or set --db to another file"
         )
     version = connection.pragma("user_version")
     if version != VERSION:
         raise IndexFormatError(
             f"{path} has index format {version}, expected {VERSION}: "
-            "rebuild it with 'mikroscope index --rebuild', or start a server, which does that"
+            "rebuild it with 'mikroscope index --rebuild', or start the server, which does so"
         )
 
 
 def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
-    """A connection that waits for others that write."""
+    """Open a connection that waits up to 15 seconds while another one holds a lock."""
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(15_000)
     return connection

@@ -1,23 +1,41 @@
-"""The Store protocol on one SQLite file: a writer for one thread, readers for all others."""
+"""The Store protocol on one SQLite file: one writer, and readers for any thread."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
+from mikroscope.errors import (
+    DamagedIndexError,
+    IndexFormatError,
+    StaleBatchError,
+    StoreError,
+)
 from mikroscope.logfiles.sources import Source
 from mikroscope.query.model import (
     DEFAULT_LIMIT,
     Aggregate,
+    Entry,
     Grouping,
     Page,
     PageRequest,
     Query,
 )
-from mikroscope.stores.base import FIRST_PAGE, Batch, Cutoffs, Deleted, Rebuild
+from mikroscope.stores.base import (
+    FACET_LIMIT,
+    FIRST_PAGE,
+    Batch,
+    Cutoffs,
+    Deleted,
+    Facet,
+    HistogramBucket,
+    Rebuild,
+    StoreStatus,
+)
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.admin.rebuild import OldIndex, SqliteRebuild, clean_up
 from mikroscope.stores.sqlite.read import aggregates
-from mikroscope.stores.sqlite.read.connections import Connection, Readers
+from mikroscope.stores.sqlite.read.connections import Readers
+from mikroscope.stores.sqlite.read.histogram import histogram
 from mikroscope.stores.sqlite.schema import file_identity
 from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
 from mikroscope.stores.sqlite.write.writer import Writer
@@ -25,15 +43,16 @@ from mikroscope.stores.sqlite.write.writer import Writer
 logger = logging.getLogger(__name__)
 
 QUERY_TIMEOUT_S = 30.0
+_SCAN_ENTRIES = 500
 READERS = 4
 
 
 class SqliteStore:
-    """An index file, or a link to one. With `write` false it must exist and is only read.
+    """An index file, or a link to one. Without `write` it must exist and is only read.
 
-    With `alone` the file belongs to this process as long as the store is open: a second one
-    that asks for the same is refused. Single batches of other processes remain possible, and
-    so does a rebuild. An index that is damaged, or of another format, is set aside then.
+    With `alone` this process owns the file while the store is open: a second store that wants to
+    own it is refused. Other processes can still commit single batches or rebuild the index. A
+    damaged index, or one of another format, is set aside then.
     """
 
     def __init__(
@@ -65,17 +84,25 @@ class SqliteStore:
         self._readers = Readers(path, READERS, query_timeout_s)
 
     def sources(self) -> list[Source]:
-        """Every source that was not discarded, as last committed."""
+        """Return every source that is not discarded, as last committed."""
+        with files.translating_errors(self._path):
+            if file_identity(self._path) != self._writing.identity:  # another process replaced it
+                self.refresh()
+            return self._writing.sources()
+
+    def refresh(self) -> None:
+        """Finish writes that are under way, and follow the index if another one replaced it."""
         with files.translating_errors(self._path):
             writer = self._writing
-            if file_identity(self._path) != writer.identity:
-                writer.close()
-                self._writer = writer = self._open_writer()
-            return writer.sources()
+            if file_identity(self._path) == writer.identity:
+                writer.reload()
+                return
+            writer.close()
+            self._writer = self._open_writer()
 
-    def batch(self) -> Batch:
+    def begin(self) -> Batch:
         """Begin a batch."""
-        return self._writing.batch()
+        return self._writing.begin()
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
         """Write a batch, all or nothing."""
@@ -84,57 +111,111 @@ class SqliteStore:
         with files.translating_errors(self._path):
             self._writing.commit(batch, wait)
 
-    def purge(self, limit: int) -> bool:
-        """Delete up to `limit` entries of discarded sources; False if there was none left."""
-        with files.translating_errors(self._path):
-            return self._writing.purge(limit)
+    def expire(self, cutoffs: Cutoffs) -> Iterator[Deleted]:
+        """Delete entries past their time, a bounded number with each step."""
+        position: int | None = 0
+        while position is not None:
+            try:
+                with files.translating_errors(self._path):
+                    deleted, position = self._writing.expire(cutoffs, position)
+            except StaleBatchError:  # another process has replaced the index
+                self.refresh()
+                deleted, position = Deleted(), 0
+            yield deleted
 
-    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
-        """Delete about `limit` entries that are too old, from a position on."""
-        with files.translating_errors(self._path):
-            return self._writing.prune(cutoffs, position, limit)
+    def collect(self) -> Iterator[Deleted]:
+        """Delete the entries of discarded sources, a bounded number with each step."""
+        while True:
+            deleted: Deleted | None = Deleted()
+            try:
+                with files.translating_errors(self._path):
+                    deleted = self._writing.collect()
+            except StaleBatchError:
+                self.refresh()
+            if deleted is None:
+                return
+            yield deleted
 
-    def tidy(self) -> bool:
-        """Give a little room back to the file system; False if nothing is left to be done."""
-        with files.translating_errors(self._path):
-            return self._writing.tidy()
+    def compact(self) -> Iterator[None]:
+        """Give disk space back and merge the inverted index, a little with each step."""
+        while True:
+            try:
+                with files.translating_errors(self._path):
+                    if not self._writing.compact():
+                        return
+            except StaleBatchError:
+                self.refresh()
+            yield
 
     def rebuild(self) -> Rebuild:
-        """Begin to build an index anew, beside this one."""
+        """Begin a new index next to this one."""
         return begin_rebuild(self._path)
 
     def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
-        """One page of entries, newest first."""
+        """Return one page of entries, newest first."""
         return self._readers.ask(lambda connection: connection.page(query, page))
 
+    def get(self, entry_id: int) -> Entry | None:
+        """Return one entry."""
+        return self._readers.ask(lambda connection: connection.get(entry_id))
+
+    def count(self, query: Query) -> int:
+        """Count the matching entries."""
+        return self._readers.ask(lambda connection: aggregates.count(connection, query))
+
     def aggregate(self, query: Query, grouping: Grouping, limit: int = DEFAULT_LIMIT) -> Aggregate:
-        """Counts of the entries that match, by value."""
+        """Count the matching entries by value."""
         return self._readers.ask(
             lambda connection: aggregates.aggregate(connection, query, grouping, limit)
         )
 
-    def count(self) -> int:
-        """How many entries there are."""
-        return self._readers.ask(_count)
+    def histogram(
+        self, query: Query, interval_ms: int, split: Grouping | None = None
+    ) -> list[HistogramBucket]:
+        """Count the matching entries by time."""
+        return self._readers.ask(
+            lambda connection: histogram(connection, query, interval_ms, split)
+        )
 
-    def problem(self) -> str | None:
-        """Whether somebody has come across damage."""
-        return files.damage_text(self._path) if files.is_marked_damaged(self._path) else None
+    def facets(self, query: Query, fields: Sequence[str], limit: int = FACET_LIMIT) -> list[Facet]:
+        """Count the matching entries by value of each of these fields."""
+        return self._readers.ask(
+            lambda connection: [
+                aggregates.facet(connection, query, field, limit) for field in fields
+            ]
+        )
 
-    def size_bytes(self) -> int:
-        """The size of the file and of its write-ahead log."""
-        paths = (self._path, files.sibling(self._path, "-wal"))
-        return sum(path.stat().st_size for path in paths if path.exists())
+    def fields(self) -> list[str]:
+        """Return the names of all fields, sorted."""
+        return self._readers.ask(lambda connection: sorted(connection.field_names()))
+
+    def scan(self, query: Query) -> Iterator[Entry]:
+        """Yield every matching entry, newest first; each page is a question of its own."""
+        page = PageRequest(_SCAN_ENTRIES)
+        while True:
+            found = self.search(query, page)
+            yield from found.entries
+            if found.next_cursor is None:
+                return
+            page = PageRequest(_SCAN_ENTRIES, found.next_cursor)
+
+    def status(self) -> StoreStatus:
+        """Return the size of the file with its write-ahead log, and any damage found so far."""
+        is_damaged = files.is_marked_damaged(self._path)
+        return StoreStatus(
+            size_bytes=files.size_bytes(self._path),
+            problem=files.damage_text(self._path) if is_damaged else None,
+        )
 
     def close(self) -> None:
-        """End running questions, close all connections, let go of the file."""
+        """End running questions, close all connections and release the file."""
         self._readers.close()
         if self._writer is not None:
             self._writer.close()
         self._unlock()
 
     def seal(self) -> None:
-        """Close, with all that was written in the one file."""
+        """Close, with everything in the one file."""
         with files.translating_errors(self._path):
             self._writing.empty_log()
         self.close()
@@ -157,7 +238,7 @@ class SqliteStore:
             return writer
 
     def _open_whole(self) -> Writer:
-        """Open the index, or, if it cannot be used any more, a new one in its place."""
+        """Open the index; if it cannot be used any more, set it aside and make a new one."""
         try:
             if files.is_marked_damaged(self._path) and self._path.exists():
                 raise DamagedIndexError(f"the index {self._path} is damaged")
@@ -173,7 +254,9 @@ class SqliteStore:
     def _set_aside(self, why: str, error: StoreError) -> None:
         with files.exclusive_lock(self._path):
             aside = files.set_aside(self._path, why)
-        logger.error("%s; it is kept as %s, and a new one is made from the log files", error, aside)
+        logger.error(
+            "%s; it is kept as %s, and the index is rebuilt from the log files", error, aside
+        )
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -182,9 +265,9 @@ class SqliteStore:
 
 
 def begin_rebuild(path: Path) -> SqliteRebuild:
-    """Build the index at `path` anew; it need not exist. Raises StoreError if somebody else does.
+    """Begin to rebuild the index at `path`, which need not exist or may be damaged.
 
-    Only what is not MikroScope's is refused.
+    Raises StoreError if another rebuild is running, or if the file is not an index.
     """
 
     def make_store(new: Path, old: OldIndex) -> SqliteStore:
@@ -195,7 +278,3 @@ def begin_rebuild(path: Path) -> SqliteRebuild:
     path = files.resolve_link(path)
     with files.translating_errors(path):
         return SqliteRebuild(path, make_store)
-
-
-def _count(connection: Connection) -> int:
-    return int(connection.sql.execute("SELECT total(entries) FROM minutes").get)

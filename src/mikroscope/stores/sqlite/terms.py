@@ -1,27 +1,27 @@
-"""The document of an entry in the inverted index: one token for each field, words of its texts.
+"""Encodes an entry as a document of the inverted index: a token per field, and words of its texts.
 
-A token is `name=value`, exactly as the record has it, under two constraints of FTS5: its tokenizer
-folds A-Z and splits at spaces and control characters. So each of these is written as one byte
-0x80..0xBB that stands alone, which UTF-8 never has: a token is as long as its text, keeps its
-prefixes, and decodes back. What is derived bears a mark (0x1E) that no field's name begins with:
+A token is `name=value`, exactly as in the record. FTS5's tokenizer imposes two constraints: it
+folds A-Z, and splits at spaces and control characters. So each of these characters is written as a
+lone byte 0x80..0xBB, which never occurs in UTF-8: a token is as long as its text, keeps its
+prefixes, and can be decoded. Derived tokens have a mark (0x1E) that no field's name begins with:
 
     <day>name=<value>        a field
     <day>^e=<event>          an event that does not come from the field `event`
     <day>^c=<id>             a correlation that comes from `requestId`
-    <day>^x<name>=<value>    a value that is found but not counted: one of `event` or
-                             `correlationId` that is not usable as such, a second one of one path
-    ^l<audit><own><level>    level and audit; `own`: the field `level` says the same, so it has no
-                             token of its own
-    word                     of a message or an error
+    <day>^x<name>=<value>    a value that can be found but is not counted: an unusable value of
+                             `event` or `correlationId`, or a second value of one path
+    ^l<audit><own><level>    level and audit; with `own`, the field `level` has the same value and
+                             therefore no other token
+    word                     a word of a message or an error
 
-`<day>` is the UTC day of the entry's time, as three characters: the values of one day lie next to
-each other, so that they are counted without a look at any other day.
+`<day>` is the UTC day of the entry's time in three characters. The values of one day are adjacent
+in the index, so that they are counted without reading any other day.
 
-A text of more than 24 characters, and any value of more than 128, becomes a mark and its BLAKE2b
-hash (60 bits): unique messages would be the largest part of the index. The field that told the
-entry's time has no token: its key holds that. No two pairs of name and value share a token, save
-for hashes that collide and for a value that looks like what stands for a hash: a mark and ten
-characters.
+A text of more than 24 characters with a space in it, and any value of more than 128, is replaced by
+a mark and its BLAKE2b hash (60 bits); otherwise unique messages would be the largest part of the
+index. The field that the entry's time comes from has no token, because the key holds the time. Two
+pairs of name and value share a token only if their hashes collide, or if a value looks like an
+encoded hash: a mark and ten characters.
 """
 
 import codecs
@@ -36,24 +36,24 @@ from mikroscope.records.fields import scalar_text
 from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite.schema import DAY_MS
 
-MAX_TEXT_VALUE = 24  # characters; of longer values with a space in them the hash is kept
-MAX_VALUE = 128  # and of longer values without a space
+MAX_TEXT_VALUE = 24  # characters; longer values that contain a space are hashed
+MAX_VALUE = 128  # characters; longer values without a space are hashed
 MAX_DEPTH = 16  # of nested objects
-MAX_SEARCHED = 32_768  # characters of one text whose words are kept
+MAX_SEARCHED = 32_768  # characters of one text; words beyond are not indexed
 MAX_KNOWN_NAMES = 10_000
 MAX_KNOWN_DAYS = 100
 HASH_CHARACTERS = 10  # six bits each
 _SHORT_INTEGER = 10**MAX_TEXT_VALUE
-_DAY_DIGITS = "0123456789_abcdefghijklmnopqrstuvwxyz~"  # which FTS5 does not fold; in order
+_DAY_DIGITS = "0123456789_abcdefghijklmnopqrstuvwxyz~"  # in ASCII order; FTS5 folds none of them
 
 SEPARATOR, MARK = "\x1f", "\x1e"
 DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
 NO_MATCH = f"{MARK}-"  # a token that no document has
 
-# A usable value is the entry's own attribute, so that another one must not count as one.
+# Only usable values of these fields are the entry's attributes, so only they may be counted.
 _OWN_ATTRIBUTES = frozenset(("event", "correlationId"))
 
-# The fields, at any depth, whose words can be searched; what `message_of` finds is, too.
+# The fields, at any depth, whose words can be searched, in addition to the entry's message.
 TEXT_FIELDS = frozenset(
     (
         *("message", "msg", "reason", "error", "err", "errorMessage", "exception", "exc_info"),
@@ -63,16 +63,17 @@ TEXT_FIELDS = frozenset(
 
 _ERROR_FIELDS = TEXT_FIELDS - {"message"}
 
+# The characters to escape, in the order of their escape bytes from 0x80 on.
 _ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F, ord(SEPARATOR)]
 _ESCAPES = bytearray(range(256))
 for _number, _character in enumerate(_ESCAPED):
     _ESCAPES[_character] = 0x80 + _number
 _TOKEN_TABLE = bytes(_ESCAPES)
-_ESCAPES[ord(SEPARATOR)] = 0x20
+_ESCAPES[ord(SEPARATOR)] = 0x20  # to join tokens; where one contains it, see `encode_tokens`
 _TABLE = bytes(_ESCAPES)
 _UNESCAPES = bytearray(range(256))
 _UNESCAPES[0x80 : 0x80 + len(_ESCAPED)] = bytes(_ESCAPED)
-_FIRST_LEAD_BYTE = 0xC0  # of characters that UTF-8 writes with several bytes
+_FIRST_LEAD_BYTE = 0xC0  # the first byte of every multi-byte character in UTF-8 is at least this
 _WORD_TABLE = bytes(
     code if code >= 0x80 or chr(code).isalnum() or code == 0x5F else 0x20 for code in range(256)
 )
@@ -81,6 +82,7 @@ _RESERVED = str.maketrans({"=": "\x1ce", SEPARATOR: "\x1cs", MARK: "\x1cm", "\x1
 
 
 def _unescape(error: UnicodeError) -> tuple[str, int]:
+    # The escapes are invalid UTF-8, so that a decoder's error handler can resolve them.
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return chr(_ESCAPED[error.object[error.start] - 0x80]), error.start + 1
@@ -90,7 +92,7 @@ codecs.register_error("mikroscope-terms", _unescape)
 
 
 class _Prefixes(dict[str, str]):
-    """`<day>name=` for each field's name; those that were not known before are added to `names`."""
+    """Cache of `<day>name=` by field name; a name that is not in it is added to `names`."""
 
     def __init__(self, day: str, names: set[str]) -> None:
         super().__init__()
@@ -98,7 +100,7 @@ class _Prefixes(dict[str, str]):
         self._names = names
 
     def __missing__(self, name: str) -> str:
-        if len(self) >= MAX_KNOWN_NAMES:  # records whose keys are data
+        if len(self) >= MAX_KNOWN_NAMES:  # some records have data as keys
             self.clear()
         prefix = self[name] = self.day + field_prefix(name)
         self._names.add(name)
@@ -126,7 +128,7 @@ class _LevelTokens(dict[tuple[str, bool, bool], str]):
 
 
 class TermEncoder:
-    """Makes documents; remembers the names of fields it has seen."""
+    """Encodes records as documents, and collects the names of their fields. Not thread-safe."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -134,18 +136,19 @@ class TermEncoder:
         self._level_tokens = _LevelTokens()
 
     def drain_new_fields(self) -> set[str]:
-        """Names of fields, among them all that were not seen before the last call."""
+        """Return and forget the collected names, at least those new since the last call."""
         names = self._names.copy()
         self._names.clear()
         return names
 
-    def make(
+    def encode(
         self, fields: Fields, level: str, audit: bool, time_ms: int, time_field: str | None
     ) -> bytes:
-        """The document of one record. Takes `fields` apart: it cannot be used afterwards.
+        """Return the document of one record. Modifies `fields`, which must not be used afterwards.
 
-        `time_ms` is what its key says, or would say; without a `time_field` nothing else does.
-        The same record of the same time always gives the same document: that is how it is deleted.
+        `time_ms` is the time of the entry's key; `time_field` is the field it comes from, None if
+        the record has no time. The same record with the same time always gives the same document,
+        because FTS5 needs the document again to delete it.
         """
         prefixes = self._days[time_ms // DAY_MS]
         message = fields.get("message")
@@ -167,6 +170,7 @@ class TermEncoder:
 
 
 def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _Prefixes) -> None:
+    # The hottest loop of indexing: short texts and integers are handled without a call.
     compound: list[str] = []
     tokens += [
         prefixes[name] + value
@@ -185,7 +189,7 @@ def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _
 
 
 def _token(prefixes: _Prefixes, name: str, value: Any, compound: list[str]) -> str:
-    """The token of any value; none, and a name in `compound`, for objects and arrays."""
+    """Return the token of a scalar; for objects and arrays, nothing but a name in `compound`."""
     if type(value) in (dict, list):
         compound.append(name)
         return ""
@@ -193,7 +197,7 @@ def _token(prefixes: _Prefixes, name: str, value: Any, compound: list[str]) -> s
 
 
 class _Nested(NamedTuple):
-    """Adds the scalars of objects; `seen` are the paths that have a value already."""
+    """Adds the scalars of nested objects; `seen` has the paths that already have a value."""
 
     tokens: list[str]
     texts: list[str]
@@ -201,7 +205,7 @@ class _Nested(NamedTuple):
     seen: set[str]
 
     def add(self, path: str, fields: Fields, depth: int) -> None:
-        """An object's scalars, in the order of `field_values`: the first of a path counts."""
+        """Add an object's scalars in the order of `field_values`: a path's first one counts."""
         inner = []
         for name, value in fields.items():
             kind = type(value)
@@ -250,7 +254,7 @@ def _add_correlation(tokens: list[str], day: str, fields: Fields) -> None:
 
 
 def _set_aside(tokens: list[str], day: str, fields: Fields, name: str) -> None:
-    """Keep a scalar that is no usable event or id findable, without being counted as one."""
+    """Make an unusable `event` or `correlationId` findable without counting it as a value."""
     if name in fields and not isinstance(fields[name], dict):
         text = scalar_text(fields.pop(name))
         if text is not None:
@@ -261,29 +265,29 @@ def _set_aside(tokens: list[str], day: str, fields: Fields, name: str) -> None:
 
 
 def encode_tokens(tokens: Sequence[str]) -> bytes:
-    """Tokens as FTS5 gets them, with spaces between."""
+    """Return tokens as FTS5 expects them, separated by spaces."""
     joined = SEPARATOR.join(tokens)
-    if joined.count(SEPARATOR) != len(tokens) - 1:  # some value holds that character itself
+    if joined.count(SEPARATOR) != len(tokens) - 1:  # some value contains the separator itself
         encoded = [token.encode("utf-8", "replace") for token in tokens]
         return b" ".join(token.translate(_TOKEN_TABLE) for token in encoded)
     return joined.encode("utf-8", "replace").translate(_TABLE)
 
 
 def decode_token(token: bytes) -> str:
-    """The text of a token."""
-    if not token or max(token) < _FIRST_LEAD_BYTE:  # all above ASCII stands for a character of it
+    """Return the text of a token."""
+    if not token or max(token) < _FIRST_LEAD_BYTE:  # every byte above ASCII is an escape
         return token.translate(_UNESCAPES).decode("ascii")
     return token.decode("utf-8", "mikroscope-terms")
 
 
 def day_text(day: int) -> str:
-    """A day since 1970 as the first characters of a token; later days have greater texts."""
+    """Return the number of a day since 1970 as three characters that sort in order of time."""
     base = len(_DAY_DIGITS)
     return _DAY_DIGITS[day // base**2] + _DAY_DIGITS[day // base % base] + _DAY_DIGITS[day % base]
 
 
 def field_prefix(name: str) -> str:
-    """What all tokens of a field begin with, behind the day."""
+    """Return the beginning of all tokens of a field, after the day."""
     if len(name) > MAX_VALUE:
         name = f"{MARK}n{_hashed(name)[1:]}"
         return f"{name}="
@@ -291,12 +295,12 @@ def field_prefix(name: str) -> str:
 
 
 def level_token(level: str, audit: bool, own: bool) -> str:
-    """The token of an entry's level."""
+    """Return the token of an entry's level; `own`: the field `level` has exactly this value."""
     return f"{MARK}l{audit:d}{own:d}{shorten(level)}"
 
 
 def shorten(text: str) -> str:
-    """The text, or what stands for it if it is too long."""
+    """Return the text, or its mark and hash if it is too long."""
     length = len(text)
     if length <= MAX_TEXT_VALUE or (length <= MAX_VALUE and " " not in text):
         return text
@@ -304,7 +308,7 @@ def shorten(text: str) -> str:
 
 
 def is_shortened(text: str) -> bool:
-    """Whether this is what stands for a text that is too long."""
+    """Return True if this is the mark and hash of a text that was too long."""
     return len(text) == 1 + HASH_CHARACTERS and text.startswith(MARK)
 
 
@@ -313,17 +317,17 @@ def _hashed(text: str) -> str:
     return MARK + b2a_base64(digest, newline=False).decode()[:HASH_CHARACTERS]
 
 
-# --- what a filter or a grouping looks for --------------------------------------------------
+# --- the tokens that a filter or a grouping searches for -------------------------------------
 
 
 class AnyOf(NamedTuple):
-    """Tokens of which an entry has one: `daily` ones behind its day, `plain` ones as they are."""
+    """Alternative tokens of an entry: `daily` ones follow the entry's day, `plain` ones do not."""
 
     plain: list[str]
     daily: list[str]
 
     def encoded(self, days: Sequence[str]) -> list[bytes]:
-        """Each token of each of these days."""
+        """Return the plain tokens, and each daily token for each of these days."""
         daily = [encode_tokens([token]) for token in self.daily]
         return [
             *(encode_tokens([token]) for token in self.plain),
@@ -332,13 +336,13 @@ class AnyOf(NamedTuple):
 
 
 def level_tokens(level: str, audit: bool | None) -> list[str]:
-    """Every token that says an entry has this level (and is, or is not, audit)."""
+    """Return every token of entries with this level; `audit` None means both kinds of entries."""
     audits = (False, True) if audit is None else (audit,)
     return [level_token(level, one, own) for one in audits for own in (False, True)]
 
 
 def field_tokens(name: str, value: str) -> AnyOf:
-    """Every token that says a record has this value in this field."""
+    """Return every token of records with this value in this field."""
     text = shorten(value)
     prefix = field_prefix(name)
     daily = [prefix + text]
@@ -351,18 +355,21 @@ def field_tokens(name: str, value: str) -> AnyOf:
 
 
 def field_prefixes(name: str) -> list[str]:
-    """What the daily tokens that count for a field begin with; of `level` others count, too."""
+    """Return the beginnings of the daily tokens that count for a field.
+
+    The field `level` has other tokens as well, see `level_token`.
+    """
     prefix = field_prefix(name)
     return [prefix, f"{_UNUSABLE}{prefix}"] if name in _OWN_ATTRIBUTES else [prefix]
 
 
 def event_prefixes() -> list[str]:
-    """What the tokens of an entry's event begin with."""
+    """Return the beginnings of the tokens of an entry's event."""
     return [field_prefix("event"), DERIVED_EVENT]
 
 
 def correlation_prefixes() -> list[str]:
-    """What the tokens of an entry's correlation begin with."""
+    """Return the beginnings of the tokens of an entry's correlation."""
     return [field_prefix("correlationId"), REQUEST_CORRELATION]
 
 
@@ -370,7 +377,7 @@ def correlation_prefixes() -> list[str]:
 
 
 def _words(text: str) -> bytes:
-    """A text as words with spaces before and between; FTS5 folds what is ASCII."""
+    """Return a text's words with a space before each; FTS5 itself folds ASCII letters."""
     text = text[:MAX_SEARCHED]
     if text.isascii():
         return b" " + text.encode().translate(_WORD_TABLE)
@@ -378,12 +385,12 @@ def _words(text: str) -> bytes:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a search, as `_words` makes them, in lower case."""
+    """Return the words of a search, split as `_words` does, in lower case."""
     return [word.decode() for word in _words(text).lower().split()]
 
 
 def expression(groups: Iterable[Iterable[bytes]]) -> bytes:
-    """An FTS5 query: of each group one token or another, of all groups."""
+    """Return an FTS5 query for documents that have a token of every group."""
     ors = (
         b" OR ".join(b'"%b"' % token.replace(b'"', b'""') for token in group) for group in groups
     )

@@ -12,25 +12,31 @@ from typing import Any, Self
 import apsw
 
 from mikroscope.errors import IndexFormatError, MikroScopeError, StoreError
+from mikroscope.logfiles.sources import unread
 from mikroscope.stores.base import Deleted
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, check_version, clamp, connect
-from mikroscope.stores.sqlite.write.encoding import MaybePruned, Rules
+from mikroscope.stores.sqlite.schema import (
+    KEY_BITS,
+    KEY_MASK,
+    check_version,
+    clamp,
+    connect,
+    decode_checkpoint,
+    encode_checkpoint,
+)
+from mikroscope.stores.sqlite.write.encoding import MaybePruned, PruneRules
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".rebuild"
 _BUSY_MS = 120_000  # a writer that is at work may hold the old index for the length of a batch
 
-# The new index knows the sources of the old one, so that a line is known by source and number.
-_SEED_SOURCES = """
-INSERT INTO sources SELECT id, path, state, 0, 0, x'', x'', device, inode, 0, -1, holds_audit,
-    9223372036854775807, 0 FROM old.sources WHERE state = 0
+# The new index has the sources of the old one, so that source and number identify a line in both.
+_SEED_SOURCE = f"""
+INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit, first_key, last_key)
+VALUES(?, ?, 0, ?, 0, ?, {(1 << 63) - 1}, 0)
 """
-_SEED_META = """
-UPDATE meta SET value = (SELECT value FROM old.meta AS old WHERE old.name = meta.name)
-WHERE name IN ('next_source', 'pruned_normal_ms', 'pruned_audit_ms')
-"""
+_SEEDED_META = ("next_source", "pruned_normal_ms", "pruned_audit_ms")
 
 # Entries are in the order of time; these are found by their lines.
 _MAKE_LINES = """
@@ -51,9 +57,9 @@ class OldIndex:
         self.is_damaged = files.is_marked_damaged(path)
         self._connection = self._open()
         meta = dict(self._ask("SELECT name, value FROM meta"))
-        self.rules = Rules(meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0))
+        self.rules = PruneRules(meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0))
         self._spill_ms = meta.get("spill_ms", 0)
-        self._read_to = dict(self._ask("SELECT id, line FROM sources WHERE state = 0"))
+        self._read_to = dict(self._ask("SELECT id, last_line FROM sources WHERE state = 0"))
         self._listed: set[int] = set()
 
     def time_of(self, suspect: MaybePruned) -> int | None:
@@ -88,14 +94,19 @@ class OldIndex:
         return found[0][0] >> KEY_BITS if found else None
 
     def seed(self, new: Path) -> None:
-        """Tell a new and empty index of the sources."""
-        if self._connection is None:
-            return
-        with self._unless_unreadable(), contextlib.closing(connect(new)) as connection:
-            connection.execute("ATTACH ? AS old", (str(self._path),))
-            with connection:
-                connection.execute(_SEED_META)
-                connection.execute(_SEED_SOURCES)
+        """Copy the sources into a new and empty index, with nothing indexed yet."""
+        meta = dict(self._ask("SELECT name, value FROM meta"))
+        rows = self._ask("SELECT id, path, checkpoint, holds_audit FROM sources WHERE state = 0")
+        sources = [
+            (number, path, encode_checkpoint(unread(decode_checkpoint(checkpoint))), holds_audit)
+            for number, path, checkpoint, holds_audit in rows
+        ]
+        with contextlib.closing(connect(new)) as connection, connection:
+            connection.executemany(
+                "UPDATE meta SET value = ? WHERE name = ?",
+                [(meta[name], name) for name in _SEEDED_META if name in meta],
+            )
+            connection.executemany(_SEED_SOURCE, sources)
 
     def content(self) -> Deleted:
         """How much it holds."""

@@ -1,30 +1,34 @@
-"""Copies an index while others write to it, examines a copy, and puts one in an index's place."""
+"""Copies an index while others write to it, verifies a copy, and puts one in an index's place."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, StorageFullError, StoreError
-from mikroscope.logfiles.sources import Source
+from mikroscope.query.model import Query
 from mikroscope.records.parsing import NotARecordError, parse_line
+from mikroscope.stores.administration import SnapshotContent
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.rows import FULL_FRAME
 from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader, require_index
 from mikroscope.stores.sqlite.store import SqliteStore
 
+RESTORING = ".restoring"
+
 _ENTRIES = "SELECT key, flags, dictionary, data FROM entries"
 
 
-def copy_index(path: Path, target: Path) -> None:
-    """Write one state of the index, the newest that was committed, to a new file.
+def snapshot_to(path: Path, target: Path) -> SnapshotContent:
+    """Write the last committed state of the index to a new file; return what that holds.
 
-    Nobody who reads or writes is kept waiting. The copy is compact, whatever room deleted entries
-    have left in the original. Raises StoreError, StorageFullError if the copy has no room.
+    Neither readers nor writers wait meanwhile. The copy is compact, however much free space
+    deleted entries have left in the original. Raises StoreError, StorageFullError if the disk of
+    the copy is full.
     """
     require_index(path)
     with files.translating_errors(path), files.shared_lock(path):
@@ -38,25 +42,49 @@ def copy_index(path: Path, target: Path) -> None:
             raise StorageFullError(f"{target} cannot be written: {error}") from error
         except apsw.Error as error:
             raise StoreError(f"{path} cannot be copied to {target}: {error}") from error
+    shutil.copymode(path, target)
+    return _content(target)
 
 
-def count_whole(path: Path) -> int:
-    """Look through a whole index, and count its entries; it is only read.
+def _content(copy: Path) -> SnapshotContent:
+    """What a copy that no other process uses holds; afterwards it is a single file."""
+    store = SqliteStore(copy)
+    try:
+        return SnapshotContent(store.sources(), store.count(Query()))
+    finally:
+        store.seal()
+        _leave_log_mode(copy)
 
-    Raises StoreError if it is of another format, DamagedIndexError if anything in it is wrong.
+
+def _leave_log_mode(copy: Path) -> None:
+    """A file in write-ahead mode could only be read where files can be made beside it."""
+    with files.translating_errors(copy), closing(apsw.Connection(str(copy))) as connection:
+        connection.pragma("journal_mode", "delete")
+
+
+def verify(path: Path) -> int:
+    """Read all of an index, check it, and return its number of entries; nothing is written.
+
+    Raises IndexFormatError if it has another format, DamagedIndexError if anything in it is wrong,
+    StoreError if it cannot be read. Damage is not marked beside the file.
     """
     require_index(path)
-    with files.shared_lock(path), closing(open_reader(path)) as connection:
-        found = find_damage(connection)
-    if found is not None:
-        raise DamagedIndexError(f"{path} is damaged: {found}")
+    try:
+        with files.shared_lock(path), closing(open_reader(path)) as connection:
+            damage = _find_damage(connection)
+    except files.DAMAGE as error:
+        damage = str(error)
+    except apsw.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    if damage is not None:
+        raise DamagedIndexError(f"{path} is damaged: {damage}")
     with closing(SqliteStore(path, write=False)) as store:
-        return store.count()
+        return store.count(Query())
 
 
-def find_damage(connection: apsw.Connection) -> str | None:
-    """What is wrong in the tables, the inverted index or an entry; None if all is well."""
-    connection.execute("BEGIN")  # one state for all questions
+def _find_damage(connection: apsw.Connection) -> str | None:
+    """What is wrong in the tables, the inverted index or an entry; None if nothing is."""
+    connection.execute("BEGIN")  # one state for all queries
     try:
         rows = connection.execute("PRAGMA integrity_check(1)").fetchall()
         found = "; ".join(str(text) for (text,) in rows)
@@ -69,7 +97,7 @@ def find_damage(connection: apsw.Connection) -> str | None:
 
 
 def _find_damaged_entry(connection: apsw.Connection) -> str | None:
-    """SQLite knows nothing of what is in a line: each is unpacked and read as a query does it."""
+    """SQLite cannot check what is in a line: unpack and parse each one as a query does."""
     dictionaries = {0: Dictionary(0, b"")}
     for number, content in connection.execute("SELECT id, dictionary FROM dictionaries"):
         dictionaries[number] = Dictionary(number, content)
@@ -82,52 +110,29 @@ def _find_damaged_entry(connection: apsw.Connection) -> str | None:
         except (KeyError, IndexError, TypeError, ZstdError, NotARecordError) as error:
             return f"entry {key} cannot be read: {error}"
     counted: int = connection.execute("SELECT total(entries) FROM minutes").get
-    return None if entries == counted else f"{entries} entries, of which {counted:.0f} are counted"
-
-
-class Copied(NamedTuple):
-    """What a copy holds; without a copy there is no number of entries."""
-
-    sources: list[Source]
-    entries: int | None
-
-
-def look_into(copy: Path) -> Copied:
-    """What a copy, which nobody else uses, holds; it can be read where nothing may be written."""
-    store = SqliteStore(copy)
-    try:
-        return Copied(store.sources(), store.count())
-    finally:
-        store.seal()
-        _leave_log_mode(copy)
+    return None if entries == counted else f"it has {entries} entries, but counts {counted:.0f}"
 
 
 @contextmanager
-def replacement_of(path: Path) -> Iterator[Path]:
-    """A place for a file that is to become the index at `path`; no server can start meanwhile.
+def staging(path: Path) -> Iterator[Path]:
+    """A path for the file that is to become the index; no server can start meanwhile.
 
-    Raises StoreError if a server uses the index. What is left in that place is removed at last.
+    Raises StoreError if a server uses the index. A file left at that path is deleted at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = files.lock(path)
-    new = files.sibling(path, ".restoring")
+    staged = files.sibling(path, RESTORING)
     try:
-        new.unlink(missing_ok=True)
-        yield new
+        staged.unlink(missing_ok=True)
+        yield staged
     finally:
-        new.unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
         files.unlock(lock)
 
 
-def put_index(new: Path, path: Path) -> Path | None:
-    """Make a file the index; what was there gets another name, which is returned."""
+def restore_from(staged: Path, path: Path) -> Path | None:
+    """Make the staged file the index; one that was there is renamed, and that name returned."""
     with files.translating_errors(path), files.exclusive_lock(path):
-        aside = files.set_aside(path, "before-restore") if path.exists() else None
-        files.put_in_place(new, path, keep_damaged=False)
-    return aside
-
-
-def _leave_log_mode(copy: Path) -> None:
-    """Who reads a file with a write-ahead log has to write beside it."""
-    with files.translating_errors(copy), closing(apsw.Connection(str(copy))) as connection:
-        connection.pragma("journal_mode", "delete")
+        renamed = files.set_aside(path, "before-restore") if path.exists() else None
+        files.put_in_place(staged, path, keep_damaged=False)
+    return renamed

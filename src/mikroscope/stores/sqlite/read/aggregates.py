@@ -16,6 +16,7 @@ import msgspec
 from mikroscope.query.model import Aggregate, Bucket, Grouping, Query
 from mikroscope.records.attributes import MISSING, level_of
 from mikroscope.records.conventions import TIME_FIELDS
+from mikroscope.stores.base import Facet
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.read.connections import Connection
 from mikroscope.stores.sqlite.read.day_cache import DayState
@@ -54,10 +55,32 @@ Counts = Iterable[tuple[str, int]]
 def aggregate(connection: Connection, query: Query, grouping: Grouping, limit: int) -> Aggregate:
     """Count the matching entries by value; the `limit` most frequent values are returned."""
     counts = _count_all(connection, query, grouping, limit)
+    buckets = _top_buckets(connection, counts, grouping, limit)
+    return Aggregate(buckets, grouping.by, grouping.field)
+
+
+def count(connection: Connection, query: Query) -> int:
+    """Count the matching entries."""
+    if query.field in TIME_FIELDS:  # which have no tokens
+        return sum(1 for _ in connection.merged_rows(query, _plans(connection, query)))
+    return _count(connection, query)
+
+
+def facet(connection: Connection, query: Query, field: str, limit: int) -> Facet:
+    """Count the matching entries by value of a field, and those without the field."""
+    grouping = Grouping("field", field)
+    counts = dict(_count_all(connection, query, grouping, limit))
+    missing = counts.pop(MISSING, 0)
+    return Facet(field, _top_buckets(connection, counts.items(), grouping, limit), missing)
+
+
+def _top_buckets(
+    connection: Connection, counts: Counts, grouping: Grouping, limit: int
+) -> list[Bucket]:
+    """Return the most frequent values, ties by value."""
     top = heapq.nsmallest(limit, counts, key=lambda item: (-item[1], item[0]))
     buckets = [Bucket(_whole(connection, key, grouping), count) for key, count in top]
-    buckets.sort(key=lambda bucket: (-bucket.count, bucket.key))
-    return Aggregate(buckets, grouping.by, grouping.field)
+    return sorted(buckets, key=lambda bucket: (-bucket.count, bucket.key))
 
 
 def _count_all(connection: Connection, query: Query, grouping: Grouping, limit: int) -> Counts:
@@ -87,17 +110,17 @@ def _is_unfiltered(query: Query) -> bool:
 def _by_level(connection: Connection, query: Query) -> Counter[str]:
     if query.field is not None or query.text is not None:
         return _match_levels(connection, query)
-    first, end = _whole_units(query, MINUTE_MS)
+    first, end = whole_units(query, MINUTE_MS)
     if first >= end:
         return _match_levels(connection, query)
     # Entries are counted by the minute of their own time, so these are exact wherever they stand.
     counts = _sum_minutes(connection, query, first, end - 1)
-    for rest in _outside(query, first * MINUTE_MS, end * MINUTE_MS):
+    for rest in outside(query, first * MINUTE_MS, end * MINUTE_MS):
         counts += _match_levels(connection, rest)
     return counts
 
 
-def _whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
+def whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
     """The first unit of time that lies wholly between `from` and `to`, and the first behind.
 
     The very first and last unit hold also what lies before 1970, or after what keys can say.
@@ -110,7 +133,7 @@ def _whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
     return first, end
 
 
-def _outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
+def outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
     """What a query asks for before and after a range of times that lies within it."""
     if query.from_ms is not None and query.from_ms < first_ms:
         yield msgspec.structs.replace(query, to_ms=first_ms - 1)
@@ -187,7 +210,7 @@ def _by_days(
     connection: Connection, query: Query, grouping: Grouping, total: int, limit: int
 ) -> Counts:
     """From the vocabulary of whole days; of what a range has of other days, in cheaper ways."""
-    first, end = _whole_units(query, DAY_MS)
+    first, end = whole_units(query, DAY_MS)
     prefixes = _prefixes(grouping)
     given: Counter[bytes] = Counter()
     parts = []
@@ -201,7 +224,7 @@ def _by_days(
             uncounted.append(state)
         else:
             given.update(known)
-    rests = list(_outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
+    rests = list(outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
     for rest in rests:
         for plan in _plans(connection, rest).parts:
             more = _count_part(connection, rest, plan, grouping)

@@ -23,20 +23,18 @@ from mikroscope.records.timestamps import format_time, parse_iso
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.read.day_cache import DayCountCache, DayState
-from mikroscope.stores.sqlite.read.planner import (
-    IndexFacts,
-    Plan,
-    Plans,
-    encode_cursor,
-    few_entries,
-    in_texts,
-    make_plans,
-    single_conditions,
-)
+from mikroscope.stores.sqlite.read.planner import Plan, Planner, Plans, encode_cursor
 from mikroscope.stores.sqlite.read.recheck import Recheck
 from mikroscope.stores.sqlite.read.vocabulary import add_tables
 from mikroscope.stores.sqlite.rows import AUDIT, FULL_FRAME
-from mikroscope.stores.sqlite.schema import KEY_BITS, file_identity, open_reader, require_index
+from mikroscope.stores.sqlite.schema import (
+    KEY_BITS,
+    KEY_MASK,
+    MAX_MS,
+    file_identity,
+    open_reader,
+    require_index,
+)
 
 _CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
 _ROW = "e.key, e.source, e.line, e.flags, e.dictionary, e.data"
@@ -49,7 +47,7 @@ _BY_KEYS = (
     f"SELECT {_ROW} FROM carray(?) AS k CROSS JOIN entries e ON e.key = k.value "  # noqa: S608
     "ORDER BY e.key DESC"
 )
-_FEW_ROWS = 1000
+_AT_THE_ENDS = "SELECT 1 FROM entries WHERE key <= ? OR key >= ? LIMIT 1"
 _KEYS = (
     "SELECT rowid FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? "
     "ORDER BY rowid DESC LIMIT ?"
@@ -85,6 +83,7 @@ class Connection:
         self._deadline = inf
         self.sql.set_progress_handler(self._is_late, _CHECK_EVERY)
         add_tables(self.sql)
+        self._planner = Planner(self)
 
     @contextmanager
     def snapshot(self, timeout_s: float) -> Iterator[None]:
@@ -102,45 +101,18 @@ class Connection:
                 self.sql.execute("ROLLBACK")
 
     def plans(self, query: Query, first_days: int = 1, cursor: str | None = None) -> Plans:
-        """How to answer a query from what the index holds now.
+        """Plan a query for what the index holds now."""
+        return self._planner.plans(query, first_days, cursor)
 
-        FTS5 finds what two tokens have in common by looking both up on every day, and by passing
-        all entries of the more frequent one. So of a condition that few entries fulfil, these are
-        read instead, and the other conditions looked at.
-        """
-        for one in single_conditions(query):
-            if one.text and self._are_many(in_texts(one, self.spill_ms(), cursor)):
-                continue
-            plans = make_plans(one, self._known(one), first_days, cursor)
-            keys = self._few_keys(plans.parts)
-            if keys is not None:
-                return few_entries(keys, plans.exact_times)
-        return make_plans(query, self._known(query), first_days, cursor)
+    def keys_of(self, plan: Plan, limit: int) -> list[int]:
+        """Return the first `limit` keys that match a plan, newest first."""
+        rows: Any = self.sql.execute(_KEYS, (plan.match, plan.low, plan.high, limit))
+        return [key for (key,) in rows]
 
-    def _known(self, query: Query) -> IndexFacts:
-        return IndexFacts(
-            levels=self.levels() if query.audit is not None and query.level is None else [],
-            fields=self._field_names() if query.text else [],
-            days=self.days() if query.field is not None or query.text else [],
-            spill_ms=self.spill_ms(),
-        )
-
-    def _are_many(self, plan: Plan | None) -> bool:
-        if plan is None:
-            return False
-        bindings = (plan.match, plan.low, plan.high, _FEW_ROWS)
-        return bool(self.sql.execute(f"SELECT count(*) FROM ({_KEYS})", bindings).get >= _FEW_ROWS)  # noqa: S608
-
-    def _few_keys(self, plans: list[Plan]) -> list[int] | None:
-        """The keys of all entries that match, newest first; None if they are many."""
-        keys: list[int] = []
-        for plan in plans:
-            left = _FEW_ROWS - len(keys)
-            found: Any = self.sql.execute(_KEYS, (plan.match, plan.low, plan.high, left))
-            keys += [key for (key,) in found]
-            if len(keys) >= _FEW_ROWS:
-                return None
-        return keys
+    def has_inexact_keys(self) -> bool:
+        """Return whether some key does not give its entry's time."""
+        ends = (KEY_MASK, MAX_MS << KEY_BITS)
+        return bool(self.spill_ms() or self.sql.execute(_AT_THE_ENDS, ends).get)
 
     def days_and_spill(self) -> tuple[list[int], int]:
         """What a plan is cut by."""
@@ -168,7 +140,7 @@ class Connection:
     def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
         """The rows of a plan, newest first."""
         suffix = f" LIMIT {limit}" if limit >= 0 and not plan.check else ""
-        check = Recheck(query, self._field_names() if query.text else []) if plan.check else None
+        check = Recheck(query, self.field_names() if query.text else []) if plan.check else None
         for key, source, line, flags, dictionary, data in self._find(plan, suffix):
             packed = self._dictionary(dictionary).unpack(data, flags >= FULL_FRAME)
             row = Row(key, source, line, bool(flags & AUDIT), restore_time(packed, key >> KEY_BITS))
@@ -210,8 +182,13 @@ class Connection:
                 yield row
             last = row.key
 
+    def get(self, key: int) -> Entry | None:
+        """Return the entry with a key."""
+        row = next(self.rows(Query(), Plan(None, key, key)), None)
+        return None if row is None else _entry(row, self._paths({row.source}).get(row.source, ""))
+
     def page(self, query: Query, page: PageRequest) -> Page:
-        """One page of entries."""
+        """Return one page of entries, newest first."""
         plans, wanted = self.plans(query, cursor=page.cursor), page.limit + 1
         rows = list(islice(self.merged_rows(query, plans, wanted), wanted))
         shown = rows[: page.limit]
@@ -224,7 +201,8 @@ class Connection:
             next_cursor=encode_cursor(shown[-1].key) if has_more else None,
         )
 
-    def _field_names(self) -> list[str]:
+    def field_names(self) -> list[str]:
+        """Return the names of all fields that entries have or had."""
         names: Any = self.sql.execute("SELECT name FROM fields")
         return [name for (name,) in names]
 

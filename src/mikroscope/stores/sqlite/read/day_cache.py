@@ -1,6 +1,6 @@
-"""Remembers how often the values of a field occur on a day, for as long as that day stays as it is.
+"""Caches how often each value of a field occurs on a day, until that day changes.
 
-Who looks at logs asks for the same counts again and again, and all days but one do not change.
+Users repeat the same aggregates, and usually only the current day changes between two of them.
 """
 
 import threading
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-MAX_VALUES_OF_DAY = 4_000  # a day of a field with more is not remembered
-MAX_VALUES = 200_000  # in all: some tens of megabytes
+MAX_VALUES_OF_DAY = 4_000  # of one field; a day with more values is not cached
+MAX_VALUES = 200_000  # in total: some tens of megabytes
 
 Value = TypeVar("Value", str, bytes)
 
 
 class DayState(NamedTuple):
-    """A day of one index file; `changed` is another number after each change of that day."""
+    """The state of one day in one index file; `changed` is a new number after each change."""
 
     file: tuple[int, int] | None
     day: int
@@ -27,7 +27,7 @@ _Key = tuple[DayState, tuple[str, ...]]
 
 
 class DayCountCache:
-    """May be used by any thread."""
+    """A least-recently-used cache of counts. Thread-safe."""
 
     def __init__(self, max_values: int = MAX_VALUES) -> None:
         self._max_values = max_values
@@ -41,9 +41,10 @@ class DayCountCache:
         what: tuple[str, ...],
         count: Callable[[], Iterable[tuple[Value, int]]],
     ) -> Mapping[Value, int] | None:
-        """The counts of a day's values, which `count` gives where they are not known.
+        """Return the counts of a day's values, calling `count` if they are not cached.
 
-        None if there are too many values. `what` says of what.
+        `what` identifies what is counted, such as the prefixes of a field's tokens. None if there
+        are too many values.
         """
         key = state, what
         with self._lock:
@@ -51,6 +52,7 @@ class DayCountCache:
                 self._known.move_to_end(key)
                 known: Mapping[Value, int] | None = self._known[key]
                 return known
+        # Without the lock: two threads may count the same day, but none waits for another.
         found = dict(islice(count(), MAX_VALUES_OF_DAY + 1))
         counts = found if len(found) <= MAX_VALUES_OF_DAY else None
         with self._lock:

@@ -1,4 +1,4 @@
-"""Reads the one value that an aggregate groups by out of an entry's line."""
+"""Extracts from an entry's line the value that an aggregate groups by."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +20,10 @@ ReadValue = Callable[[bytes], str]
 
 
 def reader_of(grouping: Grouping) -> ReadValue:
-    """A function from a line to the text of its value, or MISSING.
+    """Return a function from a line to the text of its value, or to MISSING.
 
-    Only the fields that tell it are decoded, which takes a third of the time; a line where that
-    is not enough is parsed as a whole.
+    It decodes only the fields that decide the value, in a third of the time of decoding all; a line
+    where these are not enough is parsed as a whole.
     """
     if grouping.by == "level":
         return lambda raw: level_of(parse_line(raw)[0])
@@ -41,6 +41,7 @@ def reader_of(grouping: Grouping) -> ReadValue:
         text = field_text(fields, name)
         return MISSING if text is None else text
 
+    # A dotted name may be nested; msgspec refuses quotes, backslashes and control characters.
     if "." in name or not name.isprintable() or not set(name).isdisjoint('\\"'):
         return lambda raw: read(parse_line(raw)[0])
     return _by_fields([name], _text, read)
@@ -60,7 +61,11 @@ def _by_fields(
     *,
     texts_only: bool = False,
 ) -> ReadValue:
-    """Decide from some fields alone; where that is None, or fails, from all of them."""
+    """Return a function that calls `decide` with the named fields of a line.
+
+    Where that returns None, or the line cannot be decoded so, it calls `otherwise` with all fields.
+    With `texts_only`, values of other types than text cannot be decoded.
+    """
     kind: Any = str if texts_only else Any
     attributes = [f"value{number}" for number in range(len(names))]
     wanted = msgspec.defstruct(

@@ -1,10 +1,10 @@
-"""A query becomes plans: what to ask the inverted index, in which keys, and what to check after."""
+"""Plans how to answer a query: what to ask the inverted index, for which keys, what to recheck."""
 
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -26,25 +26,26 @@ MAX_SEARCHED_FIELDS = 200
 MAX_DAYS = 64  # that one expression names
 _MAX_DAILY_TOKENS = 512  # and how many tokens that may make
 _MOST_WORDS = 3  # of a search that are tried alone
+FEW_ROWS = 1_000  # entries that are read and rechecked rather than matched
 
 
 class IndexFacts(NamedTuple):
-    """What plans are made from: what the index holds, as far as a query needs it."""
+    """What the index holds, as far as the plans of one query need it."""
 
     levels: Sequence[str]
-    """Every level that occurs, where `audit` is asked for without a level."""
+    """Every level that occurs, if the query has `audit` but no level."""
     fields: Sequence[str]
-    """The names of all fields, where words are searched."""
+    """The names of all fields, if the query searches words."""
     days: Sequence[int]
-    """The days that have entries, rising, where a field or words are asked for."""
+    """The days that have entries, in rising order, if the query has a field or words."""
     spill_ms: int
-    """How far an entry may stand behind its time."""
+    """By how many milliseconds a key may be later than its entry's time."""
 
 
 class Plan(msgspec.Struct, frozen=True):
     """Entries with `low` <= key <= `high` that match an FTS5 expression (None: all of them).
 
-    With `check` they are more than were asked for: `checking.Check` decides on each. With `keys`
+    With `check` some of them do not match the query: `recheck.Recheck` decides on each. With `keys`
     these are the entries.
     """
 
@@ -59,15 +60,77 @@ class Plans(NamedTuple):
     """Plans whose entries together are the answer."""
 
     parts: list[Plan]
-    """They lie apart from each other, the newest first."""
+    """Their ranges of keys do not overlap; the newest comes first."""
     exact_times: list[Plan]
-    """Of an entry's time, asked for as the value of a field; these overlap with the others."""
+    """Entries whose time is the value that the query wants in a field; they overlap the parts."""
 
 
-def single_conditions(query: Query) -> list[Query]:
-    """Queries that ask for one of its conditions each, in the same range, where it has several.
+class Lookup(Protocol):
+    """What the planner asks of an index; the answers hold for one snapshot."""
 
-    Only those that few entries may fulfil: a field, and the longest words.
+    def levels(self) -> list[str]:
+        """Return every level that occurs."""
+
+    def field_names(self) -> list[str]:
+        """Return the names of all fields."""
+
+    def days(self) -> list[int]:
+        """Return the days that have entries, in rising order."""
+
+    def spill_ms(self) -> int:
+        """Return by how many milliseconds a key may be later than its entry's time."""
+
+    def keys_of(self, plan: Plan, limit: int) -> list[int]:
+        """Return the first `limit` keys that match a plan, newest first."""
+
+
+class Planner:
+    """Decides how the questions of one snapshot are answered."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    def plans(self, query: Query, first_days: int = 1, cursor: str | None = None) -> Plans:
+        """Plan a query, behind `cursor`; daily tokens are asked of the newest `first_days` first.
+
+        FTS5 finds what two tokens have in common by looking both up on every day, and reads all
+        entries of the more frequent one. So if few entries meet one of the conditions, these are
+        read, and rechecked against the other conditions.
+        """
+        spill_ms = self._lookup.spill_ms()
+        for one in _single_conditions(query):
+            texts = _text_plan(one, spill_ms, cursor) if one.text else None
+            if texts is not None and len(self._lookup.keys_of(texts, FEW_ROWS)) >= FEW_ROWS:
+                continue
+            plans = make_plans(one, self._facts(one), first_days, cursor)
+            keys = self._few_keys(plans.parts)
+            if keys is not None:
+                return _few_entries(keys, plans.exact_times)
+        return make_plans(query, self._facts(query), first_days, cursor)
+
+    def _facts(self, query: Query) -> IndexFacts:
+        lookup = self._lookup
+        return IndexFacts(
+            levels=lookup.levels() if query.audit is not None and query.level is None else [],
+            fields=lookup.field_names() if query.text else [],
+            days=lookup.days() if query.field is not None or query.text else [],
+            spill_ms=lookup.spill_ms(),
+        )
+
+    def _few_keys(self, plans: list[Plan]) -> list[int] | None:
+        """Return the keys of all entries that match, newest first; None if they are many."""
+        keys: list[int] = []
+        for plan in plans:
+            keys += self._lookup.keys_of(plan, FEW_ROWS - len(keys))
+            if len(keys) >= FEW_ROWS:
+                return None
+        return keys
+
+
+def _single_conditions(query: Query) -> list[Query]:
+    """Return queries with one condition each, in the same range, if the query has several.
+
+    Only for conditions that few entries may meet: a field, and the longest words.
     """
     words = sorted(set((query.text or "").split()), key=len, reverse=True)
     has_level = query.level is not None or query.audit is not None
@@ -79,10 +142,10 @@ def single_conditions(query: Query) -> list[Query]:
     return fields + [replace(alone, text=word) for word in words[:_MOST_WORDS]]
 
 
-def in_texts(query: Query, spill_ms: int, cursor: str | None = None) -> Plan | None:
-    """Entries with the words of a query in their texts, in its range; None if there is no word.
+def _text_plan(query: Query, spill_ms: int, cursor: str | None = None) -> Plan | None:
+    """Plan the entries with a query's words in their texts; None if it has no word.
 
-    Not all that it asks for, but what tells at little cost that there are many.
+    These are not all entries that match, but show at little cost that there are many.
     """
     ranges = _ranges(query, spill_ms, cursor)
     words = terms.words_of(query.text or "")
@@ -92,8 +155,8 @@ def in_texts(query: Query, spill_ms: int, cursor: str | None = None) -> Plan | N
     return Plan(match, ranges[0].low, ranges[-1].high)
 
 
-def few_entries(keys: Sequence[int], exact_times: Sequence[Plan]) -> Plans:
-    """Plans for entries that were found by one condition; the others are to be checked."""
+def _few_entries(keys: Sequence[int], exact_times: Sequence[Plan]) -> Plans:
+    """Plan the entries that meet one condition; they are rechecked against the others."""
     replace = msgspec.structs.replace
     found = Plan(None, min(keys, default=0), max(keys, default=0), check=True, keys=tuple(keys))
     return Plans([found], [replace(plan, check=True) for plan in exact_times])
@@ -102,9 +165,9 @@ def few_entries(keys: Sequence[int], exact_times: Sequence[Plan]) -> Plans:
 def make_plans(
     query: Query, known: IndexFacts, first_days: int = 1, cursor: str | None = None
 ) -> Plans:
-    """How to answer a query; of what stands in daily tokens, `first_days` are looked at first.
+    """Plan a query; the plans of daily tokens begin with the newest `first_days`.
 
-    A page is full with the first of them mostly; each next plan has twice as many.
+    These usually fill a page; each further plan has twice as many days.
     """
     ranges = _ranges(query, known.spill_ms, cursor)
     groups = _groups(query, known)
@@ -128,9 +191,9 @@ def _groups(query: Query, known: IndexFacts) -> list[AnyOf]:
 
 
 def search_groups(word: str, fields: Sequence[str]) -> list[AnyOf]:
-    """Of a searched word: it stands in a text, or it is the value of a field.
+    """Return the tokens of a searched word: in a text, or as the value of a field.
 
-    What the tokenizer folds is folded here, since `encode_tokens` writes capitals apart.
+    Capitals are folded here, as FTS5's tokenizer does, since `encode_tokens` escapes them.
     """
     parts = terms.words_of(word)
     values = [terms.field_tokens(name, word) for name in fields[:MAX_SEARCHED_FIELDS]]
@@ -144,7 +207,7 @@ def search_groups(word: str, fields: Sequence[str]) -> list[AnyOf]:
 def _windows(
     ranges: Sequence[Plan], groups: Sequence[AnyOf], known: IndexFacts, first_days: int
 ) -> list[Plan]:
-    """The ranges with an expression for all groups; cut at days where some tokens are daily."""
+    """Add the expression of all groups to the ranges; split them by days for daily tokens."""
     daily_tokens = sum(len(group.daily) for group in groups)
     if not daily_tokens:
         return [restrict(plan, groups, []) for plan in reversed(ranges)]
@@ -166,11 +229,10 @@ def day_windows(
     size: int = MAX_DAYS,
     most: int = MAX_DAYS,
 ) -> Iterator[Plan]:
-    """A plan for those of its entries that have a token of each group, in windows of days.
+    """Split a plan into windows of days; each has the entries with a token of each group.
 
-    The first window has the newest `size` of `days`, each next one twice as many. An entry may
-    stand behind the end of its day, so that a window names the days before as well that reach
-    into it.
+    The first window has the newest `size` of `days`, each further one twice as many, up to `most`.
+    A key may be later than its entry's day, so a window also names earlier days that reach into it.
     """
     days = overlapping_days(days, plan.low, plan.high, spill_ms)
     end, high = len(days), plan.high
@@ -185,7 +247,7 @@ def day_windows(
 
 
 def overlapping_days(days: Iterable[int], low: int, high: int, spill_ms: int) -> list[int]:
-    """Those days of which entries may have keys from `low` to `high`."""
+    """Return the days whose entries may have keys from `low` to `high`."""
     return [
         day
         for day in days
@@ -194,7 +256,7 @@ def overlapping_days(days: Iterable[int], low: int, high: int, spill_ms: int) ->
 
 
 def restrict(plan: Plan, groups: Sequence[AnyOf], days: Iterable[int]) -> Plan:
-    """A plan for those of its entries, of some days, that have a token of each group."""
+    """Restrict a plan to entries of some days that have a token of each group."""
     if not groups:
         return plan
     texts = [terms.day_text(day) for day in days]
@@ -204,12 +266,12 @@ def restrict(plan: Plan, groups: Sequence[AnyOf], days: Iterable[int]) -> Plan:
 
 
 def first_key(day: int) -> int:
-    """Where the entries of a day begin."""
+    """Return the first key of a day."""
     return day * DAY_MS << KEY_BITS
 
 
 def _exact_times(query: Query, ranges: list[Plan], spill_ms: int) -> list[Plan]:
-    """A field that told an entry's time has no token: look at the entries of such moments."""
+    """A field that gave an entry its time has no token, so read the entries of such times."""
     if query.field not in TIME_FIELDS or query.value is None or not ranges:
         return []
     plans = []
@@ -221,10 +283,10 @@ def _exact_times(query: Query, ranges: list[Plan], spill_ms: int) -> list[Plan]:
 
 
 def _ranges(query: Query, spill_ms: int, cursor: str | None) -> list[Plan]:
-    """The keys between `from` and `to`, and below the cursor, in rising order.
+    """Return the ranges of keys between `from` and `to`, below the cursor, in rising order.
 
-    At the bounds, entries may stand behind their time, and at the ends of what a key can hold
-    the time is not exact: those parts are to be checked.
+    Near a bound a key may be later than its entry's time, and at the ends of what a key can hold
+    the time is not exact: the entries of these ranges are rechecked.
     """
     low = sure_low = 0
     high = sure_high = MAX_KEY
@@ -254,12 +316,12 @@ def _last_key(milliseconds: int) -> int:
 
 
 def encode_cursor(key: int) -> str:
-    """The opaque text that stands for "behind this entry"."""
+    """Return the opaque text that means "behind this entry"."""
     return base64.urlsafe_b64encode(key.to_bytes(8, "big")).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None) -> int | None:
-    """The key in a cursor; None for one that is missing or malformed."""
+    """Return the key in a cursor; None for a missing or malformed one."""
     try:
         content = base64.b64decode(f"{cursor or ''}=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -1,23 +1,23 @@
-"""Decides on one entry whether it is what a query asks for."""
+"""Rechecks one entry against a query, where a plan yields more entries than match."""
 
 from collections.abc import Sequence
 
+from mikroscope.query.matching import matches
 from mikroscope.query.model import Query
-from mikroscope.records.attributes import level_of, time_of
-from mikroscope.records.fields import field_values, scalar_text
+from mikroscope.records.attributes import time_of
 from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.read.planner import search_groups
-from mikroscope.stores.sqlite.rows import DAY_MINUTES, document_again
+from mikroscope.stores.sqlite.rows import DAY_MINUTES, encode_again
 from mikroscope.stores.sqlite.schema import KEY_BITS
 
 
 class Recheck:
-    """For one question; `names` are those of all fields, where words are asked for."""
+    """The conditions of one query; `names` are all fields of the index if it searches words."""
 
     def __init__(self, query: Query, names: Sequence[str]) -> None:
         self._query = query
-        self._documents = terms.TermEncoder()
+        self._terms = terms.TermEncoder()
         groups = [
             group for word in (query.text or "").split() for group in search_groups(word, names)
         ]
@@ -26,34 +26,19 @@ class Recheck:
         ]
 
     def matches(self, fields: Fields, key: int, is_audit: bool) -> bool:
-        """Whether a record fulfils every condition. Takes `fields` apart."""
-        return _matches(self._query, fields, key, is_audit) and (
-            not self._words or self._has_words(fields, key, is_audit)
-        )
+        """Return whether a record meets every condition. Changes `fields`."""
+        found = time_of(fields)
+        time_ms = key >> KEY_BITS if found is None else found[0]
+        if not matches(self._query, fields, time_ms, is_audit):
+            return False
+        return not self._words or self._has_words(fields, key, is_audit)
 
     def _has_words(self, fields: Fields, key: int, is_audit: bool) -> bool:
-        """Whether its document has what FTS5 would look for."""
-        (minute, _, _), document = document_again(self._documents, fields, key, is_audit)
+        """Look the words up in the record's document, as FTS5 does."""
+        (minute, _, _), document = encode_again(self._terms, fields, key, is_audit)
         tokens = set(document.lower().split(b" "))
         day = terms.day_text(minute // DAY_MINUTES).encode()
         return all(
             not tokens.isdisjoint(plain) or any(day + token in tokens for token in daily)
             for plain, daily in self._words
         )
-
-
-def _matches(query: Query, fields: Fields, key: int, is_audit: bool) -> bool:
-    """The same, but for its words."""
-    if query.audit is not None and query.audit != is_audit:
-        return False
-    if query.level is not None and query.level != level_of(fields):
-        return False
-    found = time_of(fields)
-    time_ms = key >> KEY_BITS if found is None else found[0]
-    if query.from_ms is not None and time_ms < query.from_ms:
-        return False
-    if query.to_ms is not None and time_ms > query.to_ms:
-        return False
-    if query.field is None:
-        return True
-    return any(scalar_text(value) == query.value for value in field_values(fields, query.field))

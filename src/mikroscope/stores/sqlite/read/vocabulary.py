@@ -1,4 +1,4 @@
-"""What FTS5 tells of its terms (`fts5vocab`): which values occur, and how often."""
+"""Counts values by reading the terms of the inverted index through `fts5vocab`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -9,9 +9,9 @@ import apsw
 from mikroscope.records.attributes import MISSING
 from mikroscope.stores.sqlite import terms
 
-_MANY_VALUES = 30_000  # whose order is that of the index where they are equally frequent
+_MANY_VALUES = 30_000  # the most that one query reads; the ranking may be incomplete beyond
 
-# Both are tables of every connection that reads.
+# Temporary tables of every reading connection: one row per term, and one per term and entry.
 _TABLES = (("vocabulary", "row"), ("instances", "instance"))
 _VALUE = "substr(CAST(term AS BLOB), ?)"
 _BETWEEN = "term >= CAST(? AS TEXT) AND term < CAST(? AS TEXT)"
@@ -35,11 +35,10 @@ class Part(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The most frequent values, with all that are as frequent as the last; and how many entries
-    there are with any value.
+    """The most frequent values, all ties with the last one included.
 
-    Of more than 30,000 values those that are as frequent as the last may be missing, and `entries`
-    is None: `count_entries` tells.
+    `entries` is the number of entries with any value. With more than _MANY_VALUES values some ties
+    may be missing and `entries` is None; `count_entries` returns that number.
     """
 
     values: list[tuple[str, int]]
@@ -47,7 +46,7 @@ class Counted(NamedTuple):
 
 
 def add_tables(sql: apsw.Connection) -> None:
-    """Make a connection ready for what this module asks."""
+    """Create the temporary tables that this module queries."""
     for name, kind in _TABLES:
         sql.execute(f"CREATE VIRTUAL TABLE temp.{name} USING fts5vocab('main', 'terms', '{kind}')")
     sql.execute("CREATE TEMP TABLE matched(key INTEGER PRIMARY KEY)")
@@ -63,24 +62,24 @@ def count_values(
     wanted: int,
     matched: bool = False,
 ) -> Counted:
-    """How many entries of some parts have each value: the `wanted` most frequent ones.
+    """Count the entries of some parts by value, and return the `wanted` most frequent values.
 
-    `prefixes` are what the tokens of the values begin with, behind the day; `given` are counts of
-    further entries by the tokens of their values. With `matched` only entries in temp.matched
-    count.
+    `prefixes` are the beginnings of the values' tokens, after the day. `given` adds counts of
+    further entries, by the tokens of their values. With `matched`, only entries whose keys are in
+    temp.matched are counted.
     """
     if not parts:
         return _most_frequent(list(given.items()), wanted)
-    question, bindings, is_grouped = _question(sql, prefixes, parts, matched)
+    select, bindings, is_grouped = _selection(sql, prefixes, parts, matched)
     if given:
         sql.execute("DELETE FROM temp.given")
         sql.executemany("INSERT INTO temp.given VALUES(?, ?)", given.items())
-        question = f"{question} UNION ALL {_GIVEN}"
+        select = f"{select} UNION ALL {_GIVEN}"
         is_grouped = False
     if not is_grouped:
-        question = f"SELECT text, sum(n) AS n FROM ({question}) GROUP BY text"  # noqa: S608
+        select = f"SELECT text, sum(n) AS n FROM ({select}) GROUP BY text"  # noqa: S608
     rows: Any = sql.execute(
-        f"{question} ORDER BY n DESC, text LIMIT {_MANY_VALUES + 1}", bindings
+        f"{select} ORDER BY n DESC, text LIMIT {_MANY_VALUES + 1}", bindings
     ).fetchall()
     counted = _most_frequent(rows, wanted)
     return counted if len(rows) <= _MANY_VALUES else counted._replace(entries=None)
@@ -89,14 +88,14 @@ def count_values(
 def count_entries(
     sql: apsw.Connection, prefixes: Sequence[str], parts: Sequence[Part], matched: bool = False
 ) -> int:
-    """How many values the entries of some parts have in all."""
+    """Return the total number of values in the entries of some parts."""
     if not parts:
         return 0
-    question, bindings, _ = _question(sql, prefixes, parts, matched)
+    select, bindings, _ = _selection(sql, prefixes, parts, matched)
     missing = terms.encode_tokens([MISSING])
     return int(
         sql.execute(
-            f"SELECT total(n) FROM ({question}) WHERE text <> ?",  # noqa: S608
+            f"SELECT total(n) FROM ({select}) WHERE text <> ?",  # noqa: S608
             (*bindings, missing),
         ).get
     )
@@ -105,16 +104,16 @@ def count_entries(
 def counts_of_day(
     sql: apsw.Connection, day: int, prefixes: Sequence[str]
 ) -> Iterator[tuple[bytes, int]]:
-    """Every value of a day, as in its token, with its count."""
-    question, bindings, is_grouped = _question(sql, prefixes, [Part(day)], matched=False)
+    """Yield every value of a day, encoded as in its token, with its count."""
+    select, bindings, is_grouped = _selection(sql, prefixes, [Part(day)], matched=False)
     if not is_grouped:
-        question = f"SELECT text, sum(n) FROM ({question}) GROUP BY text"  # noqa: S608
-    rows: Any = sql.execute(question, bindings)
+        select = f"SELECT text, sum(n) FROM ({select}) GROUP BY text"  # noqa: S608
+    rows: Any = sql.execute(select, bindings)
     return iter(rows)
 
 
 def values_of_day(sql: apsw.Connection, day: int, prefixes: Sequence[str]) -> Iterator[str]:
-    """Every value that occurs on a day, found by leaping from term to term."""
+    """Yield every value that occurs on a day, seeking from each term to the next."""
     select = f"SELECT CAST(term AS BLOB) FROM temp.instances WHERE {_BETWEEN} LIMIT 1"  # noqa: S608
     for prefix in _encoded(prefixes):
         start, end = _range(terms.day_text(day).encode() + prefix)
@@ -137,7 +136,10 @@ def _most_frequent(counts: Sequence[tuple[bytes, int]], wanted: int) -> Counted:
 
 
 def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) -> None:
-    """Fill temp.matched with the keys of plans: an FTS5 expression, the first and the last key."""
+    """Fill temp.matched with the keys that any plan matches.
+
+    A plan is an FTS5 expression, the first key and the last key.
+    """
     sql.execute("DELETE FROM temp.matched")
     for expression, low, high in plans:
         sql.execute(
@@ -147,12 +149,13 @@ def match(sql: apsw.Connection, plans: Iterable[tuple[bytes | None, int, int]]) 
         )
 
 
-def _question(
+def _selection(
     sql: apsw.Connection, prefixes: Sequence[str], parts: Sequence[Part], matched: bool
 ) -> tuple[str, list[Any], bool]:
-    """A SELECT of values and counts, and what is bound to it; whether each value comes but once."""
+    """Return a SELECT of values and counts, its bindings, and whether no value occurs twice."""
     selects: list[str] = []
     bindings: list[Any] = []
+    # A whole day is counted by its terms, a part of a day by its entries.
     whole = tuple(terms.day_text(part.day) for part in parts if part.low is None)
     day_width = len(terms.day_text(0))
     occurring = _occurring(sql, whole[0], prefixes) if len(parts) == len(whole) == 1 else prefixes
@@ -171,7 +174,7 @@ def _question(
 
 
 def _occurring(sql: apsw.Connection, day: str, prefixes: Sequence[str]) -> Sequence[str]:
-    """Those that some term of the day begins with; one at least."""
+    """Return the prefixes of the day's terms; the first one if none occurs."""
     select = f"SELECT 1 FROM temp.vocabulary WHERE {_BETWEEN} LIMIT 1"  # noqa: S608
     ranges = zip(prefixes, _encoded(prefixes), strict=True)
     return [
@@ -186,5 +189,5 @@ def _encoded(prefixes: Sequence[str]) -> list[bytes]:
 
 
 def _range(prefix: bytes) -> tuple[bytes, bytes]:
-    """The first term with a prefix, and the first one behind all of them."""
+    """Return the first possible term with a prefix, and the first one after all of these."""
     return prefix, prefix[:-1] + bytes([prefix[-1] + 1])

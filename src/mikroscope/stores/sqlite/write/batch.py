@@ -1,8 +1,10 @@
-"""A batch of changes, made ready in memory so that the transaction that writes it is short."""
+"""A batch of changes, encoded in memory so that the transaction that writes it is short."""
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from itertools import chain, islice
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -10,8 +12,7 @@ from mikroscope.errors import StoreError
 from mikroscope.logfiles.sources import Checkpoint, Source
 from mikroscope.records.attributes import is_audit_path, time_of
 from mikroscope.records.parsing import Fields, NotARecordError, parse_line
-from mikroscope.stores.base import Accepted, LineProblem
-from mikroscope.stores.base import Prepared as AnyPrepared
+from mikroscope.stores.base import BatchResult, Executor, LineProblem
 from mikroscope.stores.sqlite.compression import SAMPLE_LINES, Dictionary, Packer, strip_time
 from mikroscope.stores.sqlite.rows import MINUTE_MS, Minute
 from mikroscope.stores.sqlite.terms import TermEncoder
@@ -19,7 +20,7 @@ from mikroscope.stores.sqlite.write.encoding import (
     EncodedBatch,
     LineRange,
     MaybePruned,
-    Rules,
+    PruneRules,
     Task,
     encode_kept,
     merged,
@@ -29,75 +30,102 @@ ACTIVE, GONE, DISCARDED = range(3)  # states of a source
 
 
 class Replaced(NamedTuple):
-    """What an index in the making asks the one that it replaces."""
+    """What a new index asks the index that it replaces."""
 
-    rules: Rules
+    rules: PruneRules
     time_of: Callable[[MaybePruned], int | None]
-    """The time that a suspect has, or gets; None if it was pruned."""
+    """The time of an entry in epoch milliseconds; None if the entry was pruned."""
 
 
-class Preparation:
-    """What batches of one store share: the dictionary in use, known names, the next source."""
+LinesPresent = Callable[[int, int, int], set[int]]
+"""The lines of a source, from the first to the last one given, that are entries of the index."""
 
-    def __init__(self, packer: Packer, next_source: int, replaced: Replaced | None = None) -> None:
-        self.replaced = replaced
+
+class WriterState:
+    """What the batches of one writer share, from one load of the committed state to the next."""
+
+    def __init__(
+        self,
+        packer: Packer,
+        next_source: int,
+        last_lines: dict[int, int],
+        lines_present: LinesPresent,
+        replaced: Replaced | None = None,
+    ) -> None:
         self.packer = packer
-        self.documents = TermEncoder()
         self.next_source = next_source
+        self.replaced = replaced
+        self.terms = TermEncoder()
         self.new_dictionaries: list[Dictionary] = []
         """Trained and not committed yet; a batch that is given up may have packed with them."""
+        self._last_lines = last_lines  # the highest line number ever added to a source
+        self._lines_present = lines_present
+        self._under_way: WeakKeyDictionary[SqliteBatch, list[tuple[int, range]]] = (
+            WeakKeyDictionary()
+        )
+
+    def claim(self, batch: "SqliteBatch", source: int, lines: range) -> list[range]:
+        """Return the runs of these lines that no batch has added yet, and note them as added."""
+        last_line = self._last_lines.get(source, 0)
+        self._last_lines[source] = max(last_line, lines.stop - 1)
+        runs = [lines] if lines.start > last_line else list(self._missing(source, lines))
+        self._under_way.setdefault(batch, []).extend((source, run) for run in runs)
+        return runs
+
+    def committed(self, batch: "SqliteBatch") -> None:
+        """Note that the lines of a batch are in the index."""
+        self._under_way.pop(batch, None)
+
+    def _missing(self, source: int, lines: range) -> Iterator[range]:
+        """Yield the runs of lines that are neither committed nor in a batch that is under way."""
+        there = self._lines_present(source, lines.start, lines.stop - 1)
+        for of_source, added in chain.from_iterable(self._under_way.values()):
+            if of_source == source:
+                there.update(range(max(added.start, lines.start), min(added.stop, lines.stop)))
+        start = lines.start
+        for line in sorted(there):
+            if line > start:
+                yield range(start, line)
+            start = line + 1
+        if start < lines.stop:
+            yield range(start, lines.stop)
 
 
-class SqliteBatch:
-    """Rows, counts and sources; written by `Writer.commit`."""
+class _BatchFuture(Future[BatchResult]):
+    """The result of a batch; the first call of `result` runs the last step of the work.
 
-    def __init__(self, preparation: Preparation) -> None:
-        self.preparation = preparation
-        self.encoded: EncodedBatch | None = None
-        self.sources: dict[int, tuple[Source, int]] = {}
-        self._pieces: list[LineRange] = []
+    It does not refer to the batch, so that a batch that is given up is gone at once.
+    """
 
-    def add(
+    def __init__(
         self,
-        source: Source,
-        first: int,
-        lines: bytes,
-        checkpoint: Checkpoint,
-        records: Sequence[Fields] | None = None,
+        encoding: "Future[EncodedBatch]",
+        state: WriterState,
+        sources: dict[int, tuple[Source, int]],
     ) -> None:
-        """Neighbouring lines of one source, and how far that brings it."""
-        if lines:
-            is_audit = is_audit_path(source.path)
-            self._pieces.append(LineRange(source.id, is_audit, first, lines, records))
-        self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
+        super().__init__()
+        self.encoded: EncodedBatch | None = None
+        self._encoding = encoding
+        self._writer_state = state
+        self._sources = sources
 
-    def task(self) -> Task:
-        """The work of making ready what was added."""
-        preparation = self.preparation
-        if preparation.packer.wants_sample:
-            preparation.packer.observe(_sample(self._pieces))
-        dictionary = preparation.packer.train()
-        if dictionary is not None:
-            preparation.new_dictionaries.append(dictionary)
-        pieces, self._pieces = self._pieces, []
-        rules = preparation.replaced.rules if preparation.replaced else None
-        return Task(pieces, preparation.packer.current, rules, preparation.documents)
+    def result(self, timeout: float | None = None) -> BatchResult:
+        """Return what became of the lines; belongs to the writing thread."""
+        if not self.done():
+            self.set_result(self._finish(self._encoding.result(timeout)))
+        return super().result()
 
-    def accept(self, encoded: AnyPrepared) -> Accepted:
-        """Take what the task has made."""
-        if not isinstance(encoded, EncodedBatch):
-            raise TypeError(f"{encoded!r} was not made by a task of this batch")
-        if self._pieces or self.encoded is not None:
-            raise StoreError("a batch takes what one task has made, and that of all its lines")
-        kept = self._ask_about(encoded.suspects)
+    def _finish(self, encoded: EncodedBatch) -> BatchResult:
+        """Add the entries that were not pruned, and tell the packer how well it packs."""
+        kept = self._encode_kept(encoded.maybe_pruned)
         if kept is not None:
             encoded = merged(encoded, kept)
         self.encoded = encoded
-        packer = self.preparation.packer
+        packer = self._writer_state.packer
         packer.observe(encoded.sample)
         packer.count(len(encoded.times), encoded.raw_bytes, encoded.packed_bytes)
-        paths = {number: source.path for number, (source, _) in self.sources.items()}
-        return Accepted(
+        paths = {number: source.path for number, (source, _) in self._sources.items()}
+        return BatchResult(
             lines=encoded.lines,
             records=len(encoded.times),
             problems=[
@@ -106,51 +134,116 @@ class SqliteBatch:
             ],
         )
 
+    def _encode_kept(self, maybe_pruned: Sequence[MaybePruned]) -> EncodedBatch | None:
+        """Encode those entries that were not pruned from the index that this one replaces."""
+        replaced = self._writer_state.replaced
+        if not maybe_pruned or replaced is None:
+            return None
+        answers = ((entry, replaced.time_of(entry)) for entry in maybe_pruned)
+        kept = [(entry, time_ms) for entry, time_ms in answers if time_ms is not None]
+        return encode_kept(kept, self._writer_state.packer.current, self._writer_state.terms)
+
+
+class SqliteBatch:
+    """Rows, counts and sources; written by `Writer.commit`."""
+
+    def __init__(self, state: WriterState) -> None:
+        self.state = state
+        self.sources: dict[int, tuple[Source, int]] = {}
+        self.last_lines: dict[int, int] = {}
+        self._ranges: list[LineRange] = []
+        self._future: _BatchFuture | None = None
+
     def open_source(self, path: str) -> Source:
-        """A source that has nothing indexed yet."""
-        source = Source(self.preparation.next_source, path, Checkpoint())
-        self.preparation.next_source += 1
+        """Create a source with nothing indexed yet."""
+        source = Source(self.state.next_source, path, Checkpoint())
+        self.state.next_source += 1
         self.update_source(source)
         return source
 
     def update_source(self, source: Source) -> None:
-        """Another path, checkpoint or `gone` for a source."""
+        """Change the path, checkpoint or `gone` of a source."""
         self.sources[source.id] = source, GONE if source.gone else ACTIVE
 
     def discard_source(self, source: Source) -> None:
-        """Forget a source; its entries leave with `Store.purge`."""
+        """Forget a source; `Store.collect` deletes its entries later."""
         self.sources[source.id] = source, DISCARDED
 
+    def add(
+        self,
+        source: Source,
+        first_line: int,
+        lines: bytes,
+        checkpoint: Checkpoint,
+        records: Sequence[Fields] | None = None,
+    ) -> None:
+        """Add consecutive lines of a source, and the checkpoint behind them."""
+        if self._future is not None:
+            raise StoreError("nothing can be added to a batch after it was prepared")
+        if lines and records is None:  # blank lines in front may continue a line that is indexed
+            content = lines.lstrip(b"\n")
+            first_line, lines = first_line + len(lines) - len(content), content
+        if lines:
+            count = len(records) if records is not None else lines.count(b"\n") + 1
+            self._add_lines(source, range(first_line, first_line + count), lines, records)
+        self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
+
+    def prepare(self, executor: Executor | None = None) -> "Future[BatchResult]":
+        """Encode the added lines, in `executor` if there is one."""
+        if self._future is None:
+            task = self._task()
+            encoding = executor.submit(task) if executor is not None else _done(task())
+            self._future = _BatchFuture(encoding, self.state, self.sources)
+        return self._future
+
     def whole(self) -> EncodedBatch | None:
-        """What is to be written; None if that is sources only.
-
-        Raises StoreError if lines were not made ready.
-        """
-        if self._pieces:
-            raise StoreError("lines of this batch were added and not made ready")
-        return self.encoded
-
-    def _ask_about(self, suspects: Sequence[MaybePruned]) -> EncodedBatch | None:
-        """Those that were not pruned, made ready."""
-        replaced = self.preparation.replaced
-        if not suspects or replaced is None:
+        """Return what is to be written; None if that is sources only."""
+        if not self._ranges and self._future is None:
             return None
-        answers = ((suspect, replaced.time_of(suspect)) for suspect in suspects)
-        kept = [(suspect, time_ms) for suspect, time_ms in answers if time_ms is not None]
-        preparation = self.preparation
-        return encode_kept(kept, preparation.packer.current, preparation.documents)
+        self.prepare().result()
+        return self._future.encoded if self._future else None
+
+    def _add_lines(
+        self, source: Source, numbers: range, lines: bytes, records: Sequence[Fields] | None
+    ) -> None:
+        is_audit = is_audit_path(source.path)
+        self.last_lines[source.id] = max(self.last_lines.get(source.id, 0), numbers.stop - 1)
+        for run in self.state.claim(self, source.id, numbers):
+            content, known = lines, records
+            if run != numbers:  # some of the lines are in the index already
+                first, end = run.start - numbers.start, run.stop - numbers.start
+                content = b"\n".join(lines.split(b"\n")[first:end])
+                known = None if records is None else records[first:end]
+            self._ranges.append(LineRange(source.id, is_audit, run.start, content, known))
+
+    def _task(self) -> Task:
+        state = self.state
+        if state.packer.wants_sample:
+            state.packer.observe(_sample(self._ranges))
+        dictionary = state.packer.train()
+        if dictionary is not None:
+            state.new_dictionaries.append(dictionary)
+        ranges, self._ranges = self._ranges, []
+        rules = state.replaced.rules if state.replaced else None
+        return Task(ranges, state.packer.current, rules, state.terms)
 
 
-def moved(minutes: dict[Minute, int], minute: Minute, time_ms: int) -> None:
+def move_to_minute(minutes: dict[Minute, int], minute: Minute, time_ms: int) -> None:
     """Count an entry in the minute of another time."""
     after = time_ms // MINUTE_MS, *minute[1:]
     minutes[minute] -= 1
     minutes[after] = minutes.get(after, 0) + 1
 
 
-def _sample(pieces: Sequence[LineRange]) -> list[bytes]:
+def _done(encoded: EncodedBatch) -> "Future[EncodedBatch]":
+    future: Future[EncodedBatch] = Future()
+    future.set_result(encoded)
+    return future
+
+
+def _sample(ranges: Sequence[LineRange]) -> list[bytes]:
     """The first lines, as they are packed."""
-    lines = (line for piece in pieces for line in piece.content.split(b"\n"))
+    lines = (line for one in ranges for line in one.content.split(b"\n"))
     sample = []
     for raw in islice(lines, SAMPLE_LINES):
         try:

@@ -1,4 +1,4 @@
-"""Deletes entries: those of discarded sources, those that are too old, and the room they took."""
+"""Deletes entries, of discarded sources and past their time, and gives their space back."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,7 +8,7 @@ import apsw
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
-from mikroscope.stores.sqlite.rows import AUDIT, DAY_MINUTES, FULL_FRAME, document_again
+from mikroscope.stores.sqlite.rows import AUDIT, DAY_MINUTES, FULL_FRAME, encode_again
 from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, mark_days_changed
 from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.batch import DISCARDED, GONE
@@ -18,41 +18,43 @@ DELETE FROM days WHERE NOT EXISTS (
     SELECT 1 FROM minutes
     WHERE minute BETWEEN day * {DAY_MINUTES} AND day * {DAY_MINUTES} + {DAY_MINUTES - 1})
 """  # noqa: S608
-_WINDOW = 20_000  # rows looked at in one step
-# The inverted index lets go of room only when its parts are merged: worth it after this share.
+_WINDOW = 20_000  # rows examined in one step
+_COLLECT_ENTRIES = 2_000  # deleted in one step
+_EXPIRE_ENTRIES = 250  # likewise; requests wait no longer than this takes
+# FTS5 frees the space of deleted documents only when it merges parts: worth it from this share on.
 _MERGE_AFTER_SHARE = 0.1
 _MERGE_PAGES = 100
 _VACUUM_PAGES = 250
 
 
-def purge(connection: apsw.Connection, deleter: "Deleter", limit: int) -> bool:
-    """Delete up to `limit` entries of a discarded source, and at last the source.
-
-    False if there is no such source.
-    """
+def collect(connection: apsw.Connection, deleter: "Deleter") -> Deleted | None:
+    """Delete some entries of a discarded source, and at last the source; None without one."""
     found: Any = connection.execute(
         "SELECT id, first_key, last_key FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
     ).fetchone()
     if found is None:
-        return False
+        return None
     source, first, last = found
     window = connection.execute(
         "SELECT key, source FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
         (first, last, _WINDOW),
     )
-    keys, reached = _choose(window, lambda _key, of_source: of_source == source, limit)
-    deleter.delete(keys)
+    keys, reached = _choose(window, lambda _key, of_source: of_source == source, _COLLECT_ENTRIES)
+    deleted = deleter.delete(keys)
     if reached is None:
         connection.execute("DELETE FROM sources WHERE id = ?", (source,))
     else:
         connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (reached + 1, source))
-    return True
+    return deleted
 
 
-def prune(
-    connection: apsw.Connection, deleter: "Deleter", cutoffs: Cutoffs, position: int, limit: int
+def expire(
+    connection: apsw.Connection, deleter: "Deleter", cutoffs: Cutoffs, position: int
 ) -> tuple[Deleted, int | None]:
-    """Delete about `limit` entries that are too old, from a key on; and the next key."""
+    """Delete some expired entries from a key on; return the counts and the next key.
+
+    The next key is None at the end; sources that are gone and have no entry left are deleted then.
+    """
     normal_end, audit_end = _end(cutoffs.normal_ms), _end(cutoffs.audit_ms)
     if not position:
         _remember(connection, cutoffs)
@@ -62,7 +64,9 @@ def prune(
         (position, end, _WINDOW),
     )
     keys, reached = _choose(
-        window, lambda key, flags: key < (audit_end if flags & AUDIT else normal_end), limit
+        window,
+        lambda key, flags: key < (audit_end if flags & AUDIT else normal_end),
+        _EXPIRE_ENTRIES,
     )
     deleted = deleter.delete(keys)
     if reached is not None:
@@ -74,8 +78,8 @@ def prune(
     return deleted, None
 
 
-def tidy(connection: apsw.Connection) -> bool:
-    """Give a little room back; False if nothing is left to be done."""
+def compact(connection: apsw.Connection) -> bool:
+    """Merge some of the inverted index, or give some pages back; False if nothing is left to do."""
     if _merge_some(connection):
         return True
     free = connection.pragma("freelist_count")
@@ -86,28 +90,30 @@ def tidy(connection: apsw.Connection) -> bool:
 
 
 class Deleter:
-    """Takes entries out of every table; inside a transaction of its caller's."""
+    """Deletes entries from every table, within the caller's transaction."""
 
     def __init__(
         self,
         connection: apsw.Connection,
         dictionary: Callable[[int], Dictionary],
-        documents: TermEncoder,
+        terms: TermEncoder,
     ) -> None:
         self._connection = connection
         self._dictionary = dictionary
-        self._documents = documents
+        self._terms = terms
 
     def delete(self, keys: list[int]) -> Deleted:
-        """Delete the entries with these keys; returns what they were."""
-        deleted = Deleted()
+        """Delete the entries with these keys, and return their counts."""
+        deleted = Deleted(field_values=0)
+        field_values = 0
         minutes: dict[tuple[int, str, bool], int] = {}
         documents = []
         for key in keys:
-            minute, document, field_values = self._undo(key)
+            minute, document, values = self._counted_and_found(key)
             minutes[minute] = minutes.get(minute, 0) + 1
             documents.append((key, document))
-            deleted.field_values += field_values
+            field_values += values
+        deleted.field_values = field_values
         deleted.audit_entries = sum(n for (_, _, audit), n in minutes.items() if audit)
         deleted.normal_entries = len(keys) - deleted.audit_entries
         execute_many = self._connection.executemany
@@ -116,7 +122,7 @@ class Deleter:
         self._count_down(minutes)
         execute_many(
             "UPDATE meta SET value = value + ? WHERE name = ?",
-            [(-deleted.field_values, "field_values"), (len(keys), "deleted_since_merge")],
+            [(-field_values, "field_values"), (len(keys), "deleted_since_merge")],
         )
         return deleted
 
@@ -132,8 +138,8 @@ class Deleter:
             list(minutes),
         )
 
-    def _undo(self, key: int) -> tuple[tuple[int, str, bool], bytes, int]:
-        """The minute in which an entry is counted, its document, and how many fields it has."""
+    def _counted_and_found(self, key: int) -> tuple[tuple[int, str, bool], bytes, int]:
+        """Return the minute that counts an entry, its document, and how many fields it has."""
         row: Any = self._connection.execute(
             "SELECT flags, dictionary, data FROM entries WHERE key = ?", (key,)
         ).fetchone()
@@ -142,14 +148,14 @@ class Deleter:
         raw = restore_time(line, key >> KEY_BITS)
         fields, _ = parse_line(raw)
         field_values = len(fields)
-        minute, document = document_again(self._documents, fields, key, bool(flags & AUDIT))
+        minute, document = encode_again(self._terms, fields, key, bool(flags & AUDIT))
         return minute, document, field_values
 
 
 def _choose(
     window: Iterable[Any], is_meant: Callable[[int, int], bool], limit: int
 ) -> tuple[list[int], int | None]:
-    """Keys out of a window of rows, and how far it was looked at; None if it was all there is."""
+    """Choose keys from a window of rows; also return the last key seen, None if it was the end."""
     keys: list[int] = []
     rows = key = 0
     for key, column in window:
@@ -162,12 +168,12 @@ def _choose(
 
 
 def _end(cutoff_ms: int | None) -> int:
-    """The first key that stays."""
+    """Return the first key that stays."""
     return 0 if cutoff_ms is None or cutoff_ms <= 0 else min(clamp(cutoff_ms) << KEY_BITS, MAX_KEY)
 
 
 def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
-    """An index that replaces this one leaves out what is older than this, and not here any more."""
+    """Remember the cutoffs: a rebuilt index leaves out older lines that this one has pruned."""
     connection.executemany(
         "UPDATE meta SET value = max(value, ?) WHERE name = ?",
         [(cutoffs.normal_ms or 0, "pruned_normal_ms"), (cutoffs.audit_ms or 0, "pruned_audit_ms")],
@@ -175,17 +181,17 @@ def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
 
 
 def _merge_some(connection: apsw.Connection) -> bool:
-    """Merge parts of the inverted index, since a term is looked up in each of them.
+    """Merge some parts of the inverted index, since a term is looked up in each; False if done.
 
-    False if that is done: hardly a row was changed then. A positive number of pages makes FTS5
-    merge parts of one size (two of them: `usermerge`), or go on with what was begun, so that a
-    large part is not written again for every small one; a negative number begins to merge all.
+    FTS5 has merged nothing if hardly a row changed. A positive number of pages makes it merge parts
+    of one size (two of them: `usermerge`), or continue, so that a large part is not written again
+    for every small one; a negative number begins to merge all parts.
     """
     select = "SELECT value FROM meta WHERE name = 'deleted_since_merge'"
     deleted: int = connection.execute(select).get
     if deleted > 0 and deleted >= _MERGE_AFTER_SHARE * (_entries(connection) + deleted):
         _merge(connection, -_MERGE_PAGES)
-        _set_deleted(connection, -1)  # stands for: merging all of it has begun
+        _set_deleted(connection, -1)  # means: merging all parts has begun
         return True
     goes_on = _merge(connection, _MERGE_PAGES)
     if deleted < 0 and not goes_on:

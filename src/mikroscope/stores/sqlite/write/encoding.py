@@ -1,4 +1,4 @@
-"""Lines made ready for the tables: all that a record costs before SQLite, in whatever process."""
+"""Encodes lines as rows and documents: all the work on a record before SQLite, in any process."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,18 +21,18 @@ FIRST_TIME_FIELD = TIME_FIELDS[0]
 
 
 class LineRange(NamedTuple):
-    """Neighbouring lines of one source, the first of them numbered `first`."""
+    """Consecutive lines of one source; `first` is the number of the first line."""
 
     source: int
     is_audit_path: bool
     first: int
     content: bytes
     records: Sequence[Fields] | None = None
-    """What the lines say, if that is known already; then none is blank."""
+    """The parsed lines, if the caller had them already; no line is blank then."""
 
 
 class MaybePruned(NamedTuple):
-    """An entry that may have been pruned from the index that is rebuilt: it is asked first.
+    """An entry that may have been pruned from the index that is being rebuilt.
 
     `time_ms` is None if the record has no time of its own.
     """
@@ -45,9 +45,9 @@ class MaybePruned(NamedTuple):
 
 
 class EncodedBatch(msgspec.Struct):
-    """The entries of some lines, in the order of their times, with what must be counted.
+    """The entries of some lines, in the order of their times, and what must be counted.
 
-    Their keys are those they get where nothing is yet.
+    Their keys are the ones they get in an empty index.
     """
 
     times: list[int]
@@ -59,8 +59,8 @@ class EncodedBatch(msgspec.Struct):
     """The first and the last time of each source that has entries."""
     audit_sources: set[int]
     problems: list[tuple[int, int, str]]
-    """Source, line and what is wrong with it, of lines that are no records."""
-    suspects: list[MaybePruned]
+    """Source, line number and reason of each line that is not a record."""
+    maybe_pruned: list[MaybePruned]
     lines: int
     """Lines that are not blank."""
     field_values: int = 0
@@ -69,73 +69,73 @@ class EncodedBatch(msgspec.Struct):
     sample: list[bytes] = []
     names: set[str] = set()
     has_timeless: bool = False
-    """Whether the key is all that tells some entry's time."""
-    has_taken_times: bool = False
-    """Whether the text of some entry's time stands in its key only."""
+    """Some entry's time is known from its key only."""
+    has_stripped_times: bool = False
+    """The text of some entry's time was stripped: its key alone gives it back."""
 
 
-class Rules(NamedTuple):
-    """Which entries may have been pruned from the index that is rebuilt: those older than this."""
+class PruneRules(NamedTuple):
+    """Entries older than these epoch milliseconds may have been pruned from the old index."""
 
     normal_ms: int
     audit_ms: int
 
-    def suspects(self, time_ms: int | None, is_audit: bool) -> bool:
-        """Whether this is one of them; of a record without a time nobody knows."""
+    def may_apply(self, time_ms: int | None, is_audit: bool) -> bool:
+        """Return whether the entry may have been pruned; without a time of its own it may."""
         return time_ms is None or time_ms < (self.audit_ms if is_audit else self.normal_ms)
 
 
 class Task:
-    """Makes the entries of some pieces of files; `run` may be called in any process, once."""
+    """Encodes some ranges of lines; call it once, in any process (it can be pickled)."""
 
     def __init__(
         self,
-        pieces: list[LineRange],
+        ranges: list[LineRange],
         dictionary: Dictionary,
-        rules: Rules | None,
-        documents: TermEncoder,
+        rules: PruneRules | None,
+        terms: TermEncoder,
     ) -> None:
-        self._pieces = pieces
+        self._ranges = ranges
         self._dictionary = dictionary
         self._rules = rules
-        self._documents: TermEncoder | None = documents
+        self._terms: TermEncoder | None = terms
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self._pieces, self._dictionary.number, self._dictionary.content, self._rules
+        return self._ranges, self._dictionary.number, self._dictionary.content, self._rules
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._pieces, number, content, self._rules = state
+        self._ranges, number, content, self._rules = state
         self._dictionary = _dictionary(number, content)
-        self._documents = None
+        self._terms = None  # each process has an encoder of its own
 
-    def run(self) -> EncodedBatch:
-        """Parse, pack, and put in order."""
-        documents = self._documents or TermEncoder()
-        making = BatchEncoder(self._dictionary, self._rules, documents)
-        for piece in self._pieces:
-            making.add(piece)
-        encoded = making.finish()
-        if self._documents is None:
-            encoded.names = documents.drain_new_fields()
+    def __call__(self) -> EncodedBatch:
+        """Parse, encode, compress and sort the lines."""
+        terms = self._terms or TermEncoder()
+        encoder = BatchEncoder(self._dictionary, self._rules, terms)
+        for one in self._ranges:
+            encoder.add(one)
+        encoded = encoder.finish()
+        if self._terms is None:
+            encoded.names = terms.drain_new_fields()
         return encoded
 
 
 def encode_kept(
-    kept: Iterable[tuple[MaybePruned, int]], dictionary: Dictionary, documents: TermEncoder
+    kept: Iterable[tuple[MaybePruned, int]], dictionary: Dictionary, terms: TermEncoder
 ) -> EncodedBatch:
-    """Suspects that belong into the index, with the times of those that have none of their own."""
-    making = BatchEncoder(dictionary, None, documents)
-    for suspect, time_ms in kept:
-        making.now_ms = time_ms
-        making.add(LineRange(suspect.source, suspect.is_audit_path, suspect.line, suspect.raw))
-    return making.finish()
+    """Encode entries that were not pruned; each comes with the time to use if it has none."""
+    encoder = BatchEncoder(dictionary, None, terms)
+    for entry, time_ms in kept:
+        encoder.now_ms = time_ms
+        encoder.add(LineRange(entry.source, entry.is_audit_path, entry.line, entry.raw))
+    return encoder.finish()
 
 
 _known: dict[int, Dictionary] = {}
 
 
 def _dictionary(number: int, content: bytes) -> Dictionary:
-    """Ready for use; the one of the task before, where that is the same."""
+    """Return a dictionary ready for use; the previous task's one where it is the same."""
     known = _known.get(number)
     if known is None or known.content != content:
         _known.clear()
@@ -144,28 +144,31 @@ def _dictionary(number: int, content: bytes) -> Dictionary:
 
 
 class BatchEncoder:
-    """The entries of one task in the making."""
+    """Encodes the ranges of one task."""
 
-    def __init__(self, dictionary: Dictionary, rules: Rules | None, documents: TermEncoder) -> None:
+    def __init__(
+        self, dictionary: Dictionary, rules: PruneRules | None, terms: TermEncoder
+    ) -> None:
         self._dictionary = dictionary
         self._rules = rules
-        self._make_document = documents.make
+        self._encode_terms = terms.encode
         self.now_ms = time_ns() // 1_000_000
         self._rows: list[tuple[int, list[bytes], bool]] = []
         self._lines: list[bytes] = []
-        self._prepared = EncodedBatch([], [], [], [], {}, {}, set(), [], [], 0, sample=[])
+        self._encoded = EncodedBatch([], [], [], [], {}, {}, set(), [], [], 0, sample=[])
 
-    def add(self, piece: LineRange) -> None:
-        """The hot loop: everything a record costs before SQLite happens here.
+    def add(self, lines: LineRange) -> None:
+        """Encode a range of lines.
 
-        Where a function is called only after a look, the look tells the same for nearly all.
+        This is the hot loop: it does all the work on a record before SQLite. Some calls are guarded
+        by a cheap test that spares nearly all records the call.
         """
-        encoded, make_document, lines = self._prepared, self._make_document, self._lines
+        encoded, encode_terms, raw_lines = self._encoded, self._encode_terms, self._lines
         times, documents, rows = encoded.times, encoded.documents, self._rows
-        minutes, source, rules = encoded.minutes, piece.source, self._rules
+        minutes, source, rules = encoded.minutes, lines.source, self._rules
         common = [COMMON % (source, self._dictionary.number, flags) for flags in range(4)]
-        first, field_values, has_taken_times = len(times), 0, False
-        for line, fields, raw in self._records(piece):
+        first, field_values, has_stripped_times = len(times), 0, False
+        for line, fields, raw in self._records(lines):
             text, found, time_field = fields.get(FIRST_TIME_FIELD), None, FIRST_TIME_FIELD
             if type(text) is str:
                 found = canonical_ms(text)
@@ -174,14 +177,14 @@ class BatchEncoder:
                 text = None
             level = fields.get("level")
             level = level.upper() if type(level) is str and level else level_of(fields)
-            is_audit = piece.is_audit_path
+            is_audit = lines.is_audit_path
             if "audit" in fields:
                 is_audit = audit_of(fields, is_audit)
             if is_audit:
                 encoded.audit_sources.add(source)
-            if rules is not None and rules.suspects(found, is_audit):
-                suspect = MaybePruned(source, piece.is_audit_path, line, found, raw)
-                encoded.suspects.append(suspect)
+            if rules is not None and rules.may_apply(found, is_audit):
+                entry = MaybePruned(source, lines.is_audit_path, line, found, raw)
+                encoded.maybe_pruned.append(entry)
                 continue
             field_values += len(fields)
             if found is None or not 0 <= found <= MAX_MS:
@@ -190,20 +193,20 @@ class BatchEncoder:
             else:
                 time_ms, whole = found, raw
                 raw = strip_time(raw, fields[time_field]) if text is None else strip_text(raw, text)
-                has_taken_times |= raw is not whole
-            lines.append(raw)
-            documents.append(make_document(fields, level, is_audit, time_ms, time_field))
+                has_stripped_times |= raw is not whole
+            raw_lines.append(raw)
+            documents.append(encode_terms(fields, level, is_audit, time_ms, time_field))
             times.append(time_ms)
             rows.append((line, common, is_audit))
             minute = time_ms // MINUTE_MS, level, is_audit
             minutes[minute] = minutes.get(minute, 0) + 1
-        encoded.has_taken_times |= has_taken_times
+        encoded.has_stripped_times |= has_stripped_times
         encoded.field_values += field_values
         self._extend_span(source, times[first:])
 
     def finish(self) -> EncodedBatch:
-        """All that was added, in the order of times; that of arrival where they are equal."""
-        encoded, rows, packed = self._prepared, self._rows, self._dictionary.pack_all(self._lines)
+        """Return all that was added in the order of times, and of arrival where times are equal."""
+        encoded, rows, packed = self._encoded, self._rows, self._dictionary.pack_all(self._lines)
         encoded.raw_bytes = sum(map(len, self._lines))
         encoded.packed_bytes = sum(len(data) for data, _ in packed)
         encoded.sample = self._lines[SAMPLE_EVERY - 1 :: SAMPLE_EVERY]
@@ -224,37 +227,37 @@ class BatchEncoder:
         encoded.documents = [DOCUMENT % document for document in zip(keys, documents, strict=True)]
         return encoded
 
-    def _records(self, piece: LineRange) -> Iterator[tuple[int, Fields, bytes]]:
-        """Each record with its line number, and as valid UTF-8."""
-        numbered = enumerate(piece.content.split(b"\n"), piece.first)
-        if piece.records is not None:
-            self._prepared.lines += len(piece.records)
-            for (number, raw), fields in zip(numbered, piece.records, strict=True):
-                yield number, fields, raw
+    def _records(self, lines: LineRange) -> Iterator[tuple[int, Fields, bytes]]:
+        """Yield line number, fields and UTF-8 text of each record; the fields may be changed."""
+        numbered = enumerate(lines.content.split(b"\n"), lines.first)
+        if lines.records is not None:
+            self._encoded.lines += len(lines.records)
+            for (number, raw), fields in zip(numbered, lines.records, strict=True):
+                yield number, fields.copy(), raw
             return
-        lines = 0
+        not_blank = 0
         for number, raw in numbered:
             if not raw or raw.isspace():
                 continue
-            lines += 1
+            not_blank += 1
             try:
                 fields, raw = parse_line(raw)
             except NotARecordError as error:
-                self._prepared.problems.append((piece.source, number, str(error)))
+                self._encoded.problems.append((lines.source, number, str(error)))
                 continue
             yield number, fields, raw
-        self._prepared.lines += lines
+        self._encoded.lines += not_blank
 
     def _extend_span(self, source: int, times: list[int]) -> None:
         if not times:
             return
         first, last = min(times), max(times)
-        before = self._prepared.spans.get(source, (first, last))
-        self._prepared.spans[source] = min(first, before[0]), max(last, before[1])
+        before = self._encoded.spans.get(source, (first, last))
+        self._encoded.spans[source] = min(first, before[0]), max(last, before[1])
 
 
 def merged(encoded: EncodedBatch, more: EncodedBatch) -> EncodedBatch:
-    """Both together, in the order of times; what `more` has counts as having come later."""
+    """Merge two batches in the order of times; the entries of `more` count as arrived later."""
     times = [*encoded.times, *more.times]
     order = sorted(range(len(times)), key=times.__getitem__)
     rows, documents = [*encoded.rows, *more.rows], [*encoded.documents, *more.documents]
@@ -276,5 +279,5 @@ def merged(encoded: EncodedBatch, more: EncodedBatch) -> EncodedBatch:
         spans=spans,
         field_values=encoded.field_values + more.field_values,
         has_timeless=encoded.has_timeless or more.has_timeless,
-        has_taken_times=encoded.has_taken_times or more.has_taken_times,
+        has_stripped_times=encoded.has_stripped_times or more.has_stripped_times,
     )

@@ -1,4 +1,4 @@
-"""Gives rows their keys: by time, and among those of one millisecond by arrival."""
+"""Assigns keys to rows: in order of time, and within a millisecond in order of arrival."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ import apsw
 
 from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK
 
-_FEW_KEYS_PER_ROW = 4
+_FEW_KEYS_PER_ROW = 4  # with more existing keys per new row, single look-ups are cheaper
 
 
 def keys_alone(times: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rising keys for times in rising order, where there is nothing yet.
+    """Return ascending keys for ascending times, for an index without entries at these times.
 
-    Where a millisecond is full the key is one of a later millisecond: second comes the list of the
-    positions where that is so.
+    If a millisecond is full, its further keys spill into later ones. The second list has the
+    positions in `times` of those keys.
     """
     keys: list[int] = []
     spilled: list[int] = []
@@ -31,15 +31,16 @@ def keys_alone(times: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def newest_key(connection: apsw.Connection) -> int:
-    """The greatest key there is; -1 if there is none."""
+    """Return the greatest key in the index; -1 if it is empty."""
     found = connection.execute("SELECT max(key) FROM entries").get
     return -1 if found is None else int(found)
 
 
 def assign_keys(connection: apsw.Connection, times: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Keys that are free, rising, and behind all keys of the same millisecond.
+    """Return free keys, ascending, each after all existing keys of its millisecond.
 
-    `times` are clamped epoch milliseconds in rising order; what is returned is as of `keys_alone`.
+    `times` are clamped epoch milliseconds in ascending order. The second list is as for
+    `keys_alone`.
     """
     last_keys = _last_keys(connection, times)
     keys: list[int] = []
@@ -55,7 +56,7 @@ def assign_keys(connection: apsw.Connection, times: Sequence[int]) -> tuple[list
 
 
 class _LastKeys(dict[int, int]):
-    """The last key of each millisecond, asked for one by one."""
+    """Cache of the last key of each millisecond (-1: none), queried one by one."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         super().__init__()
@@ -71,18 +72,18 @@ class _LastKeys(dict[int, int]):
 
 
 def _behind(last_keys: _LastKeys, key: int) -> int:
-    """The first key from `key` on that stands behind all others of its millisecond."""
+    """Return the first key from `key` on that is after all existing ones of its millisecond."""
     while True:
         last = last_keys[key >> KEY_BITS]
         if key > last:
             return key
         key = last + 1
-        if key & KEY_MASK:
+        if key & KEY_MASK:  # otherwise the millisecond is full, and this is the next one's first
             return key
 
 
 def _last_keys(connection: apsw.Connection, times: Sequence[int]) -> _LastKeys:
-    """What is there between the first time and the last."""
+    """Read the last keys between the first and the last time, if they are few enough."""
     first, last = times[0] << KEY_BITS, times[-1] << KEY_BITS | KEY_MASK
     found = _LastKeys(connection)
     most = len(times) * _FEW_KEYS_PER_ROW
@@ -90,7 +91,7 @@ def _last_keys(connection: apsw.Connection, times: Sequence[int]) -> _LastKeys:
         "SELECT key FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
         (first, last, most),
     ).fetchall()
-    if len(keys) < most:  # all of them: what is not found here has none
+    if len(keys) < most:  # these are all keys, so the other milliseconds have none
         found.update(dict.fromkeys(times, -1))
         found.update({key >> KEY_BITS: key for (key,) in keys})
     return found

@@ -1,4 +1,4 @@
-"""The one connection that writes: commits batches, and has entries deleted."""
+"""The one connection that writes: it commits batches and deletes entries."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from mikroscope.errors import StaleBatchError
-from mikroscope.logfiles.sources import Checkpoint, Source
+from mikroscope.logfiles.sources import Source
 from mikroscope.records.attributes import level_of, time_of
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
@@ -29,6 +29,8 @@ from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     KEY_MASK,
     MAX_KEY,
+    decode_checkpoint,
+    encode_checkpoint,
     file_identity,
     mark_days_changed,
     open_writer,
@@ -37,28 +39,28 @@ from mikroscope.stores.sqlite.write import deletion
 from mikroscope.stores.sqlite.write.batch import (
     DISCARDED,
     GONE,
-    Preparation,
     Replaced,
     SqliteBatch,
-    moved,
+    WriterState,
+    move_to_minute,
 )
 from mikroscope.stores.sqlite.write.encoding import EncodedBatch
 from mikroscope.stores.sqlite.write.keys import assign_keys, keys_alone, newest_key
 
-_SOURCE_COLUMNS = (
-    "id, path, state, offset, line, head, tail, device, inode, size, mtime_ns, holds_audit"
-)
-_PUT_SOURCE = f"""
-INSERT INTO sources({_SOURCE_COLUMNS}, first_key, last_key)
-VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_PUT_SOURCE = """
+INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit, first_key, last_key)
+VALUES(?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
-    offset = excluded.offset, line = excluded.line, head = excluded.head, tail = excluded.tail,
-    device = excluded.device, inode = excluded.inode, size = excluded.size,
-    mtime_ns = excluded.mtime_ns, holds_audit = max(holds_audit, excluded.holds_audit),
+    checkpoint = excluded.checkpoint, last_line = max(last_line, excluded.last_line),
+    holds_audit = max(holds_audit, excluded.holds_audit),
     first_key = min(first_key, excluded.first_key), last_key = max(last_key, excluded.last_key)
 """
-# One statement writes all rows of a batch, without Python: a carray is read by SQLite itself. It
-# holds one value a row, so the columns stand in it side by side (`preparing.ROW`).
+_LINES_PRESENT = """
+SELECT e.line FROM sources s JOIN entries e ON e.key BETWEEN s.first_key AND s.last_key
+WHERE s.id = ? AND e.source = s.id AND e.line BETWEEN ? AND ?
+"""
+# One statement writes all rows of a batch without Python, since SQLite reads a carray by itself. A
+# carray has one value a row, so that value holds all columns (`rows.ROW`).
 _PUT_ENTRIES = """
 INSERT INTO entries SELECT
     CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 27, 10) AS INTEGER),
@@ -71,8 +73,8 @@ INSERT INTO terms(rowid, document)
 SELECT CAST(substr(value, 1, 16) AS INTEGER), substr(value, 17) FROM carray(?)
 """
 
-# Of how many parts of the inverted index a larger one is made. Each term is looked up in every
-# part, so there should be few; but in a bulk load every entry would be merged again and again.
+# How many parts of the inverted index FTS5 merges into one. A term is looked up in every part, so
+# there should be few of them; but in a bulk load each entry would be merged again and again.
 _MERGE_FEW, _MERGE_MANY = 8, 16
 _BULK_ENTRIES = 5_000  # in one batch
 
@@ -86,7 +88,7 @@ _PROBES = (
 
 
 class Writer:
-    """Owns the writing connection. Every method belongs to the one thread that writes."""
+    """Owns the writing connection. Every method belongs to the writing thread."""
 
     def __init__(self, path: Path, replaced: Replaced | None = None) -> None:
         self._replaced = replaced
@@ -101,30 +103,39 @@ class Writer:
         self._load()
 
     def sources(self) -> list[Source]:
-        """Every source that was not discarded."""
+        """Return every source that is not discarded."""
         self.settle()
         rows = self._connection.execute(
-            f"SELECT {_SOURCE_COLUMNS} FROM sources WHERE state != ?",  # noqa: S608
+            "SELECT id, path, checkpoint, state, holds_audit FROM sources WHERE state != ?",
             (DISCARDED,),
         )
-        return [_source(row) for row in rows]
+        return [
+            Source(number, path, decode_checkpoint(checkpoint), state == GONE, bool(audit))
+            for number, path, checkpoint, state, audit in rows
+        ]
 
-    def batch(self) -> SqliteBatch:
+    def begin(self) -> SqliteBatch:
         """Begin a batch."""
-        return SqliteBatch(self._preparation)
+        return SqliteBatch(self._state)
+
+    def reload(self) -> None:
+        """Finish the commit under way and take over the committed state; open batches go stale."""
+        self.settle()
+        self._load()
 
     def commit(self, batch: SqliteBatch, wait: bool = True) -> None:
         """Write a batch, all or nothing. After a failure the state is as last committed.
 
-        The large part of it needs nothing of Python: without `wait` it is done in another thread,
-        while the caller makes the next batch ready.
+        Most of the work does not hold Python's lock: without `wait` another thread does it while
+        the caller prepares the next batch.
         """
+        encoded = batch.whole()
         self.settle()
         try:
             with self._rollback_on_error():
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._check_alone(batch)
-                finish = self._write(batch)
+                finish = self._write(batch, encoded)
                 if wait:
                     finish()
                 else:
@@ -132,10 +143,11 @@ class Writer:
         except BaseException:
             self._load()
             raise
-        self._preparation.new_dictionaries.clear()
+        self._state.new_dictionaries.clear()
+        self._state.committed(batch)
 
     def settle(self) -> None:
-        """Return when the batch before is durable and visible. Raises if that has failed."""
+        """Wait until the previous batch is durable and visible. Raises what went wrong with it."""
         committing, self._committing = self._committing, None
         if committing is None:
             return
@@ -146,20 +158,29 @@ class Writer:
             self._load()
             raise
 
-    def purge(self, limit: int) -> bool:
-        """Delete up to `limit` entries of a discarded source, and at last the source."""
-        with self._deleting() as deleter:
-            return deletion.purge(self._connection, deleter, limit)
+    def collect(self) -> Deleted | None:
+        """Delete some entries of a discarded source, and at last the source; None if all is done.
 
-    def prune(self, cutoffs: Cutoffs, position: int, limit: int) -> tuple[Deleted, int | None]:
-        """Delete about `limit` entries that are too old, from a key on."""
+        Raises StaleBatchError if the index was replaced.
+        """
         with self._deleting() as deleter:
-            return deletion.prune(self._connection, deleter, cutoffs, position, limit)
+            return deletion.collect(self._connection, deleter)
 
-    def tidy(self) -> bool:
-        """Give a little room back to the file system."""
+    def expire(self, cutoffs: Cutoffs, position: int) -> tuple[Deleted, int | None]:
+        """Delete some expired entries from a key on; also return the next key, None at the end.
+
+        Raises StaleBatchError if the index was replaced.
+        """
+        with self._deleting() as deleter:
+            return deletion.expire(self._connection, deleter, cutoffs, position)
+
+    def compact(self) -> bool:
+        """Give some space back or merge some of the inverted index; False if all is done.
+
+        Raises StaleBatchError if the index was replaced.
+        """
         with self._deleting():
-            return deletion.tidy(self._connection)
+            return deletion.compact(self._connection)
 
     def probe(self) -> None:
         """Read a little of everything. Raises apsw.CorruptError where that shows damage."""
@@ -167,7 +188,7 @@ class Writer:
             self._connection.execute(question).fetchall()
 
     def empty_log(self) -> None:
-        """Write everything into the one file."""
+        """Move the whole write-ahead log into the file."""
         self.settle()
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -183,13 +204,12 @@ class Writer:
 
     @contextmanager
     def _deleting(self) -> Iterator[deletion.Deleter]:
-        """A transaction of its own. Raises StaleBatchError if the index was replaced."""
+        """Run in a transaction. Raises StaleBatchError if the index was replaced."""
         self.settle()
         with self._rollback_on_error():
             self._connection.execute("BEGIN IMMEDIATE")
             self._check_not_replaced()
-            documents = self._preparation.documents
-            yield deletion.Deleter(self._connection, self._dictionary, documents)
+            yield deletion.Deleter(self._connection, self._dictionary, self._state.terms)
             self._connection.execute("COMMIT")
 
     @contextmanager
@@ -201,10 +221,9 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _write(self, batch: SqliteBatch) -> Callable[[], None]:
-        """Write all but entries and documents; what is returned writes these, and commits."""
+    def _write(self, batch: SqliteBatch, encoded: EncodedBatch | None) -> Callable[[], None]:
+        """Write all but entries and documents; the returned function writes these and commits."""
         execute_many = self._connection.executemany
-        encoded = batch.whole()
         self._write_names(encoded)
         if encoded is not None:
             self._place(encoded)
@@ -240,8 +259,8 @@ class Writer:
     def _place(self, encoded: EncodedBatch) -> None:
         """Give rows and documents their final keys.
 
-        Where the first one stands behind all there is, they have them: so logs that come in the
-        order of time cost nothing here.
+        They have them already where the first one is newer than all entries of the index: logs that
+        arrive in the order of time cost nothing here.
         """
         times = encoded.times
         if not times:
@@ -258,7 +277,7 @@ class Writer:
             self._spill(encoded, place)
 
     def _merge(self, parts: int) -> None:
-        """From how many parts on FTS5 merges; it remembers that by itself."""
+        """Set how many parts of the inverted index FTS5 merges into one; FTS5 remembers it."""
         if parts != self._merge_at:
             self._connection.execute(
                 "INSERT INTO terms(terms, rank) VALUES('automerge', ?)", (parts,)
@@ -266,30 +285,30 @@ class Writer:
             self._merge_at = parts
 
     def _write_names(self, encoded: EncodedBatch | None) -> None:
-        """What the preparation of this batch, or of one that was given up, has brought."""
-        preparation = self._preparation
-        names = preparation.documents.drain_new_fields()
+        """Write new fields and dictionaries, also those of batches that were given up."""
+        state = self._state
+        names = state.terms.drain_new_fields()
         if encoded is not None:
             names |= encoded.names
         self._connection.executemany(
             "INSERT OR IGNORE INTO fields VALUES(?)",
             [(name,) for name in names if len(name) <= terms.MAX_VALUE],
         )
-        for dictionary in preparation.new_dictionaries:
+        for dictionary in state.new_dictionaries:
             self._connection.execute(
                 "INSERT INTO dictionaries VALUES(?, ?)", (dictionary.number, dictionary.content)
             )
             self._dictionaries[dictionary.number] = dictionary
-        self._set_meta("next_source", preparation.next_source)
+        self._set_meta("next_source", state.next_source)
 
     def _spill(self, encoded: EncodedBatch, place: int) -> None:
-        """An entry whose millisecond is full: its key does not tell its time any more."""
+        """Handle an entry whose millisecond is full: its key no longer gives its time."""
         row = parse_row(encoded.rows[place])
         behind = (row.key >> KEY_BITS) - encoded.times[place]
         if behind > self._spill_ms:
             self._spill_ms = behind
             self._set_meta("spill_ms", behind)
-        if not (encoded.has_taken_times or encoded.has_timeless):
+        if not (encoded.has_stripped_times or encoded.has_timeless):
             return
         line = self._dictionaries[row.dictionary].unpack(row.data, bool(row.flags & FULL_FRAME))
         if TIME_PLACE in line:
@@ -299,13 +318,11 @@ class Writer:
             encoded.rows[place] = make_row(row._replace(data=data, flags=flags))
             return
         fields, _ = parse_line(line)
-        if time_of(fields) is None:  # the key is all that tells its time, so it counts there
+        if time_of(fields) is None:  # only the key gives its time, so it counts there
             level, is_audit = level_of(fields), bool(row.flags & AUDIT)
             minute = encoded.times[place] // MINUTE_MS, level, is_audit
-            moved(encoded.minutes, minute, row.key >> KEY_BITS)
-            document = self._preparation.documents.make(
-                fields, level, is_audit, row.key >> KEY_BITS, None
-            )
+            move_to_minute(encoded.minutes, minute, row.key >> KEY_BITS)
+            document = self._state.terms.encode(fields, level, is_audit, row.key >> KEY_BITS, None)
             encoded.documents[place] = DOCUMENT % (row.key, document)
 
     def _source_rows(
@@ -313,18 +330,30 @@ class Writer:
     ) -> list[tuple[object, ...]]:
         spans = encoded.spans if encoded else {}
         audit_sources = encoded.audit_sources if encoded else set()
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for number, (source, state) in batch.sources.items():
             first_key, last_key = MAX_KEY, 0
             if number in spans:
                 first_ms, last_ms = spans[number]
                 first_key = first_ms << KEY_BITS
                 last_key = last_ms + self._spill_ms << KEY_BITS | KEY_MASK
-            rows.append((*_source_row(source, state), number in audit_sources, first_key, last_key))
+            rows.append(
+                (
+                    *(source.id, source.path, state, encode_checkpoint(source.checkpoint)),
+                    *(batch.last_lines.get(number, 0), number in audit_sources),
+                    *(first_key, last_key),
+                )
+            )
         return rows
 
+    def _lines_present(self, source: int, first: int, last: int) -> set[int]:
+        """Read all entries of the source's time span: lines are rarely added twice."""
+        self.settle()
+        rows: Any = self._connection.execute(_LINES_PRESENT, (source, first, last))
+        return {line for (line,) in rows}
+
     def _dictionary(self, number: int) -> Dictionary:
-        """Also one that another process has trained meanwhile."""
+        """Return a dictionary, also one that another process has trained."""
         if number not in self._dictionaries:
             select = "SELECT dictionary FROM dictionaries WHERE id = ?"
             content: Any = self._connection.execute(select, (number,)).get
@@ -337,18 +366,21 @@ class Writer:
     # --- state --------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Take over what is committed."""
-        self._merge_at = 0  # whatever was rolled back
+        """Take over the committed state."""
+        self._merge_at = 0  # FTS5's own setting may have been rolled back
         connection = self._connection
         with connection:  # one snapshot
             meta = dict(connection.execute("SELECT name, value FROM meta"))
             contents = connection.execute("SELECT id, dictionary FROM dictionaries ORDER BY id")
             dictionaries = [Dictionary(number, content) for number, content in contents]
+            last_lines: Any = dict(connection.execute("SELECT id, last_line FROM sources"))
             self._data_version = connection.pragma("data_version")
         self._spill_ms = meta["spill_ms"]
         self._dictionaries = {one.number: one for one in [Dictionary(0, b""), *dictionaries]}
         packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
-        self._preparation = Preparation(packer, meta["next_source"], self._replaced)
+        self._state = WriterState(
+            packer, meta["next_source"], last_lines, self._lines_present, self._replaced
+        )
 
     def _check_not_replaced(self) -> None:
         if file_identity(self._path) != self.identity:
@@ -357,38 +389,6 @@ class Writer:
     def _check_alone(self, batch: SqliteBatch) -> None:
         """Raise StaleBatchError if another connection has committed since the batch was begun."""
         self._check_not_replaced()
-        loaded = batch.preparation is self._preparation
-        if not loaded or self._connection.pragma("data_version") != self._data_version:
+        is_current = batch.state is self._state
+        if not is_current or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
-
-
-def _source(row: tuple[Any, ...]) -> Source:
-    number, path, state, offset, line, head, tail, device, inode, size, mtime_ns, audit = row
-    checkpoint = Checkpoint(
-        offset=offset,
-        line=line,
-        head=head,
-        tail=tail,
-        device=device,
-        inode=inode,
-        size=size,
-        mtime_ns=mtime_ns,
-    )
-    return Source(number, path, checkpoint, state == GONE, bool(audit))
-
-
-def _source_row(source: Source, state: int) -> tuple[object, ...]:
-    checkpoint = source.checkpoint
-    return (
-        source.id,
-        source.path,
-        state,
-        checkpoint.offset,
-        checkpoint.line,
-        checkpoint.head,
-        checkpoint.tail,
-        checkpoint.device,
-        checkpoint.inode,
-        checkpoint.size,
-        checkpoint.mtime_ns,
-    )

@@ -1,0 +1,105 @@
+"""The webhook channel: the JSON of a notification, and one POST of it with a time limit."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from mikroscope.alerts.rules import Notification
+from mikroscope.errors import MikroScopeError
+from mikroscope.records.timestamps import format_time
+
+_RETRIED = frozenset((408, 429))  # and every 5xx
+
+
+class DeliveryError(MikroScopeError):
+    """The webhook did not accept a notification; the text says why and contains no URL."""
+
+
+class RefusedError(DeliveryError):
+    """The webhook gave an answer that another attempt would not change."""
+
+
+def payload(notification: Notification, now_ms: int, service_url: str) -> bytes:
+    """Return the body to post for a notification."""
+    return msgspec.json.encode(
+        {
+            "source": "mikroscope",
+            "rule": notification.rule,
+            "severity": notification.severity,
+            "triggeredAt": format_time(now_ms),
+            "serviceUrl": service_url,
+            "details": notification.details,
+        }
+    )
+
+
+async def post(url: str, body: bytes, timeout_s: float) -> None:
+    """Post once; return when the head of an answer with a 2xx status has arrived.
+
+    The time limit covers everything from looking up the name to that head. The answer's body is
+    not read, and redirects are not followed. Raises DeliveryError, RefusedError where another
+    attempt cannot help.
+    """
+    status = await _status(url, body, timeout_s)
+    if status in _RETRIED or status >= 500:
+        raise DeliveryError(f"answered with status {status}")
+    if not 200 <= status < 300:
+        raise RefusedError(f"answered with status {status}")
+
+
+async def _status(url: str, body: bytes, timeout_s: float) -> int:
+    import httpx  # a server that sends no alerts does not load it
+
+    headers = {"content-type": "application/json", "user-agent": "mikroscope"}
+    connections: list[Any] = []
+
+    async def trace(event: str, details: Mapping[str, Any]) -> None:
+        if event.endswith(".connect_tcp.complete"):
+            connections.append(details["return_value"])
+
+    try:
+        client = httpx.AsyncClient(timeout=None, verify=_trusted())  # noqa: S113 -- limited below
+        async with (
+            asyncio.timeout(timeout_s),
+            client,
+            client.stream(
+                "POST", url, content=body, headers=headers, extensions={"trace": trace}
+            ) as answer,
+        ):
+            return answer.status_code
+    except TimeoutError:
+        raise DeliveryError(f"gave no answer within {timeout_s:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise DeliveryError(f"cannot be reached: {_reason(error)}") from None
+    finally:
+        for connection in connections:  # httpcore leaves one open whose TLS handshake is cancelled
+            await connection.aclose()
+
+
+def _reason(error: BaseException) -> str:
+    """Return the text of the system's error below httpx's, which often only says that it failed."""
+    text = str(error) or type(error).__name__
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.errno:
+            # asyncio adds the address to the text of a connection that is refused.
+            text = os.strerror(inner.errno) if isinstance(inner, ConnectionError) else str(inner)
+        inner = inner.__cause__ or inner.__context__
+        if isinstance(inner, BaseExceptionGroup):  # one error for each address of the host
+            inner = inner.exceptions[0]
+    return text
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Trust the system's certificates (also those of SSL_CERT_FILE) and certifi's."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context

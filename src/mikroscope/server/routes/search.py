@@ -1,0 +1,97 @@
+"""`/api/logs` and what is below it: queries the index."""
+
+from collections.abc import Callable
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mikroscope.query.model import Aggregate, Page
+from mikroscope.query.parameters import (
+    CURSOR,
+    FILTERS,
+    GROUPING,
+    LIMIT,
+    parse_grouping,
+    parse_limit,
+    parse_page,
+    parse_query,
+)
+from mikroscope.server.openapi.model import (
+    BAD_QUERY,
+    NO_API_CREDENTIALS,
+    UNAVAILABLE,
+    Operation,
+    ResponseDoc,
+    query_parameters,
+)
+from mikroscope.server.responses import json_response
+from mikroscope.server.routes.endpoint import Context, answers
+
+_QUERY_THREADS = 40
+
+_LOGS = Operation(
+    method="GET",
+    path="/api/logs",
+    name="getLogs",
+    tag="Logs",
+    access="api",
+    summary="Get a page of entries",
+    text=(
+        "Newest first; entries of the same millisecond: last received first. An entry must match "
+        "every filter that is given; an empty parameter counts as not given."
+    ),
+    parameters=query_parameters(*FILTERS, LIMIT, CURSOR),
+    responses={
+        200: ResponseDoc("The page.", Page),
+        400: BAD_QUERY,
+        401: NO_API_CREDENTIALS,
+        503: UNAVAILABLE,
+    },
+)
+_AGGREGATE = Operation(
+    method="GET",
+    path="/api/logs/aggregate",
+    name="aggregateLogs",
+    tag="Logs",
+    access="api",
+    summary="Count entries by value",
+    text=(
+        "Highest count first, then by key. Entries without the field are counted as `(missing)`."
+    ),
+    parameters=query_parameters(*GROUPING, *FILTERS, LIMIT),
+    responses={
+        200: ResponseDoc("The counts.", Aggregate),
+        400: BAD_QUERY,
+        401: NO_API_CREDENTIALS,
+        503: UNAVAILABLE,
+    },
+)
+
+
+class SearchRoutes:
+    """Queries the store in threads of their own, so that no other work waits for a query."""
+
+    def __init__(self, context: Context) -> None:
+        self._store = context.sidecar.store
+        self._auth = context.auth
+        self._threads = CapacityLimiter(_QUERY_THREADS)
+
+    @answers(_LOGS)
+    async def logs(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        query, page = parse_query(request.query_params), parse_page(request.query_params)
+        return await self._in_thread(lambda: json_response(self._store.search(query, page)))
+
+    @answers(_AGGREGATE)
+    async def aggregate(self, request: Request) -> Response:
+        self._auth.require_api(request)
+        query = parse_query(request.query_params)
+        grouping = parse_grouping(request.query_params)
+        limit = parse_limit(request.query_params)
+        return await self._in_thread(
+            lambda: json_response(self._store.aggregate(query, grouping, limit))
+        )
+
+    async def _in_thread(self, make_response: Callable[[], Response]) -> Response:
+        return await to_thread.run_sync(make_response, limiter=self._threads)

@@ -1,0 +1,70 @@
+"""Logs and an index on a machine that is backed up or restored to."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from mikroscope.backup.create import back_up
+from mikroscope.stores import open_store
+from tests.helpers.server import index_logs, settings_in
+from tests.helpers.stores import all_entries
+
+FILE = "app.ndjson"
+
+
+class Machine:
+    """Logs and an index below one directory."""
+
+    def __init__(self, directory: Path, **overrides: object) -> None:
+        self.settings = settings_in(directory, **overrides)
+        self.logs = self.settings.logs_path
+        self.index = self.settings.db_path
+
+    def write(self, path: str, content: bytes) -> Path:
+        """Add to a log file."""
+        file = self.logs / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as opened:
+            opened.write(content)
+        return file
+
+    def read(self) -> int:
+        """Bring the index up with the files; how many lines were read for it."""
+        return index_logs(self.settings).lines_scanned
+
+    def entries(self) -> list[Any]:
+        """All entries, newest first."""
+        with closing(open_store(self.index)) as store:
+            return all_entries(store)
+
+    def numbers(self) -> list[int]:
+        """The numbers of all records."""
+        return sorted(json.loads(bytes(one.data))["n"] for one in self.entries())
+
+
+def make(machine: Machine, backups: Path, **options: Any) -> Path:
+    """A backup of a machine."""
+    return Path(back_up(machine.settings, backups, "1.2.3", **options).backup)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def raw_lines(logs: Path) -> Iterator[bytes]:
+    """The lines of all files."""
+    for path in logs.rglob("*.ndjson"):
+        yield from path.read_bytes().splitlines()
+
+
+def tear(index: Path) -> None:
+    """Damage the inverted index, in such a way that every table can still be read."""
+    with closing(sqlite3.connect(index)) as connection, connection:
+        name = "SELECT name FROM sqlite_schema WHERE name LIKE '%\\_data' ESCAPE '\\'"
+        (table,) = connection.execute(name).fetchone()
+        connection.execute(f"UPDATE {table} SET block = zeroblob(50) WHERE id > 100")  # noqa: S608

@@ -1,0 +1,146 @@
+"""`/health` reports the state of every part of the server."""
+
+from pathlib import Path
+
+from tests.helpers.server import TOKEN, Connect, Serve, health
+from tests.helpers.waiting import wait_until
+
+COUNTERS = ["filesScanned", "linesScanned", "recordsInserted", "recordsSkipped", "parseErrors"]
+
+
+DELETED = [
+    "files",
+    "normalFiles",
+    "auditFiles",
+    "entries",
+    "normalEntries",
+    "auditEntries",
+    "fields",
+]
+
+
+def test_keys_of_health(serve: Serve, connect: Connect) -> None:
+    """/health has the keys of the original, and `problems`."""
+    content = health(connect(serve()))
+    queue = content["ingestEndpoint"].pop("queue")
+    assert {name: set(v) if isinstance(v, dict) else None for name, v in content.items()} == {
+        "ok": None,
+        "problems": None,
+        "service": None,
+        "uptimeSec": None,
+        "ingest": {
+            *("running", "runs", "lastRunAt", "lastSuccessAt", "lastDurationMs", "lastError"),
+            *(f"{name}{suffix}" for name in COUNTERS for suffix in ("LastRun", "Total")),
+            "lastMode",
+        },
+        "auth": {"apiTokenEnabled", "basicEnabled"},
+        "ingestPolicy": {"enabled", "intervalMs"},
+        "ingestEndpoint": {"enabled", "maxBodyBytes", "producerCount"},
+        "alerting": {
+            *("running", "runs", "sent", "suppressed", "lastRunAt", "lastSuccessAt"),
+            *("lastDurationMs", "lastError", "lastTriggerAtByRule"),
+        },
+        "alertPolicy": {
+            *("enabled", "webhookUrl", "intervalMs", "windowMinutes", "errorThreshold"),
+            *("noLogsThresholdMinutes", "cooldownMs", "webhookTimeoutMs"),
+            *("webhookRetryAttempts", "webhookBackoffMs"),
+        },
+        "maintenance": {
+            *("running", "runs", "lastRunAt", "lastSuccessAt", "lastDurationMs", "lastError"),
+            *(f"{name}Deleted{suffix}" for name in DELETED for suffix in ("LastRun", "Total")),
+            "vacuumRuns",
+        },
+        "retentionDays": {"db", "dbAudit", "logs", "logsAudit"},
+        "backup": {"auditDirectory"},
+        "storage": {
+            *("dbApproximateSizeBytes", "dbDirectoryFreeBytes", "logsDirectoryFreeBytes"),
+            "minFreeBytes",
+        },
+    }
+    assert set(queue) == {
+        *("enabled", "flushMs", "draining", "pendingBatches", "pendingRecords"),
+        *("recordsFlushed", "recordsQueued", "lastError", "lastFlushAt"),
+    }
+
+
+def test_health_of_the_service(serve: Serve, connect: Connect) -> None:
+    """/health names the service, and reports that it is healthy, and its uptime."""
+    client = connect(serve())
+    content = health(client)
+    assert (content["ok"], content["problems"]) == (True, [])
+    assert content["service"] == "mikroscope"
+    wait_until(lambda: health(client)["uptimeSec"] > content["uptimeSec"] >= 0)
+
+
+def test_health_shows_settings(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """/health shows the settings in force."""
+    producers = {"ingest_producers": "t1=a,t2=a,t3=b"}
+    server = serve(
+        **TOKEN,
+        **producers,
+        ingest_max_body_bytes=5000,
+        ingest_interval_ms=700,
+        db_retention_days=1,
+        db_audit_retention_days=2,
+        log_retention_days=3,
+        log_audit_retention_days=4,
+        audit_backup_directory=tmp_path / "backup",
+        alert_webhook_url="https://hooks.example/x",
+        alert_error_threshold=7,
+    )
+    content = health(connect(server))
+    assert content["auth"] == {"apiTokenEnabled": True, "basicEnabled": False}
+    assert content["ingestPolicy"] == {"enabled": True, "intervalMs": 700}
+    endpoint = content["ingestEndpoint"]
+    assert (endpoint["enabled"], endpoint["maxBodyBytes"], endpoint["producerCount"]) == (
+        True,
+        5000,
+        2,
+    )
+    assert content["retentionDays"] == {"db": 1, "dbAudit": 2, "logs": 3, "logsAudit": 4}
+    assert content["backup"] == {"auditDirectory": str(tmp_path / "backup")}
+    policy = content["alertPolicy"]
+    assert (policy["enabled"], policy["webhookUrl"]) == (True, "[configured]")
+    assert policy["errorThreshold"] == 7
+
+
+def test_health_of_a_bare_server(serve: Serve, connect: Connect) -> None:
+    """/health shows which features are off."""
+    content = health(connect(serve(disable_auto_ingest=True)))
+    assert content["auth"] == {"apiTokenEnabled": False, "basicEnabled": False}
+    assert content["ingestPolicy"]["enabled"] is False
+    assert content["ingestEndpoint"]["enabled"] is False
+    assert content["backup"] == {"auditDirectory": None}
+    assert (content["alertPolicy"]["enabled"], content["alertPolicy"]["webhookUrl"]) == (
+        False,
+        None,
+    )
+
+
+def test_health_of_storage(serve: Serve, connect: Connect) -> None:
+    """/health reports the size of the index and the free space."""
+    storage = health(connect(serve(min_free_bytes=1)))["storage"]
+    assert storage["dbApproximateSizeBytes"] > 0
+    assert storage["dbDirectoryFreeBytes"] > 0
+    assert storage["logsDirectoryFreeBytes"] > 0
+    assert storage["minFreeBytes"] == 1
+
+
+def test_health_counts_what_is_indexed(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """/health counts files, lines, records and lines that are not records."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.ndjson").write_text('{"a":1}\n\nno json\n{"a":2}\n')
+    (tmp_path / "logs" / "b.ndjson").write_text('{"b":1}\n')
+    client = connect(serve(disable_auto_ingest=True))
+    wait_until(lambda: health(client)["ingest"]["runs"])
+    content = health(client)["ingest"]
+    counted = {"filesScanned": 2, "linesScanned": 4, "recordsInserted": 3, "parseErrors": 1}
+    for suffix in ("LastRun", "Total"):
+        assert {name: content[f"{name}{suffix}"] for name in counted} == counted
+    assert (content["running"], content["lastError"], content["lastMode"]) == (
+        False,
+        None,
+        "incremental",
+    )
+    assert content["lastSuccessAt"] >= content["lastRunAt"]
+    assert content["lastDurationMs"] >= 0

@@ -1,0 +1,108 @@
+"""A server starts, or says why it cannot."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mikroscope import start_server
+from tests.helpers.server import Serve, counts_files, open_files, refusal, settings_in
+
+
+def test_second_server_on_an_index(serve: Serve, tmp_path: Path) -> None:
+    """A second server on the same index is refused; the error names the index and the process."""
+    serve()
+    text = refusal(tmp_path)
+    assert str(tmp_path / "data" / "mikroscope.db") in text
+    assert f"process {os.getpid()}" in text
+
+
+def test_index_is_free_after_a_stop(serve: Serve) -> None:
+    """After a stop another server may use the index."""
+    serve().close()
+    assert serve().is_alive()
+
+
+def test_port_that_is_taken(serve: Serve, tmp_path: Path) -> None:
+    """A port in use is an error that says so once."""
+    port = serve().port
+    text = refusal(tmp_path / "other", port=port)
+    assert text == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_address_of_another_machine(tmp_path: Path) -> None:
+    """An address of another machine is an error."""
+    text = refusal(tmp_path, host="192.0.2.1")
+    assert text == f"cannot listen on 192.0.2.1:0: {os.strerror(errno.EADDRNOTAVAIL)}"
+
+
+@pytest.mark.parametrize("host", ["a..b", "." * 70, "x" * 70])
+def test_host_that_cannot_be(tmp_path: Path, host: str) -> None:
+    """A name that cannot be a host is an error."""
+    assert refusal(tmp_path, host=host).startswith(f"cannot listen on {host}:0: ")
+
+
+def test_free_port(serve: Serve, tmp_path: Path) -> None:
+    """Port 0 takes a free one, which `port` and `url` contain."""
+    server = serve()
+    other = serve(db_path=tmp_path / "other.db")
+    assert server.port != other.port
+    assert server.url == f"http://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "purpose"),
+    [("logs_path", "file/logs", "logs"), ("db_path", "file/data/index.db", "database")],
+)
+def test_directory_that_cannot_be(tmp_path: Path, option: str, path: str, purpose: str) -> None:
+    """A directory that cannot be written is an error that names it, its use and the reason."""
+    (tmp_path / "file").write_text("a file where a directory should be")
+    text = refusal(tmp_path, **{option: tmp_path / path})
+    assert text.startswith(f"the {purpose} directory {tmp_path}/file/")
+    assert text.endswith(" cannot be written: Not a directory")
+
+
+@pytest.mark.parametrize(("option", "name"), [("logs_path", "file"), ("db_path", "file/index.db")])
+def test_file_in_place_of_a_directory(tmp_path: Path, option: str, name: str) -> None:
+    """A file in place of the directory is an error that says so."""
+    (tmp_path / "file").write_text("a file where a directory should be")
+    text = refusal(tmp_path, **{option: tmp_path / name})
+    assert text.endswith(f" directory {tmp_path}/file is a file, expected a directory")
+
+
+def test_too_little_room(tmp_path: Path) -> None:
+    """Less than `--min-free-bytes` is an error that says how much is free and what to do."""
+    text = refusal(tmp_path, min_free_bytes=2**53 - 1)
+    assert str(tmp_path / "data") in text
+    assert "bytes free" in text
+    assert "--min-free-bytes" in text
+
+
+@counts_files
+def test_refused_start_leaves_nothing(tmp_path: Path) -> None:
+    """After a refused start no file and no socket is open, and the index is free."""
+    (tmp_path / "file").write_text("a file where a directory should be")
+    counts = []
+    for _ in range(3):
+        refusal(tmp_path, min_free_bytes=2**53 - 1)
+        refusal(tmp_path, db_path=tmp_path / "file")
+        refusal(tmp_path, logs_path=tmp_path / "file" / "logs")
+        counts.append(open_files())
+    assert counts[2] <= counts[1]
+    start_server(settings_in(tmp_path)).close()
+
+
+def test_file_that_is_no_index(tmp_path: Path) -> None:
+    """A file that is not an index is an error, and stays as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes\n" * 1000)
+    text = refusal(tmp_path, db_path=path)
+    assert str(path) in text
+    assert path.read_text() == "these are my notes\n" * 1000
+
+
+def test_probe_is_removed(serve: Serve, tmp_path: Path) -> None:
+    """Checking that a directory can be written leaves no file behind."""
+    serve()
+    assert list((tmp_path / "logs").iterdir()) == []

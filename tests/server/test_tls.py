@@ -1,0 +1,132 @@
+"""A server listens on any address, with or without TLS."""
+
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mikroscope import start_server
+from mikroscope.errors import ConfigurationError
+from tests.helpers.server import (
+    PRODUCERS,
+    Connect,
+    Serve,
+    has_ipv6,
+    health,
+    logs,
+    refusal,
+    settings_in,
+)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6(serve: Serve, connect: Connect) -> None:
+    """An IPv6 address is in brackets in the URL, and answers."""
+    server = serve(host="::1")
+    assert server.url == f"http://[::1]:{server.port}"
+    assert health(connect(server))["ok"] is True
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with cert.pem and key.pem for 127.0.0.1, and the key with a password."""
+    directory = tmp_path_factory.mktemp("tls")
+    openssl(
+        directory,
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=127.0.0.1"),
+        *("-addext", "subjectAltName=IP:127.0.0.1"),
+    )
+    openssl(
+        directory, "ec", "-in", "key.pem", "-aes128", "-passout", "pass:x", "-out", "locked.pem"
+    )
+    openssl(directory, "ecparam", "-name", "prime256v1", "-genkey", "-out", "other.pem")
+    return directory
+
+
+def openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+
+def tls(directory: Path, key: str = "key.pem", cert: str = "cert.pem") -> dict[str, object]:
+    files = {"tls_cert_path": directory / cert, "tls_key_path": directory / key}
+    return {"protocol": "https", **files}
+
+
+def test_https(serve: Serve, connect: Connect, certificate: Path) -> None:
+    """With a certificate and its key the server speaks https."""
+    server = serve(**tls(certificate), **PRODUCERS)
+    context = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+    client = connect(server, verify=context, headers={"authorization": "Bearer backend-token"})
+    assert server.url == f"https://127.0.0.1:{server.port}"
+    assert client.post("/api/ingest", json=[{"over": "TLS"}]).status_code == 200
+    assert [entry["data"]["over"] for entry in logs(client)] == ["TLS"]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_taken"),
+    [
+        (ssl.TLSVersion.TLSv1, False),
+        (ssl.TLSVersion.TLSv1_1, False),
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_3, True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+def test_tls_versions(
+    serve: Serve, certificate: Path, version: ssl.TLSVersion, is_taken: bool
+) -> None:
+    """TLS 1.2 and up."""
+    server = serve(**tls(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        try:
+            context.wrap_socket(connection).close()
+            was_taken = True
+        except OSError:
+            was_taken = False
+    assert was_taken is is_taken
+
+
+def test_key_of_another_certificate(tmp_path: Path, certificate: Path) -> None:
+    """The error says what is wrong."""
+    text = refusal(tmp_path, **tls(certificate, key="other.pem"))
+    assert text.endswith("the key does not belong to the certificate")
+
+
+def test_plain_http_to_an_https_port(serve: Serve, connect: Connect, certificate: Path) -> None:
+    """A client that speaks plain HTTP to an HTTPS port is disconnected; the others are served."""
+    server = serve(**tls(certificate))
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{server.port}/health", trust_env=False)
+    assert health(connect(server))["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cert": "none.pem"}, "--tls-cert: "),
+        ({"key": "none.pem"}, "--tls-key: "),
+        ({"cert": "."}, "--tls-cert: "),  # there, and not to be read
+        ({"key": "other.pem"}, "--tls-cert, --tls-key: "),
+        ({"key": "locked.pem"}, "--tls-cert, --tls-key: "),
+        ({"cert": "key.pem"}, "--tls-cert, --tls-key: "),
+    ],
+)
+def test_wrong_certificate(
+    tmp_path: Path, certificate: Path, files: dict[str, str], expected: str
+) -> None:
+    """Files that are missing, do not match or need a password are an error with their names."""
+    text = refusal(tmp_path, **tls(certificate, **files))
+    assert text.startswith(expected)
+    assert all(str(certificate / name) in text for name in files.values())
+    with pytest.raises(ConfigurationError):
+        start_server(settings_in(tmp_path, **tls(certificate, **files)))

@@ -1,0 +1,142 @@
+"""What every store promises of counts by value."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from mikroscope.query.model import Bucket, GroupBy, Grouping, Query
+from mikroscope.records.attributes import MISSING
+from mikroscope.records.fields import scalar_text
+from mikroscope.stores.base import Store
+from tests.stores.contract.base import (
+    AGGREGATED,
+    FILTERS,
+    GROUPINGS,
+    MANY,
+    NAMES,
+    START_MS,
+    VALUES,
+    Contract,
+    Record,
+    at,
+    buckets_of,
+    count,
+    in_order,
+    key_of,
+    put,
+    shown_as,
+)
+
+
+class AggregateContract(Contract):
+    """Counts by value."""
+
+    def check(self, store: Store, records: Sequence[Record], grouping: Grouping) -> None:
+        """Compare the buckets with what a plain count over the records gives."""
+        for name, (filters, keeps) in FILTERS.items():
+            counted = buckets_of(store, grouping, **filters)
+            expected = Counter(key_of(record, grouping) for record in records if keeps(record))
+            assert counted == in_order(expected), name
+
+    @pytest.mark.parametrize("grouping", GROUPINGS, ids=shown_as)
+    def test_counts(self, store: Store, grouping: Grouping) -> None:
+        """Buckets count the entries by value, with and without each filter."""
+        put(store, AGGREGATED)
+        self.check(store, AGGREGATED, grouping)
+
+    def test_counts_of_many(self, store: Store) -> None:
+        """The same where there are thousands of entries."""
+        times = MANY // len(AGGREGATED) + 1
+        put(store, AGGREGATED * times)
+        for grouping in GROUPINGS:
+            if grouping.field != "time":  # more buckets than may be asked for
+                self.check(store, AGGREGATED * times, grouping)
+
+    def test_more_values_than_can_be_counted_one_by_one(self, store: Store) -> None:
+        """Of thousands of values those with the most entries are found, also in a range."""
+        records = [at(n, id=f"id-{n % (MANY - 3)}", n=n) for n in range(MANY)]
+        put(store, records)
+        expected = [("id-0", 2), ("id-1", 2), ("id-2", 2), ("id-10", 1)]
+        grouping = Grouping("field", "id")
+        assert buckets_of(store, grouping, limit=4) == expected
+        assert buckets_of(store, grouping, limit=4, from_ms=START_MS) == expected
+
+    def test_the_answer_names_its_grouping(self, store: Store) -> None:
+        """An aggregate says by what it groups."""
+        answer = store.aggregate(Query(), Grouping("field", "tenant"))
+        assert (answer.buckets, answer.group_by, answer.group_field) == ([], "field", "tenant")
+
+    def test_order(self, store: Store) -> None:
+        """The highest count comes first, then the smaller key."""
+        put(store, [at(0, f=value) for value in ("b", "a", "c", "c", "B", "10", "9", "é")])
+        answer = store.aggregate(Query(), Grouping("field", "f"))
+        keys = [bucket.key for bucket in answer.buckets]
+        assert answer.buckets[0] == Bucket("c", 2)
+        assert keys[1:] == ["10", "9", "B", "a", "b", "é"]
+
+    def test_limit(self, store: Store) -> None:
+        """Only the first buckets come, (missing) among them by its count."""
+        put(store, [*(at(0, f="a") for _ in range(3)), at(0), at(0), at(0, f="b")])
+        assert buckets_of(store, Grouping("field", "f"), limit=2) == [("a", 3), (MISSING, 2)]
+
+    @pytest.mark.parametrize("by", ["field", "correlation"])
+    def test_missing(self, store: Store, by: GroupBy) -> None:
+        """Entries without a value count as (missing), with those that say so themselves."""
+        values: list[object] = [MISSING, [], "c"]
+        put(store, [at(0), *(at(0, correlationId=value) for value in values)])
+        grouping = Grouping(by, "correlationId" if by == "field" else None)
+        assert buckets_of(store, grouping) == [(MISSING, 3), ("c", 1)]
+
+    def test_values(self, store: Store) -> None:
+        """A bucket's key is the value's whole text; what has the same text is one bucket."""
+        put(store, [at(0, f=value) for value in VALUES])
+        expected = Counter(str(scalar_text(value)) for value in VALUES)
+        assert buckets_of(store, Grouping("field", "f")) == in_order(expected)
+
+    def test_names(self, store: Store) -> None:
+        """A field may have any name."""
+        put(store, [at(n) | {name: "v"} for n, name in enumerate(NAMES)])
+        for name in NAMES:
+            expected = [(MISSING, len(NAMES) - 1), ("v", 1)]
+            assert buckets_of(store, Grouping("field", name)) == expected, name
+
+    def test_whole_texts_of_events_and_ids(self, store: Store) -> None:
+        """Long events and ids come whole, derived or not."""
+        long = "a long text with Words, " * 20
+        records: list[Record] = [
+            *({"event": long + "1"}, {"message": long + "2"}, {"correlationId": long + "3"}),
+            {"requestId": long + "4"},
+        ]
+        put(store, [at(0, **record) for record in records])
+        events = {key for key, _ in buckets_of(store, Grouping("event"))}
+        ids = {key for key, _ in buckets_of(store, Grouping("correlation"))}
+        assert events == {long + "1", long + "2", "log.event"}
+        assert ids == {long + "3", long + "4", MISSING}
+
+    def test_a_path_that_means_two_values(self, store: Store) -> None:
+        """An entry counts once: by the key with dots, else by the shortest way into objects."""
+        records: list[Record] = [
+            {"a": {"b": "2"}, "a.b": "1"},
+            {"a.b": [], "a": {"b": "2"}},
+            {"a.b": {"c": 1}, "a": {"b": {"c": "2"}}},
+            {},
+        ]
+        put(store, [at(n, **records[n % 4]) for n in range(MANY)])
+        assert buckets_of(store, Grouping("field", "a.b")) == [
+            (MISSING, MANY // 2),
+            ("1", MANY // 4),
+            ("2", MANY // 4),
+        ]
+        assert buckets_of(store, Grouping("field", "a.b.c"))[1] == ("2", MANY // 4)
+
+    def test_an_entry_that_is_found_in_two_ways(self, store: Store) -> None:
+        """An entry counts once, also if several of its fields tell the time that is asked for."""
+        put(store, [{"timestamp": 1, "time": 1}, {"time": 1}])
+        assert buckets_of(store, Grouping("level"), field="time", value="1") == [("INFO", 2)]
+
+    def test_count(self, store: Store) -> None:
+        """`count` is the number of all entries."""
+        put(store, AGGREGATED, "a")
+        put(store, AGGREGATED, "audit/b")
+        assert count(store) == 2 * len(AGGREGATED)
