@@ -1,5 +1,7 @@
 # make serve   start the server with sample logs: all it needs is Python 3.11+ and make
-# make test    everything that must hold: lint, types, tests, docs
+# make check   lint, types, and the tests that start no process: a minute, for daily work
+# make test    everything that must hold: lint, types, tests, docs; five minutes
+# make test-long   the long forms of tests (kills, floods, installs, made-up input); twenty minutes
 # make bench   measure this machine (an hour; run it on an idle one; see docs/benchmarks.md)
 # make release   wheel, sdist, self-contained archives, sums, SBOM into dist/ (RELEASE_ARGS="…")
 # make clean   remove the environment; logs and index stay
@@ -10,8 +12,14 @@ FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11 pyth
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(FIND_PYTHON))
 
+# Tests run in so many processes. These share fixtures by file where they can, and take over from
+# each other what is left.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles everything again
+
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types format bench reference openapi release lock clean
+.PHONY: help serve check test test-long lint types format bench reference openapi release lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,9 +40,15 @@ serve: $(VENV)/.runtime
 	@test -e logs || $(BIN)/mikroscope mock-data
 	@exec $(BIN)/mikroscope serve
 
+check: lint types
+	$(PYTEST) --form check
+
 test: lint types
 	@scripts/ensure_chromium.sh
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-long: $(VENV)/.development
+	$(BIN)/python scripts/run_long_tests.py $(PYTEST) --form long --timeout 1800
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .

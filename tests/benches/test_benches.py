@@ -25,6 +25,8 @@ from benches.scenarios.peers import peers
 from benches.svg import Row, bars, lines, number
 from benches.trivial import trivial_server
 
+pytestmark = pytest.mark.process
+
 RECORDS = 600
 SLIGHT = ("--records", str(RECORDS), "--rounds", "1", "--effort", "0.02")
 BLOCKS = re.compile(r"<!-- begin: ([\w-]+) -->\n(.*?)<!-- end: \1 -->", re.DOTALL)

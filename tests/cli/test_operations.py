@@ -2,25 +2,26 @@
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mikroscope import cli
-from tests.cli.test_main import SERVE, Program, stop, url_of
+from tests.helpers.program import SERVE, Processes, Program, stop, url_of
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    """A program in a directory with logs and an index."""
-    found = Program(tmp_path)
-    found.write("app.ndjson", *({"n": number} for number in range(10)))
-    found.ask("index")
-    yield found
-    for process in found.running:
-        with process:
-            process.kill()
+def niceness(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """By how much commands have lowered the priority of their process, which is the tests'."""
+    asked: list[int] = []
+    monkeypatch.setattr(os, "nice", asked.append)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def indexed(program: Program, niceness: list[int]) -> None:
+    """Ten records, and an index of them."""
+    program.write("app.ndjson", *({"n": number} for number in range(10)))
+    program.ask("index")
 
 
 def test_backup_and_restore(program: Program) -> None:
@@ -47,13 +48,13 @@ def test_restore_over_something(program: Program) -> None:
     assert "--force" in program.refuse(1, "restore", saved["backup"])
     kept = program.ask("restore", saved["backup"], "--force")["kept"]
     assert len(kept) == 2
-    assert all(Path(path).exists() for path in kept)
+    assert all((program.directory / path).exists() for path in kept)
 
 
-def test_restore_beside_a_server(program: Program) -> None:
+def test_restore_beside_a_server(program: Program, processes: Processes) -> None:
     """It is refused while the server runs, and not afterwards."""
     saved = program.ask("backup", "backups")
-    process = program.start(*SERVE)
+    process = processes.start(*SERVE)
     url_of(process)
     text = program.refuse(1, "restore", saved["backup"], "--force")
     assert f"another MikroScope server (process {process.pid})" in text
@@ -77,14 +78,10 @@ def test_refusals(program: Program, code: int, arguments: str, text: str) -> Non
     assert text in program.refuse(code, *arguments.split())
 
 
-def test_backup_lets_others_go_first(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks the system for little of the processor."""
-    asked: list[int] = []
-    monkeypatch.setattr(os, "nice", asked.append)
-    monkeypatch.chdir(program.directory)
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["backup", "backups"])
-    assert (ended.value.code, asked) == (0, [10])
+def test_backup_lets_others_go_first(program: Program, niceness: list[int]) -> None:
+    """A backup lowers its own priority."""
+    program.ask("backup", "backups")
+    assert niceness == [10]
 
 
 def test_doctor_for_people(program: Program) -> None:

@@ -1,17 +1,16 @@
 """The documents, the blocks of commands in them, and a shell that runs these as a reader would.
 
-A page that is run is a row of sessions: its whole text, or each of its sections. What stands
-before the first section is run before each of them. A block that is fenced as `sh` is run as it
-stands, but for its ports; a comment before a block says what else is meant:
+A page is run as a row of sessions: its whole text, or each of its sections. The blocks before the
+first section are run before each of them. A block that is fenced as `sh` is run as it is, with
+ports that are free here; a comment before a block can say more:
 
 - `<!-- file: NAME -->`: a block that the reader saves under this name
 - `<!-- fails -->`: commands that must fail
-- `<!-- listens: PORT -->`: what the commands start is awaited at this port
-- `<!-- alone -->`, anywhere in a section: nothing is run before it
+- `<!-- listens: PORT -->`: the commands start a server that must listen on this port
+- `<!-- alone -->`, anywhere in a section: no other block is run before it
 
-A block fenced as `json` or `text` that follows is what the commands print. White space does not
-count, `…` stands for anything, and times are any times. A question that finds nothing is a defect
-of the document in any case.
+A block fenced as `json` or `text` after it is the expected output. White space does not count, `…`
+matches any text, and any time matches any other. A query that finds nothing always fails.
 """
 
 import os
@@ -49,7 +48,7 @@ _FENCE = re.compile(
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NOTHING = re.compile(r'"(entries|buckets)":\[\]')
-# What may be asked again until it shows what it should: it changes nothing.
+# Commands that may be repeated until their output is as expected: they change nothing.
 _ASKING = re.compile(
     r"(curl (?!.*(--data|-X|-T))|mikroscope (query|aggregate) |cat |tail |ls |du )"
 )
@@ -73,13 +72,13 @@ class Block:
 
     @property
     def place(self) -> str:
-        """Where it stands."""
+        """Document and line of the block."""
         return f"{self.document}:{self.line}"
 
 
 @dataclass(frozen=True)
 class Session:
-    """Blocks that a reader goes through one after the other."""
+    """Blocks that a reader runs one after the other."""
 
     name: str
     blocks: tuple[Block, ...]
@@ -91,7 +90,7 @@ def name_of(path: Path) -> str:
 
 
 def blocks(document: Path) -> list[Block]:
-    """Every fenced block of a document; what a block of commands prints is part of it."""
+    """Every fenced block of a document; a block of commands includes its expected output."""
     text, found = document.read_text(), list[Block]()
     end = 0
     for match in _FENCE.finditer(text):
@@ -144,10 +143,10 @@ def _sections(document: Path) -> list[tuple[str, int, str]]:
 
 
 class Reader:
-    """Types the blocks of a session into one shell, in a directory of its own.
+    """Runs the blocks of a session in one shell, in a directory of its own.
 
-    Between two blocks it has the patience of a person: it goes on when the server that was started
-    answers, and asks again where an answer is shown that cannot be there yet.
+    Between two blocks it waits like a person: it continues once the started server answers, and
+    repeats a query until the expected output can be there.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -166,7 +165,7 @@ class Reader:
             env=self._environment(directory / "home"),
             start_new_session=True,
         )
-        self._tell(_CURL)
+        self._send(_CURL)
 
     def __enter__(self) -> Self:
         return self
@@ -177,10 +176,10 @@ class Reader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the shell and what it has left running."""
+        """End the shell and the processes that it has left running."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
-        with suppress(PermissionError):  # what macOS says of a group in which nobody lives
+        with suppress(PermissionError):  # macOS raises it for a group without processes
             os.killpg(self._shell.pid, signal.SIGTERM)
         self._shell.stdin.close()
         self._shell.wait()
@@ -188,7 +187,7 @@ class Reader:
         self._shell.stdout.close()
 
     def follow(self, block: Block) -> None:
-        """Do what a block tells."""
+        """Save or run a block."""
         if name := block.marks.get("file"):
             saved = self._scratch / "saved"
             saved.write_text(self._here(block.content))
@@ -199,7 +198,7 @@ class Reader:
     def _run(self, block: Block) -> None:
         script, shown = self._here(block.content), self._here(block.shown or "…")
         port = self._awaited(script, block)
-        if port:  # one that was killed may not have let go of it yet
+        if port:  # a killed server may still hold it
             wait_until(lambda: not listens(port))
             script = _in_the_background(script)
         printed = self._type(script, block)
@@ -212,7 +211,7 @@ class Reader:
             wait_until(lambda: listens(port))
 
     def _type(self, script: str, block: Block) -> str:
-        """Run a script in the shell; what it prints on stdout."""
+        """Run a script in the shell; return its stdout."""
         self._count += 1
         typed, out, err = (self._scratch / f"{self._count}.{end}" for end in ("sh", "out", "err"))
         typed.write_text(script)
@@ -220,26 +219,26 @@ class Reader:
         if "fails" in block.marks:
             run = f"if ({run}); then exit 1; fi"
         elif block.shown and _is_asking(script):
-            run = f"({run}) || true"  # what it prints will tell
-        self._tell(f"{run}\necho done")
+            run = f"({run}) || true"  # its output decides
+        self._send(f"{run}\necho done")
         assert self._shell.stdout is not None
         ended = self._shell.stdout.readline()
         assert ended, f"{block.place} fails:\n{script}\n{out.read_text()}\n{err.read_text()}"
         return out.read_text()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._shell.stdin is not None
         self._shell.stdin.write(f"{line}\n")
         self._shell.stdin.flush()
 
     def _here(self, text: str) -> str:
-        """A text of a document with ports that are free here."""
+        """Replace the ports of a document with free ones."""
         for port, free in self._ports.items():
             text = re.sub(rf"\b{port}\b", free, text)
         return text
 
     def _awaited(self, script: str, block: Block) -> str:
-        """The port at which something will listen when the script has run; empty if nothing."""
+        """The port on which a server must listen after the script; empty if it starts none."""
         if "mikroscope serve" not in script or "fails" in block.marks:
             return self._here(block.marks.get("listens", ""))
         named = (one for one in self._ports.values() if f"--port {one}" in script)
@@ -261,13 +260,13 @@ def _free_ports(count: int) -> Iterator[str]:
 
 
 def listens(port: str) -> bool:
-    """Whether something answers at a port of this machine."""
+    """Return whether a server listens on a local port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", int(port))) == 0
 
 
 def _in_the_background(script: str) -> str:
-    """A server for which the reader would open a terminal of its own gets an `&`."""
+    """Add `&` to a server for which a reader would open another terminal."""
     return script if re.search(r"&$", script, re.MULTILINE) else f"{script.rstrip()} &"
 
 
@@ -277,11 +276,11 @@ def _is_asking(script: str) -> bool:
 
 
 def _matches(printed: str, shown: str) -> bool:
-    """Whether a document's output is what was printed."""
+    """Return whether a document's output matches the printed one."""
     pattern, said = re.escape(_plain(shown)).replace("…", ".*?"), _plain(printed)
     return not _NOTHING.search(said) and re.fullmatch(pattern, said, re.DOTALL) is not None
 
 
 def _plain(text: str) -> str:
-    """A text without white space, and with the same times and days as any other."""
+    """Remove white space, and make all times and days equal."""
     return _DAY.sub("DAY", _TIME.sub("TIME", "".join(text.split())))

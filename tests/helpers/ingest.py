@@ -1,4 +1,4 @@
-"""A real HTTP server in the place of MikroScope's ingest endpoint, which misbehaves as told."""
+"""A real HTTP server that stands in for MikroScope's ingest endpoint and misbehaves on demand."""
 
 import json
 import socket
@@ -17,16 +17,16 @@ class Reply(NamedTuple):
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     payload: dict[str, Any] | None = None
-    """None stands for what the status wants."""
+    """None: the body that fits the status."""
 
 
-DROP = Reply(-1)  # take the request, and close the connection without an answer
-HANG = Reply(-2)  # or answer only when the stub is closed
+DROP = Reply(-1)  # read the request, and close the connection without a response
+HANG = Reply(-2)  # or respond only when the stub is closed
 CLOSE = Reply(200, (("x-close", "yes"),))  # answer, and then close without having said so
 
 
 class IngestStub(ThreadingHTTPServer):
-    """Replies as told, one after the other, and then with 200."""
+    """Sends the given replies, one per request, and 200 after them."""
 
     daemon_threads = True
 
@@ -41,15 +41,15 @@ class IngestStub(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Of the server."""
+        """The base URL of the stub."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def messages(self) -> list[Any]:
-        """What was acknowledged, in order, without what the handler itself says."""
+        """The acknowledged messages, in order, without the handler's own."""
         return [one["message"] for one in self.taken if one.get("event") != "logs.dropped"]
 
     def losses(self) -> list[int]:
-        """The numbers of lost records that were told."""
+        """The numbers of lost records that the handler has reported."""
         return [one["dropped"] for one in self.taken if one.get("event") == "logs.dropped"]
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -58,7 +58,7 @@ class IngestStub(ThreadingHTTPServer):
         return super().get_request()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no news here."""
+        """Ignore clients that go away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which no server listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Where things are in this repository."""
+"""The paths of this repository."""
 
 from pathlib import Path
 

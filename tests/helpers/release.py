@@ -1,4 +1,4 @@
-"""What tests of releases and of the installer share: a release, and an environment without us."""
+"""A release of this tree, and an environment in which MikroScope is not installed."""
 
 import os
 import re
@@ -26,7 +26,7 @@ class Release(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the archive without its suffix, and of the directory in it."""
+        """The name of the archive without its suffix, and of the directory in it."""
         return f"mikroscope-{self.version}-{self.tag}"
 
     @property
@@ -44,6 +44,11 @@ def build_release(out: Path, root: Path = ROOT, *arguments: str) -> Release:
     """Build a release for this machine from a source tree."""
     done = run_release(root, "--out", str(out), *arguments)
     assert done.returncode == 0, done.stderr
+    return find_release(out)
+
+
+def find_release(out: Path) -> Release:
+    """The release that lies in a directory."""
     archive = next(path.name for path in out.glob("*.tar.gz") if "-cp3" in path.name)
     _, version, tag = archive.removesuffix(".tar.gz").split("-", 2)
     return Release(out, version, tag)
@@ -59,7 +64,7 @@ def run_release(
 
 
 def copy_sources(target: Path) -> Path:
-    """The files of this tree that belong to it, at another place."""
+    """Copy the files that belong to this tree."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
@@ -70,11 +75,11 @@ def copy_sources(target: Path) -> Path:
 
 
 def bare_environment(home: Path, **more: str) -> dict[str, str]:
-    """Variables of a user who has a home, the system's programs, and nothing of ours."""
+    """The environment of a user with a home and the system's programs, without MikroScope."""
     home.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name.startswith(_NETWORK)}
     env["PATH"] = f"{Path(PYTHON).parent}:/usr/local/bin:/usr/bin:/bin"
-    # What was fetched for one test need not be fetched for the next.
+    # Tests share what they have downloaded.
     caches = Path.home() / ".cache"
     env |= {"PIP_CACHE_DIR": str(caches / "pip"), "UV_CACHE_DIR": str(caches / "uv")}
     return env | {"HOME": str(home), "LC_ALL": "C.UTF-8"} | more
@@ -84,12 +89,12 @@ def run(command: list[str], home: Path, **more: str) -> "subprocess.CompletedPro
     """Run a program in such an environment, in its home."""
     env = bare_environment(home, **more)
     return subprocess.run(
-        command, cwd=home, env=env, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=home, env=env, capture_output=True, text=True, timeout=240, check=False
     )
 
 
 def output(command: list[str], home: Path, **more: str) -> str:
-    """What a program prints; it must succeed."""
+    """Run a program that must succeed; return its stdout."""
     done = run(command, home, **more)
     assert done.returncode == 0, done.stderr
     return done.stdout

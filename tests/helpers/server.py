@@ -1,4 +1,4 @@
-"""What tests of a running server share: how one is started, and how it is asked."""
+"""Settings and clients for tests of a running server."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ class Connect(Protocol):
 
 
 def has_ipv6() -> bool:
-    """Whether this machine can listen on an IPv6 address."""
+    """Return whether this machine can listen on an IPv6 address."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:

@@ -7,7 +7,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
@@ -18,6 +18,7 @@ from mikroscope.ingest.batch import IngestBatch
 from mikroscope.logfiles.appender import LogAppender
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.forms import examples
 from tests.helpers.stores import CountingTree, FlakyStore, line, rows
 
 SIZES = st.lists(st.sampled_from([0, 0, 60, 1_500]), min_size=1, max_size=4)
@@ -220,10 +221,7 @@ def index_all(store: SqliteStore, root: Path) -> None:
 
 
 ChangingTree.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=examples(100),
     stateful_step_count=30,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 test_any_interleaving_gives_the_index_of_the_final_tree = ChangingTree.TestCase

@@ -9,6 +9,8 @@ import pytest
 from mikroscope.indexing import pipeline as loading
 from tests.helpers.stores import FlakyStore, Place, lines, place_in, rows
 
+pytestmark = pytest.mark.process
+
 BATCH_BYTES = 4_096
 
 

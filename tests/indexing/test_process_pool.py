@@ -17,6 +17,8 @@ from mikroscope.indexing.process_pool import ProcessPool, ProcessPoolError
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 
 @dataclass
 class Square:

@@ -55,7 +55,7 @@ def steady(scene: Scene, request: pytest.FixtureRequest) -> Scene:
 
 
 def test_a_renamed_file_keeps_its_entries(steady: Scene) -> None:
-    """They are told under the new name; the new file under the old name is read from its start."""
+    """Entries move to the new name; a new file under the old name is read from its start."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     steady.rename("app.ndjson", "app-1.ndjson")
@@ -64,7 +64,7 @@ def test_a_renamed_file_keeps_its_entries(steady: Scene) -> None:
 
 
 def test_a_renamed_file_is_not_read_again(scene: Scene) -> None:
-    """Only its name has changed."""
+    """After a rename nothing is read again."""
     scene.log("app.ndjson", 1, 2, 3)
     scene.look()
     scene.rename("app.ndjson", "app-1.ndjson")
@@ -73,7 +73,7 @@ def test_a_renamed_file_is_not_read_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", ["other.ndjson", "archive/x.jsonl"])
 def test_a_file_may_get_any_name(steady: Scene, name: str) -> None:
-    """Also in another directory: its inode tells."""
+    """A file is recognised by its inode under any name and in any directory."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     (steady.logs / "archive").mkdir()
@@ -83,7 +83,7 @@ def test_a_file_may_get_any_name(steady: Scene, name: str) -> None:
 
 
 def test_lines_written_just_before_a_rename_are_found(steady: Scene) -> None:
-    """Those that were not read yet, and those that come after it."""
+    """Lines that were unread at the rename are found, and lines written after it."""
     steady.log("app.ndjson", 1)
     steady.look()
     steady.log("app.ndjson", 2)
@@ -94,7 +94,7 @@ def test_lines_written_just_before_a_rename_are_found(steady: Scene) -> None:
 
 
 def test_half_a_line_is_completed_under_the_new_name(steady: Scene) -> None:
-    """The program has still the old file open."""
+    """A program that still has the old file open completes its line under the new name."""
     steady.log("app.ndjson", 1)
     steady.append("app.ndjson", b'{"n":')
     steady.look()
@@ -105,7 +105,7 @@ def test_half_a_line_is_completed_under_the_new_name(steady: Scene) -> None:
 
 
 def test_a_renamed_directory_keeps_the_entries_of_its_files(steady: Scene) -> None:
-    """Under the new names."""
+    """Entries move to the new names of the files in a renamed directory."""
     for number in range(3):
         steady.log(f"old/{number}.ndjson", number)
     steady.look()
@@ -114,7 +114,7 @@ def test_a_renamed_directory_keeps_the_entries_of_its_files(steady: Scene) -> No
 
 
 def test_files_that_swap_their_names_keep_their_own_entries(steady: Scene) -> None:
-    """Each is known by its content."""
+    """Files that swap their names are recognised by their content."""
     steady.log("a.ndjson", 1)
     steady.log("b.ndjson", 2)
     steady.look()
@@ -134,7 +134,7 @@ def rotate(scene: Scene, keep: int) -> None:
 
 @pytest.mark.parametrize("look_between", [True, False])
 def test_a_chain_of_renames_keeps_all_entries(steady: Scene, look_between: bool) -> None:
-    """app to app.1 to app.2 to app.3; also if nobody looks while it happens."""
+    """A chain of renames keeps all entries, also if no scan happens in between."""
     steady.log("app.ndjson", 0)
     steady.look()
     for number in range(1, 4):
@@ -154,7 +154,7 @@ def test_a_chain_of_renames_keeps_all_entries(steady: Scene, look_between: bool)
 def test_a_file_that_another_is_renamed_over_is_a_deleted_one(
     steady: Scene, look_between: bool
 ) -> None:
-    """Its entries are kept until retention, as those of any deleted file."""
+    """Entries of a file that was overwritten by a rename stay until retention."""
     steady.log("app.ndjson", 1)
     steady.log("app.1.ndjson", 0)
     steady.look()
@@ -168,7 +168,7 @@ def test_a_file_that_another_is_renamed_over_is_a_deleted_one(
 
 
 def test_files_of_equal_content_are_rotated_too(steady: Scene) -> None:
-    """Every file counts, though nothing tells them apart but their inodes."""
+    """Files with equal content are told apart by their inodes."""
     for _ in range(4):
         rotate(steady, keep=5)
         steady.log("app.ndjson", 7)
@@ -178,7 +178,7 @@ def test_files_of_equal_content_are_rotated_too(steady: Scene) -> None:
 
 
 def test_a_file_moved_out_of_sight_keeps_its_entries(steady: Scene, tmp_path: Path) -> None:
-    """Nobody can tell it from a deleted one; also when a new one stands in its place."""
+    """A file that was moved out of the tree keeps its entries, like a deleted file."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     (steady.logs / "app.ndjson").rename(tmp_path / "outside.ndjson")
@@ -191,7 +191,7 @@ def test_a_file_moved_out_of_sight_keeps_its_entries(steady: Scene, tmp_path: Pa
 
 
 def test_a_file_is_followed_to_a_name_that_is_not_read(steady: Scene) -> None:
-    """Its entries are kept, and lines that are still appended to it are found."""
+    """A file is followed to a name that is not read, and lines appended there are found."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     steady.rename("app.ndjson", "app.ndjson.1")
@@ -206,7 +206,7 @@ def test_a_file_is_followed_to_a_name_that_is_not_read(steady: Scene) -> None:
 def test_a_file_is_followed_from_one_such_name_to_the_next(
     steady: Scene, look_between: bool
 ) -> None:
-    """As long as it exists; also if nobody looks in between."""
+    """A file is followed through several such names, also without a scan in between."""
     steady.log("app.ndjson", 1)
     steady.look()
     steady.rename("app.ndjson", "app.ndjson.1")
@@ -224,7 +224,7 @@ def test_a_file_is_followed_from_one_such_name_to_the_next(
 
 
 def test_a_file_that_one_look_has_missed_is_followed_too(steady: Scene, tmp_path: Path) -> None:
-    """A look at the tree does not see what is renamed at that very moment."""
+    """A file that was renamed during a scan is followed by the next one."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     (steady.logs / "app.ndjson").rename(tmp_path / "nowhere")
@@ -236,7 +236,7 @@ def test_a_file_that_one_look_has_missed_is_followed_too(steady: Scene, tmp_path
 
 
 def test_a_file_seen_empty_is_followed_too(steady: Scene) -> None:
-    """It was filled and renamed before anybody looked again."""
+    """A file that was empty at one scan, then filled and renamed, is followed."""
     steady.log("app.ndjson")
     steady.look()
     steady.log("app.ndjson", 1, 2)
@@ -248,7 +248,7 @@ def test_a_file_seen_empty_is_followed_too(steady: Scene) -> None:
 
 @pytest.mark.parametrize("look_between", [True, False])
 def test_a_file_that_is_not_read_may_be_packed(steady: Scene, look_between: bool) -> None:
-    """app.ndjson.1.gz holds what app.ndjson held; with its last lines."""
+    """A packed file takes over the entries and last lines of the file it was made from."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     steady.rename("app.ndjson", "app.ndjson.1")
@@ -263,7 +263,7 @@ def test_a_file_that_is_not_read_may_be_packed(steady: Scene, look_between: bool
 
 
 def test_a_file_that_is_not_read_keeps_its_entries_when_it_is_deleted(steady: Scene) -> None:
-    """As any other."""
+    """A followed file keeps its entries when it is deleted."""
     steady.log("app.ndjson", 1)
     steady.look()
     steady.rename("app.ndjson", "app.ndjson.1")
@@ -276,7 +276,7 @@ def test_a_file_that_is_not_read_keeps_its_entries_when_it_is_deleted(steady: Sc
 
 @pytest.mark.parametrize("keep", [1, 2])
 def test_the_last_of_a_chain_of_such_names_is_a_deleted_file(steady: Scene, keep: int) -> None:
-    """Its entries are kept, though another file stands under its name."""
+    """The last file of such a chain keeps its entries when another takes its name."""
     for generation in range(4):
         for number in range(keep - 1, -1, -1):
             name = f"app.ndjson.{number}" if number else "app.ndjson"
@@ -288,7 +288,7 @@ def test_the_last_of_a_chain_of_such_names_is_a_deleted_file(steady: Scene, keep
 
 
 def test_a_file_that_was_never_seen_under_a_name_that_is_read_is_not_read(steady: Scene) -> None:
-    """However much its name is like that of another."""
+    """A file that never had a name that is read is not read, however alike its name."""
     steady.log("app.ndjson", 1)
     steady.log("app.ndjson.old", 2)
     steady.look()
@@ -298,14 +298,14 @@ def test_a_file_that_was_never_seen_under_a_name_that_is_read_is_not_read(steady
 
 @pytest.mark.parametrize("name", ["app.ndjson.1", "app.ndjson-20260218", "app.ndjson.2026-02-18"])
 def test_a_rotated_file_that_was_never_seen_before_is_read(steady: Scene, name: str) -> None:
-    """Of a busy logger whole generations pass between two looks."""
+    """Generations that come and go between two scans are read."""
     steady.log(name, 1)
     steady.log("app.ndjson", 2)
     assert steady.look() == {name: [1], "app.ndjson": [2]}
 
 
 def test_a_pipe_beside_a_deleted_file_is_not_opened(steady: Scene) -> None:
-    """It would wait for a writer forever."""
+    """The indexer does not open a pipe, which would wait for a writer forever."""
     os.mkfifo(steady.logs / "app.pipe")
     steady.log("app.ndjson", 1)
     steady.look()
@@ -328,7 +328,7 @@ COPIES = ["app-1.ndjson", "copy.ndjson", "app.ndjson.1"]
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_copy_takes_the_entries_over(steady: Scene, copy: str) -> None:
-    """Those of the truncated file are not counted twice, and nothing of the copy is missing."""
+    """With copytruncate the copy takes over the entries; none are doubled or missing."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     copy_and_truncate(steady, "app.ndjson", copy, 4)
@@ -338,7 +338,7 @@ def test_a_copy_takes_the_entries_over(steady: Scene, copy: str) -> None:
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_truncated_file_may_grow_past_its_old_size(steady: Scene, copy: str) -> None:
-    """Its size alone does not tell that it was truncated."""
+    """A truncation is noticed although the file has grown past its old size."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     copy_and_truncate(steady, "app.ndjson", copy)
@@ -350,7 +350,7 @@ def test_a_truncated_file_may_grow_past_its_old_size(steady: Scene, copy: str) -
 def test_a_look_between_truncation_and_the_next_line_changes_nothing(
     steady: Scene, copy: str
 ) -> None:
-    """The file is empty for a moment."""
+    """A scan while the truncated file is empty changes nothing."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     copy_and_truncate(steady, "app.ndjson", copy, 4)
@@ -361,7 +361,7 @@ def test_a_look_between_truncation_and_the_next_line_changes_nothing(
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_look_between_copy_and_truncation_changes_nothing(steady: Scene, copy: str) -> None:
-    """For a moment there are two files of one content."""
+    """A scan while file and copy have the same content changes nothing."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     shutil.copyfile(steady.logs / "app.ndjson", steady.logs / copy)
@@ -372,7 +372,7 @@ def test_a_look_between_copy_and_truncation_changes_nothing(steady: Scene, copy:
 
 
 def test_copies_are_rotated_in_turn(steady: Scene) -> None:
-    """Each generation is copied over the one before, which is renamed."""
+    """Each generation is renamed before the next copy, and keeps its entries."""
     for generation in range(4):
         if (steady.logs / "app-1.ndjson").exists():
             steady.rename("app-1.ndjson", f"app-{generation}.ndjson")
@@ -384,7 +384,7 @@ def test_copies_are_rotated_in_turn(steady: Scene) -> None:
 
 
 def test_half_a_line_stays_in_the_copy(steady: Scene) -> None:
-    """It is completed nowhere; the rest of it is a parse error, and what follows is found."""
+    """A line cut by copytruncate is a parse error; what follows is found."""
     steady.log("app.ndjson", 1)
     steady.append("app.ndjson", b'{"n":')
     steady.look()
@@ -395,7 +395,7 @@ def test_half_a_line_stays_in_the_copy(steady: Scene) -> None:
 
 
 def test_without_a_copy_the_entries_are_replaced(steady: Scene) -> None:
-    """The old content is gone: the index holds what the file holds."""
+    """After a truncation without a copy the index has what the file has."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     os.truncate(steady.logs / "app.ndjson", 0)
@@ -404,7 +404,7 @@ def test_without_a_copy_the_entries_are_replaced(steady: Scene) -> None:
 
 
 def test_a_file_truncated_to_nothing_has_no_entries(steady: Scene) -> None:
-    """Also before anything new is written."""
+    """A file that was truncated to nothing has no entries, even before new lines come."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     os.truncate(steady.logs / "app.ndjson", 0)
@@ -412,7 +412,7 @@ def test_a_file_truncated_to_nothing_has_no_entries(steady: Scene) -> None:
 
 
 def test_a_file_cut_in_its_middle_is_read_anew(steady: Scene) -> None:
-    """What is left, and what follows."""
+    """A file that was cut in the middle is read again from its start."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     os.truncate(steady.logs / "app.ndjson", len(lines(1, size=steady.size)))
@@ -435,7 +435,7 @@ def slow(tmp_path: Path) -> Iterator[Place]:
 def test_the_origin_of_a_copy_may_go_while_the_copy_is_being_read(
     slow: Place, size: int, steps: int, fate: str
 ) -> None:
-    """As `mv` to another file system does; wherever reading stands, all comes out once."""
+    """A move to another file system gives each entry once, wherever reading was."""
     origin = slow.write("app.ndjson", lines(*range(6), size=size))
     slow.index()
     slow.write("app-1.ndjson", origin.read_bytes())
@@ -455,7 +455,7 @@ def test_the_origin_of_a_copy_may_go_while_the_copy_is_being_read(
 @pytest.mark.parametrize("size", [0, LONG])
 @pytest.mark.parametrize("steps", range(8))
 def test_a_rotation_may_happen_between_look_and_read(slow: Place, size: int, steps: int) -> None:
-    """A path that was new when one looked holds a file that is known when one reads."""
+    """A rotation between scan and read neither loses nor doubles entries."""
     slow.write("app.ndjson", lines(1, 2, 3, size=size))
     slow.index()
     slow.write("app-1.ndjson", lines(4, 5, size=size))
@@ -478,7 +478,7 @@ def replace(scene: Scene, path: str, content: bytes) -> None:
 
 
 def test_a_file_replaced_by_another_is_a_deleted_one(steady: Scene) -> None:
-    """Its entries are kept until retention; the new file is read from its start."""
+    """A replaced file keeps its entries until retention; the new file is read whole."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     replace(steady, "app.ndjson", lines(4, 5, size=steady.size))
@@ -488,7 +488,7 @@ def test_a_file_replaced_by_another_is_a_deleted_one(steady: Scene) -> None:
 
 
 def test_a_file_replaced_by_an_edited_copy_is_a_rewritten_one(steady: Scene) -> None:
-    """It begins as before and goes on otherwise: its entries are replaced."""
+    """An edited copy that begins alike replaces the entries of the file before."""
     steady.log("app.ndjson", 1, 2, 3, 4, 5)
     steady.look()
     edited = lines(1, 2, 3, 6, size=steady.size)
@@ -500,7 +500,7 @@ def test_a_file_replaced_by_an_edited_copy_is_a_rewritten_one(steady: Scene) -> 
 
 @pytest.mark.parametrize("more", [(), (4, 5)])
 def test_the_same_content_in_a_new_file_is_read_on(steady: Scene, more: tuple[int, ...]) -> None:
-    """Only what was added to it."""
+    """Of a new file with the same content only what was added is read."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     replace(steady, "app.ndjson", lines(1, 2, 3, *more, size=steady.size))
@@ -510,7 +510,7 @@ def test_the_same_content_in_a_new_file_is_read_on(steady: Scene, more: tuple[in
 
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_a_file_rewritten_in_place_has_what_it_holds_now(steady: Scene, count: int) -> None:
-    """Be it shorter, of the same length or longer than what was read."""
+    """A file rewritten in place has its new content, be it shorter, equal or longer."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     file = steady.logs / "app.ndjson"
@@ -522,7 +522,7 @@ def test_a_file_rewritten_in_place_has_what_it_holds_now(steady: Scene, count: i
 
 
 def test_a_touched_file_is_not_read_again(steady: Scene) -> None:
-    """Its content is the same."""
+    """A file with a new time and the same content is not read again."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     os.utime(steady.logs / "app.ndjson", (1, 1))
@@ -533,7 +533,7 @@ def test_a_touched_file_is_not_read_again(steady: Scene) -> None:
 
 
 def test_a_deleted_file_keeps_its_entries(steady: Scene) -> None:
-    """Until retention."""
+    """A deleted file keeps its entries until retention."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     (steady.logs / "app.ndjson").unlink()
@@ -541,7 +541,7 @@ def test_a_deleted_file_keeps_its_entries(steady: Scene) -> None:
 
 
 def test_all_files_may_vanish_for_a_while(steady: Scene, tmp_path: Path) -> None:
-    """Their file system was not mounted: nothing is lost, read again or doubled."""
+    """If the file system is unmounted for a while, no entry is lost or doubled."""
     for name in ("a", "b"):
         steady.log(f"{name}.ndjson", 1, 2)
     found = steady.look()
@@ -554,7 +554,7 @@ def test_all_files_may_vanish_for_a_while(steady: Scene, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("more", [(), (3, 4)])
 def test_a_file_that_returns_is_read_on(steady: Scene, more: tuple[int, ...]) -> None:
-    """Nothing of it is doubled, and what was added is found."""
+    """A file that returns is continued: no entry is doubled, and new lines are found."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     (steady.logs / "app.ndjson").unlink()
@@ -564,7 +564,7 @@ def test_a_file_that_returns_is_read_on(steady: Scene, more: tuple[int, ...]) ->
 
 
 def test_another_file_under_the_name_of_a_deleted_one_is_another_file(steady: Scene) -> None:
-    """The deleted one keeps its entries, the other is read from its start."""
+    """A new file under a deleted file's name is read whole; the old entries stay."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     (steady.logs / "app.ndjson").unlink()
@@ -575,7 +575,7 @@ def test_another_file_under_the_name_of_a_deleted_one_is_another_file(steady: Sc
 
 
 def test_a_long_file_that_returns_slowly_is_not_doubled(tmp_path: Path) -> None:
-    """Its beginning was found, and read, while it was still being copied back."""
+    """A file that is read while it is still being copied back is not doubled."""
     with Scene(tmp_path) as scene:
         content = lines(*range(10), size=LONG)
         scene.write("app.ndjson", content)
@@ -598,7 +598,7 @@ def pack(scene: Scene, path: str) -> None:
 
 @pytest.mark.parametrize("look_between", [True, False])
 def test_a_packed_file_takes_the_entries_over(steady: Scene, look_between: bool) -> None:
-    """Under its new name; lines that were not read before are found in it."""
+    """A packed file takes over the entries; lines that were unread are found in it."""
     steady.log("app-1.ndjson", 1, 2)
     steady.look()
     steady.log("app-1.ndjson", 3)
@@ -610,14 +610,14 @@ def test_a_packed_file_takes_the_entries_over(steady: Scene, look_between: bool)
 
 
 def test_a_packed_file_beside_its_origin_is_not_read(steady: Scene) -> None:
-    """It holds the same, or is not finished."""
+    """A packed file is not read while its origin exists."""
     steady.log("app.ndjson", 1, 2)
     pack(steady, "app.ndjson")
     assert steady.look() == {"app.ndjson": [1, 2]}
 
 
 def test_a_file_may_be_rotated_and_packed_between_two_looks(steady: Scene) -> None:
-    """Also if a new one stands in its place."""
+    """A file may be rotated and packed between two scans, also if a new one follows."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     steady.log("app.ndjson", 3)
@@ -629,7 +629,7 @@ def test_a_file_may_be_rotated_and_packed_between_two_looks(steady: Scene) -> No
 
 
 def test_packed_files_are_rotated_too(steady: Scene) -> None:
-    """Their entries follow their names."""
+    """Entries of packed files follow their names."""
     steady.log("app.1.ndjson", 1, 2)
     pack(steady, "app.1.ndjson")
     (steady.logs / "app.1.ndjson").unlink()
@@ -639,7 +639,7 @@ def test_packed_files_are_rotated_too(steady: Scene) -> None:
 
 
 def test_a_file_packed_in_a_way_that_is_not_read_keeps_its_entries(steady: Scene) -> None:
-    """As a deleted one."""
+    """A file packed in a format that is not read keeps its entries, like a deleted file."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     steady.rename("app.ndjson", "app.ndjson.1")

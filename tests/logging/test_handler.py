@@ -1,54 +1,23 @@
-"""The logging handler, on real servers, on such that misbehave, and on such that die."""
+"""The logging handler, on real servers and on such that misbehave."""
 
 import gc
-import json
 import logging
 import logging.config
 import logging.handlers
 import queue
-import subprocess
-import sys
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mikroscope.logging import MikroScopeHandler
-from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.handlers import TOKEN, logging_to
 from tests.helpers.ingest import CLOSE, DROP, HANG, Reply, free_port, stub
 from tests.helpers.server import Connect, Serve
-from tests.helpers.stores import all_entries
 from tests.helpers.waiting import wait_until
 from tests.helpers.webhooks import make_certificate
-
-TOKEN = "shop-token"
-QUICK: dict[str, Any] = {"linger_s": 0.01, "backoff_s": 0.01, "max_backoff_s": 0.05}
-
-
-@contextmanager
-def logging_to(url: str, **options: Any) -> Iterator[tuple[logging.Logger, MikroScopeHandler]]:
-    """A logger with a handler, which is closed at the end."""
-    handler = MikroScopeHandler(url, **(QUICK | {"token": TOKEN} | options))
-    logger = logging.Logger("shop")  # its own, apart from all others
-    logger.addHandler(handler)
-    try:
-        yield logger, handler
-    finally:
-        handler.close()
-
-
-def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own, to its end."""
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
-# --- a real server --------------------------------------------------------------------------
 
 
 def test_logs_are_found(serve: Serve, connect: Connect) -> None:
@@ -143,9 +112,6 @@ def test_too_large_for_the_server(
     assert "refused a record of 5000" in capsys.readouterr().err
 
 
-# --- the ways of logging ---------------------------------------------------------------------
-
-
 def test_dict_config() -> None:
     """`logging.config.dictConfig` makes one, and another call closes it."""
     with stub() as server:
@@ -225,9 +191,6 @@ def test_wrong_arguments(options: dict[str, Any]) -> None:
     """Arguments that cannot be right are refused at once, by name."""
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected"):
         MikroScopeHandler(**options)
-
-
-# --- never in the way ------------------------------------------------------------------------
 
 
 def test_server_that_does_not_answer() -> None:
@@ -354,52 +317,6 @@ def test_busy_server() -> None:
         assert (server.messages(), len(server.batches)) == (["hello"], 3)
 
 
-# --- the end ---------------------------------------------------------------------------------
-
-
-PROGRAM = """
-import logging, sys
-from mikroscope.logging import MikroScopeHandler
-handler = MikroScopeHandler(sys.argv[1], token="t", flush_timeout_s=float(sys.argv[2]))
-logging.basicConfig(handlers=[handler], level="INFO")
-logging.info("hello")
-"""
-
-
-def test_end_of_the_program() -> None:
-    """What is logged last is sent before the program ends."""
-    with stub() as server:
-        done = run(PROGRAM, server.url, 30)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert server.messages() == ["hello"]
-
-
-def test_end_of_the_program_without_server() -> None:
-    """A program ends without its server, and says what is lost."""
-    done = run(PROGRAM, f"http://127.0.0.1:{free_port()}", 0.2)
-    assert done.returncode == 0
-    assert "did not accept them: 1\n" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_log_at_exit() -> None:
-    """What is logged by the application's own exit functions is sent, too."""
-    program = "import atexit, logging\n" + PROGRAM
-    program += "atexit.register(lambda: logging.info('bye'))\n"
-    with stub() as server:
-        assert run(program, server.url, 30).returncode == 0
-        assert server.messages() == ["hello", "bye"]
-
-
-def test_first_log_at_exit() -> None:
-    """Even if that is the first log of all, when no thread can be started any more."""
-    program = PROGRAM.replace('logging.info("hello")', "import atexit")
-    program += "atexit.register(lambda: logging.info('bye'))\n"
-    with stub() as server:
-        assert run(program, server.url, 30).returncode == 0
-        assert server.messages() == ["bye"]
-
-
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system gives no thread, what waits is sent at the end, as `logging` ends it."""
 
@@ -450,228 +367,3 @@ def test_handler_that_is_forgotten() -> None:
         assert gone() is None
         wait_until(lambda: not thread.is_alive(), "the end of the thread")
         assert server.messages() == ["hello"]
-
-
-# --- other processes -------------------------------------------------------------------------
-
-FORK = """
-import logging, os, sys, warnings
-from mikroscope.logging import MikroScopeHandler
-warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads, from Python 3.12 on
-handler = MikroScopeHandler(sys.argv[1], token="t", linger_s=60, flush_timeout_s=30)
-logging.basicConfig(handlers=[handler], level="INFO")
-logging.info("parent before")
-"""
-
-
-def test_fork() -> None:
-    """A forked child sends its own records by its own thread; the parent's are sent once."""
-    program = FORK + (
-        "child = os.fork()\n"
-        "logging.info('parent after' if child else 'child')\n"
-        "child and os.waitpid(child, 0)\n"
-    )
-    with stub() as server:
-        done = run(program, server.url)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert sorted(server.messages()) == ["child", "parent after", "parent before"]
-        assert len({one["process"] for one in server.taken}) == 2
-
-
-def test_fork_with_a_connection() -> None:
-    """Parent and child have connections of their own."""
-    program = FORK + (
-        "handler.flush()\n"
-        "child = os.fork()\n"
-        "for number in range(20):\n"
-        "    logging.info('more')\n"
-        "    handler.flush()\n"
-        "child and os.waitpid(child, 0)\n"
-    )
-    with stub() as server:
-        done = run(program, server.url)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert Counter(server.messages()) == {"parent before": 1, "more": 40}
-        assert server.connections == 2
-
-
-def test_forks_under_load() -> None:
-    """Children that are forked while threads log and send do not hang, and lose nothing."""
-    program = FORK + (
-        "import threading\n"
-        "def work():\n"
-        "    for _ in range(3000): logging.info('parent')\n"
-        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
-        "for thread in threads: thread.start()\n"
-        "children = []\n"
-        "for _ in range(20):\n"
-        "    child = os.fork()\n"
-        "    if not child:\n"
-        "        logging.error('child')\n"
-        "        os._exit(0 if handler.flush(30) else 1)\n"
-        "    children.append(child)\n"
-        "codes = [os.waitpid(child, 0)[1] for child in children]\n"
-        "for thread in threads: thread.join()\n"
-        "assert codes == [0] * 20, codes\n"
-    )
-    with stub() as server:
-        done = run(program, server.url)
-        assert (done.returncode, done.stderr) == (0, "")
-        counts = Counter(server.messages())
-        assert counts == {"parent before": 1, "parent": 12_000, "child": 20}
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing(method: str, tmp_path: Path) -> None:
-    """Workers of multiprocessing, which end without exit functions, send their logs, too."""
-    script = tmp_path / "program.py"
-    script.write_text(
-        FORK.replace('logging.info("parent before")', "")
-        + "import multiprocessing\n"
-        + "def work(number):\n"
-        + "    logging.info('worker %d', number)\n"
-        + "if __name__ == '__main__':\n"
-        + "    logging.info('parent')\n"
-        + f"    context = multiprocessing.get_context({method!r})\n"
-        + "    workers = [context.Process(target=work, args=(n,)) for n in range(3)]\n"
-        + "    for worker in workers: worker.start()\n"
-        + "    for worker in workers: worker.join()\n"
-    )
-    with stub() as server:
-        command = [sys.executable, str(script), server.url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert sorted(server.messages()) == ["parent", "worker 0", "worker 1", "worker 2"]
-
-
-@pytest.mark.parametrize("https", [False, True])
-def test_thread_imports_nothing(https: bool, serve: Serve, tmp_path: Path) -> None:
-    """The background thread imports nothing: a child that is forked in the midst of an import
-    could never import that module."""
-    certificate, key = make_certificate(tmp_path)
-    tls: dict[str, object] = {"https": True, "tls_cert_path": certificate, "tls_key_path": key}
-    server = serve(ingest_producers="t=shop", ingest_max_body_bytes=1024, **(tls if https else {}))
-    program = (
-        "import logging, sys\n"
-        "from mikroscope.logging import MikroScopeHandler\n"
-        "url, ca = sys.argv[1:]\n"
-        "options = dict(ca_file=ca, compress=True, max_buffer_records=2, flush_timeout_s=30)\n"
-        "handler = MikroScopeHandler(url, token='t', **options)\n"
-        "nowhere = MikroScopeHandler('http://localhost:1', flush_timeout_s=0.1)\n"
-        "logger = logging.Logger('x')\n"
-        "logger.addHandler(handler); logger.addHandler(nowhere)\n"
-        "before = set(sys.modules)\n"
-        "for size in (1, 1, 1, 5000, 1): logger.info('x' * size)\n"
-        "assert handler.flush()\n"
-        "handler.close(); nowhere.close()\n"
-        "print(handler.counts.refused, set(sys.modules) - before)\n"
-    )
-    assert run(program, server.url, certificate).stdout == "1 set()\n"
-
-
-def test_only_the_standard_library() -> None:
-    """An application that logs loads nothing but the standard library and the handler."""
-    program = (
-        "import sys; import mikroscope.logging\n"
-        "names = {name for name in sys.modules if name.startswith('mikroscope')}\n"
-        "names -= {name for name in names if name.startswith('mikroscope.logging')}\n"
-        "names -= {'mikroscope', 'mikroscope._version'}\n"
-        "roots = {name.split('.')[0] for name in sys.modules}\n"
-        "names |= roots & {'starlette', 'apsw', 'msgspec', 'httpx', 'uvicorn', 'click'}\n"
-        "print(sorted(names))\n"
-    )
-    assert run(program).stdout == "[]\n"
-
-
-# --- a server that is killed -----------------------------------------------------------------
-
-
-class Server:
-    """A real server process on the same port and directories each time."""
-
-    def __init__(self, directory: Path, port: int) -> None:
-        command = [sys.executable, "-m", "mikroscope", "serve", "--port", str(port)]
-        command += ["--logs", str(directory / "logs"), "--db", str(directory / "index.db")]
-        command += ["--min-free-bytes", "0", "--ingest-producers", f"{TOKEN}=shop"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=directory
-        )
-        assert self.process.stdout is not None
-        assert "listens on" in self.process.stdout.readline()
-
-    def end(self, kill: bool) -> None:
-        """By SIGKILL, without any chance to tidy up, or by SIGTERM."""
-        (self.process.kill if kill else self.process.terminate)()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-THREADS, BEFORE, WHILE_DEAD, AFTER = 8, 3000, 6500, 3000
-RECORDS = THREADS * (BEFORE + WHILE_DEAD + AFTER)
-
-
-class Application:
-    """Eight threads that log numbered records, and never look at whether there is a server."""
-
-    def __init__(self, logger: logging.Logger) -> None:
-        self.killed = threading.Event()
-        self.restarted = threading.Event()
-        self.is_done = threading.Barrier(THREADS + 1)
-        self._logger = logger
-        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(THREADS)]
-        for thread in self._threads:
-            thread.start()
-
-    def join(self) -> None:
-        """Return when all has been logged."""
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, thread: int) -> None:
-        numbers = iter(range(thread, RECORDS, THREADS))
-        for begin, count in ((None, BEFORE), (self.killed, WHILE_DEAD), (self.restarted, AFTER)):
-            if begin is not None:
-                begin.wait()
-            for _ in range(count):
-                number = next(numbers)
-                self._logger.info("record %d", number, extra={"n": number})
-            self.is_done.wait()
-
-
-def test_server_is_killed_and_restarted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """100,000 records from 8 threads, the server killed in between: all threads get through
-    while it is dead; each record is there or counted as dropped; that number is told; only a
-    record that says `resent` is there twice."""
-    port = free_port()
-    server = Server(tmp_path, port)
-    options: dict[str, Any] = {"max_buffer_records": 20_000, "flush_timeout_s": 60.0}
-    with logging_to(f"http://127.0.0.1:{port}", **options) as (logger, handler):
-        application = Application(logger)
-        wait_until(lambda: handler.counts.sent > 0, "the first acknowledged batch")
-        server.end(kill=True)
-        application.is_done.wait()
-        application.killed.set()
-        application.is_done.wait()  # 52,000 records were logged without a server
-        server = Server(tmp_path, port)
-        application.restarted.set()
-        application.is_done.wait()
-        application.join()
-        assert handler.flush()
-        counts = handler.counts
-    server.end(kill=False)
-
-    store = SqliteStore(tmp_path / "index.db", write=False)
-    records = [json.loads(bytes(entry.data)) for entry in all_entries(store)]
-    store.close()
-    found = Counter((one["n"], "resent" in one) for one in records if "n" in one)
-    losses = [one for one in records if one.get("event") == "logs.dropped"]
-    told = {(one["timestamp"], one["droppedSince"]): one["dropped"] for one in losses}
-    assert (
-        counts.dropped >= THREADS * WHILE_DEAD - 20_000 - 1000
-    )  # what the buffer and a batch hold
-    assert (counts.sent + counts.dropped, counts.waiting, counts.refused) == (RECORDS, 0, 0)
-    assert len({number for number, _ in found}) == counts.sent
-    assert set(found.values()) == {1}
-    assert sum(told.values()) == counts.dropped  # its answer may have been lost, too
-    assert "cannot be reached" in capsys.readouterr().err

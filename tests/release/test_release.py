@@ -99,6 +99,7 @@ def test_sums_as_the_tool_reads_them(release: Release) -> None:
     subprocess.run(command, cwd=release.directory, check=True, capture_output=True)
 
 
+@pytest.mark.long
 def test_built_twice(release: Release, tmp_path: Path) -> None:
     """Built again, elsewhere and by somebody with another umask, it is the same to the bit."""
     before = os.umask(0o077)
@@ -267,6 +268,7 @@ def without_network() -> list[str]:
     return []
 
 
+@pytest.mark.long
 def test_archive_without_network(unpacked: Path, tmp_path: Path) -> None:
     """The archive, unpacked, works without any network, package index or installed package."""
     assert run([PYTHON, "-c", "import apsw"], tmp_path).returncode != 0
@@ -370,6 +372,7 @@ def follow(release: Release, home: Path, script: str) -> str:
     return output(["sh", "-euc", script], home, PATH=path, **chosen)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["pip", "pipx", "pipx run", "uv", "uvx"])
 def test_wheel(release: Release, tmp_path: Path, way: str) -> None:
     """The wheel, installed each way without the source tree, indexes a file."""
@@ -382,6 +385,7 @@ def test_wheel(release: Release, tmp_path: Path, way: str) -> None:
     assert json.loads(printed.splitlines()[-1])["report"]["recordsInserted"] == 1
 
 
+@pytest.mark.long
 def test_manual_archive(release: Release, tmp_path: Path) -> None:
     """The archive, verified and unpacked by hand, runs."""
     printed = follow(release, tmp_path / "home", documented("archive"))

@@ -151,7 +151,7 @@ def assert_whole(directory: Path, server: Server) -> None:
 
 @pytest.mark.parametrize("leave", [200_000, 1_000_000])
 def test_ingest_on_a_full_disk(disk: Disk, leave: int) -> None:
-    """It is refused with a reason, /health tells, and it goes on by itself."""
+    """Ingest is refused with a reason, /health reports it, and ingest resumes by itself."""
     with server_on(disk) as server:
         assert server.send().status_code == 200
         server.fill_disk(leave)
@@ -170,7 +170,7 @@ def test_ingest_on_a_full_disk(disk: Disk, leave: int) -> None:
 
 
 def test_a_kill_on_a_full_disk(disk: Disk) -> None:
-    """After a restart with room again, all that was acknowledged is there once."""
+    """After a kill and a restart with free space, each acknowledged record is there once."""
     with server_on(disk) as server:
         server.send()
         server.fill_disk(500_000)
@@ -185,7 +185,7 @@ def test_a_kill_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_the_queue_on_a_full_disk(disk: Disk) -> None:
-    """What was answered with 202 is kept, and written when there is room; more is refused."""
+    """The queue keeps acknowledged records and writes them later; more are refused."""
     with server_on(disk, "--ingest-async-queue") as server:
         server.send()
         server.fill_disk(200_000)
@@ -201,7 +201,7 @@ def test_the_queue_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_a_stop_on_a_full_disk(disk: Disk) -> None:
-    """A queue that cannot be written is told of, with exit code 1."""
+    """A server that cannot write its queue says so and ends with exit code 1."""
     with server_on(disk, "--ingest-async-queue") as server:
         server.send()
         server.fill_disk(0)
@@ -213,7 +213,7 @@ def test_a_stop_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_a_clean_up_on_a_full_disk(disk: Disk) -> None:
-    """It fails with a reason, and nothing else does."""
+    """Maintenance fails with a reason on a full disk, and the server goes on answering."""
     with server_on(disk, "--maintenance-interval-ms=1000", "--db-retention-days=1") as server:
         records = [{"n": -1, "timestamp": "2020-01-01T00:00:00Z"}]
         assert server.client.post("/api/ingest", json=records, headers=PRODUCER).is_success
@@ -223,7 +223,7 @@ def test_a_clean_up_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_a_rebuild_on_a_full_disk(disk: Disk) -> None:
-    """It is given up with 503, and the old index answers as before."""
+    """A rebuild gives up with 503, and the old index answers as before."""
     with server_on(disk) as server:
         for _ in range(100):
             assert server.send().status_code == 200
@@ -239,7 +239,7 @@ def test_a_rebuild_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below --min-free-bytes ingest is refused, in good time, and taken again above."""
+    """Below --min-free-bytes the server refuses ingest, and takes it again above."""
 
     def room(_directory: Path) -> int:
         return free

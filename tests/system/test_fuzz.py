@@ -16,6 +16,7 @@ from mikroscope import RunningServer, start_server
 from mikroscope.server.app import OPERATIONS
 from mikroscope.server.openapi.document import make_document
 from mikroscope.server.openapi.model import Operation
+from tests.helpers.forms import examples
 from tests.helpers.server import settings_in
 from tests.helpers.waiting import DEADLINE_S
 
@@ -25,17 +26,14 @@ HELD = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-EXAMPLES = 40
+pytestmark = pytest.mark.long
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 TOKENS = {"anybody": None, "api": "api", "producer": "producer"}
 SCHEMA = schemathesis.openapi.from_dict(make_document(OPERATIONS))
 NAME = attrgetter("name")
 GUARDED = [operation for operation in OPERATIONS if operation.access != "anybody"]
-REPEATABLE = settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    database=None,
-    deadline=None,
+MADE_UP = settings(
+    max_examples=examples(40),
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
@@ -72,10 +70,10 @@ def authorization(operation: Operation) -> dict[str, str]:
 def fuzz(
     server: RunningServer, operation: Operation, mode: GenerationMode, headers: dict[str, str]
 ) -> None:
-    """Send made-up requests, the same every time, and hold the answers to the document."""
+    """Send made-up requests, and hold the answers to the document."""
     made_up = SCHEMA[operation.path][operation.method].as_strategy(generation_mode=mode)
 
-    @REPEATABLE
+    @MADE_UP
     @given(case=made_up)
     def send(case: Any) -> None:
         answer = case.call(base_url=server.url, headers=headers)
@@ -110,7 +108,7 @@ def test_any_bytes(operation: Operation, client: httpx.Client) -> None:
     """A body of any bytes is answered with a documented status and schema."""
     found, headers = SCHEMA[operation.path][operation.method], authorization(operation)
 
-    @REPEATABLE
+    @MADE_UP
     @given(
         body=st.binary() | st.from_regex(rb'[\[{]["\\\[{\]},:0-9a-z]*[\]}]', fullmatch=True),
         encoding=st.sampled_from([{}, {"content-encoding": "gzip"}, {"content-encoding": "br"}]),
@@ -131,7 +129,7 @@ def test_any_query(operation: Operation, client: httpx.Client) -> None:
     found, headers = SCHEMA[operation.path][operation.method], authorization(operation)
     names = st.sampled_from([*(parameter.name for parameter in operation.parameters), "other"])
 
-    @REPEATABLE
+    @MADE_UP
     @given(st.dictionaries(names, st.text(st.characters(codec="utf-8"))))
     def send(parameters: dict[str, str]) -> None:
         answer = client.request(

@@ -12,10 +12,13 @@ from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from mikroscope.stores.sqlite import SqliteStore
+from tests.helpers.forms import amount
 from tests.helpers.stores import all_entries
 
-ROUNDS = 20
+ROUNDS = amount(6, 40)
 CLIENTS = 20
 TOKEN = "kill-token"
 
@@ -83,8 +86,9 @@ class Clients:
             connection.close()
 
 
+@pytest.mark.long
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """20 clients send while the server is killed and restarted 20 times: each record that was
+    """20 clients send while the server is killed and restarted 6 times, or 40: each record that was
     answered with 200 is there exactly once, and none is there twice."""
     chance = random.Random(20)
     numbers = count()

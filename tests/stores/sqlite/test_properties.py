@@ -19,6 +19,7 @@ from mikroscope.records.fields import field_values, scalar_text
 from mikroscope.stores.sqlite import SqliteStore, terms
 from mikroscope.stores.sqlite.read import aggregates, planner
 from mikroscope.stores.sqlite.schema import clamp
+from tests.helpers.forms import examples
 from tests.stores.contract.base import (
     START_MS,
     Record,
@@ -252,7 +253,7 @@ def at_once(rows: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("few", [0, 3, 1000])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=6), limit=st.integers(1, 8))
 def test_pages(few: int, case: Case, asked: list[Query], limit: int) -> None:
     """Walking the pages of any query gives what matches, each once, newest first."""
@@ -287,7 +288,7 @@ def counting(way: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     case=cases(),
     asked=st.lists(queries, min_size=1, max_size=3),
@@ -320,7 +321,7 @@ def check_first(first: list[tuple[str, int]], expected: list[tuple[str, int]], l
         assert first == expected[:limit]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(case=cases())
 def test_data(case: Case) -> None:
     """Every record comes back as it was, and with the attributes it has."""
@@ -340,7 +341,7 @@ def test_data(case: Case) -> None:
             )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(case=cases())
 def test_nothing_is_left_behind(case: Case) -> None:
     """When every source was discarded no token and no count is left of it."""

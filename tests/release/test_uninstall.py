@@ -1,0 +1,81 @@
+"""The installer takes away what it installed, and nothing else."""
+
+import json
+from pathlib import Path
+
+from tests.helpers.installer import User
+from tests.helpers.release import output
+
+
+def test_uninstall(user: User) -> None:
+    """The program and the command leave; config, logs and index stay."""
+    user.installs()
+    for name in ("logs/app.ndjson", "data/mikroscope.db"):
+        (user.directory / name).parent.mkdir()
+        (user.directory / name).write_text(name)
+    user.installs("--uninstall")
+    share = ".local/share/mikroscope"
+    kept = ("mikroscope.config.json", "logs/app.ndjson", "data/mikroscope.db")
+    assert user.left() == {f"{share}/{name}" for name in kept}
+
+
+def test_purge(user: User) -> None:
+    """With --purge config, logs and index leave too, where they lie in the directory."""
+    user.installs(MIKROSCOPE_LOGS_PATH="elsewhere")
+    (user.home / "elsewhere").mkdir()
+    (user.home / "elsewhere" / "app.ndjson").write_text("{}")
+    user.installs("--uninstall", "--purge")
+    assert user.left() == {"elsewhere/app.ndjson"}
+    assert not user.directory.exists()
+
+
+def test_purge_of_what_the_config_names(user: User) -> None:
+    """Directories of these names that the config does not name belong to something else."""
+    user.installs(MIKROSCOPE_LOGS_PATH="elsewhere", MIKROSCOPE_DB_PATH="elsewhere.db")
+    for name in ("logs", "data"):
+        (user.directory / name).mkdir()
+        (user.directory / name / "mine").write_text("mine")
+    user.installs("--uninstall", "--purge")
+    share = ".local/share/mikroscope"
+    assert user.left() == {f"{share}/logs/mine", f"{share}/data/mine"}
+
+
+def test_two_installations(user: User) -> None:
+    """Uninstalling one does not take the command that another has made since."""
+    user.installs(MIKROSCOPE_INSTALL_DIR=f"{user.home}/other")
+    user.installs()
+    user.installs("--uninstall", MIKROSCOPE_INSTALL_DIR=f"{user.home}/other")
+    assert user.version == "0.1.0"
+
+
+def test_installed_script_uninstalls(user: User, tmp_path: Path) -> None:
+    """The script that was installed along knows both directories by itself."""
+    user.installs(MIKROSCOPE_BIN_DIR=str(tmp_path / "bin"))
+    script = user.directory / "current" / "install.sh"
+    output(["sh", str(script), "--uninstall"], tmp_path / "other")
+    assert not list((tmp_path / "bin").iterdir())
+    assert not (user.directory / "versions").exists()
+
+
+def test_install_after_uninstall(user: User) -> None:
+    """Installed anew, it takes up the config that had stayed."""
+    user.installs(MIKROSCOPE_PORT="4999")
+    user.installs("--uninstall")
+    user.installs()
+    assert json.loads(user.config.read_text())["port"] == 4999
+
+
+def test_uninstall_of_nothing(user: User) -> None:
+    """Where nothing is installed, nothing is removed."""
+    (user.directory / "logs").mkdir(parents=True)
+    (user.directory / "logs" / "mine").write_text("mine")
+    assert "there is no MikroScope in" in user.is_refused("--uninstall", "--purge")
+    assert user.left() == {".local/share/mikroscope/logs/mine"}
+
+
+def test_uninstall_keeps_somebody_elses_command(user: User) -> None:
+    """A command of this name that is not ours stays."""
+    user.installs()
+    user.command.write_text("#!/bin/sh\n")
+    user.installs("--uninstall")
+    assert user.command.exists()
