@@ -147,7 +147,7 @@ def _masked(policy: AlertPolicy) -> AlertPolicy:
     return msgspec.structs.replace(policy, webhook_url="[configured]")
 
 
-def _counts(stats: IndexStats, suffix: str) -> dict[str, int]:
+def _counts(stats: IndexStats, suffix: str) -> dict[str, Any]:
     """records_inserted_last_run and so on."""
     counts = msgspec.structs.asdict(stats)
     return {f"{name}_{suffix}": value for name, value in counts.items()}
