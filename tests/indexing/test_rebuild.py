@@ -160,7 +160,7 @@ class Sender(Asker):
 
 def test_reindex(filled: Path, serve: Serve, connect: Connect) -> None:
     """It answers with what went into the new index, and what was in the old one."""
-    client = connect(serve())
+    client = connect(serve(ingest_interval_ms=3_600_000))
     before = stored(filled)
     answer = client.post("/api/reindex")
     assert answer.status_code == 200
