@@ -89,7 +89,7 @@ def test_entry_gives_its_record(index: Index) -> None:
         ({"query": Query(level="ERROR")}, range(0, 60, 3)),
         ({"query": Query(level="ERROR"), "text": "refused"}, range(0, 60, 15)),
     ],
-    ids=range(10),
+    ids=str,
 )
 def test_filters(index: Index, filters: dict[str, Any], expected: range) -> None:
     """Each condition that is given must hold, whether it comes as a keyword or in a query."""
