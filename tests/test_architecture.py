@@ -30,6 +30,7 @@ SEE_SETTINGS = ("settings", "sidecar", "server.run", "server.auth", "backup", "d
 # What other packages see of stores; which stores there are, only `open_store` knows.
 NEUTRAL_STORE_MODULES = ("stores", "stores.base", "stores.administration")
 ROOT_MODULES = 9
+LONGEST_MODULE = 400
 
 
 class Import(NamedTuple):
@@ -134,4 +135,16 @@ def test_few_see_settings() -> None:
     root = [path.name for path in PACKAGE.glob("*.py")]
     if len(root) > ROOT_MODULES:
         wrong.append(f"{len(root)} modules stand at the root, at most {ROOT_MODULES}: {root}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_are_short_and_say_what_they_own() -> None:
+    """A module opens with a docstring, and has at most 400 lines: a longer one holds two."""
+    wrong = []
+    for module, path in MODULES.items():
+        text = path.read_text()
+        if text and not ast.get_docstring(ast.parse(text)):
+            wrong.append(f"{module} does not say what it owns")
+        if len(text.splitlines()) > LONGEST_MODULE:
+            wrong.append(f"{module} has more than {LONGEST_MODULE} lines")
     assert not wrong, "\n".join(wrong)

@@ -33,7 +33,7 @@ from mikroscope.stores.base import (
 )
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.admin.rebuild import OldIndex, SqliteRebuild, clean_up
-from mikroscope.stores.sqlite.read import aggregates
+from mikroscope.stores.sqlite.read import aggregates, counting
 from mikroscope.stores.sqlite.read.connections import Readers
 from mikroscope.stores.sqlite.read.histogram import histogram
 from mikroscope.stores.sqlite.schema import file_identity
@@ -161,7 +161,7 @@ class SqliteStore:
 
     def count(self, query: Query) -> int:
         """Count the matching entries."""
-        return self._readers.ask(lambda connection: aggregates.count(connection, query))
+        return self._readers.ask(lambda connection: counting.count(connection, query))
 
     def aggregate(self, query: Query, grouping: Grouping, limit: int = DEFAULT_LIMIT) -> Aggregate:
         """Count the matching entries by value."""

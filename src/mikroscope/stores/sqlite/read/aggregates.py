@@ -9,25 +9,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from math import inf
-from typing import Any
-
-import msgspec
 
 from mikroscope.query.model import Aggregate, Bucket, Grouping, Query
-from mikroscope.records.attributes import MISSING, level_of
+from mikroscope.records.attributes import MISSING
 from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.stores.base import Facet
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.read.connections import Connection
+from mikroscope.stores.sqlite.read.counting import (
+    count_levels,
+    count_matching,
+    count_plan,
+    outside,
+    plans_of,
+    sum_minutes,
+    whole_units,
+)
 from mikroscope.stores.sqlite.read.day_cache import DayState
 from mikroscope.stores.sqlite.read.extraction import reader_of
-from mikroscope.stores.sqlite.read.planner import (
-    Plan,
-    Plans,
-    day_windows,
-    overlapping_days,
-    restrict,
-)
+from mikroscope.stores.sqlite.read.planner import Plan, Plans, day_windows, overlapping_days
 from mikroscope.stores.sqlite.read.vocabulary import (
     Counted,
     Part,
@@ -37,18 +37,24 @@ from mikroscope.stores.sqlite.read.vocabulary import (
     match,
     values_of_day,
 )
-from mikroscope.stores.sqlite.rows import DAY_MINUTES, MINUTE_MS
+from mikroscope.stores.sqlite.rows import DAY_MINUTES
 from mikroscope.stores.sqlite.schema import DAY_MS, MAX_KEY, MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import AnyOf
 
-_MANY_DAYS = 64  # counted by one expression
 _FEW_ROWS = 5_000  # are read at once: choosing another way would take as long
+
+
 _MAX_VALUES = 2_000  # more are not counted one by one
+
+
 # Costs in microseconds: reading a row; finding and counting a value of a day; passing an entry's
 # value in the vocabulary, and looking its key up; passing an entry of a value in a match, and
 # looking one up among the entries of another token.
 _ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US = 4.5, 30, 0.12, 0.3
+
+
 _PASSED_US, _LOOKED_UP_US = 0.04, 0.9
+
 
 Counts = Iterable[tuple[str, int]]
 
@@ -58,13 +64,6 @@ def aggregate(connection: Connection, query: Query, grouping: Grouping, limit: i
     counts = _count_all(connection, query, grouping, limit)
     buckets = _top_buckets(connection, counts, grouping, limit)
     return Aggregate(buckets, grouping.by, grouping.field)
-
-
-def count(connection: Connection, query: Query) -> int:
-    """Count the matching entries."""
-    if query.field in TIME_FIELDS:  # which have no tokens
-        return sum(1 for _ in connection.merged_rows(query, _plans(connection, query)))
-    return _count(connection, query)
 
 
 def facet(connection: Connection, query: Query, field: str, limit: int) -> Facet:
@@ -86,125 +85,19 @@ def _top_buckets(
 
 def _count_all(connection: Connection, query: Query, grouping: Grouping, limit: int) -> Counts:
     if query.field in TIME_FIELDS or grouping.field in TIME_FIELDS:  # which have no tokens
-        return _scan(connection, query, _plans(connection, query), grouping)
+        return _scan(connection, query, plans_of(connection, query), grouping)
     if grouping.by == "level":
-        return _by_level(connection, query).items()
-    total = _count(connection, query)
+        return count_levels(connection, query).items()
+    total = count_matching(connection, query)
     if grouping.field != "level" and _is_unfiltered(query):
         return _by_days(connection, query, grouping, total, limit)
     if total <= _FEW_ROWS:
-        return _scan(connection, query, _plans(connection, query), grouping)
+        return _scan(connection, query, plans_of(connection, query), grouping)
     return _by_value(connection, query, grouping, total, limit)
-
-
-def _plans(connection: Connection, query: Query) -> Plans:
-    return connection.plans(query, _MANY_DAYS)
 
 
 def _is_unfiltered(query: Query) -> bool:
     return all(one is None for one in (query.level, query.audit, query.field, query.text))
-
-
-# --- by level, and how many there are at all --------------------------------------------------
-
-
-def _by_level(connection: Connection, query: Query) -> Counter[str]:
-    if query.field is not None or query.text is not None:
-        return _match_levels(connection, query)
-    first, end = whole_units(query, MINUTE_MS)
-    if first >= end:
-        return _match_levels(connection, query)
-    # Minutes count entries by their own time, so they are exact whatever the keys are.
-    counts = _sum_minutes(connection, query, first, end - 1)
-    for rest in outside(query, first * MINUTE_MS, end * MINUTE_MS):
-        counts += _match_levels(connection, rest)
-    return counts
-
-
-def whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
-    """Return the first unit of time wholly between `from` and `to`, and the first one after.
-
-    The very first and the very last unit also hold times that a key cannot represent.
-    """
-    first, end = 0, MAX_MS // unit_ms + 1
-    if query.from_ms is not None:
-        first = -(-max(query.from_ms, 1) // unit_ms)
-    if query.to_ms is not None:
-        end = (min(query.to_ms, MAX_MS - 1) + 1) // unit_ms
-    return first, end
-
-
-def outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
-    """Yield the parts of a query before and after a range of times within it."""
-    if query.from_ms is not None and query.from_ms < first_ms:
-        yield msgspec.structs.replace(query, to_ms=first_ms - 1)
-    if query.to_ms is not None and query.to_ms >= end_ms:
-        yield msgspec.structs.replace(query, from_ms=end_ms)
-
-
-def _sum_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
-    """Return the counts of minutes by level; those of whole days are cached."""
-    first_day, end_day = -(-first // DAY_MINUTES), (last + 1) // DAY_MINUTES
-    if first_day >= end_day:
-        return _add_minutes(connection, query, first, last)
-    counts = _add_minutes(connection, query, first, first_day * DAY_MINUTES - 1)
-    counts += _add_minutes(connection, query, end_day * DAY_MINUTES, last)
-    what = "minutes", f"{query.level}", f"{query.audit}"
-    for state in connection.day_states(range(first_day, end_day)):
-        count = partial(_minutes_of_day, connection, query, state.day)
-        known = connection.day_counts.get(state, what, count)
-        counts.update(dict(count() if known is None else known))
-    return counts
-
-
-def _minutes_of_day(connection: Connection, query: Query, day: int) -> Iterable[tuple[str, int]]:
-    start = day * DAY_MINUTES
-    return _add_minutes(connection, query, start, start + DAY_MINUTES - 1).items()
-
-
-def _add_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
-    rows: Any = connection.sql.execute(
-        "SELECT level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ? "
-        "AND level = coalesce(?, level) AND audit = coalesce(?, audit) GROUP BY level",
-        (first, last, query.level, query.audit),
-    )
-    return Counter(dict(rows))
-
-
-def _match_levels(connection: Connection, query: Query) -> Counter[str]:
-    levels = connection.levels() if query.level is None else [query.level]
-    counts: Counter[str] = Counter()
-    for plan in _plans(connection, query).parts:
-        if plan.check:
-            counts.update(level_of(row.fields()) for row in connection.rows(query, plan))
-            continue
-        for level in levels:
-            wanted = AnyOf(terms.level_tokens(level, query.audit), [])
-            counts[level] += _count_matches(connection, restrict(plan, [wanted], []))
-    return +counts
-
-
-def _count(connection: Connection, query: Query) -> int:
-    """Count the matching entries; the query's field must have tokens."""
-    if query.field is None and query.text is None:
-        return sum(_by_level(connection, query).values())
-    return sum(
-        sum(1 for _ in connection.rows(query, plan))
-        if plan.check
-        else _count_matches(connection, plan)
-        for plan in _plans(connection, query).parts
-    )
-
-
-def _count_matches(connection: Connection, plan: Plan) -> int:
-    if plan.match is None:
-        select = "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ?"
-        return int(connection.sql.execute(select, (plan.low, plan.high)).get)
-    select = "SELECT count(*) FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ?"
-    return int(connection.sql.execute(select, (plan.match, plan.low, plan.high)).get)
-
-
-# --- all entries of a range, by any other value -----------------------------------------------
 
 
 def _by_days(
@@ -227,7 +120,7 @@ def _by_days(
             given.update(known)
     rests = list(outside(query, first * DAY_MS, end * DAY_MS)) if first < end else [query]
     for rest in rests:
-        for plan in _plans(connection, rest).parts:
+        for plan in plans_of(connection, rest).parts:
             more = _count_part(connection, rest, plan, grouping)
             if more is None:
                 parts += [Part(day, plan.low, plan.high) for day in _days_of(connection, plan)]
@@ -265,10 +158,10 @@ def _count_part(
         return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
     days = _days_of(connection, plan)
     passing_us = _INSTANCE_US * sum(
-        _sum_minutes(connection, Query(), day * DAY_MINUTES, (day + 1) * DAY_MINUTES - 1).total()
+        sum_minutes(connection, Query(), day * DAY_MINUTES, (day + 1) * DAY_MINUTES - 1).total()
         for day in days
     )
-    if _count_matches(connection, plan) * _ROW_US < passing_us:
+    if count_plan(connection, plan) * _ROW_US < passing_us:
         return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
     values = _few_values(connection, grouping, days, int(passing_us / _VALUE_US))
     return None if values is None else _match_plan(connection, plan, grouping, values)
@@ -284,16 +177,13 @@ def _with_missing(counted: Counted, total: int) -> Counts:
     return [*counted.values, *([(MISSING, missing)] if missing > 0 else [])]
 
 
-# --- entries that match a filter, by any other value ------------------------------------------
-
-
 def _by_value(
     connection: Connection, query: Query, grouping: Grouping, total: int, limit: int
 ) -> Counts:
     """Match each value if they are few; else pass all entries, or read rows."""
-    plans = _plans(connection, query)
+    plans = plans_of(connection, query)
     days = _days_between(connection, query)
-    entries = _count(connection, Query(from_ms=query.from_ms, to_ms=query.to_ms))
+    entries = count_matching(connection, Query(from_ms=query.from_ms, to_ms=query.to_ms))
     reading_us = total * _ROW_US
     passing_us = entries * _INSTANCE_US * 2 + total * _MATCH_US
     # Not only tokens with a field's prefix say what `level` is.
@@ -350,7 +240,7 @@ def _match_values(
     connection: Connection, query: Query, grouping: Grouping, values: set[str], total: int
 ) -> Counts:
     counts: Counter[str] = Counter()
-    for plan in _plans(connection, query).parts:
+    for plan in plans_of(connection, query).parts:
         if plan.check:
             counts.update(map(terms.shorten, _read_values(connection, query, plan, grouping)))
         else:
@@ -366,7 +256,7 @@ def _match_plan(
     return Counter(
         {
             value: sum(
-                _count_matches(connection, part)
+                count_plan(connection, part)
                 for part in day_windows(plan, [_tokens(grouping, value)], days, spill_ms)
             )
             for value in values
@@ -387,9 +277,6 @@ def _prefixes(grouping: Grouping) -> list[str]:
     if grouping.by == "correlation":
         return terms.correlation_prefixes()
     return terms.field_prefixes(grouping.field or "")
-
-
-# --- by reading rows --------------------------------------------------------------------------
 
 
 def _scan(connection: Connection, query: Query, plans: Plans, grouping: Grouping) -> Counts:

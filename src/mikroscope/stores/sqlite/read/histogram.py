@@ -8,8 +8,8 @@ from mikroscope.errors import QueryError
 from mikroscope.query.model import Grouping, Query
 from mikroscope.records.attributes import time_of
 from mikroscope.stores.base import MAX_HISTOGRAM_BUCKETS, HistogramBucket
-from mikroscope.stores.sqlite.read.aggregates import outside, whole_units
 from mikroscope.stores.sqlite.read.connections import Connection
+from mikroscope.stores.sqlite.read.counting import outside, whole_units
 from mikroscope.stores.sqlite.read.extraction import reader_of
 from mikroscope.stores.sqlite.read.planner import MAX_DAYS, Plan
 from mikroscope.stores.sqlite.rows import MINUTE_MS
