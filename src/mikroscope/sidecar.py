@@ -1,4 +1,4 @@
-"""Builds the parts of a server from Settings, starts and stops them, and tells how they are."""
+"""Builds the parts of a server from Settings, starts them and stops them."""
 
 import logging
 import threading
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOOK_FOR_ROOM_S = 0.25
+_CHECK_SPACE_S = 0.25
 
 
 def open_tree(settings: Settings) -> LogTree:
-    """The tree of log files; its root is absolute, so that changes are reported by such paths."""
+    """Return the tree of log files; its root is absolute, since the watcher reports such paths."""
     return LogTree(settings.logs_path.resolve(), settings.log_file_suffixes)
 
 
@@ -46,8 +46,8 @@ class Sidecar:
         prepare_directory(self.db_directory, "database", settings.min_free_bytes)
         prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
         _check_backup_directory(settings)
-        self._look_for_room_at = 0.0
-        self._room_problem: str | None = None
+        self._check_space_at = 0.0
+        self._space_problem: str | None = None
         self.started_s = time.monotonic()
         self.store: Store = open_store(
             settings.db_path, "server", query_timeout_s=settings.query_timeout_ms / 1000
@@ -61,20 +61,20 @@ class Sidecar:
             raise
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
-        upkeep = threading.Lock()
+        exclusive = threading.Lock()
         self.rebuilder = RebuildJob(
             self.store,
             lambda: open_tree(settings),
             run_job=self.writer.run_job,
             scan=self.writer.scan,
             done=self.writer.rebuilt,
-            exclusive=upkeep,
+            exclusive=exclusive,
         )
-        self.maintainer = self._make_maintainer(upkeep)
+        self.maintainer = self._make_maintainer(exclusive)
 
     def start(self, url: str) -> None:
-        """Begin to index what is there, and to watch for more; `url` is what alerts name."""
-        # What is too old leaves before anything is read: what the files bring then stays for now.
+        """Start indexing and watching the log files; alerts name `url` as the server's address."""
+        # Retention runs before the files are read: what they bring then is kept until its next run.
         self.writer.start(scan=False)
         self.alerter.start(url)
         self.maintainer.start()
@@ -82,7 +82,7 @@ class Sidecar:
             self._watcher.start()
 
     def close(self) -> None:
-        """Write and index what was accepted, then let go of everything."""
+        """Write and index what was accepted, then release everything."""
         if self._watcher is not None:
             self._watcher.stop()
         self.alerter.stop()
@@ -91,27 +91,27 @@ class Sidecar:
         self.store.close()
 
     def give_up_waits(self) -> None:
-        """End what requests may wait for long: a rebuild, and the test of a webhook."""
+        """Cancel what requests may wait for long: a rebuild, and the test of a webhook."""
         self.rebuilder.stop()
         self.alerter.stop()
 
     def require_free_space(self) -> None:
         """Raise StorageFullError while the disk of index or logs has less than its reserve.
 
-        The system is asked four times a second at the most: asking takes as long as much of what
-        is done for a small request, and a write that does not fit is taken back anyway.
+        Free space is read at most four times a second: reading it takes a good part of the time of
+        a small request, and a write that does not fit is undone anyway.
         """
         now = time.monotonic()
-        if now >= self._look_for_room_at:
-            self._look_for_room_at = now + _LOOK_FOR_ROOM_S
-            self._room_problem = self._lack_of_room()
-        if self._room_problem is not None:
-            raise StorageFullError(self._room_problem)
+        if now >= self._check_space_at:
+            self._check_space_at = now + _CHECK_SPACE_S
+            self._space_problem = self._lack_of_space()
+        if self._space_problem is not None:
+            raise StorageFullError(self._space_problem)
 
     def problems(self) -> list[str]:
-        """What is wrong now, in words for whoever looks after the server."""
+        """Return what is wrong now, one text for each problem, for the operator."""
         found = (
-            self._lack_of_room(),
+            self._lack_of_space(),
             self.writer.run.last_error,
             self.writer.write_error,
             self.maintainer.state.job.last_error,
@@ -121,10 +121,10 @@ class Sidecar:
 
     @property
     def ingest_enabled(self) -> bool:
-        """Whether anybody may send logs."""
+        """Whether any client may send logs."""
         return bool(self.settings.ingest_producers) or self.settings.auth_username is not None
 
-    def _lack_of_room(self) -> str | None:
+    def _lack_of_space(self) -> str | None:
         reserve = self.settings.min_free_bytes
         for what, directory in (("logs", self.settings.logs_path), ("index", self.db_directory)):
             free = free_bytes(directory)
@@ -135,7 +135,7 @@ class Sidecar:
                 )
         return None
 
-    def _make_maintainer(self, upkeep: threading.Lock) -> Maintainer:
+    def _make_maintainer(self, exclusive: threading.Lock) -> Maintainer:
         settings = self.settings
         return Maintainer(
             self.store,
@@ -149,7 +149,7 @@ class Sidecar:
             ),
             run_job=self.writer.run_job,
             on_first_prune=self.writer.start_scanning,
-            exclusive=upkeep,
+            exclusive=exclusive,
             interval_s=settings.maintenance_interval_ms / 1000,
             clock_ms=_now_ms,
         )
@@ -169,7 +169,7 @@ class Sidecar:
             found = parse_time(newest[0].timestamp) if newest else None
             if found is None:
                 return started_ms
-            # Until the files are read nobody knows how long it was quiet before the start.
+            # Before the files are read it is unknown how long it was quiet before the start.
             return found if self.writer.caught_up.done() else max(found, started_ms)
 
         return Alerter(
@@ -187,8 +187,8 @@ def _check_backup_directory(settings: Settings) -> None:
     backup = settings.audit_backup_directory
     if backup is not None and backup.resolve().is_relative_to(settings.logs_path.resolve()):
         raise ConfigurationError(
-            f"--audit-backup-dir: {backup} lies below the logs ({settings.logs_path}), where its "
-            "files would be indexed again: choose another directory"
+            f"--audit-backup-dir: {backup} is inside the logs directory {settings.logs_path}, "
+            "where its files would be indexed again: choose another directory"
         )
 
 
@@ -226,5 +226,5 @@ def _now_ms() -> int:
 
 
 def now_utc() -> datetime:
-    """The moment a request is received."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)

@@ -386,7 +386,7 @@ def test_one_rebuild_at_a_time(filled: Path) -> None:
             index_command(filled, "--rebuild"), capture_output=True, text=True, check=False
         )
     assert done.returncode == 1
-    assert "rebuilt already" in done.stderr
+    assert "already being rebuilt" in done.stderr
     assert run_index(filled, "--rebuild")["recordsInserted"] == 3_000
 
 

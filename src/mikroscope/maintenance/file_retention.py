@@ -1,4 +1,4 @@
-"""Which log files are too old, and how they leave: audit files only once they are backed up."""
+"""Finds expired log files and deletes them; audit files are backed up first."""
 
 import contextlib
 import hashlib
@@ -23,7 +23,7 @@ _PART = ".mikroscope-part"  # of a copy that is not complete
 
 
 class Expired(NamedTuple):
-    """A file that is older than it may be; `path` is relative to the logs root."""
+    """A log file past its retention period; `path` is relative to the logs root."""
 
     path: str
     stat: FileStat
@@ -33,9 +33,9 @@ class Expired(NamedTuple):
 def expired_files(
     tree: LogTree, files: Mapping[str, FileStat], sources: Iterable[Source], cutoffs: Cutoffs
 ) -> list[Expired]:
-    """The files that were changed last before the cutoff of their kind.
+    """Return the files whose last change is older than the cutoff of their kind.
 
-    A file that is not indexed to its last line end is none of them: nobody knows yet what it holds.
+    A file that is not indexed to its last line feed is never one of them: what it holds is unknown.
     """
     indexed = {source.path: source for source in sources if not source.gone}
     expired = []
@@ -56,7 +56,7 @@ def _is_older(stat: FileStat, cutoff_ms: int | None) -> bool:
 
 
 def _ends_in_audit(tree: LogTree, source: Source) -> bool:
-    """Whether what stands behind the last line end is an audit record: it is in no index."""
+    """Return whether an audit record follows the last line feed, where nothing is indexed yet."""
     read_to = source.checkpoint
     with contextlib.suppress(OSError), tree.open(source.path, read_to.offset, read_to.line) as file:
         for line in file.read(_TAIL_BYTES, final=True).lines:
@@ -67,9 +67,10 @@ def _ends_in_audit(tree: LogTree, source: Source) -> bool:
 
 
 def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:
-    """Delete a file, an audit file after a copy of it is safe below `backup`, if that is given.
+    """Delete a file; an audit file only after a copy is safe below `backup`, if that is given.
 
-    False if it has changed meanwhile, and stays. Raises MikroScopeError; the file stays then, too.
+    Returns False if the file has changed meanwhile and is kept. Raises MikroScopeError if the file
+    cannot be backed up or deleted; it is kept then, too.
     """
     file = tree.root / expired.path
     try:
@@ -80,13 +81,13 @@ def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:
         file.unlink()
     except OSError as error:
         raise MikroScopeError(
-            f"{file} is too old and cannot be {'backed up and ' if backup else ''}deleted: {error}"
+            f"cannot delete {file}, which is past its retention period: {error}"
         ) from error
     return True
 
 
 def _back_up(file: Path, wanted: Path) -> None:
-    """Copy a file, and look at the copy; what was backed up before is never written over."""
+    """Copy a file and verify the copy; an earlier backup is never overwritten."""
     digest = _digest(file)
     target = wanted
     number = 0

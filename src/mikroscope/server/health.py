@@ -72,11 +72,7 @@ def _ingest_health(writer: WriterThread) -> IngestHealth:
     """Indexing runs."""
     run = writer.run
     return IngestHealth(
-        running=run.running,
-        runs=run.runs,
-        last_run_at=_ms_text(run.last_run_ms),
-        last_success_at=_ms_text(run.last_success_ms),
-        last_duration_ms=run.last_duration_ms,
+        **_runs(run),
         last_error=run.last_error,
         last_mode=run.last_mode,
         **_counts(run.last_run, "last_run"),
@@ -151,7 +147,7 @@ def _masked(policy: AlertPolicy) -> AlertPolicy:
     return msgspec.structs.replace(policy, webhook_url="[configured]")
 
 
-def _counts(stats: IndexStats, suffix: str) -> dict[str, int]:
+def _counts(stats: IndexStats, suffix: str) -> dict[str, Any]:
     """records_inserted_last_run and so on."""
     counts = msgspec.structs.asdict(stats)
     return {f"{name}_{suffix}": value for name, value in counts.items()}

@@ -9,7 +9,6 @@ import ssl
 import sys
 import threading
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import Self
 
 import uvicorn
@@ -88,12 +87,7 @@ class RunningServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _serve(self) -> None:

@@ -60,8 +60,8 @@ class ErrorResponse(JsonBody, frozen=True):
     error: str
 
 
-class IngestHealth(JsonBody, frozen=True, kw_only=True):
-    """Indexing runs, which bring the index up to date with the log files."""
+class JobHealth(JsonBody, frozen=True, kw_only=True):
+    """The status of a repeated job."""
 
     running: bool
     runs: Count
@@ -69,6 +69,11 @@ class IngestHealth(JsonBody, frozen=True, kw_only=True):
     last_success_at: Time | None
     last_duration_ms: Count | None
     last_error: str | None
+
+
+class IngestHealth(JobHealth, frozen=True, kw_only=True):
+    """Indexing runs, which bring the index up to date with the log files."""
+
     records_inserted_last_run: Count
     records_inserted_total: Count
     records_skipped_last_run: Count
@@ -119,29 +124,17 @@ class EndpointHealth(JsonBody, frozen=True, kw_only=True):
     queue: QueueHealth
 
 
-class AlertingHealth(JsonBody, frozen=True, kw_only=True):
+class AlertingHealth(JobHealth, frozen=True, kw_only=True):
     """Evaluations of the alert rules, and their notifications."""
 
-    running: bool
-    runs: Count
     sent: Count
     suppressed: Count
-    last_run_at: Time | None
-    last_success_at: Time | None
-    last_duration_ms: Count | None
-    last_error: str | None
     last_trigger_at_by_rule: dict[str, Time]
 
 
-class MaintenanceHealth(JsonBody, frozen=True, kw_only=True):
+class MaintenanceHealth(JobHealth, frozen=True, kw_only=True):
     """Maintenance runs, which apply retention."""
 
-    running: bool
-    runs: Count
-    last_run_at: Time | None
-    last_success_at: Time | None
-    last_duration_ms: Count | None
-    last_error: str | None
     files_deleted_last_run: Count
     files_deleted_total: Count
     normal_files_deleted_last_run: Count

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+import msgspec
 from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, MikroScopeError, StorageFullError, StoreError
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 _COMPANIONS = ("-wal", "-shm")  # SQLite's own files next to a database
 _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
 # SQLite does not check the content of a line: one that cannot be unpacked or parsed is damage, too.
-DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError)
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError, msgspec.DecodeError)
 
 
 def resolve_link(path: Path) -> Path:

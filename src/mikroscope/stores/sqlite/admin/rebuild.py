@@ -1,4 +1,4 @@
-"""An index that is built anew beside the old one, and takes its place in one step."""
+"""A new index that is built next to the old one and replaces it in one step."""
 
 import contextlib
 import logging
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
-from types import TracebackType
 from typing import Any, Self
 
 import apsw
@@ -29,7 +28,7 @@ from mikroscope.stores.sqlite.write.encoding import MaybePruned, PruneRules
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".rebuild"
-_BUSY_MS = 120_000  # a writer that is at work may hold the old index for the length of a batch
+_BUSY_MS = 120_000  # a writer may hold the lock of the old index for the length of a batch
 
 # The new index has the sources of the old one, so that source and number identify a line in both.
 _SEED_SOURCE = f"""
@@ -38,7 +37,7 @@ VALUES(?, ?, 0, ?, 0, ?, {(1 << 63) - 1}, 0)
 """
 _SEEDED_META = ("next_source", "pruned_normal_ms", "pruned_audit_ms")
 
-# Entries are in the order of time; these are found by their lines.
+# Entries are clustered by time; this finds them by their lines.
 _MAKE_LINES = """
 CREATE TEMP TABLE IF NOT EXISTS lines(
     source INTEGER, line INTEGER, key INTEGER, PRIMARY KEY(source, line)) WITHOUT ROWID
@@ -50,7 +49,7 @@ INSERT INTO temp.lines SELECT e.source, e.line, e.key FROM sources s JOIN entrie
 
 
 class OldIndex:
-    """What a new index must know of the one it replaces. One that cannot be read knows nothing."""
+    """What a new index must know of the one it replaces; nothing, if that one cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,34 +61,34 @@ class OldIndex:
         self._read_to = dict(self._ask("SELECT id, last_line FROM sources WHERE state = 0"))
         self._listed: set[int] = set()
 
-    def time_of(self, suspect: MaybePruned) -> int | None:
-        """The time of an entry that stays; None for one that was indexed and is not here any more.
+    def time_of(self, entry: MaybePruned) -> int | None:
+        """Return the time of an entry in epoch milliseconds; None if the old index has pruned it.
 
-        A record without a time keeps the one at which it was indexed first.
+        A record without a time keeps the time at which it was first indexed.
         """
-        is_new = suspect.line > self._read_to.get(suspect.source, 0)
-        if suspect.time_ms is None:
-            return time_ns() // 1_000_000 if is_new else self._indexed_at(suspect)
-        return suspect.time_ms if is_new or self._is_here(suspect, suspect.time_ms) else None
+        is_new = entry.line > self._read_to.get(entry.source, 0)
+        if entry.time_ms is None:
+            return time_ns() // 1_000_000 if is_new else self._indexed_at(entry)
+        return entry.time_ms if is_new or self._is_here(entry, entry.time_ms) else None
 
-    def _is_here(self, suspect: MaybePruned, time_ms: int) -> bool:
+    def _is_here(self, entry: MaybePruned, time_ms: int) -> bool:
         first = clamp(time_ms) << KEY_BITS
         last = clamp(time_ms) + self._spill_ms << KEY_BITS | KEY_MASK
         found = self._ask(
             "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ? AND source = ? AND line = ?",
-            (first, last, suspect.source, suspect.line),
+            (first, last, entry.source, entry.line),
         )
         return found != [(0,)]
 
-    def _indexed_at(self, suspect: MaybePruned) -> int | None:
-        """The time of an entry that is known by its source and line only."""
-        if suspect.source not in self._listed:
+    def _indexed_at(self, entry: MaybePruned) -> int | None:
+        """Return when a line without a time was indexed; None if its entry was pruned."""
+        if entry.source not in self._listed:
             self._ask(_MAKE_LINES)
-            self._ask(_LIST_LINES, (suspect.source,))
-            self._listed.add(suspect.source)
+            self._ask(_LIST_LINES, (entry.source,))
+            self._listed.add(entry.source)
         found = self._ask(
             "SELECT key FROM temp.lines WHERE source = ? AND line = ?",
-            (suspect.source, suspect.line),
+            (entry.source, entry.line),
         )
         return found[0][0] >> KEY_BITS if found else None
 
@@ -97,10 +96,12 @@ class OldIndex:
         """Copy the sources into a new and empty index, with nothing indexed yet."""
         meta = dict(self._ask("SELECT name, value FROM meta"))
         rows = self._ask("SELECT id, path, checkpoint, holds_audit FROM sources WHERE state = 0")
-        sources = [
-            (number, path, encode_checkpoint(unread(decode_checkpoint(checkpoint))), holds_audit)
-            for number, path, checkpoint, holds_audit in rows
-        ]
+        sources: list[tuple[Any, ...]] = []
+        with self._unless_unreadable():
+            sources += [
+                (number, path, encode_checkpoint(unread(decode_checkpoint(content))), holds_audit)
+                for number, path, content, holds_audit in rows
+            ]
         with contextlib.closing(connect(new)) as connection, connection:
             connection.executemany(
                 "UPDATE meta SET value = ? WHERE name = ?",
@@ -109,14 +110,14 @@ class OldIndex:
             connection.executemany(_SEED_SOURCE, sources)
 
     def content(self) -> Deleted:
-        """How much it holds."""
+        """Return how much the index holds."""
         counts = dict(self._ask("SELECT audit, total(entries) FROM minutes GROUP BY audit"))
         values = self._ask("SELECT value FROM meta WHERE name = 'field_values'")
         return Deleted(int(counts.get(0, 0)), int(counts.get(1, 0)), sum(n for (n,) in values))
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody can write to it meanwhile; a batch that waits finds the new one then."""
+        """Lock the index against writers; a batch that waits finds the new index then."""
         if self._connection is None:
             yield
             return
@@ -130,7 +131,7 @@ class OldIndex:
                 self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the index."""
         if self._connection is not None:
             self._connection.close()
 
@@ -145,12 +146,12 @@ class OldIndex:
         except (*files.DAMAGE, IndexFormatError) as error:
             if connection is not None:
                 connection.close()
-            self._tell(error)
+            self._note_damage(error)
             return None
         return connection
 
     def _ask(self, question: str, values: tuple[object, ...] = ()) -> list[Any]:
-        """The rows; none where the old index cannot be read."""
+        """Return the rows; none if the old index cannot be read."""
         rows: list[Any] = []
         if self._connection is not None:
             with self._unless_unreadable():
@@ -162,9 +163,9 @@ class OldIndex:
         try:
             yield
         except files.DAMAGE as error:
-            self._tell(error)
+            self._note_damage(error)
 
-    def _tell(self, error: Exception) -> None:
+    def _note_damage(self, error: Exception) -> None:
         if isinstance(error, files.DAMAGE):
             if not files.may_be_an_index(self._path):
                 raise StoreError(f"{self._path} is not an index: {error}") from error
@@ -174,7 +175,7 @@ class OldIndex:
 
 
 class SqliteRebuild:
-    """A new index on `<db>.rebuild`; `make_store` opens a store there."""
+    """A new index in `<db>.rebuild`; `make_store` opens a store there."""
 
     def __init__(self, path: Path, make_store: Callable[[Path, OldIndex], Any]) -> None:
         self._path = path
@@ -183,17 +184,17 @@ class SqliteRebuild:
         self._lock = _lock(self._new)
         self._old: OldIndex | None = None
         try:
-            remove_remains(path)
+            remove_leftovers(path)
             self._old = OldIndex(path)
             self.store = make_store(self._new, self._old)
         except BaseException:
-            self._let_go()
+            self._release()
             raise
 
     def swap(self, catch_up: Callable[[], object]) -> Deleted:
-        """Put the new index in the place of the old one; returns what was in that."""
+        """Replace the old index by the new one; return what the old one held."""
         if self._old is None:
-            raise StoreError("the new index was given up, or swapped in already")
+            raise StoreError("the new index was given up or swapped in already")
         with files.translating_errors(self._path), self._old.held():
             catch_up()
             self.store.seal()
@@ -204,45 +205,40 @@ class SqliteRebuild:
         return content
 
     def close(self) -> None:
-        """Give it up, unless it was swapped in."""
+        """Give the new index up, unless it was swapped in."""
         if self._old is not None:
             self.store.close()
-            self._let_go()
+            self._release()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         old, self._old = self._old, None
         if old is not None:
             old.close()
-        remove_remains(self._path)
+        remove_leftovers(self._path)
         files.unlock(self._lock)
         files.sibling(self._new, ".lock").unlink(missing_ok=True)
 
 
-def remove_remains(path: Path) -> None:
-    """Delete what a rebuild that was killed has left; its lock must be held."""
+def remove_leftovers(path: Path) -> None:
+    """Delete what a killed rebuild has left; its lock must be held."""
     for suffix in ("", "-wal", "-shm", ".damaged"):
         files.sibling(files.sibling(path, SUFFIX), suffix).unlink(missing_ok=True)
 
 
 def clean_up(path: Path) -> None:
-    """Delete the remains of a rebuild, unless one is going on."""
+    """Delete what a killed rebuild has left, unless a rebuild is running."""
     new = files.sibling(path, SUFFIX)
     if not new.exists():
         return
     with contextlib.suppress(MikroScopeError):
         lock = _lock(new)
-        remove_remains(path)
+        remove_leftovers(path)
         files.unlock(lock)
         files.sibling(new, ".lock").unlink(missing_ok=True)
 
@@ -251,4 +247,4 @@ def _lock(new: Path) -> int:
     try:
         return files.lock(new)
     except StoreError:
-        raise StoreError("the index is being rebuilt already: wait until that is done") from None
+        raise StoreError("the index is already being rebuilt: wait until that is done") from None

@@ -1,7 +1,7 @@
-"""Counts by value, each in the cheapest of several ways: minutes, vocabulary, one match each, rows.
+"""Counts by value in the cheapest of several ways: minutes, vocabulary, a match per value, rows.
 
-Whole days are counted from what the inverted index says of them, so that the cost follows their
-number of values; only what a range has of a day besides is looked at entry by entry.
+Whole days are counted from the inverted index, so that the cost depends on their number of values;
+only partial days at the ends of a range are counted entry by entry.
 """
 
 import heapq
@@ -42,10 +42,11 @@ from mikroscope.stores.sqlite.schema import DAY_MS, MAX_KEY, MAX_MS, clamp
 from mikroscope.stores.sqlite.terms import AnyOf
 
 _MANY_DAYS = 64  # counted by one expression
-_FEW_ROWS = 5_000  # reading so few takes no longer than to find another way
+_FEW_ROWS = 5_000  # are read at once: choosing another way would take as long
 _MAX_VALUES = 2_000  # more are not counted one by one
-# Microseconds: to read a row; to find a value of a day, and count it; to pass an entry's value, and
-# to find it among keys; to pass an entry of a value, and to look one up among those of another.
+# Costs in microseconds: reading a row; finding and counting a value of a day; passing an entry's
+# value in the vocabulary, and looking its key up; passing an entry of a value in a match, and
+# looking one up among the entries of another token.
 _ROW_US, _VALUE_US, _INSTANCE_US, _MATCH_US = 4.5, 30, 0.12, 0.3
 _PASSED_US, _LOOKED_UP_US = 0.04, 0.9
 
@@ -113,7 +114,7 @@ def _by_level(connection: Connection, query: Query) -> Counter[str]:
     first, end = whole_units(query, MINUTE_MS)
     if first >= end:
         return _match_levels(connection, query)
-    # Entries are counted by the minute of their own time, so these are exact wherever they stand.
+    # Minutes count entries by their own time, so they are exact whatever the keys are.
     counts = _sum_minutes(connection, query, first, end - 1)
     for rest in outside(query, first * MINUTE_MS, end * MINUTE_MS):
         counts += _match_levels(connection, rest)
@@ -121,9 +122,9 @@ def _by_level(connection: Connection, query: Query) -> Counter[str]:
 
 
 def whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
-    """The first unit of time that lies wholly between `from` and `to`, and the first behind.
+    """Return the first unit of time wholly between `from` and `to`, and the first one after.
 
-    The very first and last unit hold also what lies before 1970, or after what keys can say.
+    The very first and the very last unit also hold times that a key cannot represent.
     """
     first, end = 0, MAX_MS // unit_ms + 1
     if query.from_ms is not None:
@@ -134,7 +135,7 @@ def whole_units(query: Query, unit_ms: int) -> tuple[int, int]:
 
 
 def outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
-    """What a query asks for before and after a range of times that lies within it."""
+    """Yield the parts of a query before and after a range of times within it."""
     if query.from_ms is not None and query.from_ms < first_ms:
         yield msgspec.structs.replace(query, to_ms=first_ms - 1)
     if query.to_ms is not None and query.to_ms >= end_ms:
@@ -142,7 +143,7 @@ def outside(query: Query, first_ms: int, end_ms: int) -> Iterator[Query]:
 
 
 def _sum_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
-    """What minutes have of each level; of whole days that is remembered."""
+    """Return the counts of minutes by level; those of whole days are cached."""
     first_day, end_day = -(-first // DAY_MINUTES), (last + 1) // DAY_MINUTES
     if first_day >= end_day:
         return _add_minutes(connection, query, first, last)
@@ -184,7 +185,7 @@ def _match_levels(connection: Connection, query: Query) -> Counter[str]:
 
 
 def _count(connection: Connection, query: Query) -> int:
-    """How many entries match."""
+    """Count the matching entries; the query's field must have tokens."""
     if query.field is None and query.text is None:
         return sum(_by_level(connection, query).values())
     return sum(
@@ -209,7 +210,7 @@ def _count_matches(connection: Connection, plan: Plan) -> int:
 def _by_days(
     connection: Connection, query: Query, grouping: Grouping, total: int, limit: int
 ) -> Counts:
-    """From the vocabulary of whole days; of what a range has of other days, in cheaper ways."""
+    """Count whole days from the vocabulary, and the rest of a range in cheaper ways."""
     first, end = whole_units(query, DAY_MS)
     prefixes = _prefixes(grouping)
     given: Counter[bytes] = Counter()
@@ -243,7 +244,7 @@ def _by_days(
 
 
 def _entries_of_day(connection: Connection, state: DayState, prefixes: Sequence[str]) -> int:
-    """How many entries of a day have any value; remembered where the values are too many."""
+    """Count the entries of a day that have any value; cached, if there are too many values."""
     what = "entries", *prefixes
 
     def count() -> Iterable[tuple[str, int]]:
@@ -256,9 +257,9 @@ def _entries_of_day(connection: Connection, state: DayState, prefixes: Sequence[
 def _count_part(
     connection: Connection, query: Query, plan: Plan, grouping: Grouping
 ) -> Counter[str] | None:
-    """Of a part of a day or two; None if the cheapest is to pass all values of these days.
+    """Count part of a day or two; None if passing all values of these days is cheapest.
 
-    Texts are as the index has them.
+    Texts are in the index's form, long ones hashed.
     """
     if plan.check:
         return Counter(map(terms.shorten, _read_values(connection, query, plan, grouping)))
@@ -278,7 +279,7 @@ def _days_of(connection: Connection, plan: Plan) -> list[int]:
 
 
 def _with_missing(counted: Counted, total: int) -> Counts:
-    """The counts, and how many of `total` entries are in none of them."""
+    """Add the number of those of `total` entries that have no value."""
     missing = total - (counted.entries or 0)
     return [*counted.values, *([(MISSING, missing)] if missing > 0 else [])]
 
@@ -289,20 +290,20 @@ def _with_missing(counted: Counted, total: int) -> Counts:
 def _by_value(
     connection: Connection, query: Query, grouping: Grouping, total: int, limit: int
 ) -> Counts:
-    """A match for each value if they are few; else by passing all entries, or reading rows."""
+    """Match each value if they are few; else pass all entries, or read rows."""
     plans = _plans(connection, query)
     days = _days_between(connection, query)
     entries = _count(connection, Query(from_ms=query.from_ms, to_ms=query.to_ms))
     reading_us = total * _ROW_US
     passing_us = entries * _INSTANCE_US * 2 + total * _MATCH_US
-    # Other tokens than those with the prefix of a field say what `level` is.
+    # Not only tokens with a field's prefix say what `level` is.
     if grouping.field == "level" or any(plan.check or not plan.match for plan in plans.parts):
         passing_us = inf
     cheapest_us = min(reading_us, passing_us)
     values = _few_values(connection, grouping, days, int(cheapest_us / _VALUE_US))
     if values is not None:
-        # What a value and the filter have in common is found by passing the entries of both, or by
-        # looking each entry of the one up among those of the other.
+        # FTS5 finds what a value and the filter have in common by passing the entries of both, or
+        # by looking each entry of one up among those of the other.
         passed_us = (entries + total * len(values)) * _PASSED_US
         if min(passed_us, entries * _LOOKED_UP_US) < cheapest_us:
             return _match_values(connection, query, grouping, values, total)
@@ -319,7 +320,7 @@ def _by_value(
 
 
 def _days_between(connection: Connection, query: Query) -> list[int]:
-    """The days that have entries of the times that a query asks for."""
+    """Return the days that have entries in a query's range."""
     first = 0 if query.from_ms is None else clamp(query.from_ms) // DAY_MS
     last = clamp(MAX_MS if query.to_ms is None else query.to_ms) // DAY_MS
     return [day for day in connection.days() if first <= day <= last]
@@ -328,17 +329,17 @@ def _days_between(connection: Connection, query: Query) -> list[int]:
 def _few_values(
     connection: Connection, grouping: Grouping, days: Sequence[int], most: int
 ) -> set[str] | None:
-    """Every value that occurs on some days; None if to count these would be too much work.
+    """Return every value that occurs on some days; None if counting them costs too much.
 
-    `most` says how many there may be if each day's values are counted apart.
+    `most` is the highest number of values, those of each day counted separately.
     """
     values: set[str] = set()
-    leaps = 0
+    found = 0
     for done, day in enumerate(reversed(days)):
         for value in values_of_day(connection.sql, day, _prefixes(grouping)):
             values.add(value)
-            leaps += 1
-            if leaps + (len(days) - done - 1) * len(values) > most or len(values) > _MAX_VALUES:
+            found += 1
+            if found + (len(days) - done - 1) * len(values) > most or len(values) > _MAX_VALUES:
                 return None
     if grouping.field == "level":
         values |= set(connection.levels())
@@ -374,7 +375,7 @@ def _match_plan(
 
 
 def _tokens(grouping: Grouping, value: str) -> AnyOf:
-    """The tokens that say an entry has this value."""
+    """Return the tokens of entries that have this value."""
     if grouping.field == "level":
         return terms.field_tokens("level", value)
     return AnyOf([], [prefix + value for prefix in _prefixes(grouping)])
@@ -392,7 +393,7 @@ def _prefixes(grouping: Grouping) -> list[str]:
 
 
 def _scan(connection: Connection, query: Query, plans: Plans, grouping: Grouping) -> Counts:
-    """Read every row that matches."""
+    """Count by reading every matching row."""
     return Counter(map(reader_of(grouping), connection.lines(query, plans))).items()
 
 
@@ -403,7 +404,7 @@ def _read_values(
 
 
 def _whole(connection: Connection, key: str, grouping: Grouping) -> str:
-    """The whole text of a value that the index has only as a hash: looked up in one entry."""
+    """Return the text of a value; a text that the index keeps as a hash is read from an entry."""
     if not terms.is_shortened(key):
         return key
     plan = Plan(None, 0, MAX_KEY)

@@ -1,4 +1,4 @@
-"""Connections that answer questions: a small pool of them, each question under a deadline."""
+"""A small pool of reading connections; each question has a deadline."""
 
 import heapq
 import threading
@@ -36,7 +36,7 @@ from mikroscope.stores.sqlite.schema import (
     require_index,
 )
 
-_CHECK_EVERY = 20_000  # steps of SQLite's machine between two looks at the clock
+_CHECK_EVERY = 20_000  # instructions of SQLite's virtual machine between two checks of the deadline
 _ROW = "e.key, e.source, e.line, e.flags, e.dictionary, e.data"
 _WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
 _MATCH = (
@@ -57,7 +57,7 @@ Answer = TypeVar("Answer")
 
 
 class Row(NamedTuple):
-    """One row of `entries`, its line unpacked."""
+    """One row of `entries` with its line decompressed."""
 
     key: int
     source: int
@@ -66,12 +66,12 @@ class Row(NamedTuple):
     raw: bytes
 
     def fields(self) -> Fields:
-        """What the line says."""
+        """Return the fields of the line."""
         return parse_line(self.raw)[0]
 
 
 class Connection:
-    """One reading connection; a question runs inside `snapshot`, in one thread."""
+    """A reading connection; a question runs within `snapshot`, in one thread."""
 
     def __init__(self, path: Path, day_counts: DayCountCache) -> None:
         require_index(path)
@@ -87,7 +87,7 @@ class Connection:
 
     @contextmanager
     def snapshot(self, timeout_s: float) -> Iterator[None]:
-        """One state of the index for all that is asked inside. Raises QueryTimeoutError."""
+        """See one state of the index within the context. Raises QueryTimeoutError."""
         self._deadline = monotonic() + timeout_s
         self.sql.execute("BEGIN")
         try:
@@ -115,30 +115,30 @@ class Connection:
         return bool(self.spill_ms() or self.sql.execute(_AT_THE_ENDS, ends).get)
 
     def days_and_spill(self) -> tuple[list[int], int]:
-        """What a plan is cut by."""
+        """Return what `day_windows` needs."""
         return self.days(), self.spill_ms()
 
     def days(self) -> list[int]:
-        """Every day that has entries, or had, in rising order."""
+        """Return every day that has or had entries, in rising order."""
         rows: Any = self.sql.execute("SELECT day FROM days ORDER BY day")
         return [day for (day,) in rows]
 
     def day_states(self, days: Collection[int]) -> list[DayState]:
-        """These days as they are now, those that have, or had, entries."""
+        """Return the state of those of these days that have or had entries."""
         rows: Any = self.sql.execute("SELECT day, changed FROM days ORDER BY day")
         return [DayState(self.identity, day, changed) for day, changed in rows if day in days]
 
     def spill_ms(self) -> int:
-        """How many milliseconds behind its time an entry may stand."""
+        """Return by how many milliseconds a key may be later than its entry's time."""
         found: int = self.sql.execute("SELECT value FROM meta WHERE name = 'spill_ms'").get
         return found
 
     def levels(self) -> list[str]:
-        """Every level that an entry has, or had."""
+        """Return every level that entries have or had."""
         return [level for (level,) in self.sql.execute("SELECT level FROM levels")]
 
     def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
-        """The rows of a plan, newest first."""
+        """Yield the rows of a plan, newest first."""
         suffix = f" LIMIT {limit}" if limit >= 0 and not plan.check else ""
         check = Recheck(query, self.field_names() if query.text else []) if plan.check else None
         for key, source, line, flags, dictionary, data in self._find(plan, suffix):
@@ -148,7 +148,7 @@ class Connection:
                 yield row
 
     def lines(self, query: Query, plans: Plans) -> Iterator[bytes]:
-        """The lines of all plans, in any order: what is counted is read without rows and order."""
+        """Yield the lines of all plans in any order; counting needs neither rows nor order."""
         if plans.exact_times:
             yield from (row.raw for row in self.merged_rows(query, plans))
             return
@@ -170,7 +170,7 @@ class Connection:
         return self.sql.execute(_MATCH + suffix, (plan.match, plan.low, plan.high))
 
     def merged_rows(self, query: Query, plans: Plans, limit: int = -1) -> Iterator[Row]:
-        """The rows of all plans, newest first, each once; no plan is begun before it is needed."""
+        """Yield the rows of all plans, newest first, each once; a plan runs when it is needed."""
         parts = chain.from_iterable(self.rows(query, plan, limit) for plan in plans.parts)
         if not plans.exact_times:
             yield from parts
@@ -224,7 +224,7 @@ class Connection:
 
 
 class Readers:
-    """Up to `size` connections, opened when they are first needed."""
+    """Up to `size` connections, each opened when it is first needed."""
 
     def __init__(self, path: Path, size: int, timeout_s: float) -> None:
         self._path = path
@@ -237,7 +237,7 @@ class Readers:
         self._day_counts = DayCountCache()
 
     def ask(self, question: Callable[[Connection], Answer]) -> Answer:
-        """Run a question on a connection of its own; waits while all of them are busy."""
+        """Run a question on a connection of its own; wait while all connections are busy."""
         with self._free:
             try:
                 return self._ask(question)
@@ -247,7 +247,7 @@ class Readers:
                 raise StoreError(f"the index cannot be read: {error}") from error
 
     def close(self) -> None:
-        """End what still runs and close every connection."""
+        """Interrupt running questions and close every connection."""
         with self._lock:
             self._closed = True
             for connection in self._busy:
@@ -262,7 +262,7 @@ class Readers:
             with connection.snapshot(self._timeout_s):
                 return question(connection)
         finally:
-            self._give_back(connection)
+            self._release(connection)
 
     def _take(self) -> Connection:
         with self._lock:
@@ -276,10 +276,10 @@ class Readers:
             return connection
 
     def _drop_replaced(self) -> None:
-        """Close what reads an index in whose place another one was put.
+        """Close connections to an index that was replaced by another one.
 
-        With the last connection to it goes what keeps its inode from being given to a later index,
-        so what was counted in it is forgotten, too.
+        After the last one is closed a later index may get the same inode, so the cached counts,
+        which are keyed by inode, are dropped as well.
         """
         identity = file_identity(self._path)
         for connection in [one for one in self._idle if one.identity != identity]:
@@ -287,7 +287,7 @@ class Readers:
             connection.sql.close()
             self._day_counts = DayCountCache()
 
-    def _give_back(self, connection: Connection) -> None:
+    def _release(self, connection: Connection) -> None:
         with self._lock:
             self._busy.remove(connection)
             if self._closed:
@@ -311,7 +311,7 @@ def _entry(row: Row, path: str) -> Entry:
 
 
 def _timestamp(fields: Fields, key: int) -> str:
-    """The record's own text where that told the time, else the time in ISO 8601."""
+    """Return the record's own text if it is an ISO 8601 time, else the time in ISO 8601."""
     found = time_of(fields)
     if found is None:
         return format_time(key >> KEY_BITS)
