@@ -12,9 +12,7 @@ FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11 pyth
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(FIND_PYTHON))
 
-# Tests run in so many processes. These share fixtures by file where they can, and take over from
-# each other what is left.
-WORKERS ?= auto
+WORKERS ?= auto # processes that run tests; one that has nothing left takes over from another
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles everything again
 

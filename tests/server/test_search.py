@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mikroscope import start_server
+from tests.helpers.forms import examples
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.waiting import wait_until
 
@@ -203,7 +204,7 @@ def test_field_and_value_go_together(client: httpx.Client) -> None:
     assert error(client, value="a") == "'value' is given without 'field'"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(value=st.text(max_size=40), field=st.text(min_size=1, max_size=12))
 def test_any_filter(client: httpx.Client, value: str, field: str) -> None:
     """No field, value or text breaks the query."""
