@@ -102,6 +102,12 @@ def connect() -> Iterator[Connect]:
         yield make
 
 
+@pytest.fixture
+def impatient_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop waits a moment, not seconds, for records that cannot be written."""
+    monkeypatch.setattr("mikroscope.indexing.writer_thread.STOP_PATIENCE_S", 0.2)
+
+
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """A release for this machine, built once in a run: the processes of pytest-xdist share it."""

@@ -156,6 +156,7 @@ def test_hanging_lookups_delay_no_other(
     def slow(host: Any, *arguments: Any, **options: Any) -> Any:
         if host not in ("localhost", b"localhost"):
             answered.wait()
+            raise socket.gaierror("no such host")
         return resolve(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)

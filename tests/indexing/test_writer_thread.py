@@ -401,6 +401,7 @@ def test_queued_records_wait_until_they_can_be_written(place: Workplace) -> None
     wait_until(lambda: worker.queue_status.last_error is None)
 
 
+@pytest.mark.usefixtures("impatient_stop")
 def test_what_is_lost_at_the_end_is_told(
     place: Workplace, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -771,6 +771,7 @@ def test_queue_that_cannot_be_indexed(brisk: httpx.Client, tmp_path: Path) -> No
     assert len(path.read_bytes().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("impatient_stop")
 def test_stop_while_nothing_can_be_written(
     serve: Serve, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

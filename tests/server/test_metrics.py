@@ -104,6 +104,7 @@ def test_requests(serve: Serve, connect: Connect) -> None:
     assert plain(found, name, method="PATCH", route="other", status="4xx") == 1
 
 
+@pytest.mark.usefixtures("impatient_stop")
 def test_what_goes_wrong(serve: Serve, connect: Connect, tmp_path: Path) -> None:
     """A failing queue is 1, and `up` is 0."""
     client = connect(serve(ingest_producers="t=p", ingest_async_queue=True))
