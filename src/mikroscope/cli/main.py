@@ -3,18 +3,27 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 
 import click
 
-from mikroscope.cli.backup import backup, restore
-from mikroscope.cli.demo import demo, mock_data
-from mikroscope.cli.doctor import doctor
-from mikroscope.cli.index import index
 from mikroscope.cli.log_format import log_to_stderr
 from mikroscope.cli.options import version_option
-from mikroscope.cli.query import aggregate, query
-from mikroscope.cli.serve import serve
 from mikroscope.errors import MikroScopeError
+
+_COMMANDS = {
+    "serve": "serve.serve",
+    "index": "index.index",
+    "query": "query.query",
+    "aggregate": "query.aggregate",
+    "mock-data": "demo.mock_data",
+    "demo": "demo.demo",
+    "backup": "backup.backup",
+    "restore": "backup.restore",
+    "doctor": "doctor.doctor",
+}
+"""The module below `mikroscope.cli` and the attribute of each command, in the order of the docs."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,8 +62,28 @@ def cli() -> None:
     log_to_stderr()
 
 
-for _command in (serve, index, query, aggregate, mock_data, demo, backup, restore, doctor):
-    cli.add_command(_command)
+class _LazyCommands(MutableMapping[str, click.Command]):
+    """Imports the module of a command when it is used: the other commands cost no start-up time."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, _, attribute = _COMMANDS[name].partition(".")
+        command: click.Command = getattr(import_module(f"mikroscope.cli.{module}"), attribute)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        raise TypeError("commands are listed in _COMMANDS")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("commands are listed in _COMMANDS")
+
+
+cli.commands = _LazyCommands()
 
 
 def _one_line(error: click.ClickException) -> str:

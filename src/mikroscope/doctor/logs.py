@@ -109,7 +109,7 @@ def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) ->
 
 
 def _unpack(path: Path) -> str | None:
-    """What is wrong with a packed file; None if nothing is, or if it cannot be opened."""
+    """Return what is wrong with a packed file; None if nothing is, or if it cannot be opened."""
     try:
         with gzip.open(path) as file:
             while file.read(_BLOCK):

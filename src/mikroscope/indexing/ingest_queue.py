@@ -15,7 +15,7 @@ OnDone = Callable[[Exception | None], None]
 
 
 class PendingWrite(NamedTuple):
-    """A batch to be written; `on_done` is None if nobody waits for it."""
+    """A batch to be written; `on_done` is None if no request waits for it."""
 
     batch: IngestBatch
     on_done: OnDone | None
@@ -29,7 +29,7 @@ class IngestQueue:
         self._bytes = 0
         self._taken: list[PendingWrite] = []
         self.waiting = 0
-        """The number of pending writes that somebody waits for."""
+        """The number of pending writes that a request waits for."""
 
     def __bool__(self) -> bool:
         return bool(self._pending)

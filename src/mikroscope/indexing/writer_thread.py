@@ -315,7 +315,7 @@ class WriterThread:
     def _undo(self, path: str, size: int, group: list[PendingWrite], error: Exception) -> None:
         """Truncate lines that could not be indexed, so that sending them again doubles nothing.
 
-        If nobody waits for them they stay in the file, and are indexed as soon as that works.
+        If no request waits for them, they stay in the file and are indexed as soon as that works.
         """
         waiting = any(write.on_done is not None for write in group)
         if not waiting or self._indexer.indexed_bytes(path) > size:

@@ -72,11 +72,11 @@ class RunningServer:
         return self._sidecar.writer.lost_records
 
     def is_alive(self) -> bool:
-        """Whether requests are still answered."""
+        """Return whether requests are still answered."""
         return self._thread.is_alive()
 
     def is_responsive(self, timeout_s: float) -> bool:
-        """Whether the event loop, which answers requests, runs a new call within `timeout_s`."""
+        """Return whether the event loop, which answers requests, runs a call within `timeout_s`."""
         reached = threading.Event()
         try:
             self._loop.call_soon_threadsafe(reached.set)

@@ -90,7 +90,7 @@ def script(request: Request) -> Response:
 
 
 def _takes_gzip(accepted: str) -> bool:
-    """Whether an `accept-encoding` names gzip, or `*`, with a weight other than 0."""
+    """Return whether an `accept-encoding` names gzip, or `*`, with a weight other than 0."""
     weights = {}
     for one in accepted.lower().split(","):
         coding, _, weight = one.replace(" ", "").partition(";q=")

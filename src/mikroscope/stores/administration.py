@@ -69,7 +69,7 @@ class UnfinishedRebuild(NamedTuple):
 
 
 class Leftovers(NamedTuple):
-    """What lies beside an index, or has yet to be merged into it."""
+    """What lies next to an index, or has yet to be merged into it."""
 
     rebuild: UnfinishedRebuild | None
     restore: Path | None
@@ -97,7 +97,7 @@ class Inspectable(Protocol):
         """The files that a server writes; some may not exist."""
 
     def leftovers(self) -> Leftovers:
-        """What lies beside the index. Raises StoreError if that cannot be read."""
+        """Return what lies next to the index. Raises StoreError if that cannot be read."""
 
     def examine(self) -> IndexContent | None:
         """Read and check all of the index; None if there is none yet.

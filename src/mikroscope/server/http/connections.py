@@ -43,7 +43,7 @@ class ConnectionTable(Generic[ConnectionT]):
         self.drop_body(connection)
 
     def has_body(self, connection: ConnectionT) -> bool:
-        """Whether a body of this connection is incomplete."""
+        """Return whether a body of this connection is incomplete."""
         return connection in self._bodies
 
     def oldest_excess_body(self) -> ConnectionT | None:

@@ -109,14 +109,14 @@ class AdminRoutes:
 
 
 def is_loopback(request: Request) -> bool:
-    """Whether the peer of the connection is this machine, whatever the headers say."""
+    """Return whether the peer of the connection is this machine, whatever the headers say."""
     with suppress(ValueError):
         return request.client is not None and _address(request.client.host).is_loopback
     return False
 
 
 def _is_forwarded(request: Request) -> bool:
-    """Whether a proxy says that the request is another's: headers may only take rights away."""
+    """Return whether a proxy forwards the request: headers may only take rights away."""
     return any(name in request.headers for name in _FORWARDED)
 
 

@@ -50,7 +50,7 @@ def written_files(path: Path) -> list[Path]:
 
 
 def leftovers(path: Path) -> Leftovers:
-    """What lies beside an index, or is still in its write-ahead log. Raises StoreError."""
+    """Return what lies next to an index, or is still in its write-ahead log. Raises StoreError."""
     new, staged = files.sibling(path, SUFFIX), files.sibling(path, RESTORING)
     return Leftovers(
         rebuild=UnfinishedRebuild(new, owner(new)) if new.exists() else None,

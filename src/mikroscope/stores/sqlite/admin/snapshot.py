@@ -47,7 +47,7 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
 
 
 def _content(copy: Path) -> SnapshotContent:
-    """What a copy that no other process uses holds; afterwards it is a single file."""
+    """Return what a copy holds that no other process uses; afterwards it is a single file."""
     store = SqliteStore(copy)
     try:
         return SnapshotContent(store.sources(), store.count(Query()))
@@ -83,7 +83,7 @@ def verify(path: Path) -> int:
 
 
 def _find_damage(connection: apsw.Connection) -> str | None:
-    """What is wrong in the tables, the inverted index or an entry; None if nothing is."""
+    """Return what is wrong in the tables, the inverted index or an entry; None if nothing is."""
     connection.execute("BEGIN")  # one state for all queries
     try:
         rows = connection.execute("PRAGMA integrity_check(1)").fetchall()

@@ -47,7 +47,7 @@ class SqliteTools:
         return inspection.written_files(self._path)
 
     def leftovers(self) -> Leftovers:
-        """What lies beside the index, or is still in its write-ahead log."""
+        """Return what lies next to the index, or is still in its write-ahead log."""
         return inspection.leftovers(self._path)
 
     def examine(self) -> IndexContent | None:

@@ -1,4 +1,4 @@
-"""Counts over time: from the minutes where they tell enough, else entry by entry."""
+"""Counts over time: from the minutes where these suffice, else entry by entry."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator

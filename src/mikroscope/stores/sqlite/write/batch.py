@@ -116,7 +116,7 @@ class _BatchFuture(Future[BatchResult]):
         return super().result()
 
     def _finish(self, encoded: EncodedBatch) -> BatchResult:
-        """Add the entries that were not pruned, and tell the packer how well it packs."""
+        """Add the entries that were not pruned, and report the ratio to the packer."""
         kept = self._encode_kept(encoded.maybe_pruned)
         if kept is not None:
             encoded = merged(encoded, kept)
