@@ -1,4 +1,4 @@
-"""Files to store: all of them, only what is new, and nothing lost or doubled when things fail."""
+"""The indexer moves files into the store, reads only new lines, and survives failures."""
 
 import gzip
 import logging
@@ -28,13 +28,13 @@ from tests.helpers.stores import (
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Logs with an index beside them."""
+    """A directory of logs with an index next to it."""
     yield from place_in(tmp_path)
 
 
 @pytest.fixture
 def slow_place(tmp_path: Path) -> Iterator[Place]:
-    """The same, indexed a few records at a time."""
+    """The same place, indexed a few records at a time."""
     yield from place_in(tmp_path, batch_bytes=100)
 
 
@@ -42,7 +42,7 @@ def slow_place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_every_record_is_indexed_with_its_file_and_line(place: Place) -> None:
-    """Blank lines count as lines and hold nothing."""
+    """Every record is indexed with its file and line number; blank lines count as lines."""
     place.write("a.ndjson", b'{"a":1}\n\n{"a":2}\n')
     place.write("d/b.jsonl", b'{"b":1}\n')
     stats = place.index()
@@ -55,13 +55,13 @@ def test_every_record_is_indexed_with_its_file_and_line(place: Place) -> None:
 
 
 def test_an_empty_tree_is_no_trouble(place: Place) -> None:
-    """There is nothing to do."""
+    """Indexing an empty tree does nothing."""
     assert place.index().files_scanned == 0
     assert not place.indexer.backlog
 
 
 def test_an_empty_file_is_indexed_when_it_grows(place: Place) -> None:
-    """And not looked into before."""
+    """An empty file is not opened until it grows."""
     place.write("a.ndjson", b"")
     place.index()
     assert place.opened_by(place.index) == []
@@ -71,14 +71,14 @@ def test_an_empty_file_is_indexed_when_it_grows(place: Place) -> None:
 
 
 def test_a_packed_file_is_indexed(place: Place) -> None:
-    """Under its own name."""
+    """A compressed file is indexed under its own name."""
     place.write("a.ndjson.gz", gzip.compress(lines(1, 2)))
     place.index()
     assert place.by_path() == {"a.ndjson.gz": [1, 2]}
 
 
 def test_batches_of_any_size_give_the_same(place: Place, tmp_path: Path) -> None:
-    """Only the number of transactions differs."""
+    """The batch size changes only the number of transactions."""
     for number in range(5):
         size = 300 * (number % 2)
         place.write(f"{number}.ndjson", lines(*range(number * 10, number * 10 + 10), size=size))
@@ -93,7 +93,7 @@ def test_batches_of_any_size_give_the_same(place: Place, tmp_path: Path) -> None
 
 
 def test_a_step_is_bounded(slow_place: Place) -> None:
-    """So that others have their turn between two of them."""
+    """A step reads a limited amount, so that other work can run between steps."""
     slow_place.write("a.ndjson", lines(*range(100)))
     slow_place.indexer.scan()
     while not slow_place.indexer.stats.records_inserted:
@@ -103,7 +103,7 @@ def test_a_step_is_bounded(slow_place: Place) -> None:
 
 
 def test_what_is_left_to_read_is_told(slow_place: Place) -> None:
-    """In bytes, down to nothing."""
+    """The indexer reports the bytes left to read, down to zero."""
     content = lines(*range(50))
     slow_place.write("a.ndjson", content)
     left = [len(content), *(slow_place.indexer.pending_bytes() for _ in slow_place.indexer.run())]
@@ -112,7 +112,7 @@ def test_what_is_left_to_read_is_told(slow_place: Place) -> None:
 
 
 def test_what_is_left_of_packed_files_is_never_less_than_nothing(slow_place: Place) -> None:
-    """Their size says little about their content."""
+    """The bytes left of compressed files are never negative."""
     slow_place.write("a.ndjson.gz", gzip.compress(lines(*range(50), size=500)))
     assert all(slow_place.indexer.pending_bytes() >= 0 for _ in slow_place.indexer.run())
 
@@ -121,7 +121,7 @@ def test_what_is_left_of_packed_files_is_never_less_than_nothing(slow_place: Pla
 
 
 def test_a_second_run_opens_nothing(place: Place) -> None:
-    """Files that look as before are left alone."""
+    """A second run does not open unchanged files."""
     for number in range(10):
         place.write(f"{number}.ndjson", lines(number))
     place.index()
@@ -129,18 +129,18 @@ def test_a_second_run_opens_nothing(place: Place) -> None:
 
 
 def test_a_restart_opens_nothing(place: Place) -> None:
-    """What was indexed is known from the index."""
+    """A restart does not open files that the index knows."""
     place.write("a.ndjson", lines(1, 2))
     place.write("b.log", lines(3))
     place.index()
     place.restart()
-    place.tree.walk()  # whether a .log file holds JSON is not kept
+    place.tree.walk()  # the index does not store whether a .log file has JSON
     assert place.opened_by(place.index) == []
     assert place.numbers() == [1, 2, 3]
 
 
 def test_of_thousands_of_files_only_the_one_that_grew_is_opened(place: Place) -> None:
-    """However many are idle."""
+    """Of thousands of files, only the one that grew is opened."""
     for number in range(2_000):
         place.write(f"{number % 20}/{number}.ndjson", lines(number))
     place.index()
@@ -150,7 +150,7 @@ def test_of_thousands_of_files_only_the_one_that_grew_is_opened(place: Place) ->
 
 
 def test_only_new_lines_are_read(place: Place) -> None:
-    """The others cost nothing."""
+    """Only new lines are read."""
     place.write("a.ndjson", lines(*range(100)))
     place.index()
     place.append("a.ndjson", lines(100, 101))
@@ -160,7 +160,7 @@ def test_only_new_lines_are_read(place: Place) -> None:
 
 
 def test_a_new_file_is_found(place: Place) -> None:
-    """In a new directory, too."""
+    """A new file is found, even in a new directory."""
     place.index()
     place.write("d/e/a.ndjson", lines(1))
     place.index()
@@ -168,7 +168,7 @@ def test_a_new_file_is_found(place: Place) -> None:
 
 
 def test_a_restart_in_the_middle_of_a_file_goes_on_there(slow_place: Place) -> None:
-    """Line numbers, too, follow."""
+    """After a restart in the middle of a file, reading and line numbers continue there."""
     content = lines(*range(60))
     slow_place.write("a.ndjson", content)
     while True:
@@ -187,7 +187,7 @@ def test_a_restart_in_the_middle_of_a_file_goes_on_there(slow_place: Place) -> N
 
 
 def test_half_a_line_waits_for_its_end(place: Place) -> None:
-    """Whatever it looks like; it is no parse error."""
+    """An unfinished last line waits for its end and is not a parse error."""
     place.write("a.ndjson", lines(1) + b'{"n":2}')
     stats = place.index()
     assert (place.numbers(), stats.parse_errors) == ([1], 0)
@@ -197,7 +197,7 @@ def test_half_a_line_waits_for_its_end(place: Place) -> None:
 
 
 def test_a_line_written_in_three_pieces_is_one_record(place: Place) -> None:
-    """Indexed in between or not."""
+    """A line written in three pieces is one record, even if a run comes in between."""
     whole = line(1, size=3_000)
     for piece in (whole[:10], whole[10:2_000], whole[2_000:]):
         place.append("a.ndjson", piece)
@@ -206,7 +206,7 @@ def test_a_line_written_in_three_pieces_is_one_record(place: Place) -> None:
 
 
 def test_a_one_shot_run_takes_a_last_line_without_line_end(place: Place) -> None:
-    """If it is a record."""
+    """A one-shot run indexes a last line without a line end if it is a record."""
     place.write("a.ndjson", lines(1) + b'{"n":2}')
     place.write("b.ndjson", lines(3) + b'{"n":')
     stats = place.index(final=True)
@@ -214,7 +214,7 @@ def test_a_one_shot_run_takes_a_last_line_without_line_end(place: Place) -> None
 
 
 def test_a_one_shot_run_takes_the_line_that_an_earlier_run_has_left(place: Place) -> None:
-    """Also if the file has not changed since."""
+    """A one-shot run indexes the last line left by an earlier run, even in an unchanged file."""
     place.write("a.ndjson", lines(1) + b'{"n":2}')
     place.index()
     place.index(final=True)
@@ -226,7 +226,7 @@ def test_a_one_shot_run_takes_the_line_that_an_earlier_run_has_left(place: Place
 def test_a_line_taken_without_its_end_is_not_taken_again(
     place: Place, end: bytes, final: bool
 ) -> None:
-    """When its end comes, and more lines."""
+    """A line indexed without its line end is not indexed again when the end arrives."""
     place.write("a.ndjson", lines(1) + b'{"n":2}')
     place.index(final=True)
     place.append("a.ndjson", end)
@@ -242,7 +242,7 @@ def test_a_line_taken_without_its_end_is_not_taken_again(
 
 
 def test_a_one_shot_run_twice_finds_nothing_new(place: Place) -> None:
-    """The last line counts once."""
+    """A second one-shot run does not count the last line again."""
     place.write("a.ndjson", lines(1) + b'{"n":2}')
     place.index(final=True)
     assert place.index(final=True).records_inserted == 0
@@ -252,7 +252,7 @@ def test_a_one_shot_run_twice_finds_nothing_new(place: Place) -> None:
 
 
 def test_a_line_that_is_no_record_costs_nothing_else(place: Place) -> None:
-    """Its neighbours keep their lines; it is counted."""
+    """A line that is not a record is counted, and its neighbours keep their line numbers."""
     place.write("a.ndjson", lines(1) + b"plain text\n" + lines(3) + b"[]\n" + lines(5))
     stats = place.index()
     found = sorted((entry.line_number, number_of(entry)) for entry in place.entries())
@@ -263,7 +263,7 @@ def test_a_line_that_is_no_record_costs_nothing_else(place: Place) -> None:
 def test_a_line_that_is_no_record_is_told_with_its_file_and_line(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So that somebody can look at it."""
+    """The log names file and line of a line that is not a record."""
     place.write("d/a.ndjson", lines(1) + b"42\n")
     place.index()
     assert caplog.messages == ["d/a.ndjson:2: a JSON number, expected an object"]
@@ -272,7 +272,7 @@ def test_a_line_that_is_no_record_is_told_with_its_file_and_line(
 def test_many_lines_that_are_no_records_do_not_flood_the_log(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They are counted, each; another file is told of all the same."""
+    """The log reports bad lines once per file; the counter counts each."""
     place.write("a.ndjson", b"plain text\n" * 100)
     place.write("b.ndjson", b"plain text\n")
     assert place.index().parse_errors == 101
@@ -281,13 +281,13 @@ def test_many_lines_that_are_no_records_do_not_flood_the_log(
 
 
 def test_parse_errors_are_counted_once(place: Place) -> None:
-    """The next run does not read them again."""
+    """The next run does not count the same parse errors again."""
     place.write("a.ndjson", b"plain text\n")
     assert [place.index().parse_errors for _ in range(2)] == [1, 0]
 
 
 def test_a_line_that_is_too_long_is_counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its neighbours are kept."""
+    """A line that is too long is counted, and its neighbours are kept."""
     monkeypatch.setattr("mikroscope.logfiles.reader.MAX_LINE_BYTES", 500)
     place.write("a.ndjson", lines(1) + line(2, size=1_000) + lines(3))
     stats = place.index()
@@ -299,7 +299,7 @@ def test_a_line_that_is_too_long_is_counted(place: Place, monkeypatch: pytest.Mo
 
 
 def run_until_done(indexer: Indexer) -> int:
-    """Index all, starting over after each failure; returns how often it failed."""
+    """Index everything, retrying after each failure; return the number of failures."""
     failures = 0
     while True:
         try:
@@ -318,18 +318,18 @@ def run_until_done(indexer: Indexer) -> int:
 def test_a_batch_that_is_not_committed_is_read_again(
     slow_place: Place, loss: int, late: bool, refresh_fails: bool
 ) -> None:
-    """Nothing is lost or doubled, whichever batch it is and however it fails."""
+    """A batch that fails to commit is read again; no line is lost or duplicated."""
     for number in range(4):
         slow_place.write(f"{number}.ndjson", lines(*range(number * 10, number * 10 + 10)))
     store = FlakyStore(slow_place.store, [loss], late=late, refresh_fails=refresh_fails)
     indexer = slow_place.index_with(store)
     assert run_until_done(indexer) >= 1
     assert slow_place.numbers() == list(range(40))
-    assert indexer.stats.records_inserted <= 40  # of the batch before it may not be sure
+    assert indexer.stats.records_inserted <= 40  # the previous batch may not be durable yet
 
 
 def test_a_batch_that_cannot_be_made_is_read_again(slow_place: Place) -> None:
-    """Also the files that were read before the one that fails."""
+    """If a batch cannot be prepared, all its files are read again."""
 
     class Tree(CountingTree):
         fails = True
@@ -354,7 +354,7 @@ def test_a_batch_that_cannot_be_made_is_read_again(slow_place: Place) -> None:
 def test_a_file_that_fails_in_the_middle_is_read_on_from_there(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was read before is kept, and not read again."""
+    """A file that fails in the middle is later read from there, and its earlier lines are kept."""
 
     class Reader(LineReader):
         broken = True
@@ -380,7 +380,7 @@ def test_a_file_that_fails_in_the_middle_is_read_on_from_there(
 
 
 def test_a_damaged_packed_file_gives_what_can_be_unpacked_once(place: Place) -> None:
-    """It is not opened again before it changes."""
+    """A damaged compressed file is unpacked as far as possible and reopened only after a change."""
     place.write("a.ndjson.gz", gzip.compress(lines(1, 2)) + b"junk that is no gzip")
     place.index()
     assert place.numbers() == [1, 2]
@@ -388,7 +388,7 @@ def test_a_damaged_packed_file_gives_what_can_be_unpacked_once(place: Place) -> 
 
 
 def test_a_packed_file_is_read_on_when_its_end_comes(place: Place) -> None:
-    """It was found while it was being written."""
+    """The rest of a compressed file that was still being written is read when it is complete."""
     whole = gzip.compress(lines(*range(5_000)))
     place.write("a.ndjson.gz", whole[: len(whole) // 2])
     place.index()
@@ -402,7 +402,7 @@ def test_a_packed_file_is_read_on_when_its_end_comes(place: Place) -> None:
 def test_a_packed_file_that_is_written_anew_does_not_stop_the_others(
     place: Place, size: int
 ) -> None:
-    """While only its beginning is there."""
+    """A compressed file that is being rewritten does not stop the other files."""
     whole = gzip.compress(lines(1, 2, 3))
     place.write("a.ndjson.gz", whole)
     place.index()
@@ -416,7 +416,7 @@ def test_a_packed_file_that_is_written_anew_does_not_stop_the_others(
 
 
 def test_a_file_that_vanishes_before_it_is_read_costs_nothing(slow_place: Place) -> None:
-    """The others are read."""
+    """A file that vanishes before it is read does not stop the others."""
     for name in ("a", "b", "c"):
         slow_place.write(f"{name}.ndjson", lines(1))
     slow_place.indexer.scan()
@@ -437,7 +437,7 @@ with tempfile.TemporaryDirectory() as directory, Place(Path(directory)) as place
 
 
 def test_a_file_without_read_permission_is_read_when_it_has_some() -> None:
-    """Its neighbours do not wait for that."""
+    """A file without read permission is read once it is readable; its neighbours do not wait."""
     program = """
     shut = place.write("shut.ndjson", lines(1))
     place.write("open.ndjson", lines(2))
@@ -452,7 +452,7 @@ def test_a_file_without_read_permission_is_read_when_it_has_some() -> None:
 
 
 def test_a_file_that_loses_its_permission_keeps_its_entries() -> None:
-    """Even if it grows meanwhile; it is read on when it can be again."""
+    """A file that loses its read permission keeps its entries and is continued once readable."""
     program = """
     shut = place.write("shut.ndjson", lines(1))
     place.index()
@@ -471,7 +471,7 @@ def test_a_file_that_loses_its_permission_keeps_its_entries() -> None:
 
 
 def test_two_processes_on_one_index_take_turns(slow_place: Place) -> None:
-    """Each batch of the one makes the other look anew; nothing is doubled."""
+    """Two processes on one index invalidate each other's batches but duplicate nothing."""
     other_store = SqliteStore(slow_place.database)
     other = slow_place.index_with(other_store)
     for number in range(3):
@@ -486,7 +486,7 @@ def test_two_processes_on_one_index_take_turns(slow_place: Place) -> None:
 
 
 def test_what_another_process_has_indexed_is_known(place: Place) -> None:
-    """Its lines are not read again."""
+    """Lines that another process has indexed are not read again."""
     other_store = SqliteStore(place.database)
     other = place.index_with(other_store)
     place.write("a.ndjson", lines(1, 2))
@@ -499,7 +499,7 @@ def test_what_another_process_has_indexed_is_known(place: Place) -> None:
 
 
 def test_a_move_that_another_process_saw_first_is_no_trouble(place: Place) -> None:
-    """Both come to the same."""
+    """A rename that another process saw first has the same result for both."""
     place.write("a.ndjson", lines(1, 2))
     place.index()
     other_store = SqliteStore(place.database)
@@ -516,7 +516,7 @@ def test_a_move_that_another_process_saw_first_is_no_trouble(place: Place) -> No
 
 
 def test_index_now_reads_the_named_files_only(slow_place: Place) -> None:
-    """The backlog waits, and is not forgotten."""
+    """`index_now` reads only the named files and leaves the backlog for later."""
     slow_place.write("backlog.ndjson", lines(*range(100, 150)))
     slow_place.indexer.scan()
     slow_place.write("now.ndjson", lines(*range(20)))
@@ -528,7 +528,7 @@ def test_index_now_reads_the_named_files_only(slow_place: Place) -> None:
 
 
 def test_index_now_finds_what_was_appended_after_a_rotation(place: Place) -> None:
-    """The named file is another one than before."""
+    """`index_now` finds appended lines after a rotation replaced the named file."""
     place.write("a.ndjson", lines(1, 2))
     place.index()
     place.rename("a.ndjson", "a-1.ndjson")
@@ -538,7 +538,7 @@ def test_index_now_finds_what_was_appended_after_a_rotation(place: Place) -> Non
 
 
 def test_index_now_finds_a_file_that_was_renamed_meanwhile(place: Place) -> None:
-    """What was appended before its rotation is indexed, too."""
+    """`index_now` indexes lines that were appended before the file was renamed."""
     place.write("a.ndjson", lines(1))
     place.index()
     place.append("a.ndjson", lines(2))
@@ -548,7 +548,7 @@ def test_index_now_finds_a_file_that_was_renamed_meanwhile(place: Place) -> None
 
 
 def test_index_now_beside_another_process_is_complete(place: Place) -> None:
-    """It looks again, as often as needed."""
+    """`index_now` retries while another process writes, until its files are indexed."""
     other_store = SqliteStore(place.database)
     other = place.index_with(other_store)
     for number in range(5):
@@ -561,7 +561,7 @@ def test_index_now_beside_another_process_is_complete(place: Place) -> None:
 
 
 def test_index_now_says_when_it_fails(place: Place) -> None:
-    """And nothing counts as indexed."""
+    """`index_now` raises its failure, and no line counts as indexed."""
     place.write("a.ndjson", lines(1))
     store = FlakyStore(place.store, [1], refresh_fails=True)
     indexer = place.index_with(store)
@@ -573,7 +573,7 @@ def test_index_now_says_when_it_fails(place: Place) -> None:
 
 
 def test_how_far_a_file_is_indexed_is_told(place: Place) -> None:
-    """In bytes; 0 for one that is not known."""
+    """The indexer reports how many bytes of a file are indexed; 0 for an unknown one."""
     place.write("a.ndjson", lines(1) + b"half")
     place.index()
     assert place.indexer.indexed_bytes("a.ndjson") == len(lines(1))
@@ -584,7 +584,7 @@ def test_how_far_a_file_is_indexed_is_told(place: Place) -> None:
 
 
 def test_a_known_file_that_grew_needs_no_look_at_the_tree(place: Place) -> None:
-    """It is put in the queue."""
+    """A known file that grew is queued without a scan of the tree."""
     place.write("a.ndjson", lines(1))
     place.index()
     place.append("a.ndjson", lines(2))
@@ -595,7 +595,7 @@ def test_a_known_file_that_grew_needs_no_look_at_the_tree(place: Place) -> None:
 
 
 def test_a_known_file_that_did_not_change_is_left_alone(place: Place) -> None:
-    """Whoever says it did."""
+    """A notice about an unchanged file does nothing."""
     place.write("a.ndjson", lines(1))
     place.index()
     assert place.indexer.touch({"a.ndjson"})
@@ -603,7 +603,7 @@ def test_a_known_file_that_did_not_change_is_left_alone(place: Place) -> None:
 
 
 def test_what_is_new_gone_or_another_file_needs_a_look_at_the_tree(place: Place) -> None:
-    """Only that can tell what has become of it."""
+    """A notice about a new, deleted or replaced file needs a scan of the tree."""
     for name in ("gone", "other"):
         place.write(f"{name}.ndjson", lines(1))
     place.index()
@@ -616,7 +616,7 @@ def test_what_is_new_gone_or_another_file_needs_a_look_at_the_tree(place: Place)
 
 
 def test_a_file_found_to_be_another_one_asks_for_a_scan(place: Place) -> None:
-    """A notice of growth may be one of truncation."""
+    """A file that turns out to be another one asks for a scan, as after a truncation."""
     place.write("a.ndjson", lines(1, 2, 3))
     place.index()
     place.write("a.ndjson", lines(4))
@@ -629,7 +629,7 @@ def test_a_file_found_to_be_another_one_asks_for_a_scan(place: Place) -> None:
 
 
 def test_a_one_shot_run_sorts_out_a_rotation_that_happens_meanwhile(slow_place: Place) -> None:
-    """Nothing is left for the next run."""
+    """A one-shot run handles a rotation during the run and leaves nothing for the next."""
     slow_place.write("0.ndjson", lines(100))
     slow_place.write("a.ndjson", lines(*range(10)))
     slow_place.index()
@@ -648,7 +648,7 @@ def test_a_one_shot_run_sorts_out_a_rotation_that_happens_meanwhile(slow_place: 
 
 
 def test_an_ordinary_run_says_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """Warnings are for what somebody should look at."""
+    """An ordinary run logs no warning."""
     place.write("a.ndjson", lines(1))
     with caplog.at_level(logging.INFO):
         place.index()

@@ -1,4 +1,4 @@
-"""However files change while they are indexed, the index ends up as if made from the last state."""
+"""However files change during indexing, the index equals one built from their final state."""
 
 import os
 import shutil
@@ -26,10 +26,10 @@ NAMES = st.sampled_from(["app-{}.ndjson", "app.{}.ndjson", "old/{}.jsonl", "{}.n
 
 
 class ChangingTree(RuleBasedStateMachine):
-    """Programs write, others rotate, the indexer looks now and then, and may be interrupted.
+    """Programs write, others rotate, the indexer scans now and then, and may be interrupted.
 
-    Every record is another one. What a program has begun to write it completes later, in the
-    file that bears the name it writes to.
+    All records differ. A program completes a line it has begun later, in the file that has the name
+    it writes to.
     """
 
     logs = Bundle("logs")
@@ -49,18 +49,18 @@ class ChangingTree(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        """Begin to index, as after a start."""
+        """Open the index, as after a start."""
         self.store = SqliteStore(self.directory / "index.db")
         self.flaky = FlakyStore(self.store, late=True)
         self.indexer = Indexer(self.flaky, CountingTree(self.root), self.batch_bytes)
 
     def changed(self, name: str) -> None:
-        """Move a file's time on: here things happen faster than a file system's clock ticks."""
+        """Advance a file's time: changes here are faster than a file system's clock."""
         self.ticks += 10_000_000
         os.utime(self.root / name, ns=(self.ticks, self.ticks))
 
     def new_name(self, pattern: str) -> str:
-        """A name no file had before."""
+        """Return a name that no file had before."""
         self.names += 1
         return pattern.format(self.names)
 
@@ -74,13 +74,13 @@ class ChangingTree(RuleBasedStateMachine):
 
     @initialize(batch_bytes=st.sampled_from([1, 200, 5_000]))
     def choose(self, batch_bytes: int) -> None:
-        """How much is indexed at a time."""
+        """Choose how much is indexed at a time."""
         self.batch_bytes = batch_bytes
         self.restart()
 
     @rule(target=logs)
     def begin_a_file(self) -> str:
-        """A file that is written to from now on."""
+        """Begin a file that is written to from now on."""
         name = self.new_name("app{}.ndjson")
         self.write(name, b"")
         return name
@@ -100,12 +100,12 @@ class ChangingTree(RuleBasedStateMachine):
 
     @rule(name=logs, pattern=NAMES)
     def rename(self, name: str, pattern: str) -> None:
-        """Rotate by name: the program goes on in a new file."""
+        """Rotate by name: the program continues in a new file."""
         self.move(name, self.new_name(pattern))
 
     @rule(target=logs, name=consumes(logs), pattern=NAMES)
     def rename_under_its_writer(self, name: str, pattern: str) -> str:
-        """The program goes on in the same file under its new name."""
+        """Rename a file while its program continues to write to it."""
         other = self.new_name(pattern)
         self.move(name, other)
         self.unwritten[other] = self.unwritten.pop(name, b"")
@@ -119,16 +119,16 @@ class ChangingTree(RuleBasedStateMachine):
             self.moved.add(other)
 
     def cut_off(self, name: str, keep: int) -> None:
-        """Keep so many bytes of a file."""
+        """Keep only the first bytes of a file."""
         self.look_if(name in self.moved)
         os.truncate(self.root / name, min(keep, (self.root / name).stat().st_size))
         self.changed(name)
         self.cut.add(name)
 
     def look_if(self, needed: bool) -> None:
-        """A file that was cut and renamed between two looks cannot be told from a deleted one.
+        """Scan if a file was cut or moved: one that is both between two scans looks deleted.
 
-        The entries of that are kept; so here somebody looks between the two.
+        The indexer would keep its entries, so these tests scan between the two steps.
         """
         while needed and (self.cut or self.moved):
             with suppress(StoreError):
@@ -139,7 +139,7 @@ class ChangingTree(RuleBasedStateMachine):
 
     @rule(name=logs, pattern=NAMES, steps=st.integers(0, 4))
     def copy_and_truncate(self, name: str, pattern: str, steps: int) -> None:
-        """Rotate by copy; somebody may look between the two."""
+        """Rotate by copy, with or without a scan in between."""
         if (self.root / name).exists():
             shutil.copy(self.root / name, self.root / self.new_name(pattern))
             if steps:
@@ -156,7 +156,7 @@ class ChangingTree(RuleBasedStateMachine):
 
     @rule(steps=st.integers(1, 6))
     def look(self, steps: int) -> None:
-        """Look at the tree and take some steps."""
+        """Scan the tree and run some steps."""
         with suppress(StoreError):
             self.indexer.scan()
             for _ in range(steps):
@@ -165,13 +165,13 @@ class ChangingTree(RuleBasedStateMachine):
 
     @rule(name=logs)
     def index_now(self, name: str) -> None:
-        """As for what is ingested."""
+        """Index one file at once, as for a record sent over HTTP."""
         with suppress(StoreError):
             self.indexer.index_now({name})
 
     @rule(name=logs, sizes=SIZES)
     def ingest(self, name: str, sizes: list[int]) -> None:
-        """As a server does with what comes over HTTP: what it has just written it knows."""
+        """Ingest as the server does: it knows the record that it has just written."""
         numbers = range(self.records + 1, self.records + len(sizes) + 1)
         self.records += len(sizes)
         content = b"".join(map(line, numbers, sizes))
@@ -184,7 +184,7 @@ class ChangingTree(RuleBasedStateMachine):
 
     @rule(batches=st.integers(1, 3))
     def lose_a_batch(self, batches: int) -> None:
-        """One of the next commits will fail."""
+        """Make one of the next commits fail."""
         self.flaky.losses = [self.flaky.calls + batches]
 
     @rule()
@@ -195,15 +195,15 @@ class ChangingTree(RuleBasedStateMachine):
 
     @rule()
     def index_all_in_another_process(self) -> None:
-        """As `mikroscope index` beside a server."""
+        """Index in another process, as `mikroscope index` does while a server runs."""
         with closing(SqliteStore(self.directory / "index.db")) as store:
             index_all(store, self.root)
 
     def teardown(self) -> None:
-        """The index is as one that is made from the files as they are now."""
+        """Assert that the index equals one that is built from the present files."""
         try:
             self.flaky.losses = []
-            for _ in range(3):  # what is owed for a lost batch is raised once
+            for _ in range(3):  # a pending failure of a batch is raised once
                 self.look(100_000)
             with closing(SqliteStore(self.directory / "fresh.db")) as fresh:
                 index_all(fresh, self.root)
@@ -215,7 +215,7 @@ class ChangingTree(RuleBasedStateMachine):
 
 
 def index_all(store: SqliteStore, root: Path) -> None:
-    """Until nothing is left."""
+    """Run steps until nothing is left to index."""
     for _ in Indexer(store, CountingTree(root)).run():
         pass
 

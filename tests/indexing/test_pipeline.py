@@ -1,4 +1,4 @@
-"""A large backlog is prepared by other processes, and nothing else is different."""
+"""Helper processes prepare a large backlog, and the index is the same as without them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def fill(place: Place, records: int = 600) -> None:
-    """A file that takes many batches, and some that share one."""
+    """Write one file that takes many batches, and some that share one."""
     place.write("large.ndjson", lines(*range(records), size=60))
     for number in range(20):
         place.write(f"small/{number}.ndjson", lines(records + number))
@@ -31,13 +31,13 @@ def fill(place: Place, records: int = 600) -> None:
 
 
 def assert_once(place: Place, records: int) -> None:
-    """Each record is there, once, under its own line."""
+    """Assert that the index has each record exactly once, under its own line number."""
     assert place.numbers() == list(range(records))
     assert set(rows(place.store).values()) == {1}
 
 
 def test_everything_is_indexed_once(place: Place) -> None:
-    """As by one process alone, and counted alike."""
+    """The helper processes index and count every record as a single process does."""
     fill(place)
     stats = place.index()
     assert_once(place, 621)
@@ -47,7 +47,7 @@ def test_everything_is_indexed_once(place: Place) -> None:
 
 
 def test_other_processes_help(place: Place) -> None:
-    """While there is a backlog, and no longer."""
+    """Helper processes run only while there is a backlog."""
     fill(place)
     steps = place.indexer.run()
     next(steps)
@@ -58,7 +58,7 @@ def test_other_processes_help(place: Place) -> None:
 
 
 def test_small_backlogs_pay_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process is started for them."""
+    """A small backlog starts no helper process."""
     monkeypatch.setattr(loading, "PARALLEL_BYTES", 10 << 20)
     fill(place)
     steps = place.indexer.run()
@@ -67,7 +67,7 @@ def test_small_backlogs_pay_nothing(place: Place, monkeypatch: pytest.MonkeyPatc
 
 
 def test_process_that_is_killed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """What it was at is done here, and the log says so."""
+    """If a helper process is killed, the indexer does its task itself and logs the failure."""
     fill(place)
     steps = place.indexer.run()
     next(steps)
@@ -82,7 +82,7 @@ def test_process_that_is_killed(place: Place, caplog: pytest.LogCaptureFixture) 
 
 
 def test_what_is_ingested_comes_first(place: Place) -> None:
-    """In the midst of a backlog it is found when it was written, whatever is under way."""
+    """During a backlog, a record sent over HTTP is searchable as soon as it is written."""
     fill(place)
     place.write("ingest/p/day.ndjson", b"")
     steps = place.indexer.run()
@@ -98,7 +98,7 @@ def test_what_is_ingested_comes_first(place: Place) -> None:
 
 
 def test_ingest_into_a_file_that_is_under_way(place: Place) -> None:
-    """All of it is found then, in the order of its lines."""
+    """Ingest into a file that is being read ahead makes the whole file searchable in line order."""
     place.write("large.ndjson", lines(*range(600), size=60))
     steps = place.indexer.run()
     next(steps)
@@ -108,7 +108,7 @@ def test_ingest_into_a_file_that_is_under_way(place: Place) -> None:
 
 
 def test_batches_that_fail(place: Place) -> None:
-    """A commit that fails costs nothing, whenever it is told."""
+    """A failed commit loses no records, whenever the store reports it."""
     fill(place)
     for late in (False, True):
         store = FlakyStore(place.store, {2, 5, 6}, late=late)
@@ -119,13 +119,13 @@ def test_batches_that_fail(place: Place) -> None:
                     pass
                 break
             except Exception as error:
-                assert "on fire" in str(error)  # noqa: PT017 - the run is begun anew
+                assert "on fire" in str(error)  # noqa: PT017 - the run starts again
         indexer.close()
     assert_once(place, 621)
 
 
 def test_another_process_that_writes(place: Place, tmp_path: Path) -> None:
-    """Who was slower reads again what the other one has not."""
+    """Of two processes on one index, the slower one reads only lines the other did not index."""
     fill(place)
     steps = place.indexer.run()
     next(steps)
@@ -140,7 +140,7 @@ def test_another_process_that_writes(place: Place, tmp_path: Path) -> None:
 
 
 def test_rotation_in_the_midst_of_a_load(place: Place) -> None:
-    """A file that is renamed and begun anew while it is read ahead is read to its end."""
+    """A file that is renamed and re-created while it is read ahead is read to its end."""
     place.write("app.ndjson", lines(*range(600), size=60))
     steps = place.indexer.run()
     next(steps)

@@ -1,4 +1,4 @@
-"""Tasks that other processes do."""
+"""The pool of processes runs tasks and returns their results."""
 
 import os
 import pickle
@@ -27,31 +27,31 @@ class Square:
     number: int
 
     def __call__(self) -> int:
-        """Its square."""
+        """Return the square."""
         return self.number**2
 
 
 @dataclass
 class Large:
-    """A task that is larger than a pipe, and whose result is, too."""
+    """A task that is larger than a pipe's buffer, with a result as large."""
 
     content: bytes
 
     def __call__(self) -> bytes:
-        """The same bytes."""
+        """Return the same bytes."""
         return self.content
 
 
 class Process:
-    """Tells which process does it."""
+    """A task that reports which process runs it."""
 
     def __call__(self) -> int:
-        """The process's id."""
+        """Return the id of the process."""
         return os.getpid()
 
 
 class Failing:
-    """Raises."""
+    """A task that raises."""
 
     def __call__(self) -> None:
         """Raise."""
@@ -62,12 +62,12 @@ class Dying:
     """Ends its process."""
 
     def __call__(self) -> None:
-        """End."""
+        """End the process."""
         os._exit(3)
 
 
 class Endless:
-    """Does not end by itself."""
+    """A task that does not end by itself."""
 
     def __call__(self) -> None:
         """Sleep."""
@@ -83,7 +83,7 @@ def workers() -> Iterator[ProcessPool]:
 
 
 def is_gone(process: int) -> bool:
-    """Whether a process has ended; one that nobody waits for any more counts as ended."""
+    """Return whether a process has ended; a zombie counts as ended."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -92,40 +92,40 @@ def is_gone(process: int) -> bool:
 
 
 def test_each_task_has_its_own_result(workers: ProcessPool) -> None:
-    """Whichever process does it."""
+    """Each task returns its own result, whichever process runs it."""
     results = [workers.submit(Square(number)) for number in range(50)]
     assert [result.result() for result in results] == [number**2 for number in range(50)]
 
 
 def test_other_processes_do_it(workers: ProcessPool) -> None:
-    """Not this one."""
+    """Tasks run in other processes."""
     found = {workers.submit(Process()).result() for _ in range(4)}
     assert os.getpid() not in found
     assert len(found) <= 2
 
 
 def test_large_tasks_and_results(workers: ProcessPool) -> None:
-    """Both sides write what does not fit into a pipe at once."""
+    """A task and a result that exceed the pipe's buffer pass in both directions at once."""
     contents = [os.urandom(3_000_000) for _ in range(6)]
     results = [workers.submit(Large(content)) for content in contents]
     assert [result.result() for result in results] == contents
 
 
 def test_task_that_fails(workers: ProcessPool) -> None:
-    """It says why, and its process goes on."""
+    """A task that fails returns its error, and its process continues."""
     with pytest.raises(ProcessPoolError, match="ValueError: seven is no even number"):
         workers.submit(Failing()).result()
     assert workers.submit(Square(3)).result() == 9
 
 
 def test_process_that_dies(workers: ProcessPool) -> None:
-    """Its task fails, and so do those that come to it later."""
+    """When a process dies, its task fails, and so do the tasks sent to it later."""
     with pytest.raises(ProcessPoolError, match="has ended"):
         workers.submit(Dying()).result()
 
 
 def test_close_ends_the_processes() -> None:
-    """Also one that is at work."""
+    """Closing the pool ends its processes, even one that is running a task."""
     workers = ProcessPool(2)
     processes = {workers.submit(Process()).result() for _ in range(4)}
     running = [workers.submit(Endless()) for _ in range(3)]
@@ -137,7 +137,7 @@ def test_close_ends_the_processes() -> None:
 
 
 def test_processes_end_with_who_started_them() -> None:
-    """Even if that one is killed."""
+    """The processes end with the process that started them, even if that one is killed."""
     program = (
         "import os, signal; from mikroscope.indexing.process_pool import ProcessPool; "
         "from tests.indexing.test_process_pool import Process; "
@@ -153,7 +153,7 @@ def test_processes_end_with_who_started_them() -> None:
 
 
 def test_who_asked_is_killed() -> None:
-    """The process that has a result for nobody ends without a word."""
+    """A worker whose parent was killed ends without printing an error."""
     command = [sys.executable, "-c", "from mikroscope.indexing.process_pool import main; main()"]
     task = pickle.dumps(Square(3))
     with subprocess.Popen(

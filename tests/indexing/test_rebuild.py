@@ -1,4 +1,4 @@
-"""An index is made anew beside the old one: nobody waits, nothing is lost, a kill is harmless."""
+"""A rebuild next to the old index blocks no client, loses no record and survives a kill."""
 
 import json
 import os
@@ -30,7 +30,7 @@ PRODUCER = {"authorization": "Bearer t"}
 
 
 def write_records(directory: Path, count: int, name: str = "app.ndjson") -> Path:
-    """A log file with numbered records."""
+    """Write a log file with numbered records."""
     file = directory / "logs" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = (f'{{"timestamp":{1.7e9 + n},"n":{n},"level":"WARN"}}\n' for n in range(count))
@@ -39,18 +39,18 @@ def write_records(directory: Path, count: int, name: str = "app.ndjson") -> Path
 
 
 def database(directory: Path) -> Path:
-    """Where `serve` keeps the index."""
+    """Return the path at which `serve` keeps the index."""
     return directory / "data" / "mikroscope.db"
 
 
 def index_command(directory: Path, *flags: str) -> list[str]:
-    """`mikroscope index` on the same directory."""
+    """Return the command line of `mikroscope index` for the same directory."""
     command = [sys.executable, "-m", "mikroscope", "index", *flags]
     return [*command, "--logs", str(directory / "logs"), "--db", str(database(directory))]
 
 
 def run_index(directory: Path, *flags: str) -> dict[str, Any]:
-    """Its report."""
+    """Run `mikroscope index`; return its report."""
     done = subprocess.run(
         index_command(directory, *flags), capture_output=True, text=True, check=False, timeout=60
     )
@@ -60,13 +60,13 @@ def run_index(directory: Path, *flags: str) -> dict[str, Any]:
 
 
 def stored(directory: Path) -> list[tuple[str, int]]:
-    """Source file and line of every entry."""
+    """Return source file and line of every entry."""
     with closing(SqliteStore(database(directory), write=False)) as store:
         return sorted((one.source_file, one.line_number) for one in all_entries(store))
 
 
 def timestamps(directory: Path) -> list[str]:
-    """The time of every entry, in the order of lines."""
+    """Return the time of every entry, in the order of lines."""
     with closing(SqliteStore(database(directory), write=False)) as store:
         return [
             one.timestamp for one in sorted(all_entries(store), key=lambda one: one.line_number)
@@ -81,13 +81,13 @@ def prune(path: Path, before_ms: int) -> None:
 
 
 def runs(client: httpx.Client) -> int:
-    """How often the index was brought up with the files."""
+    """Return how many indexing runs the server has made."""
     found: int = client.get("/health").json()["ingest"]["runs"]
     return found
 
 
 def root_of(directory: Path, table: str) -> int:
-    """Where a table begins in the file."""
+    """Return the offset of a table's root page in the file."""
     with closing(apsw.Connection(str(database(directory)))) as connection:
         select = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
         page = connection.execute(select, (table,)).get
@@ -110,7 +110,7 @@ def filled(tmp_path: Path) -> Path:
 
 
 class Asker:
-    """A client that asks all the time, until it is stopped."""
+    """A client that sends queries without a pause until it is stopped."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.wrong: list[str] = []
@@ -121,7 +121,7 @@ class Asker:
         self._thread.start()
 
     def stop(self) -> int:
-        """How often it has asked."""
+        """Stop; return how many queries the client has sent."""
         self._stop.set()
         self._thread.join()
         return self._done
@@ -141,7 +141,7 @@ class Asker:
 
 
 class Sender(Asker):
-    """Sends a record and looks for it, all the time."""
+    """A client that repeatedly sends a record and searches for it."""
 
     def __init__(self, client: httpx.Client, name: int) -> None:
         self._name = name
@@ -159,7 +159,7 @@ class Sender(Asker):
 
 
 def test_reindex(filled: Path, serve: Serve, connect: Connect) -> None:
-    """It answers with what went into the new index, and what was in the old one."""
+    """The response reports how many entries the new index has and how many the old one had."""
     client = connect(serve(ingest_interval_ms=3_600_000))
     before = stored(filled)
     answer = client.post("/api/reindex")
@@ -182,7 +182,7 @@ def test_reindex(filled: Path, serve: Serve, connect: Connect) -> None:
 
 
 def test_reindex_needs_credentials(serve: Serve, connect: Connect) -> None:
-    """Those of the API."""
+    """A reindex requires the credentials of the API."""
     client = connect(serve(api_token="secret"))
     assert client.post("/api/reindex").status_code == 401
     allowed = client.post("/api/reindex", headers={"authorization": "Bearer secret"})
@@ -190,7 +190,7 @@ def test_reindex_needs_credentials(serve: Serve, connect: Connect) -> None:
 
 
 def test_entries_of_deleted_files_leave(filled: Path, serve: Serve, connect: Connect) -> None:
-    """The new index holds what the files hold."""
+    """The new index has no entries of files that were deleted."""
     write_records(filled, 5, "other.ndjson")
     client = connect(serve())
     wait_until(lambda: len(stored(filled)) == 3_005)
@@ -200,7 +200,7 @@ def test_entries_of_deleted_files_leave(filled: Path, serve: Serve, connect: Con
 
 
 def test_new_lines_are_found_after_it(filled: Path, serve: Serve, connect: Connect) -> None:
-    """The server goes on with the new index: files that grow, and what is ingested."""
+    """After a rebuild the server indexes appended lines and ingested records into the new index."""
     client = connect(serve(ingest_producers="t=p", ingest_interval_ms=250))
     client.post("/api/reindex")
     sent = client.post("/api/ingest", json=[{"n": -1}], headers=PRODUCER)
@@ -219,7 +219,7 @@ def test_new_lines_are_found_after_it(filled: Path, serve: Serve, connect: Conne
 def test_nothing_is_lost_or_doubled_under_load(
     filled: Path, serve: Serve, connect: Connect
 ) -> None:
-    """Ingest and queries during five rebuilds: every answer is whole, every record there once."""
+    """During five rebuilds, ingest loses and duplicates no record and every answer is complete."""
     server = serve(ingest_producers="t=p")
     senders = [Sender(connect(server), first) for first in (0, 1)]
     asker = Asker(connect(server))
@@ -233,7 +233,7 @@ def test_nothing_is_lost_or_doubled_under_load(
 
 
 def test_two_at_a_time_are_one(filled: Path, serve: Serve, connect: Connect) -> None:
-    """Who asks while it goes on gets the same answer, and the index is whole."""
+    """A second request during a rebuild gets the answer of the first; the index is complete."""
     server = serve()
     answers: list[int] = []
     ask = lambda: answers.append(connect(server).post("/api/reindex").status_code)  # noqa: E731
@@ -247,11 +247,11 @@ def test_two_at_a_time_are_one(filled: Path, serve: Serve, connect: Connect) -> 
 
 
 def test_waiting_takes_no_thread(filled: Path, serve: Serve, connect: Connect) -> None:
-    """However many wait for a rebuild, queries are answered meanwhile."""
+    """However many requests wait for a rebuild, the server answers queries meanwhile."""
     server = serve()
     request = b"POST /api/reindex HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     with ExitStack() as stack:
-        with server._sidecar.rebuilder._exclusive:  # as while a clean-up goes on
+        with server._sidecar.rebuilder._exclusive:  # as during a clean-up
             waiting = [
                 stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
                 for _ in range(60)
@@ -264,7 +264,7 @@ def test_waiting_takes_no_thread(filled: Path, serve: Serve, connect: Connect) -
 
 
 def test_a_stop_gives_it_up(tmp_path: Path, connect: Connect) -> None:
-    """Nobody waits for it, and the old index stays."""
+    """A stop cancels the rebuild at once and keeps the old index."""
     write_records(tmp_path, 20_000)
     server = start_server(settings_in(tmp_path))
     client = connect(server)
@@ -288,14 +288,14 @@ def test_a_stop_gives_it_up(tmp_path: Path, connect: Connect) -> None:
 
 
 def test_rebuild_where_nothing_is(tmp_path: Path) -> None:
-    """It makes an index."""
+    """The rebuild command creates an index if there is none."""
     write_records(tmp_path, 10)
     assert run_index(tmp_path, "--rebuild")["recordsInserted"] == 10
     assert len(stored(tmp_path)) == 10
 
 
 def test_pruned_lines_of_a_file_that_was_renamed(tmp_path: Path) -> None:
-    """They stay away, also where the file got its new name while nobody looked."""
+    """Pruned lines stay deleted even if their file was renamed while no server was running."""
     file = write_records(tmp_path, 10)
     run_index(tmp_path)
     prune(database(tmp_path), 1_700_000_005_000)
@@ -306,7 +306,7 @@ def test_pruned_lines_of_a_file_that_was_renamed(tmp_path: Path) -> None:
 
 
 def test_records_without_a_time(tmp_path: Path) -> None:
-    """They keep the time at which they were indexed first, and stay away once they were pruned."""
+    """Records without a time keep the time of their first indexing; pruned ones stay deleted."""
     file = tmp_path / "logs" / "app.ndjson"
     file.parent.mkdir()
     file.write_text("".join(f'{{"n":{n}}}\n' for n in range(5)))
@@ -324,7 +324,7 @@ def test_records_without_a_time(tmp_path: Path) -> None:
 
 
 def test_an_index_behind_a_link(tmp_path: Path) -> None:
-    """The file is replaced, and the link stays."""
+    """A rebuild of an index behind a symbolic link replaces the file and keeps the link."""
     write_records(tmp_path, 10)
     real = tmp_path / "elsewhere" / "real.db"
     real.parent.mkdir()
@@ -338,7 +338,7 @@ def test_an_index_behind_a_link(tmp_path: Path) -> None:
 
 
 def test_rebuild_beside_a_server(filled: Path, serve: Serve, connect: Connect) -> None:
-    """The server goes on with the index that the command has made."""
+    """A running server switches to the index that the command has built."""
     client = connect(serve(ingest_producers="t=p"))
     wait_until(lambda: runs(client))
     inode = database(filled).stat().st_ino
@@ -353,7 +353,7 @@ def test_rebuild_beside_a_server(filled: Path, serve: Serve, connect: Connect) -
 
 
 def test_rebuild_beside_a_server_under_load(filled: Path, serve: Serve, connect: Connect) -> None:
-    """What is acknowledged while the command runs is found by the very next query."""
+    """A record acknowledged while the command runs is found by the next query."""
     sender = Sender(connect(serve(ingest_producers="t=p")), 0)
     for _ in range(3):
         run_index(filled, "--rebuild")
@@ -363,7 +363,7 @@ def test_rebuild_beside_a_server_under_load(filled: Path, serve: Serve, connect:
 
 
 def test_a_kill_leaves_the_old_index(tmp_path: Path) -> None:
-    """What the killed command leaves behind is cleared away by the next start."""
+    """The next start removes the files that a killed rebuild left behind."""
     write_records(tmp_path, 100_000)
     run_index(tmp_path)
     inode = database(tmp_path).stat().st_ino
@@ -380,7 +380,7 @@ def test_a_kill_leaves_the_old_index(tmp_path: Path) -> None:
 
 
 def test_one_rebuild_at_a_time(filled: Path) -> None:
-    """A second process is told that one goes on."""
+    """A second process is refused while a rebuild is running."""
     with begin_rebuild(database(filled)):
         done = subprocess.run(
             index_command(filled, "--rebuild"), capture_output=True, text=True, check=False
@@ -391,7 +391,7 @@ def test_one_rebuild_at_a_time(filled: Path) -> None:
 
 
 def test_readers_follow(filled: Path) -> None:
-    """A store that is open for reading answers from the new index, and closes the old one."""
+    """A store that is open for reading answers from the new index and closes the old one."""
     with closing(SqliteStore(database(filled), write=False)) as store:
         assert len(store.search(Query(), PageRequest(limit=1000)).entries) == 1000
         write_records(filled, 5)
@@ -401,7 +401,7 @@ def test_readers_follow(filled: Path) -> None:
 
 
 def test_counts_follow(tmp_path: Path) -> None:
-    """What was counted in one index is not told of a later one that got the same inode."""
+    """Cached counts of one index are not used for a later index with the same inode."""
     write_records(tmp_path, 1)
     run_index(tmp_path)
     with closing(SqliteStore(database(tmp_path), write=False)) as store:
@@ -413,7 +413,7 @@ def test_counts_follow(tmp_path: Path) -> None:
 
 
 def test_writers_follow(filled: Path) -> None:
-    """A batch that was begun before the swap is refused, and nothing goes into the old index."""
+    """A batch that began before the swap is refused and writes nothing to the old index."""
     with closing(SqliteStore(database(filled))) as store:
         batch = store.begin()
         batch.open_source("other.ndjson")
@@ -429,7 +429,7 @@ def test_writers_follow(filled: Path) -> None:
 
 
 def open_files() -> list[str]:
-    """What this process has open."""
+    """Return the files that this process has open."""
     directory = "/proc/self/fd"
     return [os.readlink(f"{directory}/{name}") for name in os.listdir(directory) if _is_open(name)]
 
@@ -442,7 +442,7 @@ def _is_open(name: str) -> bool:
 
 
 def aside(directory: Path, why: str) -> list[Path]:
-    """Indexes that were set aside."""
+    """Return the indexes that were set aside."""
     return sorted((directory / "data").glob(f"mikroscope.db.{why}-*Z"))
 
 
@@ -450,7 +450,9 @@ def aside(directory: Path, why: str) -> list[Path]:
 def test_a_damaged_index_is_made_anew(
     filled: Path, connect: Connect, caplog: pytest.LogCaptureFixture, table: str
 ) -> None:
-    """The start keeps the damaged file under another name, says so, and reads the logs again."""
+    """At start, the server sets a damaged index aside, logs its new name and rebuilds from the
+    logs.
+    """
     damage(database(filled), root_of(filled, table))
     content = database(filled).read_bytes()
     with start_server(settings_in(filled)) as server:
@@ -464,7 +466,7 @@ def test_a_damaged_index_is_made_anew(
 
 
 def test_damage_that_a_query_finds(filled: Path, connect: Connect) -> None:
-    """It is answered with 503 and the mend; a reindex mends it, without a restart."""
+    """A query that finds damage gets 503 with the fix; a reindex repairs it without a restart."""
     pages = database(filled).stat().st_size // 4096
     with start_server(settings_in(filled)) as server:
         client = connect(server)
@@ -488,7 +490,7 @@ def test_damage_that_a_query_finds(filled: Path, connect: Connect) -> None:
 
 
 def test_damage_in_a_line(filled: Path, connect: Connect) -> None:
-    """SQLite does not see it: an entry that cannot be unpacked is damage all the same."""
+    """An entry that cannot be unpacked counts as damage, although SQLite does not notice it."""
     with closing(apsw.Connection(str(database(filled)))) as connection:
         connection.execute("UPDATE entries SET data = zeroblob(9)")
     with start_server(settings_in(filled)) as server:
@@ -501,7 +503,7 @@ def test_damage_in_a_line(filled: Path, connect: Connect) -> None:
 
 
 def test_damage_that_was_found_before_is_mended_at_the_start(filled: Path) -> None:
-    """Also where opening the index shows nothing of it."""
+    """The start repairs damage found by an earlier run even if the index opens without an error."""
     with closing(SqliteStore(database(filled), write=False)) as store:
         for page in range(20, database(filled).stat().st_size // 4096 - 2):
             damage(database(filled), page * 4096)
@@ -513,7 +515,7 @@ def test_damage_that_was_found_before_is_mended_at_the_start(filled: Path) -> No
 
 
 def test_an_index_of_another_format_is_made_anew(filled: Path) -> None:
-    """The old one is kept, too."""
+    """The server keeps an index of another format under a new name and rebuilds."""
     with closing(apsw.Connection(str(database(filled)))) as connection:
         connection.pragma("user_version", 1)
     with start_server(settings_in(filled)):
@@ -522,7 +524,7 @@ def test_an_index_of_another_format_is_made_anew(filled: Path) -> None:
 
 
 def test_the_command_mends_damage(filled: Path) -> None:
-    """It keeps the damaged file as well."""
+    """`mikroscope index` also sets a damaged index aside and rebuilds it."""
     damage(database(filled), 0)
     assert run_index(filled, "--rebuild")["recordsInserted"] == 3_000
     assert len(stored(filled)) == 3_000
@@ -531,7 +533,7 @@ def test_the_command_mends_damage(filled: Path) -> None:
 
 @pytest.mark.parametrize("name", ["notes.txt", "others.db"])
 def test_what_is_not_ours_is_not_touched(tmp_path: Path, name: str) -> None:
-    """Neither a text nor the database of another program."""
+    """The server refuses a text file or another program's database and leaves it unchanged."""
     path = tmp_path / name
     if name == "notes.txt":
         path.write_text("these are my notes\n" * 1000)

@@ -1,4 +1,4 @@
-"""When the whole tree of files is looked at."""
+"""The schedule of scans over the whole tree of log files."""
 
 from math import inf
 
@@ -6,12 +6,12 @@ from mikroscope.indexing.scan_schedule import MAX_CALM, ScanSchedule
 
 
 def test_first_look_is_due_at_once() -> None:
-    """Nobody has to ask for it."""
+    """The first scan is due immediately, without a request."""
     assert ScanSchedule(2.0).next_scan == 0.0
 
 
 def test_interval() -> None:
-    """Where changes are not told, looks come at the interval, whatever they find."""
+    """Without file-system events, scans run at the interval, whatever they find."""
     cadence = ScanSchedule(2.0)
     for has_found in (True, False, False, False):
         cadence.scanned(10.0, 10.0, has_found)
@@ -19,7 +19,7 @@ def test_interval() -> None:
 
 
 def test_looks_become_rarer() -> None:
-    """Where changes are told and looks find nothing: twice as long each time, up to a bound."""
+    """With file-system events, the pause between scans that find nothing doubles up to a limit."""
     cadence = ScanSchedule(2.0)
     cadence.event_seen()
     waits = []
@@ -31,7 +31,7 @@ def test_looks_become_rarer() -> None:
 
 
 def test_what_was_not_told_brings_the_interval_back() -> None:
-    """A look that finds something is followed by the next one soon."""
+    """A scan that finds changes without an event resets the pause to the interval."""
     cadence = ScanSchedule(2.0)
     cadence.event_seen()
     cadence.scanned(10.0, 10.0, found_work=False)
@@ -40,7 +40,7 @@ def test_what_was_not_told_brings_the_interval_back() -> None:
 
 
 def test_when_changes_are_told_no_more() -> None:
-    """The tree is looked at right away, and at the interval from then on."""
+    """When file-system events stop working, a scan runs immediately and then at the interval."""
     cadence = ScanSchedule(2.0)
     cadence.event_seen()
     cadence.scanned(10.0, 10.0, found_work=False)
@@ -51,14 +51,14 @@ def test_when_changes_are_told_no_more() -> None:
 
 
 def test_large_tree() -> None:
-    """A look takes a fiftieth of the time at the most, and a fifth where something was told."""
+    """Scans take at most a fiftieth of the time, and at most a fifth after an event."""
     cadence = ScanSchedule(2.0)
     cadence.scanned(10.0, 11.0, found_work=True)
     assert (cadence.next_scan, cadence.next_after_event) == (61.0, 16.0)
 
 
 def test_one_look_only() -> None:
-    """Without an interval there is no second one, unless it is asked for."""
+    """Without an interval, the tree is scanned only once unless a scan is requested."""
     cadence = ScanSchedule(None)
     cadence.scanned(10.0, 10.0, found_work=True)
     cadence.rescan(11.0)

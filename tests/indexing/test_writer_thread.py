@@ -1,4 +1,4 @@
-"""What is accepted is written, indexed and told of; nothing is lost or doubled when things fail."""
+"""The writer writes, indexes and reports accepted records; failures lose and duplicate none."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ INGEST = "ingest/p/2026-02-18.ndjson"
 
 
 class Workplace(Place):
-    """A place with workers; those that a test makes are stopped at its end."""
+    """A place with workers that are stopped at the end of the test."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -41,7 +41,7 @@ class Workplace(Place):
         flush_s: float = HOUR_S,
         batch_bytes: int = BATCH_BYTES,
     ) -> WriterThread:
-        """A worker that has begun; nothing happens by the clock unless asked for."""
+        """Start a worker; it does nothing by the clock unless the test asks for it."""
         worker = WriterThread(
             Indexer(store or self.store, self.tree, batch_bytes),
             LogAppender(self.logs),
@@ -56,24 +56,24 @@ class Workplace(Place):
 
     @property
     def worker(self) -> WriterThread:
-        """The one that was begun last."""
+        """Return the worker that was started last."""
         return self.workers[-1]
 
     def work_ready(self, store: Store | None = None) -> WriterThread:
-        """The same, when its first look at the tree is over."""
+        """Start a worker and wait for the end of its first scan."""
         worker = self.work(store)
         wait_until(lambda: worker.run.runs == 1)
         return worker
 
     def content(self, path: str = INGEST) -> bytes:
-        """What is in a file; nothing if it is not there."""
+        """Return the content of a file; empty if it is missing."""
         file = self.logs / path
         return file.read_bytes() if file.exists() else b""
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
-    """A place where one does not wait long before trying again."""
+    """A place where retries come quickly."""
     monkeypatch.setattr(worker_module, "RETRY_S", 0.01)
     with Workplace(tmp_path) as place:
         yield place
@@ -82,7 +82,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace
 
 
 class GatedStore(StoreWrapper):
-    """Calls a function before every commit, and counts them."""
+    """A store that calls a function before every commit, and counts commits."""
 
     def __init__(self, store: Store, before_commit: Callable[[int], None]) -> None:
         super().__init__(store)
@@ -90,21 +90,21 @@ class GatedStore(StoreWrapper):
         self._before_commit = before_commit
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
-        """Tell the number of the commit, then commit."""
+        """Call the function with the commit's number, then commit."""
         self.commits += 1
         self._before_commit(self.commits)
         super().commit(batch, wait)
 
 
 def some(*numbers: int, path: str = INGEST, size: int = 0) -> IngestBatch:
-    """What a request brings."""
+    """Return the records of one request."""
     content = lines(*numbers, size=size)
     records = [parse_line(line)[0] for line in content.splitlines()]
     return IngestBatch(path, content, len(numbers), 0, records)
 
 
 def submit(worker: WriterThread, wanted: IngestBatch) -> "Future[None]":
-    """IngestBatch that somebody waits for."""
+    """Submit a batch and keep its result to wait for."""
     future: Future[None] = Future()
 
     def tell(error: Exception | None) -> None:
@@ -118,7 +118,7 @@ def submit(worker: WriterThread, wanted: IngestBatch) -> "Future[None]":
 
 
 def done(future: "Future[None]") -> None:
-    """Wait for a submission; raises what it has failed with."""
+    """Wait for a submission; raise its failure."""
     future.result(timeout=DEADLINE_S)
 
 
@@ -126,7 +126,7 @@ def done(future: "Future[None]") -> None:
 
 
 def test_a_submission_that_is_done_is_in_its_file_and_findable(place: Workplace) -> None:
-    """The very next query sees it."""
+    """When a submission is done, its record is in the file and the next query finds it."""
     worker = place.work()
     for number in range(5):
         done(submit(worker, some(number)))
@@ -135,7 +135,7 @@ def test_a_submission_that_is_done_is_in_its_file_and_findable(place: Workplace)
 
 
 def test_submissions_that_come_together_are_committed_together(place: Workplace) -> None:
-    """Those that wait while one is written share the next transaction."""
+    """Submissions that arrive during a write share the next transaction."""
     submissions: list[Future[None]] = []
 
     def submit_many(commit: int) -> None:
@@ -155,7 +155,7 @@ def test_submissions_that_come_together_are_committed_together(place: Workplace)
 
 
 def test_a_round_is_bounded(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of submissions is no single transaction; all are done in the end."""
+    """The worker divides a flood of submissions into several transactions and completes all."""
     monkeypatch.setattr("mikroscope.indexing.ingest_queue.MAX_ROUND_BYTES", 100)
     submissions: list[Future[None]] = []
 
@@ -173,7 +173,7 @@ def test_a_round_is_bounded(place: Workplace, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_submissions_keep_their_order(place: Workplace) -> None:
-    """In the file, and so in the index."""
+    """Submissions keep their order in the file and in the index."""
     worker = place.work()
     for submission in [submit(worker, some(2 * number, 2 * number + 1)) for number in range(50)]:
         done(submission)
@@ -182,7 +182,7 @@ def test_submissions_keep_their_order(place: Workplace) -> None:
 
 
 def test_what_a_crash_left_half_written_stays_alone(place: Workplace) -> None:
-    """The next record begins a line of its own."""
+    """After a crash left half a line, the next record begins on a line of its own."""
     place.write(INGEST, lines(1) + b'{"n":2,"half')
     worker = place.work()
     done(submit(worker, some(3)))
@@ -191,7 +191,7 @@ def test_what_a_crash_left_half_written_stays_alone(place: Workplace) -> None:
 
 
 def test_a_file_may_be_rotated_between_submissions(place: Workplace) -> None:
-    """Both are found, each in its file."""
+    """If a file is rotated between two submissions, queries find both, each in its file."""
     worker = place.work()
     done(submit(worker, some(1)))
     place.rename(INGEST, f"{INGEST}.1")
@@ -203,18 +203,18 @@ def test_a_file_may_be_rotated_between_submissions(place: Workplace) -> None:
 
 
 def test_what_is_queued_waits_for_the_flush(place: Workplace) -> None:
-    """It is counted meanwhile."""
+    """A queued record waits for the flush and is counted as queued until then."""
     worker = place.work_ready()
     worker.enqueue(some(1, 2))
     worker.enqueue(some(3))
     assert worker.pending() == (2, 3)
     assert worker.queue_status.records_queued == 3
-    done(submit(worker, some(4, path="ingest/other/x.ndjson")))  # flushes, being worked on anyway
+    done(submit(worker, some(4, path="ingest/other/x.ndjson")))  # flushes, handling the file anyway
     assert place.numbers() == [1, 2, 3, 4]
 
 
 def test_the_queue_is_flushed_in_time(place: Workplace) -> None:
-    """Nobody needs to ask."""
+    """The worker flushes the queue at its interval, without a request."""
     worker = place.work(flush_s=0.01)
     worker.enqueue(some(1, 2))
     wait_until(lambda: place.store.count(Query()) == 2)
@@ -224,7 +224,7 @@ def test_the_queue_is_flushed_in_time(place: Workplace) -> None:
 
 
 def test_stopping_writes_and_indexes_what_is_queued(place: Workplace) -> None:
-    """And what is being waited for."""
+    """A stop writes and indexes queued records and pending submissions."""
     worker = place.work_ready()
     worker.enqueue(some(1, 2))
     submission = submit(worker, some(3))
@@ -236,7 +236,7 @@ def test_stopping_writes_and_indexes_what_is_queued(place: Workplace) -> None:
 
 
 def test_a_worker_that_stops_takes_nothing_more(place: Workplace) -> None:
-    """503: another server, or this one in a moment, will."""
+    """A stopping worker refuses submissions (HTTP 503), so the client can retry."""
     worker = place.work()
     worker.stop()
     for take in (partial(submit, worker), worker.enqueue):
@@ -247,7 +247,7 @@ def test_a_worker_that_stops_takes_nothing_more(place: Workplace) -> None:
 
 
 def test_a_full_queue_refuses(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503: what was accepted is kept, and there is room again after a flush."""
+    """A full queue refuses records (HTTP 503), keeps accepted ones and has space after a flush."""
     monkeypatch.setattr("mikroscope.indexing.ingest_queue.MAX_PENDING_BYTES", 10)
     worker = place.work_ready()
     worker.enqueue(some(1))
@@ -263,7 +263,7 @@ def test_a_full_queue_refuses(place: Workplace, monkeypatch: pytest.MonkeyPatch)
 
 
 class UnexpectedError(Exception):
-    """A defect."""
+    """A bug in the store."""
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
@@ -272,7 +272,7 @@ class UnexpectedError(Exception):
 def test_a_submission_that_cannot_be_indexed_fails_and_leaves_nothing(
     place: Workplace, error: Exception, refresh_fails: bool, late: bool
 ) -> None:
-    """Who sends it again has it once; who does not, not at all."""
+    """A submission that cannot be indexed fails and leaves nothing, so a retry adds it once."""
     store = FlakyStore(place.store, [2], late=late, refresh_fails=refresh_fails, error=error)
     worker = place.work(store, interval_s=None)
     done(submit(worker, some(1)))
@@ -285,7 +285,7 @@ def test_a_submission_that_cannot_be_indexed_fails_and_leaves_nothing(
 
 
 def test_all_submissions_of_a_failed_round_fail(place: Workplace) -> None:
-    """Of every file; none of them is in the index later."""
+    """If a round fails, the submissions for all its files fail and none is indexed later."""
     submissions: list[Future[None]] = []
 
     def fail_the_second(commit: int) -> None:
@@ -309,7 +309,7 @@ def test_all_submissions_of_a_failed_round_fail(place: Workplace) -> None:
 
 
 def test_a_failure_is_told_and_forgotten_when_all_is_well(place: Workplace) -> None:
-    """In the state that /health shows."""
+    """The state for /health shows a failure until the next success."""
     place.write("a.ndjson", lines(1))
     store = FlakyStore(place.store, range(1, 1_000_000))
     worker = place.work(store)
@@ -325,7 +325,7 @@ def test_a_failure_is_told_and_forgotten_when_all_is_well(place: Workplace) -> N
 def test_a_lasting_failure_does_not_flood_the_log(
     place: Workplace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is tried again and again, and told once."""
+    """A lasting failure is retried again and again but logged once."""
     place.write("a.ndjson", lines(1))
     store = FlakyStore(place.store, range(1, 20))
     worker = place.work(store)
@@ -335,7 +335,7 @@ def test_a_lasting_failure_does_not_flood_the_log(
 
 @pytest.mark.parametrize("refresh_fails", [False, True])
 def test_queued_records_survive_a_store_that_fails(place: Workplace, refresh_fails: bool) -> None:
-    """They are accepted, so they get there, and once."""
+    """If the store fails, queued records are still indexed, exactly once."""
     store = FlakyStore(place.store, range(1, 6), refresh_fails=refresh_fails)
     worker = place.work(store, flush_s=0.001)
     for number in range(20):
@@ -352,7 +352,7 @@ def test_queued_records_survive_a_store_that_fails(place: Workplace, refresh_fai
 def test_queued_records_that_cannot_be_indexed_at_the_end_are_in_their_file(
     place: Workplace,
 ) -> None:
-    """The next start finds them there."""
+    """Queued records that cannot be indexed at the stop are in their file for the next start."""
     worker = place.work(FlakyStore(place.store, range(1, 1_000)), interval_s=None)
     worker.enqueue(some(1, 2))
     worker.stop()
@@ -362,12 +362,12 @@ def test_queued_records_that_cannot_be_indexed_at_the_end_are_in_their_file(
 
 
 def block(place: Workplace, producer: str) -> Path:
-    """Let a producer's directory be impossible to make."""
+    """Make it impossible to create a producer's directory."""
     return place.write(f"ingest/{producer}", b"")
 
 
 def test_a_submission_that_cannot_be_written_fails_alone(place: Workplace) -> None:
-    """Those for other files are done."""
+    """A submission that cannot be written fails alone; those for other files succeed."""
     block(place, "bad")
     submissions: list[Future[None]] = []
 
@@ -385,7 +385,7 @@ def test_a_submission_that_cannot_be_written_fails_alone(place: Workplace) -> No
 
 
 def test_queued_records_wait_until_they_can_be_written(place: Workplace) -> None:
-    """In their order; others do not wait for them."""
+    """Queued records wait in order until they can be written; other files do not wait."""
     obstacle = block(place, "bad")
     worker = place.work(flush_s=0.001)
     for number in range(5):
@@ -405,7 +405,7 @@ def test_queued_records_wait_until_they_can_be_written(place: Workplace) -> None
 def test_what_is_lost_at_the_end_is_told(
     place: Workplace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A full disk at the stop: there is nowhere to put it, and the stop does not hang."""
+    """If the disk is full at the stop, the worker logs the lost records and does not hang."""
     block(place, "bad")
     worker = place.work_ready()
     worker.enqueue(some(1, 2, path="ingest/bad/x.ndjson"))
@@ -414,7 +414,7 @@ def test_what_is_lost_at_the_end_is_told(
 
 
 def test_a_submission_at_the_end_that_fails_is_told(place: Workplace) -> None:
-    """Nobody waits forever."""
+    """A submission that fails at the stop returns its error to the waiting client."""
     block(place, "bad")
     worker = place.work_ready()
     submission = submit(worker, some(1, path="ingest/bad/x.ndjson"))
@@ -427,7 +427,7 @@ def test_a_submission_at_the_end_that_fails_is_told(place: Workplace) -> None:
 
 
 def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(place: Workplace) -> None:
-    """It waits for the step that is under way, not for the backlog."""
+    """A submission waits only for the current step of a backlog."""
     place.write("backlog.ndjson", lines(*range(1_000, 2_000)))
     finished: list[int] = []
 
@@ -445,7 +445,7 @@ def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(place: Workpla
 
 
 def test_a_backlog_has_its_turn_between_submissions(place: Workplace) -> None:
-    """However many come: each commit is followed by another submission here."""
+    """A steady flow of submissions does not stop a backlog from being indexed."""
     place.write("backlog.ndjson", lines(*range(1_000, 1_200)))
     submitted = 0
 
@@ -463,7 +463,7 @@ def test_a_backlog_has_its_turn_between_submissions(place: Workplace) -> None:
 
 
 def test_the_tree_is_looked_at_right_away(place: Workplace) -> None:
-    """And the run is told of."""
+    """The worker scans the tree as soon as it starts and reports the run."""
     place.write("a.ndjson", lines(1, 2) + b"no record\n")
     worker = place.work_ready()
     assert place.numbers() == [1, 2]
@@ -476,7 +476,7 @@ def test_the_tree_is_looked_at_right_away(place: Workplace) -> None:
 
 
 def test_the_tree_is_looked_at_again_at_the_interval(place: Workplace) -> None:
-    """What was written meanwhile is found."""
+    """The worker scans again at the interval and finds new lines."""
     worker = place.work(interval_s=0.01)
     wait_until(lambda: worker.run.runs >= 1)
     place.write("a.ndjson", lines(1))
@@ -487,7 +487,7 @@ def test_the_tree_is_looked_at_again_at_the_interval(place: Workplace) -> None:
 
 
 def test_without_an_interval_the_tree_is_looked_at_once(place: Workplace) -> None:
-    """What is ingested is indexed all the same."""
+    """Without an interval, the tree is scanned once, and ingested records are still indexed."""
     place.write("a.ndjson", lines(1))
     worker = place.work(interval_s=None)
     wait_until(lambda: worker.run.runs == 1)
@@ -499,7 +499,7 @@ def test_without_an_interval_the_tree_is_looked_at_once(place: Workplace) -> Non
 
 
 def test_a_notice_brings_what_was_appended(place: Workplace) -> None:
-    """Long before the interval."""
+    """A file-system event makes the worker index appended lines long before the interval."""
     place.write("a.ndjson", lines(1))
     worker = place.work_ready()
     place.append("a.ndjson", lines(2))
@@ -508,7 +508,7 @@ def test_a_notice_brings_what_was_appended(place: Workplace) -> None:
 
 
 def test_a_notice_of_a_new_file_brings_its_lines(place: Workplace) -> None:
-    """The tree is looked at for that."""
+    """An event for a new file makes the worker scan the tree and index its lines."""
     worker = place.work_ready()
     place.write("d/a.ndjson", lines(1))
     worker.files_changed({"d"})
@@ -516,7 +516,7 @@ def test_a_notice_of_a_new_file_brings_its_lines(place: Workplace) -> None:
 
 
 def test_a_notice_of_a_truncated_file_brings_what_it_holds_now(place: Workplace) -> None:
-    """The tree is looked at as soon as that is seen."""
+    """After an event for a truncated file, a scan indexes its present content."""
     place.write("a.ndjson", lines(1, 2, 3))
     worker = place.work_ready()
     place.write("a.ndjson", lines(4))
@@ -525,7 +525,7 @@ def test_a_notice_of_a_truncated_file_brings_what_it_holds_now(place: Workplace)
 
 
 def test_a_notice_of_what_is_already_indexed_is_no_run(place: Workplace) -> None:
-    """Every request's own file is noticed, too."""
+    """An event for content that is already indexed counts as no run."""
     worker = place.work_ready()
     done(submit(worker, some(1)))
     worker.files_changed({INGEST})
@@ -535,7 +535,7 @@ def test_a_notice_of_what_is_already_indexed_is_no_run(place: Workplace) -> None
 
 
 def test_nothing_is_opened_while_nothing_happens(place: Workplace) -> None:
-    """Run after run."""
+    """An idle worker opens no file, in any run."""
     for number in range(50):
         place.write(f"{number}.ndjson", lines(number))
     worker = place.work(interval_s=0.001)
@@ -546,7 +546,7 @@ def test_nothing_is_opened_while_nothing_happens(place: Workplace) -> None:
 
 
 def test_what_is_ingested_is_not_read_again(place: Workplace) -> None:
-    """Once a file is long enough to be known by its beginning."""
+    """The worker does not read ingested lines again once the file's start identifies it."""
     worker = place.work_ready()
     done(submit(worker, some(0, size=2_000)))
 
@@ -561,7 +561,7 @@ def test_what_is_ingested_is_not_read_again(place: Workplace) -> None:
 
 
 def test_a_file_that_others_write_to_is_read(place: Workplace) -> None:
-    """Whatever stands in front of, or behind, what was ingested is found, and once."""
+    """Lines that other programs write before or after ingested ones are indexed once."""
     worker = place.work_ready()
     done(submit(worker, some(0, size=2_000)))
     place.append(INGEST, lines(1))
@@ -574,7 +574,7 @@ def test_a_file_that_others_write_to_is_read(place: Workplace) -> None:
 
 
 def test_a_file_that_was_rewritten_is_read(place: Workplace) -> None:
-    """Its new content is found in the place of the old one."""
+    """When a file is rewritten, its new content replaces the old entries."""
     worker = place.work_ready()
     done(submit(worker, some(0, 1, size=2_000)))
     place.write(INGEST, lines(7, 8, size=2_000))
@@ -583,7 +583,7 @@ def test_a_file_that_was_rewritten_is_read(place: Workplace) -> None:
 
 
 def test_queued_lines_that_fail_are_whole_the_next_time(place: Workplace) -> None:
-    """What was taken apart to be indexed is read from the file then."""
+    """If indexing queued lines fails, they are read from their file at the next attempt."""
     place.write(INGEST, lines(0, size=2_000))
     store = FlakyStore(place.store)
     worker = place.work(store, flush_s=0.001)
@@ -599,7 +599,7 @@ def test_queued_lines_that_fail_are_whole_the_next_time(place: Workplace) -> Non
 def test_the_index_is_put_in_order_after_much_was_read(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the store has nothing more to do; not after a few lines."""
+    """The worker compacts the index to the end after reading much, not after a few lines."""
     monkeypatch.setattr(worker_module, "MANY_RECORDS", 10)
     steps: list[str] = []
 
@@ -619,7 +619,7 @@ def test_the_index_is_put_in_order_after_much_was_read(
 
 
 def test_stopping_does_not_wait_for_the_backlog(place: Workplace) -> None:
-    """It is indexed after the next start; what was accepted is indexed now."""
+    """A stop indexes accepted records but leaves the backlog to the next start."""
     place.write("backlog.ndjson", lines(*range(1_000, 2_000)))
 
     def stop_soon(commit: int) -> None:
@@ -638,7 +638,7 @@ def test_stopping_does_not_wait_for_the_backlog(place: Workplace) -> None:
 
 
 def test_a_worker_that_never_began_can_be_stopped(place: Workplace) -> None:
-    """A server that fails to start closes its parts."""
+    """A worker that was never started can be stopped."""
     worker = WriterThread(
         place.indexer,
         LogAppender(place.logs),
@@ -651,7 +651,7 @@ def test_a_worker_that_never_began_can_be_stopped(place: Workplace) -> None:
 
 
 def test_another_process_may_index_beside_a_worker(place: Workplace) -> None:
-    """Every submission is there once, whoever indexes it."""
+    """Every submission is indexed once while another process indexes the same files."""
     other_store = SqliteStore(place.database)
     other = place.index_with(other_store)
     worker = place.work()

@@ -1,4 +1,4 @@
-"""What is too old leaves, audit and normal by their own rules, and nothing else does."""
+"""Maintenance deletes expired audit and normal entries by their own rules, and nothing else."""
 
 import json
 import os
@@ -24,18 +24,18 @@ DAY_S = 86_400
 
 
 def days_ago(days: float) -> str:
-    """A time in ISO 8601."""
+    """Return the time so many days ago, in ISO 8601."""
     moment = datetime.fromtimestamp(time.time() - days * DAY_S, UTC)
     return moment.isoformat(timespec="milliseconds")
 
 
 def record(number: int, days: float, **fields: object) -> dict[str, object]:
-    """A record of so many days ago."""
+    """Return a record from so many days ago."""
     return {"timestamp": days_ago(days), "n": number, **fields}
 
 
 def write(file: Path, records: Iterable[dict[str, object]], days: float = 0) -> Path:
-    """A log file that was changed last so many days ago."""
+    """Write a log file that was changed last so many days ago."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(one) + "\n" for one in records))
     age(file, days)
@@ -43,13 +43,13 @@ def write(file: Path, records: Iterable[dict[str, object]], days: float = 0) -> 
 
 
 def age(file: Path, days: float) -> None:
-    """Have a file changed last so many days ago."""
+    """Set a file's last change to so many days ago."""
     moment = time.time() - days * DAY_S
     os.utime(file, (moment, moment))
 
 
 class Keeper:
-    """Servers on one directory, one after the other, and what they tell."""
+    """Servers on one directory, one after the other, and their `/health` reports."""
 
     def __init__(self, directory: Path, serve: Serve, connect: Connect) -> None:
         self.logs = directory / "logs"
@@ -65,7 +65,7 @@ class Keeper:
         }
 
     def run(self, **overrides: object) -> dict[str, Any]:
-        """Start a server, wait until it has cleaned up and indexed, stop it: its clean-ups."""
+        """Run a server until it has cleaned up and indexed; return its clean-up report."""
         with self._serve(**(self.given | overrides)) as server:
             client = self._connect(server)
             wait_until(lambda: self.health(client)["ingest"]["runs"])
@@ -74,19 +74,19 @@ class Keeper:
         return found
 
     def run_twice(self, **overrides: object) -> dict[str, Any]:
-        """One server reads the files, the next one cleans up; totals are those of both."""
+        """Index with one server and clean up with the next; totals are those of both."""
         first, second = self.run(**overrides), self.run(**overrides)
         totals = {name: first[name] + second[name] for name in first if name.endswith("Total")}
         return second | totals
 
     @staticmethod
     def health(client: httpx.Client) -> dict[str, Any]:
-        """What the server tells."""
+        """Return the content of `/health`."""
         found: dict[str, Any] = client.get("/health").json()
         return found
 
     def numbers(self) -> list[int]:
-        """The numbers of the records that are in the index."""
+        """Return the numbers of the indexed records."""
         store = SqliteStore(self.index, write=False)
         try:
             return sorted(json.loads(bytes(one.data))["n"] for one in all_entries(store))
@@ -96,7 +96,7 @@ class Keeper:
 
 @pytest.fixture
 def keeper(tmp_path: Path, serve: Serve, connect: Connect) -> Keeper:
-    """A directory that servers keep clean."""
+    """A directory that servers clean up."""
     return Keeper(tmp_path, serve, connect)
 
 
@@ -104,7 +104,7 @@ def keeper(tmp_path: Path, serve: Serve, connect: Connect) -> Keeper:
 
 
 def test_old_entries_leave_at_the_start(keeper: Keeper) -> None:
-    """Those that are older than their days, and the counters say how many."""
+    """The start deletes entries older than the retention period and counts them."""
     records = [record(1, 29), record(2, 31), record(3, 400), record(4, 0)]
     write(keeper.logs / "app.ndjson", records)
     found = keeper.run_twice()
@@ -115,7 +115,7 @@ def test_old_entries_leave_at_the_start(keeper: Keeper) -> None:
 
 
 def test_audit_entries_stay_longer(keeper: Keeper) -> None:
-    """They have days of their own, whatever file they came in."""
+    """Audit entries have their own retention period, in any file."""
     records = [record(n, days, audit=True) for n, days in ((1, 31), (2, 364), (3, 366))]
     write(keeper.logs / "app.ndjson", [*records, record(4, 31)])
     found = keeper.run_twice()
@@ -124,14 +124,14 @@ def test_audit_entries_stay_longer(keeper: Keeper) -> None:
 
 
 def test_audit_entries_may_leave_first(keeper: Keeper) -> None:
-    """Each kind goes by its own number of days only."""
+    """Audit entries with the shorter period are deleted before normal ones."""
     write(keeper.logs / "app.ndjson", [record(1, 20, audit=True), record(2, 20)])
     keeper.run_twice(db_audit_retention_days=10)
     assert keeper.numbers() == [2]
 
 
 def test_zero_days_keep_entries_for_good(keeper: Keeper) -> None:
-    """0 switches a rule off."""
+    """A retention period of 0 days keeps entries forever."""
     write(keeper.logs / "app.ndjson", [record(1, 4000), record(2, 4000, audit=True)])
     found = keeper.run_twice(db_retention_days=0, db_audit_retention_days=0)
     assert keeper.numbers() == [1, 2]
@@ -139,14 +139,14 @@ def test_zero_days_keep_entries_for_good(keeper: Keeper) -> None:
 
 
 def test_what_the_files_bring_stays_until_the_next_clean_up(keeper: Keeper) -> None:
-    """Old logs that somebody has just put there can be looked at."""
+    """Entries of newly added old files stay until the next clean-up."""
     write(keeper.logs / "app.ndjson", [record(1, 100)])
     keeper.run()
     assert keeper.numbers() == [1]
 
 
 def test_pruned_entries_stay_pruned(keeper: Keeper) -> None:
-    """After a restart the file is not read again, though it still holds them."""
+    """After a restart, pruned entries stay deleted although their file still has them."""
     write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1)])
     keeper.run_twice()
     keeper.run_twice()
@@ -156,7 +156,7 @@ def test_pruned_entries_stay_pruned(keeper: Keeper) -> None:
 def test_pruned_entries_stay_pruned_after_a_rebuild(
     keeper: Keeper, serve: Serve, connect: Connect
 ) -> None:
-    """The report counts them as skipped; old ones that were not pruned yet are not skipped."""
+    """A rebuild skips and counts pruned entries, and keeps old ones that were not pruned yet."""
     file = write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1), record(3, 400)])
     keeper.run_twice()
     with file.open("a") as opened:
@@ -173,7 +173,7 @@ def test_pruned_entries_stay_pruned_after_a_rebuild(
 
 
 def test_counts_are_exact_after_a_clean_up(keeper: Keeper, serve: Serve, connect: Connect) -> None:
-    """Aggregates do not count what is gone."""
+    """After a clean-up, aggregates do not count deleted entries."""
     records = [record(n, n / 10, level="ERROR" if n % 3 else "INFO") for n in range(1, 601)]
     write(keeper.logs / "app.ndjson", records)
     keeper.run_twice()
@@ -183,7 +183,7 @@ def test_counts_are_exact_after_a_clean_up(keeper: Keeper, serve: Serve, connect
 
 
 def test_room_is_given_back(keeper: Keeper) -> None:
-    """The file is smaller when most of it has gone, and nobody has asked SQLite for a VACUUM."""
+    """The index file shrinks after a large clean-up, without a VACUUM."""
     texts = (f"{number} {os.urandom(200).hex()}" for number in range(4_000))
     write(keeper.logs / "a.ndjson", (record(n, 31, note=text) for n, text in enumerate(texts)))
     keeper.run()
@@ -195,7 +195,7 @@ def test_room_is_given_back(keeper: Keeper) -> None:
 
 
 def test_forgotten_sources(keeper: Keeper) -> None:
-    """A deleted file whose last entry has gone is known no more."""
+    """The index forgets a deleted file once its last entry is deleted."""
     file = write(keeper.logs / "app.ndjson", [record(1, 400)])
     keeper.run()
     file.unlink()
@@ -210,7 +210,7 @@ def test_forgotten_sources(keeper: Keeper) -> None:
 
 
 def test_old_files_are_deleted(keeper: Keeper) -> None:
-    """By the time of their last change; their entries go by their own time."""
+    """A file is deleted by its last change, and its entries by their own time."""
     old = write(keeper.logs / "old.ndjson", [record(1, 5)], days=31)
     new = write(keeper.logs / "new.ndjson", [record(2, 5)], days=29)
     found = keeper.run_twice()
@@ -224,7 +224,7 @@ def test_old_files_are_deleted(keeper: Keeper) -> None:
     [("audit/app.ndjson", {}), ("app-AUDIT.ndjson", {}), ("app.ndjson", {"audit": True})],
 )
 def test_audit_files_stay_longer(keeper: Keeper, path: str, fields: dict[str, object]) -> None:
-    """What counts as one: its directory, its name, or a single audit entry in it."""
+    """A file is an audit file by its directory, its name or a single audit entry."""
     records = [record(1, 40), record(2, 40, **fields), record(3, 40)]
     file = write(keeper.logs / path, records, days=40)
     keeper.run_twice()
@@ -235,7 +235,7 @@ def test_audit_files_stay_longer(keeper: Keeper, path: str, fields: dict[str, ob
 
 
 def test_files_that_are_no_logs_stay(keeper: Keeper) -> None:
-    """Only what is read as a log file is deleted."""
+    """Retention deletes only files that are read as log files."""
     files = [keeper.logs / "notes.txt", keeper.logs / "app.log"]
     for file in files:
         write(file, [], days=4000).write_text("this is not JSON\n")
@@ -245,7 +245,7 @@ def test_files_that_are_no_logs_stay(keeper: Keeper) -> None:
 
 
 def test_a_file_that_is_not_read_to_its_end_stays(keeper: Keeper) -> None:
-    """Nobody knows yet what is in it."""
+    """A file that is not read to its end is kept."""
     file = write(keeper.logs / "app.ndjson", [record(1, 40)], days=40)
     keeper.run()
     with file.open("a") as opened:
@@ -257,7 +257,7 @@ def test_a_file_that_is_not_read_to_its_end_stays(keeper: Keeper) -> None:
 
 @pytest.mark.parametrize("before", [[record(1, 40)], []], ids=["a line", "nothing"])
 def test_audit_behind_the_last_line_end(keeper: Keeper, before: list[dict[str, Any]]) -> None:
-    """An audit record on a line that never got its end keeps its file as any other does."""
+    """An audit record on a last line without a line end keeps its file."""
     file = write(keeper.logs / "app.ndjson", before)
     with file.open("a") as opened:
         opened.write(json.dumps(record(2, 40, audit=True)))
@@ -271,7 +271,7 @@ def test_audit_behind_the_last_line_end(keeper: Keeper, before: list[dict[str, A
 
 
 def test_half_a_line_at_the_end(keeper: Keeper) -> None:
-    """A file that ends in what is no record leaves as others do."""
+    """A file with an unfinished last line is deleted like any other."""
     file = write(keeper.logs / "app.ndjson", [record(1, 40)])
     with file.open("a") as opened:
         opened.write('{"audit":true,"n"')
@@ -281,7 +281,7 @@ def test_half_a_line_at_the_end(keeper: Keeper) -> None:
 
 
 def test_zero_days_keep_files_for_good(keeper: Keeper) -> None:
-    """0 switches a rule off."""
+    """A retention period of 0 days keeps files forever."""
     file = write(keeper.logs / "audit" / "app.ndjson", [record(1, 1)], days=4000)
     keeper.run_twice(log_audit_retention_days=0)
     assert file.exists()
@@ -291,7 +291,7 @@ def test_zero_days_keep_files_for_good(keeper: Keeper) -> None:
 
 
 def test_audit_files_are_backed_up(keeper: Keeper) -> None:
-    """Byte for byte, under the same path, and only then deleted; others are just deleted."""
+    """Audit files are backed up unchanged under the same path before deletion; others are not."""
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     other = write(keeper.logs / "b.ndjson", [record(2, 400)], days=400)
     content = file.read_bytes()
@@ -306,7 +306,7 @@ def test_audit_files_are_backed_up(keeper: Keeper) -> None:
 
 
 def test_an_older_backup_is_not_written_over(keeper: Keeper) -> None:
-    """The new one gets a number."""
+    """A backup never overwrites an older one; its name gets a number."""
     write(keeper.backup / "audit" / "a.ndjson", [record(9, 900)])
     write(keeper.backup / "audit" / "a.ndjson.1", [record(8, 900)])
     before = {path: path.read_bytes() for path in (keeper.backup / "audit").iterdir()}
@@ -319,7 +319,7 @@ def test_an_older_backup_is_not_written_over(keeper: Keeper) -> None:
 
 
 def test_a_backup_that_is_there_already(keeper: Keeper) -> None:
-    """After a kill between copy and deletion there is no second copy."""
+    """After a kill between copy and deletion, no second backup is made."""
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     (keeper.backup / "audit").mkdir(parents=True)
     (keeper.backup / "audit" / "a.ndjson").write_bytes(file.read_bytes())
@@ -329,7 +329,7 @@ def test_a_backup_that_is_there_already(keeper: Keeper) -> None:
 
 
 def test_a_file_that_cannot_be_backed_up_stays(keeper: Keeper) -> None:
-    """/health says why, the others are cleaned up all the same."""
+    """A file that cannot be backed up stays, `/health` says why, and other files are cleaned up."""
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     other = write(keeper.logs / "b.ndjson", [record(2, 400)], days=400)
     keeper.backup.write_text("a file where the directory should be")
@@ -341,7 +341,7 @@ def test_a_file_that_cannot_be_backed_up_stays(keeper: Keeper) -> None:
 
 
 def test_a_backup_below_the_logs_is_refused(tmp_path: Path) -> None:
-    """Its files would be indexed a second time."""
+    """A backup directory inside the logs is refused, because its files would be indexed again."""
     settings = settings_in(tmp_path, audit_backup_directory=tmp_path / "logs" / "old")
     with pytest.raises(ConfigurationError, match="--audit-backup-dir"):
         start_server(settings)
@@ -351,7 +351,7 @@ def test_a_backup_below_the_logs_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_clean_up_is_repeated(keeper: Keeper, serve: Serve, connect: Connect) -> None:
-    """At the interval, while the server runs."""
+    """The clean-up repeats at the interval while the server runs."""
     write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1)])
     client = connect(serve(**keeper.given, maintenance_interval_ms=1000))
     wait_until(lambda: keeper.health(client)["maintenance"]["entriesDeletedTotal"] == 1)
@@ -362,7 +362,7 @@ def test_the_clean_up_is_repeated(keeper: Keeper, serve: Serve, connect: Connect
 
 
 def test_a_clean_up_goes_on_in_a_new_index(keeper: Keeper, serve: Serve, connect: Connect) -> None:
-    """A command that rebuilds the index beside the server does not end the server's clean-ups."""
+    """The server's clean-ups continue after a command has rebuilt the index."""
     write(keeper.logs / "app.ndjson", [record(n, 31) for n in range(20_000)])
     keeper.run(db_retention_days=0)
     client = connect(serve(**keeper.given))
