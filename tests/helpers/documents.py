@@ -67,11 +67,11 @@ class Block:
     language: str
     content: str
     marks: dict[str, str] = field(default_factory=dict, hash=False)
-    shown: str | None = None  # what it prints, where the document says so
+    shown: str | None = None  # its expected output, if the document shows one
 
     @property
     def place(self) -> str:
-        """Document and line of the block."""
+        """Return document and line of the block."""
         return f"{self.document}:{self.line}"
 
 
@@ -84,12 +84,12 @@ class Session:
 
 
 def name_of(path: Path) -> str:
-    """A document's path below the root of the project."""
+    """Return a document's path relative to the project's root."""
     return path.relative_to(ROOT).as_posix()
 
 
 def blocks(document: Path) -> list[Block]:
-    """Every fenced block of a document; a block of commands includes its expected output."""
+    """Return every fenced block of a document; a block of commands includes its expected output."""
     text, found = document.read_text(), list[Block]()
     end = 0
     for match in _FENCE.finditer(text):
@@ -114,7 +114,7 @@ def _mark(words: str) -> tuple[str, str]:
 
 
 def sessions(document: Path, whole: bool = False) -> list[Session]:
-    """The sessions of a page that is run: one for each section with commands, or a single one."""
+    """Return the sessions of a page: one for each section with commands, or a single one."""
     found = blocks(document)
     if whole:
         return [Session(name_of(document), tuple(found))]
@@ -132,7 +132,7 @@ def sessions(document: Path, whole: bool = False) -> list[Session]:
 
 
 def _sections(document: Path) -> list[tuple[str, int, str]]:
-    """Each heading of the second level, the line behind its text, and that text with it."""
+    """Yield each second-level heading, the line where its text begins, and that text."""
     parts = re.split(r"^(?=## )", document.read_text(), flags=re.MULTILINE)
     line, found = 1, []
     for part in parts:
@@ -142,7 +142,7 @@ def _sections(document: Path) -> list[tuple[str, int, str]]:
 
 
 class Reader:
-    """Runs the blocks of a session in one shell, in a directory of its own.
+    """Runs the blocks of a session in one shell, in its own directory.
 
     Between two blocks it waits like a person: it continues once the started server answers, and
     repeats a query until the expected output can be there.

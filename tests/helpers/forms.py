@@ -14,9 +14,9 @@ _EXAMPLES: dict[Form, float] = {"check": 0.1, "test": 1, "long": 5}
 
 
 def choose(form: Form) -> None:
-    """Use a form from now on, and hypothesis's profile for it.
+    """Set the form of this run and hypothesis's profile for it.
 
-    `check` and `test` make up the same examples in every run; `long` makes up new ones.
+    `check` and `test` generate the same examples in every run; `long` generates new ones.
     """
     global chosen
     chosen = form
@@ -33,10 +33,10 @@ def choose(form: Form) -> None:
 
 
 def examples(number: int) -> int:
-    """How many examples hypothesis makes up where `make test` takes `number`."""
+    """Return how many examples hypothesis generates where `make test` takes `number`."""
     return int(number * _EXAMPLES[chosen])
 
 
 def amount(short: int, long: int) -> int:
-    """How much of something: `long` in the long form, `short` in the others."""
+    """Return `long` in the long form and `short` in the others."""
     return long if chosen == "long" else short

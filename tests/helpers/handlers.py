@@ -1,4 +1,4 @@
-"""Loggers with a handler of their own, and programs that log and end."""
+"""Loggers with their own handler, and programs that log and end."""
 
 import logging
 import subprocess
@@ -15,9 +15,9 @@ QUICK: dict[str, Any] = {"linger_s": 0.01, "backoff_s": 0.01, "max_backoff_s": 0
 
 @contextmanager
 def logging_to(url: str, **options: Any) -> Iterator[tuple[logging.Logger, MikroScopeHandler]]:
-    """A logger with a handler, which is closed at the end."""
+    """Return a logger with a handler that is closed at the end."""
     handler = MikroScopeHandler(url, **(QUICK | {"token": TOKEN} | options))
-    logger = logging.Logger("shop")  # its own, apart from all others
+    logger = logging.Logger("shop")  # separate from all other loggers
     logger.addHandler(handler)
     try:
         yield logger, handler
@@ -26,6 +26,6 @@ def logging_to(url: str, **options: Any) -> Iterator[tuple[logging.Logger, Mikro
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own, to its end."""
+    """Run a program in a separate process to its end."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""A real HTTP server that stands in for MikroScope's ingest endpoint and misbehaves on demand."""
+"""A real HTTP server that replaces MikroScope's ingest endpoint and misbehaves on demand."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ TOKEN = "stub-token"
 
 
 class Reply(NamedTuple):
-    """How one request is answered."""
+    """The response to one request."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -22,7 +22,7 @@ class Reply(NamedTuple):
 
 DROP = Reply(-1)  # read the request, and close the connection without a response
 HANG = Reply(-2)  # or respond only when the stub is closed
-CLOSE = Reply(200, (("x-close", "yes"),))  # answer, and then close without having said so
+CLOSE = Reply(200, (("x-close", "yes"),))  # answer, and then close without announcing it
 
 
 class IngestStub(ThreadingHTTPServer):
@@ -41,15 +41,15 @@ class IngestStub(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The base URL of the stub."""
+        """Return the base URL of the stub."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def messages(self) -> list[Any]:
-        """The acknowledged messages, in order, without the handler's own."""
+        """Return the acknowledged messages in order, without the handler's own."""
         return [one["message"] for one in self.taken if one.get("event") != "logs.dropped"]
 
     def losses(self) -> list[int]:
-        """The numbers of lost records that the handler has reported."""
+        """Return the numbers of lost records that the handler has reported."""
         return [one["dropped"] for one in self.taken if one.get("event") == "logs.dropped"]
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -58,7 +58,7 @@ class IngestStub(ThreadingHTTPServer):
         return super().get_request()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore clients that go away."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -93,11 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.hung_up += 1
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def free_port() -> int:
-    """A port on which no server listens."""
+    """Return a port on which no server listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -105,7 +105,7 @@ def free_port() -> int:
 
 @contextmanager
 def stub(*replies: Reply, port: int = 0) -> Iterator[IngestStub]:
-    """A stub that runs while the context lasts."""
+    """Run a stub while the context lasts."""
     server = IngestStub(*replies, port=port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,4 +1,4 @@
-"""A user who runs the installer, and a site with releases of a stand-in."""
+"""A user who runs the installer, and a site with releases of a dummy server."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.release import PYTHON, Release, output, run
 
 SCRIPT = ROOT / "scripts" / "install.sh"
-# A stand-in for the server: as much of it as the installer uses, without the megabytes.
+# A dummy server: the parts that the installer uses, without the megabytes.
 STAND_IN = """#!/bin/sh
 exec {python} -I -c '
 import http.server, sys
@@ -50,7 +50,7 @@ def write_release(
     ballast: int = 0,
     modules: int = 0,
 ) -> Release:
-    """Write a release of the stand-in with the packages that the installer's steps need."""
+    """Write a release of the dummy server with the packages that the installer's steps need."""
     directory.mkdir(parents=True, exist_ok=True)
     found = Release(directory, version, tag)
     program = STAND_IN.format(python=PYTHON, version=version, behaviour=behaviour)
@@ -122,7 +122,7 @@ class User:
         }
 
     def publish(self, version: str, behaviour: str = "", ballast: int = 0) -> Release:
-        """Replace what is on the site with a release of the stand-in."""
+        """Replace the site's files with a release of the dummy server."""
         for path in self.site.directory.iterdir():
             path.unlink()
         return write_release(self.site.directory, self.tag, version, behaviour, ballast)
@@ -146,16 +146,16 @@ class User:
 
     @property
     def version(self) -> str:
-        """The version that the installed command prints."""
+        """Return the version that the installed command prints."""
         return output([str(self.command), "--version"], self.home).split()[-1]
 
     @property
     def versions(self) -> list[str]:
-        """The versions in the directory."""
+        """Return the versions in the directory."""
         return sorted(path.name.split("-")[0] for path in (self.directory / "versions").iterdir())
 
     def left(self) -> set[str]:
-        """Every file and link in the home."""
+        """Return every file and link in the home."""
         found = set()
         for directory, names, files in os.walk(self.home):  # files may vanish meanwhile
             links = [name for name in names if (Path(directory) / name).is_symlink()]
@@ -164,7 +164,7 @@ class User:
 
 
 def only_programs(directory: Path, *more: str) -> str:
-    """A PATH with what every system has, and some more."""
+    """Return a PATH with the programs that every system has, and some more."""
     names = [
         "basename",
         "cat",

@@ -1,4 +1,4 @@
-"""JSON that hypothesis makes up."""
+"""Hypothesis strategies for JSON."""
 
 from hypothesis import strategies as st
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-SLOW_KINDS = ("process", "release", "docs", "browser")  # those that `make check` leaves out
+SLOW_KINDS = ("process", "release", "docs", "browser")  # the kinds that `make check` leaves out
 _STARTERS = {"subprocess", "pty", "multiprocessing", "playwright"}
 _BY_DIRECTORY = {"release": "release", "documents": "docs"}
 _EVENTS = {
@@ -40,13 +40,13 @@ def may_start_processes(item: pytest.Item) -> bool:
 
 
 def starters_of(item: pytest.Function) -> set[str]:
-    """The modules that start processes, as far as a test and its fixtures use them."""
+    """Return the modules that start processes, as used by a test and its fixtures."""
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     return reached({item.function, *(one.func for group in fixtures for one in group)})
 
 
 def reached(functions: set[Any]) -> set[str]:
-    """The modules that start processes, as far as functions use them, or what they call."""
+    """Return the modules that start processes, as used by functions and the functions they call."""
     found, seen, waiting = set[str](), set[Any](), list(functions)
     while waiting:
         one = waiting.pop()
@@ -60,7 +60,7 @@ def reached(functions: set[Any]) -> set[str]:
 
 @cache
 def _uses(function: Any) -> tuple[set[str], list[Any]]:
-    """What a function uses itself: modules that start processes, and functions of `tests`."""
+    """Return the modules that start processes and the functions of `tests` that a function uses."""
     plain = inspect.unwrap(function)
     if not isinstance(plain, FunctionType):
         return set(), []
@@ -79,7 +79,7 @@ def _uses(function: Any) -> tuple[set[str], list[Any]]:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The names that code uses; attributes, too, which costs a test a wrong mark at worst."""
+    """Return the names in code; attributes, too, which at worst marks a test wrongly."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -87,7 +87,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _methods(owner: type) -> list[Any]:
-    """The functions of a class of `tests`, and of the classes that it extends."""
+    """Return the functions of a class of `tests` and of its base classes."""
     own = [one for one in owner.__mro__ if one.__module__.startswith("tests.")]
     members = [member for one in own for member in vars(one).values()]
     plain = [getattr(m, "fget", None) or getattr(m, "__func__", None) or m for m in members]
@@ -102,7 +102,7 @@ class Guard:
         self.started: list[str] = []
 
     def install(self) -> None:
-        """Watch this process from now on, to its end."""
+        """Watch this process until it ends."""
         sys.addaudithook(self._watch)
 
     def begin(self, item: pytest.Item) -> None:
@@ -111,7 +111,7 @@ class Guard:
         self._watched = not may_start_processes(item)
 
     def end(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._watched = False
 
     def _watch(self, event: str, arguments: tuple[object, ...]) -> None:

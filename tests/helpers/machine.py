@@ -16,7 +16,7 @@ FILE = "app.ndjson"
 
 
 class Machine:
-    """Logs and an index below one directory."""
+    """Logs and an index in one directory."""
 
     def __init__(self, directory: Path, **overrides: object) -> None:
         self.settings = settings_in(directory, **overrides)
@@ -24,7 +24,7 @@ class Machine:
         self.index = self.settings.db_path
 
     def write(self, path: str, content: bytes) -> Path:
-        """Add to a log file."""
+        """Append to a log file."""
         file = self.logs / path
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as opened:
@@ -32,38 +32,38 @@ class Machine:
         return file
 
     def read(self) -> int:
-        """Bring the index up with the files; how many lines were read for it."""
+        """Update the index from the files; return the number of lines read."""
         return index_logs(self.settings).lines_scanned
 
     def entries(self) -> list[Any]:
-        """All entries, newest first."""
+        """Return all entries, newest first."""
         with closing(open_store(self.index)) as store:
             return all_entries(store)
 
     def numbers(self) -> list[int]:
-        """The numbers of all records."""
+        """Return the numbers of all records."""
         return sorted(json.loads(bytes(one.data))["n"] for one in self.entries())
 
 
 def make(machine: Machine, backups: Path, **options: Any) -> Path:
-    """A backup of a machine."""
+    """Make a backup of a machine."""
     return Path(back_up(machine.settings, backups, "1.2.3", **options).backup)
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    """Every file below a directory."""
+    """Return the content of every file in a directory."""
     files = (path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
 def raw_lines(logs: Path) -> Iterator[bytes]:
-    """The lines of all files."""
+    """Return the lines of all files."""
     for path in logs.rglob("*.ndjson"):
         yield from path.read_bytes().splitlines()
 
 
 def tear(index: Path) -> None:
-    """Damage the inverted index, in such a way that every table can still be read."""
+    """Damage the inverted index so that every table can still be read."""
     with closing(sqlite3.connect(index)) as connection, connection:
         name = "SELECT name FROM sqlite_schema WHERE name LIKE '%\\_data' ESCAPE '\\'"
         (table,) = connection.execute(name).fetchone()

@@ -1,4 +1,4 @@
-"""The program `mikroscope`: called inside the test's process, or run as a process of its own."""
+"""The program `mikroscope`, called inside the test's process or run in its own process."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ class Program:
         return CompletedProcess(arguments, code, printed, said)
 
     def ask(self, *arguments: str, **variables: str) -> dict[str, Any]:
-        """Call a command that must succeed without a word on stderr; return the JSON it prints."""
+        """Call a command that must succeed without output on stderr; return the JSON it prints."""
         done = self.run(*arguments, **variables)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.count("\n") == 1
@@ -57,7 +57,9 @@ class Program:
         return content
 
     def refuse(self, code: int, *arguments: str, **variables: str) -> str:
-        """Call a command that must fail with an exit code and one line on stderr; return that."""
+        """Call a command that must fail with an exit code and one line on stderr;
+        return that line.
+        """
         return refused(code, self.run(*arguments, **variables))
 
     def write(self, name: str, *records: object) -> Path:
@@ -69,7 +71,7 @@ class Program:
 
 
 class Processes(Program):
-    """Starts `mikroscope` as processes of its own, too, and ends them when it is closed."""
+    """Starts `mikroscope` in separate processes, too, and ends them when it is closed."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -105,18 +107,18 @@ class Processes(Program):
 
     @property
     def stderr(self) -> str:
-        """What the process that was started last has written to stderr."""
+        """Return the stderr of the process that was started last."""
         return (self.directory / "stderr").read_text()
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self.running:
             with process:  # closes its pipe and waits
                 process.kill()
 
 
 def refused(code: int, done: "CompletedProcess[str]") -> str:
-    """The one line with which a command has failed."""
+    """Return the one line on stderr of a failed command."""
     assert (done.returncode, done.stdout) == (code, "")
     assert re.fullmatch(r"mikroscope: .+\n", done.stderr), done.stderr
     return done.stderr.removeprefix("mikroscope: ").rstrip("\n")
@@ -132,14 +134,14 @@ def url_of(process: Process) -> str:
 
 
 def stop(process: Process, number: int = signal.SIGTERM) -> tuple[int, str]:
-    """Send a signal; return the exit code and what was left on stdout."""
+    """Send a signal; return the exit code and the remaining stdout."""
     process.send_signal(number)
     rest, _ = process.communicate(timeout=DEADLINE_S)
     return process.returncode, rest
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """The environment of the tests, without what would configure the program, and some more."""
+    """Return the environment of the tests, without the program's variables, and with some more."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
     return kept | variables
 
@@ -158,7 +160,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_logging() -> Iterator[None]:
-    """Without the handlers of the tests, as at the start of a process."""
+    """Remove the tests' log handlers, as at the start of a process."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     root.handlers = []

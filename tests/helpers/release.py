@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from tests.helpers.paths import ROOT
 
-EPOCH = 1_790_000_000  # what test releases are dated with
+EPOCH = 1_790_000_000  # the date of test releases
 # The interpreter without our environment's packages.
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-# How the package clients of this machine reach their registries.
+# Variables that let package clients reach their registries.
 _NETWORK = ("PIP_", "UV_", "SSL_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
 
 
@@ -26,17 +26,17 @@ class Release(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the archive without its suffix, and of the directory in it."""
+        """Return the name of the archive without its suffix, and of the directory in it."""
         return f"mikroscope-{self.version}-{self.tag}"
 
     @property
     def wheel(self) -> Path:
-        """The wheel."""
+        """Return the path of the wheel."""
         return next(self.directory.glob("*.whl"))
 
     @property
     def archive(self) -> Path:
-        """The archive for this machine."""
+        """Return the path of the archive for this machine."""
         return self.directory / f"{self.name}.tar.gz"
 
 
@@ -48,7 +48,7 @@ def build_release(out: Path, root: Path = ROOT, *arguments: str) -> Release:
 
 
 def find_release(out: Path) -> Release:
-    """The release that lies in a directory."""
+    """Return the release in a directory."""
     archive = next(path.name for path in out.glob("*.tar.gz") if "-cp3" in path.name)
     _, version, tag = archive.removesuffix(".tar.gz").split("-", 2)
     return Release(out, version, tag)
@@ -75,11 +75,13 @@ def copy_sources(target: Path) -> Path:
 
 
 def bare_environment(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a user with a home and the system's programs, without MikroScope."""
+    """Return the environment of a user with a home and the system's programs,
+    without MikroScope.
+    """
     home.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name.startswith(_NETWORK)}
     env["PATH"] = f"{Path(PYTHON).parent}:/usr/local/bin:/usr/bin:/bin"
-    # Tests share what they have downloaded.
+    # Tests share downloaded packages.
     caches = Path.home() / ".cache"
     env |= {"PIP_CACHE_DIR": str(caches / "pip"), "UV_CACHE_DIR": str(caches / "uv")}
     return env | {"HOME": str(home), "LC_ALL": "C.UTF-8"} | more
@@ -101,7 +103,7 @@ def output(command: list[str], home: Path, **more: str) -> str:
 
 
 def documented(name: str) -> str:
-    """A block of commands in docs/install.md, by the name in the comment before it."""
+    """Return the block of commands in docs/install.md after the comment with this name."""
     text = (ROOT / "docs" / "install.md").read_text()
     found = re.search(rf"<!-- test: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
     assert found is not None

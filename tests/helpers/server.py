@@ -28,13 +28,13 @@ PRODUCERS = {"ingest_producers": "backend-token=backend-api"}
 
 
 class Serve(Protocol):
-    """Start a server in the test's directory, with other settings as wanted."""
+    """Start a server in the test's directory, with other settings if given."""
 
     def __call__(self, **overrides: object) -> RunningServer: ...
 
 
 class Connect(Protocol):
-    """A client of a server; `options` are those of httpx.Client."""
+    """Open a client of a server; `options` are those of httpx.Client."""
 
     def __call__(self, server: RunningServer, **options: Any) -> httpx.Client: ...
 
@@ -49,20 +49,22 @@ def has_ipv6() -> bool:
 
 
 def settings_in(directory: Path, **overrides: object) -> Settings:
-    """Settings of a server that keeps everything in a directory and listens on a free port."""
+    """Return settings of a server that keeps everything in a directory and listens
+    on a free port.
+    """
     given: dict[str, object] = {
         "logs_path": directory / "logs",
         "db_path": directory / "data" / "mikroscope.db",
         "port": 0,
         "min_free_bytes": 0,
-        "db_retention_days": 0,  # records of tests are of any time
+        "db_retention_days": 0,  # test records may have any time
         "db_audit_retention_days": 0,
     }
     return resolve_settings(env={}, overrides=given | overrides)
 
 
 def routes_of(server: RunningServer) -> list[Route]:
-    """The routes that a server's app has."""
+    """Return the routes of a server's app."""
     sidecar, slots = server._sidecar, ConcurrencyLimit(1)
     context = Context(sidecar, Auth(sidecar.settings), Metrics("0", 0), slots)
     return make_routes([area(context) for area in AREAS], slots)
@@ -75,7 +77,7 @@ def index_logs(settings: Settings) -> IndexStats:
 
 
 def logs(client: httpx.Client, **parameters: str) -> list[dict[str, Any]]:
-    """The entries that match a query."""
+    """Return the entries that match a query."""
     answer = client.get("/api/logs", params=parameters)
     assert answer.status_code == 200, answer.text
     entries: list[dict[str, Any]] = answer.json()["entries"]
@@ -83,13 +85,13 @@ def logs(client: httpx.Client, **parameters: str) -> list[dict[str, Any]]:
 
 
 def health(client: httpx.Client) -> dict[str, Any]:
-    """The content of `/health`."""
+    """Return the content of `/health`."""
     content: dict[str, Any] = client.get("/health").json()
     return content
 
 
 def open_files() -> int:
-    """The number of files that this process has open."""
+    """Return the number of files that this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -99,7 +101,7 @@ counts_files = pytest.mark.skipif(
 
 
 def refusal(directory: Path, **overrides: object) -> str:
-    """The error of a start that fails, which is one line."""
+    """Return the one-line error of a start that fails."""
     with pytest.raises(MikroScopeError) as caught:
         start_server(settings_in(directory, **overrides)).close()
     text = str(caught.value)

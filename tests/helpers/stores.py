@@ -1,4 +1,4 @@
-"""What tests of files and of the index share: a place to work in, and stores that misbehave."""
+"""A place for log files and an index, and stores that misbehave, shared by several tests."""
 
 import subprocess
 import sys
@@ -33,17 +33,17 @@ SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
 
 
 def line(number: int, size: int = 0) -> bytes:
-    """One record with its line end; longer than `size` bytes."""
+    """Return one record with its line end, padded to more than `size` bytes."""
     return msgspec.json.encode({"n": number, "pad": "x" * size}) + b"\n"
 
 
 def lines(*numbers: int, size: int = 0) -> bytes:
-    """Records with these numbers, each on a line of its own."""
+    """Return records with these numbers, each on its own line."""
     return b"".join(line(number, size) for number in numbers)
 
 
-# Root may read everything, so what is about permissions runs as a user without rights. That one
-# may not read Python's own files either: a program imports first and calls this then.
+# Root may read everything, so tests of permissions run as a user without rights. That user
+# cannot read Python's own files either, so a program calls this after its imports.
 _BECOME_NOBODY = """
 def become_nobody():
     import os
@@ -55,7 +55,7 @@ def become_nobody():
 
 
 def run_python(program: str, *arguments: object) -> str:
-    """Run a program in a process of its own, with `become_nobody` at hand; returns its output."""
+    """Run a program in a separate process, with `become_nobody` defined; return its output."""
     command = [sys.executable, "-c", _BECOME_NOBODY + program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def run_python(program: str, *arguments: object) -> str:
 
 
 def all_entries(store: Store) -> list[Entry]:
-    """Every entry of a store, newest first."""
+    """Return every entry of a store, newest first."""
     entries: list[Entry] = []
     cursor = None
     while True:
@@ -75,116 +75,116 @@ def all_entries(store: Store) -> list[Entry]:
 
 
 def count(store: Store) -> int:
-    """How many entries there are."""
+    """Return the number of entries."""
     return store.count(Query())
 
 
 def rows(store: Store) -> Counter[tuple[str, int, bytes]]:
-    """How often each (source file, line number, record) is in the index."""
+    """Count how often each (source file, line number, record) is in the index."""
     return Counter((e.source_file, e.line_number, bytes(e.data)) for e in all_entries(store))
 
 
 def number_of(entry: Entry) -> int:
-    """The number of a record that `line` made."""
+    """Return the number of a record that `line` made."""
     return int(msgspec.json.decode(entry.data)["n"])
 
 
 class CountingTree(LogTree):
-    """A tree that remembers which files were opened."""
+    """A tree that records which files were opened."""
 
     def __init__(self, root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         super().__init__(root, suffixes)
         self.opened: list[str] = []
 
     def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
-        """Read on behind an offset."""
+        """Open a file at an offset."""
         self.opened.append(path)
         return super().open(path, offset, line)
 
     def head(self, path: str) -> bytes:
-        """The first bytes."""
+        """Return the first bytes of a file."""
         self.opened.append(path)
         return super().head(path)
 
 
 class StoreWrapper:
-    """Passes everything on to a store; the parent of stores that misbehave."""
+    """Passes every call on to a store; the base class of stores that misbehave."""
 
     def __init__(self, store: Store) -> None:
         self.inner = store
 
     def sources(self) -> list[Source]:
-        """As the store."""
+        """Call `sources` of the wrapped store."""
         return self.inner.sources()
 
     def refresh(self) -> None:
-        """As the store."""
+        """Call `refresh` of the wrapped store."""
         self.inner.refresh()
 
     def begin(self) -> Batch:
-        """As the store."""
+        """Call `begin` of the wrapped store."""
         return self.inner.begin()
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
-        """As the store."""
+        """Call `commit` of the wrapped store."""
         self.inner.commit(batch, wait)
 
     def expire(self, cutoffs: Cutoffs) -> Iterator[Deleted]:
-        """As the store."""
+        """Call `expire` of the wrapped store."""
         return self.inner.expire(cutoffs)
 
     def collect(self) -> Iterator[Deleted]:
-        """As the store."""
+        """Call `collect` of the wrapped store."""
         return self.inner.collect()
 
     def compact(self) -> Iterator[None]:
-        """As the store."""
+        """Call `compact` of the wrapped store."""
         return self.inner.compact()
 
     def rebuild(self) -> Rebuild:
-        """As the store."""
+        """Call `rebuild` of the wrapped store."""
         return self.inner.rebuild()
 
     def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
-        """As the store."""
+        """Call `search` of the wrapped store."""
         return self.inner.search(query, page)
 
     def get(self, entry_id: int) -> Entry | None:
-        """As the store."""
+        """Call `get` of the wrapped store."""
         return self.inner.get(entry_id)
 
     def count(self, query: Query) -> int:
-        """As the store."""
+        """Call `count` of the wrapped store."""
         return self.inner.count(query)
 
     def aggregate(self, query: Query, grouping: Grouping, limit: int = 100) -> Aggregate:
-        """As the store."""
+        """Call `aggregate` of the wrapped store."""
         return self.inner.aggregate(query, grouping, limit)
 
     def histogram(
         self, query: Query, interval_ms: int, split: Grouping | None = None
     ) -> list[HistogramBucket]:
-        """As the store."""
+        """Call `histogram` of the wrapped store."""
         return self.inner.histogram(query, interval_ms, split)
 
     def facets(self, query: Query, fields: Sequence[str], limit: int = 10) -> list[Facet]:
-        """As the store."""
+        """Call `facets` of the wrapped store."""
         return self.inner.facets(query, fields, limit)
 
     def fields(self) -> list[str]:
-        """As the store."""
+        """Call `fields` of the wrapped store."""
         return self.inner.fields()
 
     def scan(self, query: Query) -> Iterator[Entry]:
-        """As the store."""
+        """Call `scan` of the wrapped store."""
         return self.inner.scan(query)
 
     def status(self) -> StoreStatus:
-        """As the store."""
+        """Call `status` of the wrapped store."""
         return self.inner.status()
 
     def close(self) -> None:
-        """As the store."""
+        """Call `close` of the wrapped store."""
         self.inner.close()
 
 
@@ -217,7 +217,7 @@ class FlakyStore(StoreWrapper):
         self._unwell = False
 
     def refresh(self) -> None:
-        """As the store, if it is well."""
+        """Refresh, or raise the pending failure."""
         self._pay()
         if self._unwell:
             self._unwell = False
@@ -225,12 +225,12 @@ class FlakyStore(StoreWrapper):
         super().refresh()
 
     def sources(self) -> list[Source]:
-        """As the store."""
+        """Return the sources, or raise the pending failure."""
         self._pay()
         return super().sources()
 
     def collect(self) -> Iterator[Deleted]:
-        """As the store."""
+        """Collect, or raise the pending failure."""
         for deleted in super().collect():
             self._pay()
             yield deleted
@@ -255,12 +255,12 @@ class FlakyStore(StoreWrapper):
 
     def _fail(self) -> None:
         self.raised += 1
-        self.inner.sources()  # what was committed before is durable, as after a real failure
+        self.inner.sources()  # earlier commits are durable, as after a real failure
         raise self._error
 
 
 class Place:
-    """A directory of logs with an index beside it; paths are relative to the logs."""
+    """A directory of logs with an index next to it; paths are relative to the logs."""
 
     def __init__(self, directory: Path, batch_bytes: int = BATCH_BYTES) -> None:
         self.logs = directory / "logs"
@@ -275,7 +275,7 @@ class Place:
         self.indexer = Indexer(self.store, self.tree, self.batch_bytes)
 
     def restart(self) -> None:
-        """Close the index, and open it anew."""
+        """Close the index and reopen it."""
         self.indexer.close()
         self.store.close()
         self._open()
@@ -288,57 +288,57 @@ class Place:
         self.store.close()
 
     def write(self, path: str, content: bytes) -> Path:
-        """Make a file, with its directories, or put other content into it."""
+        """Create a file with its directories, or replace its content."""
         file = self.logs / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
         return file
 
     def append(self, path: str, content: bytes) -> Path:
-        """Add to a file."""
+        """Append to a file."""
         file = self.logs / path
         with file.open("ab") as opened:
             opened.write(content)
         return file
 
     def rename(self, path: str, other: str) -> None:
-        """Give a file another name."""
+        """Rename a file."""
         (self.logs / path).replace(self.logs / other)
 
     def index(self, final: bool = False) -> IndexStats:
-        """Index all that is new; what this run has done."""
+        """Index everything new; return the statistics of this run."""
         before = self.indexer.stats.copy()
         for _ in self.indexer.run(final):
             pass
         return self.indexer.stats.since(before)
 
     def index_with(self, store: Store) -> Indexer:
-        """Another indexer on the same files and another store."""
+        """Return another indexer on the same files and another store."""
         return Indexer(store, self.tree, self.batch_bytes)
 
     def opened_by(self, act: Callable[[], object]) -> list[str]:
-        """Which files are opened while something is done."""
+        """Return the files that an action opens."""
         self.tree.opened.clear()
         act()
         return list(self.tree.opened)
 
     def entries(self) -> list[Entry]:
-        """Every entry of the index."""
+        """Return every entry of the index."""
         return all_entries(self.store)
 
     def numbers(self, path: str | None = None) -> list[int]:
-        """The numbers of the records that are indexed, or of one source's; sorted."""
+        """Return the numbers of the indexed records, or of one source's; sorted."""
         found = self.entries()
         return sorted(number_of(one) for one in found if path in (None, one.source_file))
 
     def by_path(self) -> dict[str, list[int]]:
-        """The numbers of the records that are indexed, by source."""
+        """Return the numbers of the indexed records, by source."""
         return {
             path: self.numbers(path) for path in sorted({e.source_file for e in self.entries()})
         }
 
 
 def place_in(directory: Path, batch_bytes: int = BATCH_BYTES) -> Iterator[Place]:
-    """The body of a fixture."""
+    """Create a place; the body of a fixture."""
     with Place(directory, batch_bytes) as place:
         yield place

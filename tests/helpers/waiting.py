@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-DEADLINE_S = 30.0  # far above what anything takes, on a machine that is busy with other things
+DEADLINE_S = 30.0  # far above the time of any test, even on a busy machine
 
 
 def wait_until(

@@ -1,4 +1,4 @@
-"""Makes pytest explain the assertions of the contract suites as it does those of tests."""
+"""Let pytest explain the assertions of the contract suites like those of tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Stores are opened by their address, and only the one that is opened is imported."""
+"""Each store has an address, and only the store that is opened is imported."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +16,7 @@ from tests.helpers.stores import run_python
 
 @pytest.mark.parametrize("use", [open_store, begin_rebuild, administer])
 def test_an_address_that_no_store_has(use: Callable[[str], object]) -> None:
-    """It is named, with what was expected and the option to change."""
+    """An unknown address is refused with its name, the expected ones and the option to change."""
     with pytest.raises(StoreError) as caught:
         use("clickhouse://host/logs")
     assert str(caught.value) == (
@@ -29,7 +29,7 @@ def test_an_address_that_no_store_has(use: Callable[[str], object]) -> None:
     "name", ["index.db", r"C:\\logs\\index.db", "odd:name", "a:/b.db", "? #.db"]
 )
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Every address without "://" is a path, be it text or a Path."""
+    """Every address without "://" is a path, as a string or a Path."""
     monkeypatch.chdir(tmp_path)
     open_store(name, "write").close()
     assert Path(name).is_file()
@@ -38,7 +38,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> No
 
 
 def test_a_server_owns_its_index(tmp_path: Path) -> None:
-    """A second server is refused; single batches and readers are not."""
+    """A second server on an index is refused; single batches and readers are not."""
     path = tmp_path / "index.db"
     with closing(open_store(path, "server")):
         with pytest.raises(StoreError, match="another MikroScope server"):
@@ -49,7 +49,7 @@ def test_a_server_owns_its_index(tmp_path: Path) -> None:
 
 
 def test_reading_needs_an_index(tmp_path: Path) -> None:
-    """Reading makes no index, and cannot write to one."""
+    """Opening an index for reading does not create it and does not allow writing."""
     with (
         closing(open_store(tmp_path / "none.db")) as store,
         pytest.raises(StoreError, match="there is no index at"),
@@ -65,7 +65,7 @@ def test_reading_needs_an_index(tmp_path: Path) -> None:
 
 
 def test_a_rebuild_needs_no_index(tmp_path: Path) -> None:
-    """It makes one where none was."""
+    """A rebuild creates an index if there is none."""
     path = tmp_path / "new" / "index.db"
     with closing(begin_rebuild(path)) as rebuild:
         rebuild.swap(lambda: None)
@@ -74,7 +74,7 @@ def test_a_rebuild_needs_no_index(tmp_path: Path) -> None:
 
 
 def test_tools_of_an_index_file(tmp_path: Path) -> None:
-    """An index file can be backed up and inspected, and is not made for that."""
+    """The tools for backup and inspection work on an index file and never create one."""
     tools = administer(tmp_path / "index.db")
     assert isinstance(tools, Snapshots)
     assert isinstance(tools, Inspectable)
@@ -85,7 +85,7 @@ def test_tools_of_an_index_file(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_is_not_larger_than_promised(tmp_path: Path) -> None:
-    """A snapshot fits into the size that was announced, and holds the same entries."""
+    """A snapshot is no larger than announced and holds the same entries."""
     path, target = tmp_path / "index.db", tmp_path / "copy.db"
     with closing(SqliteStore(path)):
         tools = administer(path)

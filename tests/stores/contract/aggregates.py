@@ -1,4 +1,4 @@
-"""What every store promises of counts by value."""
+"""The contract of every store for counts by value."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class AggregateContract(Contract):
     """Counts by value."""
 
     def check(self, store: Store, records: Sequence[Record], grouping: Grouping) -> None:
-        """Compare the buckets with what a plain count over the records gives."""
+        """Compare the buckets with a plain count over the records."""
         for name, (filters, keeps) in FILTERS.items():
             counted = buckets_of(store, grouping, **filters)
             expected = Counter(key_of(record, grouping) for record in records if keeps(record))
@@ -46,7 +46,7 @@ class AggregateContract(Contract):
         self.check(store, AGGREGATED, grouping)
 
     def test_counts_of_many(self, store: Store) -> None:
-        """The same where there are thousands of entries."""
+        """Buckets count thousands of entries by value, with and without each filter."""
         times = MANY // len(AGGREGATED) + 1
         put(store, AGGREGATED * times)
         for grouping in GROUPINGS:
@@ -54,7 +54,7 @@ class AggregateContract(Contract):
                 self.check(store, AGGREGATED * times, grouping)
 
     def test_more_values_than_can_be_counted_one_by_one(self, store: Store) -> None:
-        """Of thousands of values those with the most entries are found, also in a range."""
+        """The values with the most entries are found among thousands, also in a range."""
         records = [at(n, id=f"id-{n % (MANY - 3)}", n=n) for n in range(MANY)]
         put(store, records)
         expected = [("id-0", 2), ("id-1", 2), ("id-2", 2), ("id-10", 1)]
@@ -63,7 +63,7 @@ class AggregateContract(Contract):
         assert buckets_of(store, grouping, limit=4, from_ms=START_MS) == expected
 
     def test_the_answer_names_its_grouping(self, store: Store) -> None:
-        """An aggregate says by what it groups."""
+        """An aggregate names the field it groups by."""
         answer = store.aggregate(Query(), Grouping("field", "tenant"))
         assert (answer.buckets, answer.group_by, answer.group_field) == ([], "field", "tenant")
 
@@ -76,20 +76,22 @@ class AggregateContract(Contract):
         assert keys[1:] == ["10", "9", "B", "a", "b", "é"]
 
     def test_limit(self, store: Store) -> None:
-        """Only the first buckets come, (missing) among them by its count."""
+        """An aggregate returns only the first buckets; (missing) is ordered by its count."""
         put(store, [*(at(0, f="a") for _ in range(3)), at(0), at(0), at(0, f="b")])
         assert buckets_of(store, Grouping("field", "f"), limit=2) == [("a", 3), (MISSING, 2)]
 
     @pytest.mark.parametrize("by", ["field", "correlation"])
     def test_missing(self, store: Store, by: GroupBy) -> None:
-        """Entries without a value count as (missing), with those that say so themselves."""
+        """Entries without a value count as (missing), together with those whose value is
+        "(missing)".
+        """
         values: list[object] = [MISSING, [], "c"]
         put(store, [at(0), *(at(0, correlationId=value) for value in values)])
         grouping = Grouping(by, "correlationId" if by == "field" else None)
         assert buckets_of(store, grouping) == [(MISSING, 3), ("c", 1)]
 
     def test_values(self, store: Store) -> None:
-        """A bucket's key is the value's whole text; what has the same text is one bucket."""
+        """A bucket's key is the value's whole text; values with the same text share a bucket."""
         put(store, [at(0, f=value) for value in VALUES])
         expected = Counter(str(scalar_text(value)) for value in VALUES)
         assert buckets_of(store, Grouping("field", "f")) == in_order(expected)
@@ -102,7 +104,7 @@ class AggregateContract(Contract):
             assert buckets_of(store, Grouping("field", name)) == expected, name
 
     def test_whole_texts_of_events_and_ids(self, store: Store) -> None:
-        """Long events and ids come whole, derived or not."""
+        """Long events and ids are returned whole, derived or not."""
         long = "a long text with Words, " * 20
         records: list[Record] = [
             *({"event": long + "1"}, {"message": long + "2"}, {"correlationId": long + "3"}),
@@ -115,7 +117,9 @@ class AggregateContract(Contract):
         assert ids == {long + "3", long + "4", MISSING}
 
     def test_a_path_that_means_two_values(self, store: Store) -> None:
-        """An entry counts once: by the key with dots, else by the shortest way into objects."""
+        """An entry counts once: by the key with dots, otherwise by the shortest path
+        into objects.
+        """
         records: list[Record] = [
             {"a": {"b": "2"}, "a.b": "1"},
             {"a.b": [], "a": {"b": "2"}},
@@ -131,7 +135,7 @@ class AggregateContract(Contract):
         assert buckets_of(store, Grouping("field", "a.b.c"))[1] == ("2", MANY // 4)
 
     def test_an_entry_that_is_found_in_two_ways(self, store: Store) -> None:
-        """An entry counts once, also if several of its fields tell the time that is asked for."""
+        """An entry counts once even if several of its fields match the filter."""
         put(store, [{"timestamp": 1, "time": 1}, {"time": 1}])
         assert buckets_of(store, Grouping("level"), field="time", value="1") == [("INFO", 2)]
 

@@ -1,4 +1,4 @@
-"""What the contract suites share: records, answers, and a store for each test."""
+"""The contract suites' shared records, helpers and store fixture."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -18,8 +18,8 @@ from mikroscope.stores.base import Batch, BatchResult, Deleted, Store
 
 Record = dict[str, Any]
 OpenStore = Callable[[], Store]
-DEADLINE_S = 30.0  # far above what anything here takes
-MANY = 6_000  # entries: more than any store will count by looking at each
+DEADLINE_S = 30.0  # far above the time of any test
+MANY = 6_000  # entries: more than any store will count one by one
 START_MS = 1_770_000_000_000  # in February 2026
 EVERYTHING = Query()
 LARGE_PAGE = PageRequest(1000)
@@ -56,7 +56,7 @@ NAMES = [
 
 
 def at(milliseconds: int, **fields: object) -> Record:
-    """A record of a time, counted from START_MS."""
+    """Return a record of a time, counted from START_MS."""
     return {"time": START_MS + milliseconds, **fields}
 
 
@@ -73,18 +73,18 @@ def add(
 
 
 def prepare(batch: Batch) -> BatchResult:
-    """Encode what was added."""
+    """Encode the added lines."""
     return batch.prepare().result()
 
 
 def commit(store: Store, batch: Batch, wait: bool = True) -> None:
-    """Make a batch ready, and write it."""
+    """Prepare and write a batch."""
     prepare(batch)
     store.commit(batch, wait)
 
 
 def put(store: Store, records: Sequence[Record | bytes], path: str = "app.ndjson") -> Source:
-    """Commit records as a source of their own."""
+    """Commit records under their own source."""
     batch = store.begin()
     source = batch.open_source(path)
     checkpoint = Checkpoint(offset=len(records) * 10, line=len(records))
@@ -94,7 +94,7 @@ def put(store: Store, records: Sequence[Record | bytes], path: str = "app.ndjson
 
 
 def put_again(store: Store, records: Sequence[Record | bytes], path: str) -> Source:
-    """The same where another store may have written since this one last did."""
+    """Commit records, again if another store has written in between."""
     try:
         return put(store, records, path)
     except StaleBatchError:
@@ -102,14 +102,14 @@ def put_again(store: Store, records: Sequence[Record | bytes], path: str) -> Sou
 
 
 def discard(store: Store, source: Source) -> None:
-    """Commit that a source is no more."""
+    """Commit that a source is discarded."""
     batch = store.begin()
     batch.discard_source(source)
     commit(store, batch)
 
 
 def collect_all(store: Store) -> Deleted:
-    """Delete everything of discarded sources; what was deleted."""
+    """Delete all entries of discarded sources; return the totals."""
     deleted = Deleted()
     for some in store.collect():
         deleted.add(some)
@@ -117,18 +117,18 @@ def collect_all(store: Store) -> Deleted:
 
 
 def count(store: Store) -> int:
-    """How many entries there are."""
+    """Return the number of entries."""
     return store.count(Query())
 
 
 def record_of(entry: Entry) -> Record:
-    """The record of an entry."""
+    """Return the record of an entry."""
     record: Record = msgspec.json.decode(entry.data)
     return record
 
 
 def pages(store: Store, query: Query, page: PageRequest = LARGE_PAGE) -> Iterator[list[Entry]]:
-    """One page after the other, each asked for with the cursor of the one before."""
+    """Yield one page after the other, each fetched with the cursor of the previous one."""
     while True:
         found = store.search(query, page)
         yield found.entries
@@ -140,32 +140,32 @@ def pages(store: Store, query: Query, page: PageRequest = LARGE_PAGE) -> Iterato
 def entries_of(
     store: Store, query: Query = EVERYTHING, page: PageRequest = LARGE_PAGE
 ) -> list[Entry]:
-    """Every entry that matches, over all pages."""
+    """Return every matching entry, over all pages."""
     return [entry for entries in pages(store, query, page) for entry in entries]
 
 
 def numbers_of(
     store: Store, query: Query = EVERYTHING, page: PageRequest = LARGE_PAGE
 ) -> list[int]:
-    """The field `n` of every entry that matches, in the order of the pages."""
+    """Return the field `n` of every matching entry, in the order of the pages."""
     return [record_of(entry)["n"] for entry in entries_of(store, query, page)]
 
 
 def found(store: Store, **query: Any) -> set[int]:
-    """The field `n` of every entry that matches."""
+    """Return the set of the field `n` of every matching entry."""
     return set(numbers_of(store, Query(**query)))
 
 
 def buckets_of(
     store: Store, grouping: Grouping, limit: int = 1000, **query: Any
 ) -> list[tuple[str, int]]:
-    """Keys and counts, in their order."""
+    """Return keys and counts in their order."""
     answer = store.aggregate(Query(**query), grouping, limit)
     return [(bucket.key, bucket.count) for bucket in answer.buckets]
 
 
 def in_order(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Highest count first, then by key."""
+    """Sort by highest count, then by key."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -174,11 +174,11 @@ class Contract(ABC):
 
     @abstractmethod
     def make_store(self, path: Path) -> Store:
-        """Open the store at a path, or make it there."""
+        """Open the store at a path, or create it."""
 
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Iterator[OpenStore]:
-        """Opens one and the same store, each time as an instance of its own."""
+        """Open the same store each time, as a new instance."""
         opened: list[Store] = []
 
         def make() -> Store:
@@ -273,7 +273,7 @@ FILTERS: dict[str, tuple[dict[str, Any], Callable[[Record], bool]]] = {
 
 
 def key_of(record: Record, grouping: Grouping) -> str:
-    """The bucket of a record."""
+    """Return the bucket of a record."""
     if grouping.by == "level":
         return level_of(record)
     if grouping.by == "event":
@@ -285,5 +285,5 @@ def key_of(record: Record, grouping: Grouping) -> str:
 
 
 def shown_as(grouping: Grouping) -> str:
-    """The name of a test's case."""
+    """Return the name of a test's case."""
     return grouping.field or grouping.by

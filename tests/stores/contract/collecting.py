@@ -1,4 +1,4 @@
-"""What every store promises of deleting the entries of discarded sources."""
+"""The contract of every store for deleting the entries of discarded sources."""
 
 from collections import Counter
 
@@ -38,12 +38,12 @@ class CollectContract(Contract):
     """`collect` deletes the entries of discarded sources."""
 
     def test_nothing_to_collect(self, store: Store) -> None:
-        """Without a discarded source there is no step, and nothing is deleted."""
+        """Without a discarded source, `collect` has no steps and deletes nothing."""
         put(store, [at(0)])
         assert (list(store.collect()), count(store)) == ([], 1)
 
     def test_steps(self, store: Store) -> None:
-        """Each step has deleted what it returns when it returns, and no step deletes everything."""
+        """Each step has deleted the entries that it returns, and no step deletes everything."""
         put(store, [at(n, n=-1) for n in range(20)], "kept")
         discard(store, put(store, [at(n, n=n, audit=not n % 2) for n in range(MANY)], "lost"))
         left = MANY
@@ -55,7 +55,7 @@ class CollectContract(Contract):
         assert (left, steps > 1) == (0, True)
 
     def test_stopped_halfway_and_begun_again(self, store: Store) -> None:
-        """An iterator that is dropped after a step leaves the rest to the next one."""
+        """If an iterator is dropped after a step, the next one deletes the rest."""
         put(store, [at(0, n=-1)], "kept")
         discard(store, put(store, [at(n, n=n) for n in range(MANY)], "lost"))
         first = next(iter(store.collect()))
@@ -64,7 +64,7 @@ class CollectContract(Contract):
         assert numbers_of(store) == [-1]
 
     def test_only_the_discarded_source(self, store: Store) -> None:
-        """Entries of other sources stay, also those of the same millisecond."""
+        """Entries of other sources stay, even those of the same millisecond."""
         put(store, [at(n // 4, n=n) for n in range(50)], "kept")
         lost = put(store, [at(n // 4, n=100 + n) for n in range(50)], "lost")
         put(store, [at(n // 4, n=50 + n) for n in range(50)], "kept too")
@@ -74,7 +74,7 @@ class CollectContract(Contract):
 
     @pytest.mark.parametrize("grouping", GROUPINGS, ids=shown_as)
     def test_counts_are_exact_afterwards(self, store: Store, grouping: Grouping) -> None:
-        """After a collection every count is that of what is left."""
+        """After a collection, all counts match the remaining entries."""
         put(store, AGGREGATED[::2], "kept")
         discard(store, put(store, AGGREGATED, "lost"))
         collect_all(store)
@@ -83,7 +83,7 @@ class CollectContract(Contract):
             assert buckets_of(store, grouping, **filters) == in_order(expected)
 
     def test_counts_of_many_are_exact_afterwards(self, store: Store) -> None:
-        """The same where thousands of entries are left."""
+        """After a collection, all counts match thousands of remaining entries."""
         times = MANY // len(AGGREGATED) + 1
         put(store, AGGREGATED * times, "kept")
         discard(store, put(store, AGGREGATED * 3, "lost"))
@@ -95,7 +95,7 @@ class CollectContract(Contract):
         assert count(store) == times * len(AGGREGATED)
 
     def test_values_are_gone(self, store: Store) -> None:
-        """No filter finds what was collectiond, whatever its fields held."""
+        """No filter finds deleted entries, whatever their fields were."""
         put(store, [at(0, n=-1)], "kept")
         lost = [
             *(at(n, n=n, f=value) for n, value in enumerate(VALUES)),
@@ -119,7 +119,7 @@ class CollectContract(Contract):
         assert (count(store), numbers_of(store)) == (1, [1])
 
     def test_goes_on_after_reopening(self, open_store: OpenStore) -> None:
-        """What was discarded leaves even if the work was stopped in between."""
+        """An interrupted collection continues after the store is reopened."""
         store = open_store()
         kept = put(store, [at(0, n=-1)], "kept")
         discard(store, put(store, [at(n, n=n) for n in range(MANY)], "lost"))
@@ -130,7 +130,7 @@ class CollectContract(Contract):
         assert (reopened.sources(), numbers_of(reopened)) == ([kept], [-1])
 
     def test_collects_what_another_store_has_written(self, open_store: OpenStore) -> None:
-        """One store deletes what another one, open at the same time, has written and discarded."""
+        """One store deletes entries that another open store has written and discarded."""
         store, other = open_store(), open_store()
         records = [at(n, n=n, message=f"order {n} of tenant {n % 7} created") for n in range(2500)]
         discard(other, put(other, records))
@@ -138,7 +138,7 @@ class CollectContract(Contract):
         assert [count(one) for one in (store, other)] == [0, 0]
 
     def test_writing_between_steps(self, store: Store) -> None:
-        """Entries may be added while others leave, in the same millisecond too."""
+        """Entries may be added during a collection, even in the same millisecond."""
         discard(store, put(store, [at(n // 2000, n=n) for n in range(MANY)], "lost"))
         added = 0
         for _ in store.collect():
@@ -148,13 +148,13 @@ class CollectContract(Contract):
         assert sorted(numbers_of(store)) == list(range(100, 100 + added))
 
     def test_a_source_without_entries(self, store: Store) -> None:
-        """A source that never had an entry can be discarded too."""
+        """A source that never had an entry can be discarded."""
         discard(store, put(store, []))
         collect_all(store)
         assert (store.sources(), list(store.collect())) == ([], [])
 
     def test_a_crowded_millisecond(self, store: Store) -> None:
-        """Counts are exact also after thousands of entries of one millisecond have left."""
+        """Counts stay exact after thousands of entries of one millisecond were deleted."""
         crowd = [at(0, n=n, kind="crowd") for n in range(MANY)]
         put(store, [at(shift, n=-1, kind="kept") for shift in (-1, 0, 1, 2, 3)], "kept")
         discard(store, put(store, crowd, "lost"))
@@ -165,7 +165,7 @@ class CollectContract(Contract):
         assert buckets_of(store, Grouping("field", "kind")) == [("kept", 10)]
 
     def test_many_discarded_sources(self, store: Store) -> None:
-        """Several sources may be discarded at once, also in the batch that filled them."""
+        """Several sources may be discarded at once, even in the batch that filled them."""
         batch = store.begin()
         for number in range(5):
             source = batch.open_source(f"{number}")

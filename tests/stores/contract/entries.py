@@ -1,4 +1,4 @@
-"""What every store promises of a single entry."""
+"""The contract of every store for a single entry."""
 
 import time
 
@@ -12,10 +12,10 @@ from tests.stores.contract.base import Contract, Record, at, entries_of, put
 
 
 class EntryContract(Contract):
-    """What an entry tells of its record."""
+    """The attributes and data that an entry has from its record."""
 
     def only(self, store: Store, record: Record | bytes) -> Entry:
-        """The entry of a record that is the only one."""
+        """Store one record; return its entry."""
         put(store, [record], "dir/app.ndjson")
         (entry,) = store.search(Query()).entries
         return entry
@@ -41,7 +41,7 @@ class EntryContract(Contract):
         }
 
     def test_defaults(self, store: Store) -> None:
-        """A record that says nothing is INFO, `log.event`, and without message."""
+        """A record without attributes is INFO and `log.event`, and has no message."""
         entry = self.only(store, {})
         assert (entry.level, entry.event, entry.message) == ("INFO", "log.event", "")
 
@@ -61,11 +61,11 @@ class EntryContract(Contract):
         ],
     )
     def test_timestamp(self, store: Store, value: object, shown: str) -> None:
-        """A time is shown as the record wrote it if that is ISO 8601, else in UTC."""
+        """A time is shown as the record wrote it if it is ISO 8601, otherwise in UTC."""
         assert self.only(store, {"timestamp": value}).timestamp == shown
 
     def test_a_record_without_time_has_that_of_its_indexing(self, store: Store) -> None:
-        """A record that tells no time stands at the moment it was indexed."""
+        """A record without a time gets the time at which it was indexed."""
         before = time.time_ns() // 1_000_000
         entry = self.only(store, {"timestamp": "yesterday"})
         shown = parse_time(entry.timestamp)
@@ -94,16 +94,16 @@ class EntryContract(Contract):
         ],
     )
     def test_data(self, store: Store, raw: bytes) -> None:
-        """A record comes back byte for byte."""
+        """A record is returned byte for byte."""
         assert bytes(self.only(store, raw).data) == raw
 
     def test_large_records(self, store: Store) -> None:
-        """A record of a megabyte comes back like any other."""
+        """A record of a megabyte is returned unchanged."""
         raw = msgspec.json.encode(at(0, blob="0123456789abcdef" * 65_536))
         assert bytes(self.only(store, raw).data) == raw
 
     def test_ids(self, store: Store) -> None:
-        """Ids are unique integers that JavaScript can hold."""
+        """Ids are unique integers that JavaScript can represent."""
         put(store, [at(n // 10) for n in range(100)], "a")
         put(store, [at(n // 10) for n in range(100)], "b")
         ids = [entry.id for entry in entries_of(store)]
@@ -111,6 +111,6 @@ class EntryContract(Contract):
         assert all(0 <= one < 2**53 for one in ids)
 
     def test_lines_that_repeat(self, store: Store) -> None:
-        """Equal records are entries of their own."""
+        """Equal records are separate entries."""
         put(store, [at(0, n=1)] * 3)
         assert [entry.line_number for entry in entries_of(store)] == [3, 2, 1]

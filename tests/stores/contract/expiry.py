@@ -1,4 +1,4 @@
-"""What every store promises of deleting expired entries, and of compacting."""
+"""The contract of every store for expiring entries and compacting."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ from tests.stores.contract.base import (
 
 
 def expire_all(store: Store, **cutoffs: int | None) -> Deleted:
-    """Expire to the end; what was deleted. Times are counted from START_MS."""
+    """Expire to the end, with times counted from START_MS; return the totals."""
     deleted = Deleted()
     for some in store.expire(cutoffs_of(**cutoffs)):
         deleted.add(some)
@@ -27,16 +27,16 @@ def expire_all(store: Store, **cutoffs: int | None) -> Deleted:
 
 
 def cutoffs_of(**cutoffs: int | None) -> Cutoffs:
-    """Cutoffs, counted from START_MS."""
+    """Return cutoffs, counted from START_MS."""
     given = {name: None if ms is None else START_MS + ms for name, ms in cutoffs.items()}
     return Cutoffs(normal_ms=given.get("normal"), audit_ms=given.get("audit"))
 
 
 class ExpiryContract(Contract):
-    """`expire` deletes entries past their time, and `compact` gives their space back."""
+    """`expire` deletes old entries, and `compact` releases their space."""
 
     def test_what_is_too_old_leaves(self, store: Store) -> None:
-        """An entry of the cutoff itself stays; normal and audit entries go by their own."""
+        """An entry exactly at its cutoff stays; normal and audit entries have separate cutoffs."""
         put(store, [at(n, n=n, audit=bool(n % 2)) for n in range(10)])
         deleted = expire_all(store, normal=6, audit=3)
         assert (deleted.normal_entries, deleted.audit_entries) == (3, 1)
@@ -45,7 +45,7 @@ class ExpiryContract(Contract):
         assert count(store) == 6
 
     def test_stopped_halfway_and_begun_again(self, store: Store) -> None:
-        """An iterator that is dropped after a step leaves the rest to the next one."""
+        """If an iterator is dropped after a step, the next one deletes the rest."""
         put(store, [at(n, n=n) for n in range(MANY)])
         first = next(iter(store.expire(cutoffs_of(normal=MANY - 1))))
         assert 0 < first.entries < MANY - 1
@@ -54,7 +54,7 @@ class ExpiryContract(Contract):
         assert numbers_of(store) == [MANY - 1]
 
     def test_writing_between_steps(self, store: Store) -> None:
-        """Entries may be added while others expire; those past their time may expire too."""
+        """Entries may be added during an expiry; old ones among them may expire too."""
         put(store, [at(n, n=n) for n in range(MANY)], "old")
         added = 0
         for _ in store.expire(cutoffs_of(normal=MANY)):
@@ -71,21 +71,21 @@ class ExpiryContract(Contract):
         assert sorted(numbers_of(store)) == kept
 
     def test_no_cutoff(self, store: Store) -> None:
-        """Without one nothing leaves, of any kind."""
+        """Without a cutoff, no entry of that kind is deleted."""
         put(store, [at(0, n=0), at(0, n=1, audit=True)])
         assert expire_all(store, normal=None, audit=None).entries == 0
         assert expire_all(store, normal=None, audit=5).entries == 1
         assert numbers_of(store) == [0]
 
     def test_aggregates_forget(self, store: Store) -> None:
-        """Counts are those of what is left."""
+        """Aggregates do not count expired entries."""
         put(store, [at(n, n=n, kind=f"k{n % 3}") for n in range(300)])
         expire_all(store, normal=200)
         assert sum(count for _, count in buckets_of(store, Grouping("field", "kind"))) == 100
         assert buckets_of(store, Grouping("level")) == [("INFO", 100)]
 
     def test_sources_that_are_gone_and_empty(self, store: Store) -> None:
-        """They are forgotten; one that has entries left, or is there, is not."""
+        """A source is forgotten if it is gone and empty, and kept otherwise."""
         sources = [put(store, [at(n * 10)], f"{n}.ndjson") for n in range(3)]
         batch = store.begin()
         for source in sources[:2]:
@@ -95,7 +95,7 @@ class ExpiryContract(Contract):
         assert {source.path for source in store.sources()} == {"1.ndjson", "2.ndjson"}
 
     def test_sources_know_of_audit(self, store: Store) -> None:
-        """Also when the entry has left."""
+        """A source remembers that it had audit entries after they were deleted."""
         put(store, [at(0), at(0, audit=True)], "a")
         put(store, [at(0)], "b")
         expire_all(store, audit=1)
@@ -105,7 +105,7 @@ class ExpiryContract(Contract):
         }
 
     def test_compacting_comes_to_an_end(self, store: Store) -> None:
-        """The steps end, and no answer changes."""
+        """Compacting ends, and no answer changes."""
         put(store, [at(n, n=n, note=f"words of number {n}") for n in range(5_000)])
         expire_all(store, normal=4_500)
         for _ in store.compact():
@@ -115,7 +115,7 @@ class ExpiryContract(Contract):
         assert found(store, text="4700") == {4_700}
 
     def test_compacting_stopped_halfway(self, store: Store) -> None:
-        """Compacting may be dropped after any step and begin again, with entries added between."""
+        """Compacting may stop after any step and start again, with entries added in between."""
         for part in range(6):
             put(store, [at(part * 100 + n, n=part * 100 + n) for n in range(100)], f"{part}")
         for part in range(3):

@@ -1,4 +1,4 @@
-"""What every store promises of filters."""
+"""The contract of every store for filters."""
 
 import itertools
 
@@ -35,7 +35,7 @@ class FilterContract(Contract):
         }
 
     def test_nested_values(self, store: Store) -> None:
-        """The same holds inside objects."""
+        """A field filter also finds values inside objects."""
         put(store, [at(n, n=n, f={"g": value}) for n, value in enumerate(VALUES)])
         texts = [scalar_text(value) for value in VALUES]
         answers = {text: found(store, field="f.g", value=text) for text in texts}
@@ -50,7 +50,7 @@ class FilterContract(Contract):
         assert answers == {name: {n} for n, name in enumerate(NAMES)}
 
     def test_name_and_value_are_two(self, store: Store) -> None:
-        """Where the name ends and the value begins makes a difference."""
+        """A filter tells apart pairs that differ in where the name ends and the value begins."""
         pairs = [
             ("a", "b=c"),
             ("a=b", "c"),
@@ -65,7 +65,7 @@ class FilterContract(Contract):
 
     @pytest.mark.parametrize("value", [{"a": 1}, [1], [], {}, ["v"]])
     def test_arrays_and_objects_have_no_text(self, store: Store, value: object) -> None:
-        """An array or object is not found by its JSON text, nor by what is in it."""
+        """An array or object is found neither by its JSON text nor by its content."""
         put(store, [at(0, n=0, f=value)])
         texts = [msgspec.json.encode(value).decode(), "1", "v", "", "null"]
         assert [found(store, field="f", value=text) for text in texts] == [set()] * 5
@@ -89,7 +89,7 @@ class FilterContract(Contract):
         ],
     )
     def test_paths(self, store: Store, record: Record, path: str) -> None:
-        """A dotted path reaches into objects, and means a key with dots as well."""
+        """A dotted path reaches into objects, and also matches a key with dots."""
         put(store, [{"n": 1, **record}])
         assert found(store, field=path, value="v") == {1}
 
@@ -101,7 +101,7 @@ class FilterContract(Contract):
         ],
     )
     def test_a_path_that_means_two_values(self, store: Store, record: Record) -> None:
-        """Where a key with dots and a nested one have the same path, either is found."""
+        """If a key with dots and a nested key have the same path, a filter finds both."""
         put(store, [at(0, n=1, **record)])
         assert [found(store, field="a.b", value=value) for value in "123"] == [{1}, {1}, set()]
 
@@ -164,7 +164,7 @@ class FilterContract(Contract):
     def test_attribute_fields(
         self, store: Store, record: Record, field: str, value: str | None
     ) -> None:
-        """A field that an attribute comes from is found by its own text like any other."""
+        """A field that an attribute is derived from is found by its own text like any other."""
         put(store, [{"n": 1, **record}, {"n": 2}])
         value = value if value is not None else str(record[field])
         assert found(store, field=field, value=value) == {1}
@@ -188,12 +188,12 @@ class FilterContract(Contract):
     def test_derived_attributes_are_no_fields(
         self, store: Store, record: Record, field: str, value: str
     ) -> None:
-        """What was derived from a record is not found as if the record said it."""
+        """A field filter does not find attributes that were derived from a record."""
         put(store, [{"n": 1, **record}])
         assert found(store, field=field, value=value) == set()
 
     def test_levels(self, store: Store) -> None:
-        """The level filter compares the entry's level, wherever it comes from."""
+        """The level filter compares the entry's level, whatever it was derived from."""
         levels: list[Record] = [
             *({"level": "error"}, {"level": "ERROR"}, {"level": 50}, {"levelname": "ERROR"}),
             *({"level": "WARN"}, {"level": "Custom Level"}, {}, {"level": "X" * 300}),
@@ -211,7 +211,7 @@ class FilterContract(Contract):
         ]
 
     def test_audit(self, store: Store) -> None:
-        """The audit filter goes by the record's word, else by the path."""
+        """The audit filter uses the record's own mark, otherwise the path."""
         says: list[Record] = [{}, {"audit": True}, {"audit": False}, {"audit": "yes"}, {"audit": 0}]
         put(store, [at(n, n=n, **record) for n, record in enumerate(says)], "a/app.ndjson")
         put(store, [at(n, n=n + 10, **record) for n, record in enumerate(says)], "Audit/app.ndjson")
@@ -219,12 +219,12 @@ class FilterContract(Contract):
         assert found(store, audit=False) == {0, 2, 4, 12, 14}
 
     def test_audit_with_many_levels(self, store: Store) -> None:
-        """Levels may be as many as entries."""
+        """The audit filter works with as many levels as entries."""
         put(store, [at(n, n=n, level=f"L{n}", audit=n % 2 == 0) for n in range(900)])
         assert found(store, audit=True) == set(range(0, 900, 2))
 
     def test_a_rare_word_among_frequent_ones(self, store: Store) -> None:
-        """Wherever it stands: in a text, as a value, in an object; and from page to page."""
+        """A rare word is found in a text, as a value and in an object, on every page."""
         records = [at(n, n=n, message="Paid by card", level="INFO") for n in range(1_200)]
         records[100]["message"] = "Paid by VISA card"
         records[300]["kind"] = "VISA"
@@ -260,11 +260,11 @@ class FilterContract(Contract):
         assert [found(store, text=text) for text in ("disk", "flush", "err")] == [{1}, {1}, set()]
 
     def test_text_in_an_empty_store(self, store: Store) -> None:
-        """A text without a word finds nothing where there is nothing."""
+        """A text without a word finds nothing in an empty store."""
         assert found(store, text="---") == set()
 
     def test_filters_combine(self, store: Store) -> None:
-        """All filters that are given must hold."""
+        """An entry matches only if all given filters match."""
         records = [
             at(n, n=n, level=level, audit=audit, tenant=tenant, message=f"{word} news")
             for n, (level, audit, tenant, word) in enumerate(

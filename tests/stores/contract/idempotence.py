@@ -1,4 +1,4 @@
-"""What every store promises of lines that are added again."""
+"""The contract of every store for lines that are added again."""
 
 import msgspec
 import pytest
@@ -25,7 +25,7 @@ RECORDS = [at(n % 5, n=n, audit=not n % 3) for n in range(20)]
 
 
 def lines_of(store: Store) -> list[tuple[str, int, int]]:
-    """File, line number and `n` of every entry, sorted."""
+    """Return file, line number and `n` of every entry, sorted."""
     found = (
         (entry.source_file, entry.line_number, int(msgspec.json.decode(entry.data)["n"]))
         for entry in entries_of(store)
@@ -34,7 +34,7 @@ def lines_of(store: Store) -> list[tuple[str, int, int]]:
 
 
 def expected(path: str = "app.ndjson", records: int = 20) -> list[tuple[str, int, int]]:
-    """All records, each once under its own line."""
+    """Return all records, each once under its own line."""
     return sorted((path, n + 1, n) for n in range(records))
 
 
@@ -42,7 +42,7 @@ class IdempotenceContract(Contract):
     """Adding is idempotent on (source, line)."""
 
     def test_the_same_lines_twice(self, store: Store) -> None:
-        """Lines that are added in two batches are there once, and the second batch counts none."""
+        """Lines that are added in two batches are stored once, and the second batch counts none."""
         source = put(store, RECORDS)
         batch = store.begin()
         add(batch, source, RECORDS, source.checkpoint)
@@ -51,7 +51,7 @@ class IdempotenceContract(Contract):
         assert (lines_of(store), count(store)) == (expected(), 20)
 
     def test_the_same_lines_twice_in_one_batch(self, store: Store) -> None:
-        """Lines that are added twice in one batch are there once."""
+        """Lines that are added twice in one batch are stored once."""
         batch = store.begin()
         source = batch.open_source("app.ndjson")
         add(batch, source, RECORDS[:15])
@@ -60,7 +60,7 @@ class IdempotenceContract(Contract):
         assert (lines_of(store), count(store)) == (expected(), 20)
 
     def test_the_same_lines_in_two_batches_under_way(self, store: Store) -> None:
-        """Lines of a batch that is not committed yet are not added by the next one."""
+        """The next batch does not add lines of a batch that is not committed yet."""
         first = store.begin()
         source = first.open_source("app.ndjson")
         add(first, source, RECORDS[:15])
@@ -73,7 +73,7 @@ class IdempotenceContract(Contract):
         assert (lines_of(store), count(store)) == (expected(), 20)
 
     def test_a_batch_that_is_dropped_adds_nothing(self, store: Store) -> None:
-        """Lines of a batch that was given up are added by the next one."""
+        """The next batch adds the lines of a dropped batch."""
         source = put(store, RECORDS[:5])
         dropped = store.begin()
         add(dropped, source, RECORDS[5:], first=6)
@@ -87,7 +87,7 @@ class IdempotenceContract(Contract):
 
     @pytest.mark.parametrize("first", [1, 4, 10])
     def test_overlaps(self, store: Store, first: int) -> None:
-        """Of lines that overlap with what is there only the new ones are added."""
+        """If lines overlap with stored ones, only the new ones are added."""
         source = put(store, RECORDS[3:9])  # lines 1 to 6 of a file that begins there
         batch = store.begin()
         add(batch, source, RECORDS[2 + first :], first=first)
@@ -96,7 +96,7 @@ class IdempotenceContract(Contract):
         assert [line for _, line, _ in lines_of(store)] == sorted(there)
 
     def test_gaps_are_filled(self, store: Store) -> None:
-        """Lines that come before others of their source, which are there, are added."""
+        """Lines that come before stored lines of their source are added."""
         batch = store.begin()
         source = batch.open_source("app.ndjson")
         for start in (15, 5, 10, 0):
@@ -109,7 +109,7 @@ class IdempotenceContract(Contract):
         assert lines_of(store) == expected()
 
     def test_with_parsed_records(self, store: Store) -> None:
-        """It is the same for lines that come with their parsed records."""
+        """Lines with their parsed records are also added only once."""
         source = put(store, RECORDS[:12])
         batch = store.begin()
         lines = b"\n".join(msgspec.json.encode(record) for record in RECORDS[4:])
@@ -118,7 +118,7 @@ class IdempotenceContract(Contract):
         assert lines_of(store) == expected()
 
     def test_lines_that_are_not_records(self, store: Store) -> None:
-        """Blank lines and problems between records keep the numbers of the others."""
+        """Blank and invalid lines between records keep the line numbers of the others."""
         mixed: list[Record | bytes] = [RECORDS[0], b"", b"[]", RECORDS[3], b"  ", RECORDS[5]]
         source = put(store, mixed[:4])
         batch = store.begin()
@@ -127,13 +127,13 @@ class IdempotenceContract(Contract):
         assert lines_of(store) == [("app.ndjson", n + 1, n) for n in (0, 3, 5)]
 
     def test_another_source_has_its_own_lines(self, store: Store) -> None:
-        """The same lines of another source are entries of their own."""
+        """The same lines of another source are separate entries."""
         put(store, RECORDS, "a")
         put(store, RECORDS, "b")
         assert lines_of(store) == expected("a") + expected("b")
 
     def test_a_crash_between_entries_and_checkpoint(self, open_store: OpenStore) -> None:
-        """Where entries are ahead of the checkpoint, reading again from it doubles nothing."""
+        """If entries are ahead of the checkpoint, reading again from it duplicates nothing."""
         store = open_store()
         source = put(store, RECORDS[:8])
         batch = store.begin()
@@ -150,7 +150,7 @@ class IdempotenceContract(Contract):
         assert (lines_of(reopened), count(reopened)) == (expected(), 20)
 
     def test_a_crash_before_the_commit(self, open_store: OpenStore) -> None:
-        """What was prepared and not committed is read again, and is there once."""
+        """Lines that were prepared but not committed are read again and stored once."""
         store = open_store()
         source = put(store, RECORDS[:8])
         batch = store.begin()
@@ -164,7 +164,7 @@ class IdempotenceContract(Contract):
         assert lines_of(reopened) == expected()
 
     def test_deleting_what_was_added_again(self, store: Store) -> None:
-        """Counts and filters agree after lines were added again and their source is discarded."""
+        """Counts and filters agree after lines were added again and their source was discarded."""
         source = put(store, RECORDS, "a")
         batch = store.begin()
         add(batch, source, RECORDS)

@@ -1,4 +1,4 @@
-"""What every store promises of order, limits and cursors."""
+"""The contract of every store for order, limits and cursors."""
 
 import pytest
 
@@ -30,44 +30,44 @@ class PagingContract(Contract):
         assert numbers_of(store) == [9, 7, 5, 3, 1, 0]
 
     def test_ties(self, store: Store) -> None:
-        """Of entries of one millisecond the newest arrival comes first."""
+        """Of entries in the same millisecond, the newest arrival comes first."""
         put(store, [at(0, n=0), at(0, n=1)], "b")
         put(store, [at(0, n=2), at(1, n=9), at(0, n=3)], "a")
         put(store, [at(0, n=4)], "c")
         assert numbers_of(store) == [9, 4, 3, 2, 1, 0]
 
     def test_times_of_all_centuries(self, store: Store) -> None:
-        """From the year 1 to 9999, what is newer and came later stands first."""
+        """From the year 1 to 9999, newer and later-arrived entries come first."""
         put(store, [{"time": text, "n": n} for n, text in enumerate(EDGE_TIMES)])
         assert numbers_of(store) == list(range(len(EDGE_TIMES) - 1, -1, -1))
 
     def test_limit(self, store: Store) -> None:
-        """A page has at most `limit` entries, and says how many that is."""
+        """A page has at most `limit` entries and reports how many it has."""
         put(store, [at(n, n=n) for n in range(10)])
         page = store.search(Query(), PageRequest(limit=3))
         assert ([record_of(one)["n"] for one in page.entries], page.limit) == ([9, 8, 7], 3)
 
     @pytest.mark.parametrize(("limit", "more"), [(9, True), (10, False), (11, False)])
     def test_has_more(self, store: Store, limit: int, more: bool) -> None:
-        """There is more, and a cursor to it, only if an entry is left behind the page."""
+        """A page has a cursor and `has_more` only if an entry is left after it."""
         put(store, [at(n) for n in range(10)])
         page = store.search(Query(), PageRequest(limit=limit))
         assert (page.has_more, page.next_cursor is not None) == (more, more)
 
     def test_an_empty_page(self, store: Store) -> None:
-        """Where nothing matches there is no entry, no more, no cursor."""
+        """A page without matches has no entries, no cursor and no `has_more`."""
         put(store, [at(0)])
         page = store.search(Query(level="NONE"))
         assert (page.entries, page.has_more, page.next_cursor) == ([], False, None)
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 49, 50])
     def test_walking(self, store: Store, limit: int) -> None:
-        """Cursors lead over all entries, each once, in order, also amid a millisecond."""
+        """Cursors lead through all entries, each once and in order, even within a millisecond."""
         put(store, [at(n // 20, n=n) for n in range(50)])
         assert numbers_of(store, Query(), PageRequest(limit=limit)) == list(range(49, -1, -1))
 
     def test_walking_with_filters(self, store: Store) -> None:
-        """A cursor goes on with the same filters and range."""
+        """A cursor continues with the same filters and range."""
         put(store, [at(n // 3, n=n, even=n % 2 == 0) for n in range(60)])
         query = Query(field="even", value="true", from_ms=START_MS + 5, to_ms=START_MS + 15)
         found = numbers_of(store, query, PageRequest(limit=4))
@@ -75,7 +75,9 @@ class PagingContract(Contract):
 
     @pytest.mark.parametrize("filters", [{}, {"level": "INFO"}, {"field": "all", "value": "true"}])
     def test_walking_while_entries_arrive(self, store: Store, filters: dict[str, str]) -> None:
-        """What was there at the first page comes exactly once, whatever arrives in between."""
+        """Entries that exist at the first page are returned exactly once, whatever arrives
+        meanwhile.
+        """
         there = set(range(60))
         put(store, [at(n // 6, n=n, all=True) for n in there], "first")
         seen: list[int] = []
@@ -89,14 +91,16 @@ class PagingContract(Contract):
         assert there <= set(seen)
 
     def test_newer_entries_do_not_come_behind_a_cursor(self, store: Store) -> None:
-        """What arrives above a cursor, even in its millisecond, is not on the next page."""
+        """An entry that arrives above a cursor, even in its millisecond, is not on
+        the next page.
+        """
         put(store, [at(0, n=n) for n in range(10)], "first")
         cursor = store.search(Query(), PageRequest(limit=5)).next_cursor
         put(store, [at(0, n=n) for n in range(10, 20)], "second")
         assert numbers_of(store, Query(), PageRequest(cursor=cursor)) == [4, 3, 2, 1, 0]
 
     def test_walking_while_entries_leave(self, store: Store) -> None:
-        """A purge in between does not make a cursor skip or repeat what stays."""
+        """A purge between pages does not make a cursor skip or repeat remaining entries."""
         put(store, [at(n, n=n) for n in range(0, 40, 2)], "stays")
         leaving = put(store, [at(n, n=n) for n in range(1, 40, 2)], "leaves")
         page = store.search(Query(), PageRequest(limit=10))
@@ -106,7 +110,7 @@ class PagingContract(Contract):
         assert rest == list(range(28, -1, -2))
 
     def test_a_cursor_survives_reopening(self, open_store: OpenStore) -> None:
-        """A cursor is good for another store on the same index, later."""
+        """A cursor works later in another store on the same index."""
         store = open_store()
         put(store, [at(0, n=n) for n in range(10)])
         cursor = store.search(Query(), PageRequest(limit=5)).next_cursor
@@ -114,7 +118,7 @@ class PagingContract(Contract):
         assert numbers_of(open_store(), Query(), PageRequest(cursor=cursor)) == [4, 3, 2, 1, 0]
 
     def test_thousands_of_one_millisecond(self, store: Store) -> None:
-        """However many share a millisecond, each comes once, the newest arrival first."""
+        """Of thousands of entries in a millisecond, each is returned once, newest arrival first."""
         put(store, [at(shift, n=-1) for shift in (-1, 1, 2, 3)], "around")
         for part in range(3):
             first = part * MANY // 3
@@ -128,6 +132,6 @@ class PagingContract(Contract):
         ["", " ", "x", "0", "-1", "null", "====", "AAAA", "é", "\x00", "../..", "a" * 5000, "%00"],
     )
     def test_malformed_cursors(self, store: Store, cursor: str) -> None:
-        """A cursor that no page gave starts at the first page."""
+        """A malformed cursor starts at the first page."""
         put(store, [at(n, n=n) for n in range(3)])
         assert numbers_of(store, Query(), PageRequest(cursor=cursor)) == [2, 1, 0]

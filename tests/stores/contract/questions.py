@@ -1,4 +1,4 @@
-"""What every store promises of the other questions: get, count, histogram, facets, fields, scan."""
+"""The contract of every store for get, count, histogram, facets, fields and scan."""
 
 from collections import Counter
 from itertools import product
@@ -58,21 +58,21 @@ QUERIES = [Query(**filters, **bounds) for filters, bounds in product(FILTERS, RA
 
 
 def is_meant(query: Query, record: Record) -> bool:
-    """The reference: whether a record matches a query."""
+    """Return whether a record matches a query; this is the reference."""
     found = time_of(record)
     assert found is not None
     return matches(query, record, found[0], audit_of(record, path_is_audit=False))
 
 
 def meant(query: Query) -> list[Record]:
-    """The records that match a query, newest first."""
+    """Return the records that match a query, newest first."""
     return [record for record in reversed(RECORDS) if is_meant(query, record)]
 
 
 def buckets(
     records: list[Record], interval_ms: int, low: int, high: int, by_level: bool = False
 ) -> list[HistogramBucket]:
-    """The histogram of some records from one time to another, counted one by one."""
+    """Count the histogram of some records one by one, from one time to another."""
     starts = range(low // interval_ms * interval_ms, high + 1, interval_ms)
     groups: dict[int, Counter[str]] = {start: Counter() for start in starts}
     for record in records:
@@ -84,7 +84,7 @@ def buckets(
 
 
 class QuestionContract(Contract):
-    """Questions beside pages and aggregates; each agrees with the reference."""
+    """Queries other than pages and aggregates agree with the reference."""
 
     @pytest.fixture
     def filled(self, store: Store) -> Store:
@@ -109,13 +109,13 @@ class QuestionContract(Contract):
         assert store.count(Query(field="time", value=str(START_MS + 3))) == 9
 
     def test_get(self, filled: Store) -> None:
-        """An entry is found by its id, and is the one that a page shows."""
+        """An entry is found by its id and equals the one on a page."""
         for entry in entries_of(filled)[::17]:
             assert filled.get(entry.id) == entry
 
     @pytest.mark.parametrize("entry_id", [0, 1, -1, 2**53 - 1, 2**62])
     def test_get_of_an_id_that_is_not_there(self, filled: Store, entry_id: int) -> None:
-        """Another id gives None."""
+        """An unknown id gives None."""
         assert filled.get(entry_id) is None
 
     def test_get_of_a_deleted_entry(self, store: Store) -> None:
@@ -130,7 +130,7 @@ class QuestionContract(Contract):
     @pytest.mark.parametrize("interval_ms", [3_500, 7_000, MINUTE_MS, 5 * MINUTE_MS, 86_400_000])
     @pytest.mark.parametrize("query", QUERIES[1::3], ids=str)
     def test_histogram(self, filled: Store, query: Query, interval_ms: int) -> None:
-        """Buckets cover the range without gaps and count what matches; by level, too."""
+        """Buckets cover the range without gaps and count matching entries, also by level."""
         records = meant(query)
         times = [record["time"] for record in records]
         low = query.from_ms if query.from_ms is not None else min(times, default=None)
@@ -162,7 +162,7 @@ class QuestionContract(Contract):
         ]
 
     def test_histogram_of_records_at_the_ends_of_time(self, store: Store) -> None:
-        """Times before 1970 and far in the future have buckets of their own."""
+        """Times before 1970 and far in the future have their own buckets."""
         put(store, [{"time": "1950-01-01T00:00:00Z"}, {"time": "2500-01-01T00:00:00Z"}])
         found = store.histogram(Query(), 365 * 86_400_000)
         assert (found[0].count, found[-1].count, sum(bucket.count for bucket in found)) == (1, 1, 2)
@@ -174,14 +174,14 @@ class QuestionContract(Contract):
             filled.histogram(Query(), interval_ms)
 
     def test_histogram_is_bounded(self, filled: Store) -> None:
-        """More buckets than the limit are refused, with the interval named."""
+        """A histogram with too many buckets is refused with an error that names the interval."""
         with pytest.raises(QueryError, match=f"at most {MAX_HISTOGRAM_BUCKETS}"):
             filled.histogram(Query(from_ms=START_MS, to_ms=START_MS + 1_000_000), 1000)
         with pytest.raises(QueryError, match=f"at most {MAX_HISTOGRAM_BUCKETS}"):
             filled.histogram(Query(), 1)
 
     def test_histogram_of_nothing(self, store: Store) -> None:
-        """An empty store has no buckets without a range, and empty ones in a range."""
+        """An empty store has no buckets without a range, and empty buckets in a range."""
         assert store.histogram(Query(), 1000) == []
         found = store.histogram(Query(from_ms=START_MS, to_ms=START_MS + 1999), 1000)
         assert [bucket.count for bucket in found] == [0, 0]
@@ -198,7 +198,7 @@ class QuestionContract(Contract):
             assert facet.missing == values.count(None)
 
     def test_facets_keep_the_order_of_the_fields(self, filled: Store) -> None:
-        """The answer has the fields as they were given."""
+        """Facets keep the order of the requested fields."""
         found = filled.facets(Query(), ["tenant", "a", "n"])
         assert [facet.field for facet in found] == ["tenant", "a", "n"]
         assert found[1] == Facet("a", [], len(RECORDS))
@@ -210,7 +210,7 @@ class QuestionContract(Contract):
         assert {"n", "tenant", "http.status", "message"} <= set(listed)
 
     def test_scan_while_entries_arrive(self, store: Store) -> None:
-        """A scan sees everything that was there at its start, once and in order."""
+        """A scan returns every entry that existed at its start, once and in order."""
         put(store, [at(n, n=n) for n in range(2_000)], "first")
         seen = []
         for entry in store.scan(Query()):
@@ -220,7 +220,7 @@ class QuestionContract(Contract):
         assert [n for n in seen if n >= 0] == list(range(1_999, -1, -1))
 
     def test_scan_can_be_dropped(self, store: Store) -> None:
-        """A scan that is not read to its end holds nothing up."""
+        """A scan that is not read to its end blocks nothing."""
         put(store, [at(n, n=n) for n in range(2_000)])
         first = next(iter(store.scan(Query())))
         assert int(msgspec.json.decode(first.data)["n"]) == 1_999
@@ -229,7 +229,7 @@ class QuestionContract(Contract):
 
 
 def value_of(record: dict[str, Any], field: str) -> str | None:
-    """The text of a field of RECORDS."""
+    """Return the text of a field of RECORDS."""
     if field == "http.status":
         return str(record["http"]["status"])
     return record.get(field)

@@ -1,4 +1,4 @@
-"""What every store promises of an index that is rebuilt next to the old one."""
+"""The contract of every store for an index that is rebuilt next to the old one."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from tests.stores.contract.expiry import expire_all
 
 
 def read_again(store: Store, records: Sequence[Record]) -> int:
-    """Give a new index all that its one source holds; how many entries that makes."""
+    """Add all lines of its one source to a new index; return the number of entries added."""
     (source,) = store.sources()
     assert source.checkpoint.offset == 0
     batch = store.begin()
@@ -33,10 +33,10 @@ def read_again(store: Store, records: Sequence[Record]) -> int:
 
 
 class RebuildContract(Contract):
-    """The index that replaces another one."""
+    """A new index that replaces the old one."""
 
     def test_a_new_index(self, store: Store) -> None:
-        """It begins with the same sources and no entries, and is what is asked once it is there."""
+        """The new index starts with the same sources and no entries, and answers after the swap."""
         records = [at(n, n=n) for n in range(10)]
         put(store, records)
         rebuild = store.rebuild()
@@ -47,21 +47,21 @@ class RebuildContract(Contract):
         assert sorted(numbers_of(store)) == [0, 1, 2, 3]
 
     def test_a_new_index_that_is_given_up(self, store: Store) -> None:
-        """Nothing has changed, and another one may be begun."""
+        """A cancelled rebuild changes nothing, and another one may start."""
         put(store, [at(0, n=0)])
         store.rebuild().close()
         store.rebuild().close()
         assert numbers_of(store) == [0]
 
     def test_one_new_index_at_a_time(self, store: Store) -> None:
-        """A second one is refused."""
+        """A second rebuild is refused during the first."""
         rebuild = store.rebuild()
         with pytest.raises(StoreError):
             store.rebuild()
         rebuild.close()
 
     def test_a_batch_from_before(self, store: Store) -> None:
-        """What was begun on the old index does not go into the new one."""
+        """A batch from the old index is not committed to the new one."""
         put(store, [at(0, n=0)])
         batch = store.begin()
         batch.open_source("late.ndjson")
@@ -74,7 +74,7 @@ class RebuildContract(Contract):
         assert numbers_of(store) == [1]
 
     def test_what_was_pruned_stays_away(self, store: Store) -> None:
-        """A line that the old index had read and has no more; one as old that it has does not."""
+        """A rebuild leaves out pruned lines, but keeps equally old ones that were not pruned."""
         records = [at(n, n=n, audit=bool(n % 2)) for n in range(10)]
         source = put(store, records)
         expire_all(store, normal=6, audit=4)

@@ -1,4 +1,4 @@
-"""What every store promises to many threads."""
+"""The contract of every store for many threads."""
 
 import threading
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from tests.stores.contract.base import (
 
 
 class ThreadContract(Contract):
-    """Questions from many threads while one writes."""
+    """Queries from many threads while one writes."""
 
     COMMITS, EACH = 40, 25
 
     def test_answers_are_whole_while_others_are_written(self, store: Store) -> None:
-        """Whoever asks sees whole commits only, in every answer, and never fewer than before."""
+        """Every answer shows whole commits only, and never fewer than the one before."""
         questions: list[Callable[[], int]] = [
             lambda: count(store),
             lambda: len(store.search(EVERYTHING).entries),
@@ -54,7 +54,7 @@ class ThreadContract(Contract):
         assert [n for seen in answers for n in seen if n % self.EACH] == []
 
     def test_more_threads_than_the_store_has_connections(self, store: Store) -> None:
-        """Every thread gets its answer, however many ask at once."""
+        """Every thread gets its answer, however many query at once."""
         put(store, [at(n, n=n) for n in range(100)])
         barrier = threading.Barrier(20)
 
@@ -66,7 +66,7 @@ class ThreadContract(Contract):
             assert list(pool.map(ask, range(20))) == [list(range(99, -1, -1))] * 20
 
     def test_closing_ends_questions(self, store: Store) -> None:
-        """A store closes while others ask; whoever still asks gets a StoreError."""
+        """A store closes while other threads query it; their later queries raise StoreError."""
         put(store, [at(n, n=n) for n in range(500)])
         asked = threading.Semaphore(0)
 

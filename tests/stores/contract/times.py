@@ -1,4 +1,4 @@
-"""What every store promises of `from` and `to`."""
+"""The contract of every store for `from` and `to`."""
 
 import itertools
 from collections import Counter
@@ -24,23 +24,23 @@ from tests.stores.contract.base import (
 
 
 class TimeContract(Contract):
-    """`from` and `to`, at all times that can be written down."""
+    """`from` and `to`, at all times that can be written."""
 
     times = tuple(parse_time(text) or 0 for text in EDGE_TIMES)
     bounds = tuple(sorted({ms + shift for ms in times for shift in (-1, 0, 1)}))
 
     @pytest.fixture
     def filled(self, store: Store) -> Store:
-        """A store with an entry, `n` its position, at each of the times; levels take turns."""
+        """A store with an entry, `n` its position, at each of the times; levels alternate."""
         put(store, [self.record(n) for n in range(len(EDGE_TIMES))])
         return store
 
     def record(self, n: int) -> Record:
-        """The record of one of the times."""
+        """Return the record of one of the times."""
         return {"time": EDGE_TIMES[n], "n": n, "level": "WARN" if n % 2 else "INFO", "f": n % 3}
 
     def between(self, low: int | None, high: int | None) -> list[int]:
-        """Which of the times lie in a range."""
+        """Return the positions of the times in a range."""
         return [
             n
             for n, ms in enumerate(self.times)
@@ -60,13 +60,13 @@ class TimeContract(Contract):
             assert numbers_of(filled, Query(to_ms=bound)) == self.between(None, bound)[::-1], bound
 
     def test_from_and_to(self, filled: Store) -> None:
-        """Both together bound a range, which is empty where it is upside down."""
+        """`from` and `to` together bound a range, which is empty if they are reversed."""
         for low, high in itertools.product(self.bounds, repeat=2):
             expected = self.between(low, high)[::-1]
             assert numbers_of(filled, Query(from_ms=low, to_ms=high)) == expected, (low, high)
 
     def test_ranges_with_filters(self, filled: Store) -> None:
-        """A range holds beside filters."""
+        """A range combines with other filters."""
         for low, high in itertools.product(self.bounds[::2], repeat=2):
             expected = [n for n in self.between(low, high)[::-1] if n % 2 and n % 3 == 1]
             query = Query(from_ms=low, to_ms=high, level="WARN", field="f", value="1")
@@ -74,14 +74,14 @@ class TimeContract(Contract):
 
     @pytest.mark.parametrize("grouping", [Grouping("level"), Grouping("field", "level")])
     def test_counts_in_ranges(self, filled: Store, grouping: Grouping) -> None:
-        """Aggregates count what lies in the range."""
+        """Aggregates count only the entries in the range."""
         for low, high in itertools.product(self.bounds, repeat=2):
             expected = Counter(str(self.record(n)["level"]) for n in self.between(low, high))
             counted = buckets_of(filled, grouping, from_ms=low, to_ms=high)
             assert counted == in_order(expected), (low, high)
 
     def test_walking_in_ranges(self, filled: Store) -> None:
-        """Cursors go over all of a range at the ends of time too."""
+        """Cursors cover a whole range, even at the earliest and latest times."""
         for low, high in itertools.product(self.bounds[::3], repeat=2):
             expected = self.between(low, high)[::-1]
             assert (
@@ -92,7 +92,7 @@ class TimeContract(Contract):
             )
 
     def test_bounds_beyond_all_times(self, filled: Store) -> None:
-        """A range may reach beyond everything that can be written down."""
+        """A range may reach beyond all times that can be written."""
         far = 10**15
         everything = self.between(None, None)[::-1]
         assert numbers_of(filled, Query(from_ms=-far, to_ms=far)) == everything

@@ -1,4 +1,4 @@
-"""What every store promises of sources, batches and commits."""
+"""The contract of every store for sources, batches and commits."""
 
 import copy
 import pickle
@@ -34,10 +34,10 @@ from tests.stores.contract.base import (
 
 
 class Elsewhere:
-    """An executor that does what another process would do: everything goes through pickle."""
+    """An executor that pickles everything, as another process would."""
 
     def submit(self, work: Callable[[], Any], /) -> "Future[Any]":
-        """Do the work as it arrives at the other end."""
+        """Run the work on its unpickled copy."""
         future: Future[Any] = Future()
         future.set_result(pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(work))())))  # noqa: S301
         return future
@@ -90,7 +90,7 @@ class WritingContract(Contract):
         assert entries_of(open_store()) == before
 
     def test_a_source_can_be_updated(self, store: Store) -> None:
-        """Another path, checkpoint and `gone` replace what a source had."""
+        """An update replaces path, checkpoint and `gone` of a source."""
         source = put(store, [at(0)])
         changed = msgspec.structs.replace(
             source, path="renamed.ndjson", checkpoint=Checkpoint(offset=99), gone=True
@@ -101,7 +101,7 @@ class WritingContract(Contract):
         assert store.sources() == [changed]
 
     def test_entries_follow_a_renamed_source(self, store: Store) -> None:
-        """Entries name their source by its present path."""
+        """Entries name their source by its current path."""
         source = put(store, [at(0)], "app.ndjson")
         batch = store.begin()
         batch.update_source(msgspec.structs.replace(source, path="app.1.ndjson"))
@@ -109,13 +109,13 @@ class WritingContract(Contract):
         assert [entry.source_file for entry in entries_of(store)] == ["app.1.ndjson"]
 
     def test_a_discarded_source_is_not_listed(self, store: Store) -> None:
-        """A source that was discarded is none any more."""
+        """A discarded source is not listed."""
         kept, lost = put(store, [at(0)], "kept"), put(store, [at(1)], "lost")
         discard(store, lost)
         assert store.sources() == [kept]
 
     def test_no_two_sources_share_an_id(self, open_store: OpenStore) -> None:
-        """A source's id is its own, also after a reopening and a discarded source."""
+        """A source's id is unique, also after reopening the store and discarding a source."""
         store = open_store()
         ids = [put(store, [at(0)], path).id for path in ("a", "b")]
         discard(store, store.sources()[-1])
@@ -134,7 +134,7 @@ class WritingContract(Contract):
         assert [problem[:2] for problem in accepted.problems] == [("b", 8)]
 
     def test_an_executor_may_prepare_in_another_process(self, store: Store) -> None:
-        """The work that goes to an executor can be pickled, and so can what it returns."""
+        """An executor may pickle the work of a batch and its result."""
         put(store, [at(n, n=n, text=f"{n} of many") for n in range(1500)], "before")
         batch = store.begin()
         records = [at(2000 - n, n=n, sub={"n": n}, audit=n == 7) for n in range(100)]
@@ -172,7 +172,7 @@ class WritingContract(Contract):
             add(batch, source, [at(1)], first=2)
 
     def test_records_are_only_read(self, store: Store) -> None:
-        """The parsed lines that come with a batch are the same afterwards."""
+        """Committing a batch does not change the parsed lines given to it."""
         records = [
             at(n, n=n, level="info", event="", correlationId=None, sub={"a": n}) for n in range(3)
         ]
@@ -185,7 +185,7 @@ class WritingContract(Contract):
         assert [record_of(entry) for entry in entries_of(store)] == kept[::-1]
 
     def test_refresh_makes_batches_stale(self, store: Store) -> None:
-        """A batch that was begun before `refresh` is refused, and nothing of it is there."""
+        """A batch that began before `refresh` is refused and leaves nothing in the store."""
         batch = store.begin()
         add(batch, batch.open_source("app.ndjson"), [at(0)])
         store.refresh()
@@ -195,26 +195,26 @@ class WritingContract(Contract):
         assert (count(store), numbers_of(store)) == (1, [1])
 
     def test_nothing_shows_before_commit(self, open_store: OpenStore) -> None:
-        """What a batch holds is neither in this store nor in another one on the same index."""
+        """Neither this store nor another one on the same index shows a batch before its commit."""
         stores = [open_store(), open_store()]
         batch = stores[0].begin()
         add(batch, batch.open_source("app.ndjson"), [at(0)])
         assert [(count(one), one.sources(), entries_of(one)) for one in stores] == [(0, [], [])] * 2
 
     def test_everything_shows_after_commit(self, open_store: OpenStore) -> None:
-        """When `commit` returns, this store and every other one answer with the entries."""
+        """When `commit` returns, this store and every other one show the entries."""
         stores = [open_store(), open_store()]
         put(stores[0], [at(0, n=0), at(1, n=1)])
         assert [(count(one), numbers_of(one)) for one in stores] == [(2, [1, 0])] * 2
 
     def test_an_empty_batch_can_be_committed(self, store: Store) -> None:
-        """A batch with nothing in it changes nothing."""
+        """An empty batch changes nothing."""
         source = put(store, [at(0)])
         commit(store, store.begin())
         assert (count(store), store.sources()) == (1, [source])
 
     def test_a_checkpoint_moves_without_entries(self, store: Store) -> None:
-        """Lines that were no records still count as read."""
+        """Lines that are not records still count as read."""
         batch = store.begin()
         add(batch, batch.open_source("app.ndjson"), [], Checkpoint(offset=50, line=3))
         commit(store, batch)
@@ -223,7 +223,7 @@ class WritingContract(Contract):
         ]
 
     def test_a_source_grows(self, store: Store) -> None:
-        """Entries of one source may come in many batches; each keeps its line number."""
+        """Entries of one source may arrive in many batches; each keeps its line number."""
         source = put(store, [at(0), at(1)])
         batch = store.begin()
         add(batch, source, [at(2)], Checkpoint(line=7), first=7)
@@ -231,7 +231,7 @@ class WritingContract(Contract):
         assert [entry.line_number for entry in entries_of(store)] == [7, 2, 1]
 
     def test_several_sources_in_one_batch(self, store: Store) -> None:
-        """A batch may hold entries of several sources, added in turns."""
+        """A batch may hold entries of several sources, added alternately."""
         batch = store.begin()
         sources = [batch.open_source("a"), batch.open_source("b")]
         for turn in range(4):
@@ -245,7 +245,7 @@ class WritingContract(Contract):
         ]
 
     def test_a_batch_that_is_dropped_leaves_nothing(self, open_store: OpenStore) -> None:
-        """A batch may be given up; those after it are whole all the same, also for others."""
+        """A dropped batch leaves nothing, and later batches are complete in every store."""
         store = open_store()
         records = [at(n, n=n, message=f"order {n} of tenant {n % 7} created") for n in range(2500)]
         dropped = store.begin()
@@ -257,7 +257,7 @@ class WritingContract(Contract):
         assert numbers_of(reopened) == list(range(2499, -1, -1))
 
     def test_a_batch_is_stale_when_another_store_has_written(self, open_store: OpenStore) -> None:
-        """What was begun before another store committed is refused."""
+        """A batch that began before another store committed is refused."""
         store, other = open_store(), open_store()
         batch = store.begin()
         add(batch, batch.open_source("late"), [at(0)])
@@ -266,7 +266,7 @@ class WritingContract(Contract):
             commit(store, batch)
 
     def test_nothing_of_a_stale_batch_is_there(self, open_store: OpenStore) -> None:
-        """Entries and new, moved and discarded sources of a stale batch are not there."""
+        """A stale batch leaves no entries and changes no sources."""
         store, other = open_store(), open_store()
         moved, discarded = put(store, [at(0, n=0)], "moved"), put(store, [at(1, n=1)], "discarded")
         batch = store.begin()
@@ -280,7 +280,7 @@ class WritingContract(Contract):
         assert (numbers_of(store), count(store), list(store.collect())) == ([3, 1, 0], 3, [])
 
     def test_a_stale_batch_can_be_made_anew(self, open_store: OpenStore) -> None:
-        """After StaleBatchError the next batch stands on what the other store has written."""
+        """After StaleBatchError, the next batch builds on what the other store has written."""
         store, other = open_store(), open_store()
         stale = store.begin()
         put(other, [at(1, n=1)], "early")
@@ -303,14 +303,16 @@ class WritingContract(Contract):
         assert count(store) == 1
 
     def test_two_stores_take_turns(self, open_store: OpenStore) -> None:
-        """Two stores that try again after StaleBatchError lose and double nothing."""
+        """Two stores that retry after StaleBatchError lose and duplicate nothing."""
         stores = [open_store(), open_store()]
         for n in range(20):
             put_again(stores[n % 2], [at(n, n=n)], f"{n}")
         assert [numbers_of(store) for store in stores] == [list(range(19, -1, -1))] * 2
 
     def test_a_commit_that_nobody_waits_for(self, open_store: OpenStore) -> None:
-        """Without `wait` the next call that asks for the sources ends with the batch visible."""
+        """After a commit without `wait`, the next call that asks for the sources returns after it
+        is visible.
+        """
         store = open_store()
         batches = []
         for n in range(3):
@@ -322,7 +324,7 @@ class WritingContract(Contract):
         assert [numbers_of(one) for one in (store, open_store())] == [[2, 1, 0]] * 2
 
     def test_closing_waits_for_the_last_commit(self, open_store: OpenStore) -> None:
-        """What was committed without `wait` is there after closing and reopening."""
+        """A commit without `wait` is complete after closing and reopening."""
         store = open_store()
         batch = store.begin()
         add(batch, batch.open_source("app.ndjson"), [at(0, n=0)])
@@ -331,7 +333,7 @@ class WritingContract(Contract):
         assert numbers_of(open_store()) == [0]
 
     def test_a_stale_commit_that_nobody_waits_for(self, open_store: OpenStore) -> None:
-        """What has gone wrong with a batch is raised by its commit, or by the next call."""
+        """A commit without `wait`, or the next call, raises the failure of its batch."""
         store, other = open_store(), open_store()
         batch = store.begin()
         add(batch, batch.open_source("late"), [at(0, n=0)])
@@ -342,14 +344,14 @@ class WritingContract(Contract):
         assert numbers_of(store) == [1]
 
     def test_size(self, store: Store) -> None:
-        """The size is that of what is kept."""
+        """The reported size is that of the kept data."""
         put(store, [at(n, text=f"{n}" * 50) for n in range(1000)])
         status = store.status()
         assert status.size_bytes is None or status.size_bytes > 1000
         assert status.problem is None
 
     def test_a_closed_store_answers_no_more(self, store: Store) -> None:
-        """After `close` every question and every write is a StoreError."""
+        """After `close`, every query and every write raises StoreError."""
         put(store, [at(0)])
         batch = store.begin()
         store.close()

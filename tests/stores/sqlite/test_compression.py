@@ -1,4 +1,4 @@
-"""Lines packed with trained dictionaries: nothing is lost, and training comes when it pays."""
+"""Lines compressed with trained dictionaries unpack exactly; training runs when it pays off."""
 
 import json
 import random
@@ -15,7 +15,7 @@ TIME = "2026-02-18T10:20:00.000Z"
 
 
 def orders(count: int, seed: int = 1) -> list[bytes]:
-    """Lines of one kind."""
+    """Return lines of one kind."""
     chance = random.Random(seed)
     return [
         json.dumps({"event": "order.created", "orderId": chance.randrange(10**9), "n": n}).encode()
@@ -24,13 +24,13 @@ def orders(count: int, seed: int = 1) -> list[bytes]:
 
 
 def noise(count: int) -> list[bytes]:
-    """Lines that have nothing in common."""
+    """Return lines that have nothing in common."""
     chance = random.Random(2)
     return [chance.randbytes(60).hex().encode() for _ in range(count)]
 
 
 def trained() -> Packer:
-    """A packer with a dictionary for orders."""
+    """Return a packer with a dictionary for orders."""
     packer = Packer()
     packer.observe(orders(packing.SAMPLE_LINES))
     assert packer.train() is not None
@@ -38,7 +38,7 @@ def trained() -> Packer:
 
 
 def count_lines(packer: Packer, lines: list[bytes], times: int = 1) -> None:
-    """Tell a packer how well lines were packed, as if there had been many of them."""
+    """Record in a packer how well lines were packed, as if there had been many."""
     raw, packed = sum(map(len, lines)), sum(len(packer.current.pack(line)[0]) for line in lines)
     packer.count(len(lines) * times, raw * times, packed * times)
 
@@ -54,14 +54,14 @@ def dictionary() -> Dictionary:
 
 @given(st.binary())
 def test_round_trip_without_dictionary(raw: bytes) -> None:
-    """What was packed without a dictionary unpacks to the same bytes."""
+    """A line packed without a dictionary unpacks to the same bytes."""
     none = Dictionary(0, b"")
     assert none.unpack(*none.pack(raw)) == raw
 
 
 @given(st.one_of(st.binary(), st.sampled_from(orders(50, seed=3))))
 def test_round_trip_with_dictionary(dictionary: Dictionary, raw: bytes) -> None:
-    """What was packed with a dictionary unpacks to the same bytes."""
+    """A line packed with a dictionary unpacks to the same bytes."""
     assert dictionary.unpack(*dictionary.pack(raw)) == raw
 
 
@@ -72,13 +72,13 @@ def test_large_lines(dictionary: Dictionary) -> None:
 
 
 def test_a_dictionary_that_was_stored(dictionary: Dictionary) -> None:
-    """A dictionary made anew from its content unpacks what the first one has packed."""
+    """A dictionary that is restored from its content unpacks earlier lines."""
     again = Dictionary(dictionary.number, dictionary.content)
     assert [again.unpack(*dictionary.pack(line)) for line in orders(9)] == orders(9)
 
 
 def test_a_dictionary_pays(dictionary: Dictionary) -> None:
-    """With its dictionary a line takes less than half of what it takes alone."""
+    """With its dictionary a line takes less than half the space that it takes alone."""
     alone = Dictionary(0, b"")
     lines = orders(100, seed=4)
     assert sum(len(dictionary.pack(one)[0]) for one in lines) * 2 < sum(
@@ -99,7 +99,7 @@ def test_the_first_training() -> None:
 
 
 def test_training_happens_once() -> None:
-    """A packer with a dictionary that fits trains no other, however much it packs."""
+    """A packer with a dictionary that fits never trains another."""
     packer = trained()
     for _ in range(5):
         packer.observe(orders(2000))
@@ -109,7 +109,7 @@ def test_training_happens_once() -> None:
 
 
 def test_training_when_the_data_changes() -> None:
-    """When lines are packed much worse than at first, another dictionary is trained."""
+    """When lines compress much worse than at first, another dictionary is trained."""
     packer = trained()
     count_lines(packer, orders(1000), ENOUGH)
     assert packer.train() is None
@@ -125,7 +125,7 @@ def test_training_when_the_data_changes() -> None:
 
 
 def test_no_training_after_a_few_lines() -> None:
-    """A few lines that are packed badly do not lead to another dictionary."""
+    """A few badly packed lines do not lead to another dictionary."""
     packer = trained()
     count_lines(packer, orders(1000), ENOUGH)
     packer.train()
@@ -135,7 +135,7 @@ def test_no_training_after_a_few_lines() -> None:
 
 
 def test_old_lines_after_another_training() -> None:
-    """What was packed with an old dictionary unpacks with that one."""
+    """Lines packed with an old dictionary unpack with that dictionary."""
     first = trained().current
     packed = [first.pack(line) for line in orders(20)]
     packer = Packer(Dictionary(first.number, first.content), next_number=2)
@@ -145,7 +145,7 @@ def test_old_lines_after_another_training() -> None:
 
 
 def test_numbers_go_on() -> None:
-    """A packer numbers its dictionaries on from those that are stored."""
+    """A packer continues the numbers of the stored dictionaries."""
     packer = Packer(next_number=7)
     packer.observe(orders(2000))
     packer.train()
@@ -154,7 +154,7 @@ def test_numbers_go_on() -> None:
 
 @pytest.mark.parametrize("lines", [[b"{}"] * 2000, [b"x"] * 2000, [b""] * 2000], ids=repr)
 def test_training_that_fails(lines: list[bytes]) -> None:
-    """Lines that no dictionary can be made from are packed without one, and nothing fails."""
+    """If no dictionary can be trained on the lines, they are packed without one."""
     packer = Packer()
     packer.observe(lines)
     for _ in range(3):
@@ -163,7 +163,7 @@ def test_training_that_fails(lines: list[bytes]) -> None:
 
 
 def test_training_again_after_a_failure() -> None:
-    """After a failure to train, other lines lead to a dictionary."""
+    """After a failed training, other lines lead to a dictionary."""
     packer = Packer()
     packer.observe([b"{}"] * 2000)
     packer.train()
@@ -177,7 +177,7 @@ def test_training_again_after_a_failure() -> None:
 
 @given(st.integers(0, 4_102_444_799_999))
 def test_a_time_is_put_back(milliseconds: int) -> None:
-    """A time that the key tells leaves the line, and comes back as it was."""
+    """A time that equals the key's is removed from the line and restored exactly."""
     text = format_time(milliseconds)
     raw = json.dumps({"a": 1, "time": text}).encode()
     taken = strip_time(raw, text)
@@ -197,7 +197,7 @@ def test_a_time_is_put_back(milliseconds: int) -> None:
     ],
 )
 def test_lines_that_have_a_time(raw: str) -> None:
-    """Wherever the text of the time stands, the line comes back byte for byte."""
+    """Wherever a line has its time, the line is restored byte for byte."""
     milliseconds = parse_time(TIME)
     assert milliseconds is not None
     assert restore_time(strip_time(raw.encode(), TIME), milliseconds) == raw.encode()
@@ -221,6 +221,6 @@ def test_lines_that_have_a_time(raw: str) -> None:
     ],
 )
 def test_times_that_stay(value: object) -> None:
-    """A time that its instant does not give back exactly stays in the line."""
+    """A time that cannot be restored exactly stays in the line."""
     raw = json.dumps({"time": value}, ensure_ascii=False).encode()
     assert strip_time(raw, value) == raw

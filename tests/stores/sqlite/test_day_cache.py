@@ -1,4 +1,4 @@
-"""Counts of days are remembered for as long as these stay as they are."""
+"""The counts of a day are cached until the day changes."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ WHAT = ("level=",)
 
 
 class Counting:
-    """Says how often it was asked to count."""
+    """A callable that counts its calls."""
 
     def __init__(self, values: int = 2) -> None:
         self.asked = 0
@@ -20,19 +20,19 @@ class Counting:
 
 
 def state(day: int = 1, changed: int = 1, inode: int = 1) -> DayState:
-    """A day of an index."""
+    """Return the state of one day of an index."""
     return DayState((0, inode), day, changed)
 
 
 def test_counted_once() -> None:
-    """A day that stays as it is is counted once."""
+    """An unchanged day is counted once."""
     counts, count = DayCountCache(), Counting()
     assert counts.get(state(), WHAT, count) == counts.get(state(), WHAT, count)
     assert count.asked == 1
 
 
 def test_counted_again() -> None:
-    """A day that was changed, another day, file, or field, is counted for itself."""
+    """A changed day, another day, file or field is counted separately."""
     counts, count = DayCountCache(), Counting()
     for other in (state(), state(changed=2), state(day=2), state(inode=2)):
         counts.get(other, WHAT, count)
@@ -41,14 +41,14 @@ def test_counted_again() -> None:
 
 
 def test_too_many_values() -> None:
-    """They are not remembered, but that they are too many is."""
+    """If a day has too many values, the cache stores only that fact."""
     counts, count = DayCountCache(), Counting(MAX_VALUES_OF_DAY + 1)
     assert [counts.get(state(), WHAT, count) for _ in range(2)] == [None, None]
     assert count.asked == 1
 
 
 def test_oldest_leave() -> None:
-    """What was asked for longest ago makes room."""
+    """When the cache is full, it evicts the least recently used counts."""
     counts, count = DayCountCache(max_values=9), Counting()
     for day in (1, 2, 3, 1, 4):
         counts.get(state(day), WHAT, count)

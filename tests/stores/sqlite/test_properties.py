@@ -1,4 +1,4 @@
-"""Whatever the records and the question, SQLite answers as a plain look at every record does."""
+"""For any records and query, SQLite gives the same answer as a plain scan of every record."""
 
 import re
 from collections import Counter
@@ -125,7 +125,7 @@ GROUPINGS = [
 
 
 class Written(NamedTuple):
-    """A record that was put into the store; `n` counts arrivals."""
+    """A record that was added to the store; `n` counts arrivals."""
 
     n: int
     path: str
@@ -133,13 +133,13 @@ class Written(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Batches of records, each a source of its own, and those sources that are discarded."""
+    """Batches of records, each with its own source, and the sources that are discarded."""
 
     batches: list[tuple[str, list[Record]]]
     discarded: set[int]
 
     def left(self) -> list[Written]:
-        """What is in the store when all that was discarded has left."""
+        """Return the records that are left after the sources were discarded."""
         arrived = [
             (number, Written(record["n"], path, record))
             for number, (path, batch) in enumerate(self.batches)
@@ -150,7 +150,7 @@ class Case(NamedTuple):
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Some batches, one of which may be discarded again."""
+    """Generate some batches, one of which may be discarded."""
     batches = draw(
         st.lists(
             st.tuples(st.sampled_from(PATHS), st.lists(records, min_size=1, max_size=12)),
@@ -167,7 +167,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @contextmanager
 def filled(case: Case) -> Iterator[SqliteStore]:
-    """A store of its own with everything of a case."""
+    """Open a new store that holds everything of a case."""
     with TemporaryDirectory() as directory:
         store = SqliteStore(Path(directory) / "index.db")
         try:
@@ -180,18 +180,18 @@ def filled(case: Case) -> Iterator[SqliteStore]:
             store.close()
 
 
-# --- the plain look at every record -------------------------------------------------------------
+# --- the plain scan of every record -------------------------------------------------------------
 
 
 def time_ms(record: Record) -> int:
-    """When a record was."""
+    """Return the time of a record."""
     found = time_of(record)
     assert found is not None
     return found[0]
 
 
 def leaves(value: object) -> Iterator[object]:
-    """Every value in a record that is no object."""
+    """Yield every value in a record that is not an object."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from leaves(inner)
@@ -200,12 +200,12 @@ def leaves(value: object) -> Iterator[object]:
 
 
 def words_in(value: object) -> set[str]:
-    """The words of a text."""
+    """Return the words of a text."""
     return set(re.findall(r"\w+", value.casefold())) if isinstance(value, str) else set()
 
 
 def has_word(record: Record, word: str) -> bool:
-    """Whether a word stands in the message or in an error, or is the value of a field."""
+    """Return whether the message or an error contains a word, or a field has it as its value."""
     error = record.get("err")
     said = words_in(message_of(record)) | set().union(*(map(words_in, leaves(error))))
     said |= words_in(record.get("msg"))
@@ -215,7 +215,7 @@ def has_word(record: Record, word: str) -> bool:
 
 
 def keeps(query: Query, written: Written) -> bool:
-    """Whether a query is after a record."""
+    """Return whether a record matches a query."""
     record, ms = written.record, time_ms(written.record)
     audit = audit_of(record, is_audit_path(written.path))
     return (
@@ -232,9 +232,9 @@ def keeps(query: Query, written: Written) -> bool:
 
 
 def matching(case: Case, query: Query) -> list[Record]:
-    """What a query is after, newest first.
+    """Return the matching records, newest first.
 
-    SQLite's keys reach from 1970 to 2109: what lies outside stands at the ends, by arrival.
+    SQLite's keys range from 1970 to 2109; records outside are at the ends, by arrival.
     """
     kept = [written for written in case.left() if keeps(query, written)]
     kept.sort(key=lambda one: (clamp(time_ms(one.record)), one.n), reverse=True)
@@ -246,7 +246,7 @@ def matching(case: Case, query: Query) -> list[Record]:
 
 @contextmanager
 def at_once(rows: int) -> Iterator[None]:
-    """Where fewer entries fulfil a condition, these are looked at one by one."""
+    """Let the store check entries one by one if fewer of them match a condition."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "FEW_ROWS", rows)
         yield
@@ -256,15 +256,15 @@ def at_once(rows: int) -> Iterator[None]:
 @settings(max_examples=examples(80), deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=6), limit=st.integers(1, 8))
 def test_pages(few: int, case: Case, asked: list[Query], limit: int) -> None:
-    """Walking the pages of any query gives what matches, each once, newest first."""
+    """The pages of any query have each matching record once, newest first."""
     with filled(case) as store, at_once(few):
         for query in asked:
             expected = [record["n"] for record in matching(case, query)]
             assert numbers_of(store, query, PageRequest(limit)) == expected, query
 
 
-# Of all the ways of counting only one would be taken for so few records, so each is enforced by
-# what it takes to be chosen: how few rows are read, and how long that is thought to take.
+# Only one way of counting would be used for so few records. The limits on rows and on estimated
+# time, on which the choice depends, therefore enforce each way in turn.
 WAYS: dict[str, dict[str, int]] = {
     "by reading the rows": {},
     "by vocabulary or by reading": {"_FEW_ROWS": 0, "_ROW_US": 0},
@@ -280,7 +280,7 @@ WAYS: dict[str, dict[str, int]] = {
 
 @contextmanager
 def counting(way: str) -> Iterator[None]:
-    """Aggregates take this way."""
+    """Make aggregates use one way of counting."""
     with pytest.MonkeyPatch.context() as patch:
         for name, number in WAYS[way].items():
             patch.setattr(aggregates, name, number)
@@ -296,7 +296,7 @@ def counting(way: str) -> Iterator[None]:
     limit=st.integers(1, 9),
 )
 def test_aggregates(way: str, case: Case, asked: list[Query], few: int, limit: int) -> None:
-    """Any aggregate counts what matches, by whichever way it is counted."""
+    """Every way of counting gives the same aggregates."""
     with filled(case) as store, counting(way), at_once(few):
         for query in (Query(), *asked):
             filters = msgspec.structs.asdict(query)
@@ -311,7 +311,7 @@ def test_aggregates(way: str, case: Case, asked: list[Query], few: int, limit: i
 def check_first(first: list[tuple[str, int]], expected: list[tuple[str, int]], limit: int) -> None:
     """Compare buckets that were cut off at a limit.
 
-    Of values that are kept as hashes, and have the same count, any may come before the cut.
+    Among hashed values with the same count, any may come before the cut.
     """
     if any(terms.is_shortened(terms.shorten(key)) for key, _ in expected):
         assert [count for _, count in first] == [count for _, count in expected[:limit]]
@@ -324,7 +324,7 @@ def check_first(first: list[tuple[str, int]], expected: list[tuple[str, int]], l
 @settings(max_examples=examples(50), deadline=None)
 @given(case=cases())
 def test_data(case: Case) -> None:
-    """Every record comes back as it was, and with the attributes it has."""
+    """Every record is returned unchanged, with its attributes."""
     with filled(case) as store:
         entries = {
             msgspec.json.decode(entry.data)["n"]: entry
@@ -344,7 +344,7 @@ def test_data(case: Case) -> None:
 @settings(max_examples=examples(30), deadline=None)
 @given(case=cases())
 def test_nothing_is_left_behind(case: Case) -> None:
-    """When every source was discarded no token and no count is left of it."""
+    """When every source was discarded, the store has no token and no count left."""
     with filled(case) as store:
         for source in store.sources():
             discard(store, source)
@@ -355,6 +355,6 @@ def test_nothing_is_left_behind(case: Case) -> None:
 
 
 def left_in_index(store: SqliteStore) -> list[Any]:
-    """The vocabulary of the inverted index."""
+    """Return the vocabulary of the inverted index."""
     select = "SELECT term FROM temp.vocabulary"
     return store._readers.ask(lambda connection: list(connection.sql.execute(select)))

@@ -1,4 +1,4 @@
-"""The SQLite store keeps the contract of all stores, and what it promises beyond it."""
+"""The SQLite store fulfils the contract of all stores and its own additional promises."""
 
 import os
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ class TestThreads(Sqlite, ThreadContract):
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where an index may be."""
+    """The path of an index file."""
     return tmp_path / "data" / "index.db"
 
 
@@ -114,7 +114,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def connection_of(store: SqliteStore) -> apsw.Connection:
-    """The connection that writes."""
+    """Return the connection that writes."""
     return store._writing._connection
 
 
@@ -140,7 +140,7 @@ def test_a_reader_sees_what_is_written_later(store: SqliteStore, path: Path) -> 
 
 
 def test_reading_where_nothing_is(path: Path) -> None:
-    """A store that only reads makes no file, and says how to make one."""
+    """A store that only reads creates no file, and its error says how to create one."""
     with (
         closing(SqliteStore(path, write=False)) as reading,
         pytest.raises(StoreError, match=r"no index at .* create one with 'mikroscope index'"),
@@ -151,7 +151,7 @@ def test_reading_where_nothing_is(path: Path) -> None:
 
 @pytest.mark.parametrize("write", [True, False])
 def test_a_database_of_another_program(path: Path, write: bool) -> None:
-    """An SQLite file that is no index is refused and left alone."""
+    """An SQLite file that is not an index is refused and left unchanged."""
     path.parent.mkdir()
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute("CREATE TABLE theirs(a)")
@@ -178,7 +178,7 @@ def test_a_file_that_is_no_database(path: Path, write: bool) -> None:
 
 @pytest.mark.parametrize("write", [True, False])
 def test_an_index_of_another_version(store: SqliteStore, path: Path, write: bool) -> None:
-    """An index in another format is refused, and the mend named."""
+    """An index in another format is refused, and the error says how to fix it."""
     connection_of(store).pragma("user_version", 99)
     with (
         pytest.raises(StoreError, match=r"format 99, expected .* rebuild it"),
@@ -188,7 +188,7 @@ def test_an_index_of_another_version(store: SqliteStore, path: Path, write: bool
 
 
 def test_alone(path: Path) -> None:
-    """A file that belongs to one store is refused to a second that wants it alone."""
+    """A file that one store has opened exclusively is refused to a second exclusive store."""
     with (
         closing(SqliteStore(path, alone=True)),
         pytest.raises(StoreError, match=rf"process {os.getpid()}\) uses .*index\.db: stop it"),
@@ -197,7 +197,7 @@ def test_alone(path: Path) -> None:
 
 
 def test_alone_behind_a_link(path: Path) -> None:
-    """A link to a file that somebody has alone is refused, too."""
+    """A link to an exclusively opened file is also refused."""
     link = path.with_name("link.db")
     with closing(SqliteStore(path, alone=True)):
         link.symlink_to(path)
@@ -206,13 +206,13 @@ def test_alone_behind_a_link(path: Path) -> None:
 
 
 def test_alone_ends_with_close(path: Path) -> None:
-    """A closed store lets go of its file."""
+    """A closed store releases its file."""
     SqliteStore(path, alone=True).close()
     SqliteStore(path, alone=True).close()
 
 
 def test_alone_ends_with_a_failure(path: Path) -> None:
-    """A store that could not be opened does not keep the file."""
+    """A store that failed to open releases its file."""
     path.parent.mkdir()
     with closing(apsw.Connection(str(path))) as other:
         other.execute("CREATE TABLE somebody_elses(x)")
@@ -223,7 +223,7 @@ def test_alone_ends_with_a_failure(path: Path) -> None:
 
 
 def test_batches_beside_one_that_is_alone(path: Path) -> None:
-    """Who does not ask for the file alone may write beside a store that does."""
+    """A store that does not ask for exclusive use may write next to one that has it."""
     with closing(SqliteStore(path, alone=True)) as server, closing(SqliteStore(path)) as cli:
         put(cli, [at(0, n=1)])
         assert numbers_of(server) == [1]
@@ -233,13 +233,13 @@ def test_batches_beside_one_that_is_alone(path: Path) -> None:
 
 
 def test_a_batch_of_something_else(store: SqliteStore) -> None:
-    """Only a batch that this kind of store has begun can be committed."""
+    """Only a batch of this kind of store can be committed."""
     with pytest.raises(TypeError, match="not begun by this store"):
         store.commit(object())  # type: ignore[arg-type]
 
 
 def test_no_room(store: SqliteStore) -> None:
-    """Where there is no room nothing of the batch is there, and later batches are whole."""
+    """If the disk is full, no part of the batch is written, and later batches are complete."""
     kept = put(store, [at(0, n=-1)], "kept")
     connection = connection_of(store)
     connection.pragma("max_page_count", connection.pragma("page_count") + 2)
@@ -254,8 +254,8 @@ def test_no_room(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("unit_ms", [60_000, DAY_MS])
 def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) -> None:
-    """Records that tell no time may spill into another minute, or day: all is counted exactly,
-    and nothing is left after a purge.
+    """Records without a time may spill into another minute or day: all counts stay exact, and
+    nothing is left after a purge.
     """
     batch = store.begin()
     assert isinstance(batch, SqliteBatch)
@@ -281,7 +281,7 @@ def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) ->
 
 
 def test_a_question_that_takes_too_long(path: Path) -> None:
-    """A question is stopped at its deadline, in words that help; others are still answered."""
+    """A query is stopped at its deadline with a helpful error, and others are still answered."""
     with closing(SqliteStore(path, query_timeout_s=0)) as hasty:
         put(hasty, [at(n) for n in range(MANY)])
         with pytest.raises(QueryTimeoutError, match="stopped after 0 s: narrow it"):
@@ -290,13 +290,13 @@ def test_a_question_that_takes_too_long(path: Path) -> None:
 
 
 def parts_of(path: Path) -> int:
-    """Of how many parts the inverted index consists."""
+    """Return the number of segments of the inverted index."""
     with closing(apsw.Connection(str(path))) as connection:
         return int(connection.execute("SELECT count(DISTINCT segid) FROM terms_idx").get)
 
 
 def test_tidying_leaves_few_parts(store: SqliteStore, path: Path) -> None:
-    """A term is looked up in each part of the inverted index; each batch has made another one."""
+    """Compacting leaves few of the segments that batches have added to the inverted index."""
     for number in range(7):
         put(store, [at(number, n=number)], "a")
     assert parts_of(path) == 7
@@ -307,7 +307,7 @@ def test_tidying_leaves_few_parts(store: SqliteStore, path: Path) -> None:
 
 
 def test_the_size_counts_the_log(store: SqliteStore, path: Path) -> None:
-    """The size is that of the file and of its write-ahead log."""
+    """The reported size is that of the file and its write-ahead log."""
     put(store, [at(n) for n in range(1000)])
     log = path.with_name("index.db-wal")
     assert (

@@ -1,4 +1,4 @@
-"""Tokens: every pair of field and value has its own, and FTS5 keeps it as it is."""
+"""Every pair of field and value has its own token, and FTS5 keeps the token unchanged."""
 
 import string
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ pairs = st.tuples(names, short_texts)
 def tokens_of(
     record: Fields, audit: bool = False, documents: TermEncoder | None = None
 ) -> set[str]:
-    """The tokens with a field's value in a record's document, decoded; words apart."""
+    """Return the decoded field tokens of a record's document, without words."""
     return {token for token in all_of(record, audit, documents) if "=" in token or "\x1e" in token}
 
 
@@ -36,7 +36,7 @@ DAY_TEXT = terms.day_text(DAY)
 
 
 def all_of(record: Fields, audit: bool = False, documents: TermEncoder | None = None) -> set[str]:
-    """Every token of a record's document, decoded, without the day."""
+    """Return every decoded token of a record's document, without the day."""
     found = time_of(record)
     make = (documents or TermEncoder()).encode
     time_field = found[1] if found else None
@@ -45,7 +45,7 @@ def all_of(record: Fields, audit: bool = False, documents: TermEncoder | None = 
 
 
 def _without_day(token: str) -> str:
-    """Of a token with a value, all behind the day; others as they are."""
+    """Remove the day from a token with a value; return other tokens unchanged."""
     if "=" not in token or token.startswith(f"{terms.MARK}l"):
         return token
     assert token.startswith(DAY_TEXT), token
@@ -53,12 +53,12 @@ def _without_day(token: str) -> str:
 
 
 def words_of(record: Fields) -> set[str]:
-    """The words of a record's document, as FTS5 folds them."""
+    """Return the words of a record's document, as FTS5 folds them."""
     return {token.lower() for token in all_of(record) - tokens_of(record)}
 
 
 def field_token(name: str, value: str) -> bytes:
-    """The token of a field's value."""
+    """Return the token of a field's value."""
     return encode_tokens([terms.field_prefix(name) + terms.shorten(value)])
 
 
@@ -67,13 +67,13 @@ def field_token(name: str, value: str) -> bytes:
 
 @given(texts)
 def test_round_trip(text: str) -> None:
-    """What is encoded decodes to the same text, whatever it is."""
+    """Any text that is encoded decodes to the same text."""
     assert decode_token(encode_tokens([text])) == text
 
 
 @given(st.lists(texts, min_size=1, max_size=5))
 def test_several_tokens(tokens: list[str]) -> None:
-    """Tokens of one document are kept apart by spaces, and none has a space of its own."""
+    """The tokens of a document are separated by spaces and contain none."""
     assert [decode_token(token) for token in encode_tokens(tokens).split(b" ")] == tokens
 
 
@@ -85,20 +85,20 @@ def test_tokens_do_not_depend_on_each_other(tokens: list[str]) -> None:
 
 @given(texts, texts)
 def test_prefixes(text: str, more: str) -> None:
-    """The token of a text begins as that of any beginning of the text."""
+    """The token of a text begins with the token of each of the text's prefixes."""
     assert encode_tokens([text + more]).startswith(encode_tokens([text]))
 
 
 @given(names, short_texts, texts)
 def test_prefixes_of_values(name: str, value: str, more: str) -> None:
-    """The token of a field's value begins as that of a beginning of the value."""
+    """The token of a field's value begins with the token of each of the value's prefixes."""
     assume(terms.shorten(value + more) == value + more)
     assert field_token(name, value + more).startswith(field_token(name, value))
 
 
 @given(names, short_texts)
 def test_values_decode(name: str, value: str) -> None:
-    """Behind a field's prefix stands its value."""
+    """A token has the field's value after the field's prefix."""
     prefix = encode_tokens([terms.field_prefix(name)])
     token = field_token(name, value)
     assert token.startswith(prefix)
@@ -107,27 +107,27 @@ def test_values_decode(name: str, value: str) -> None:
 
 @given(pairs, pairs)
 def test_no_two_pairs_share_a_token(one: tuple[str, str], other: tuple[str, str]) -> None:
-    """Fields and values that differ have tokens that differ."""
+    """Different fields and values have different tokens."""
     assert (field_token(*one) == field_token(*other)) == (one == other)
 
 
 @given(st.lists(texts, min_size=2, max_size=2, unique=True))
 def test_hashes_differ(values: list[str]) -> None:
-    """Values that are too long to be kept have tokens that differ, too."""
+    """Values that are too long to be kept also have different tokens."""
     long = ["a long text " * 3 + value for value in values]
     assert field_token("f", long[0]) != field_token("f", long[1])
 
 
 @given(pairs)
 def test_no_field_looks_like_what_is_derived(pair: tuple[str, str]) -> None:
-    """No name of a field gives a token that begins with the mark of what is derived."""
+    """No field name gives a token that begins with the mark of derived values."""
     assume(len(pair[0]) <= terms.MAX_VALUE)
     assert not field_token(*pair).startswith(encode_tokens([terms.MARK]))
 
 
 @given(texts)
 def test_no_word_is_a_token_of_a_field(text: str) -> None:
-    """Words of a text never look like a field's value, nor like what is derived."""
+    """A word of a text never looks like a field's value or a derived value."""
     for word in terms.words_of(text):
         encoded = word.encode()
         assert b"=" not in encoded
@@ -136,7 +136,7 @@ def test_no_word_is_a_token_of_a_field(text: str) -> None:
 
 @given(texts)
 def test_words_are_folded(text: str) -> None:
-    """A text is found by its words in capitals and in small letters."""
+    """A word is found in any mix of capital and small letters."""
     words = set(terms.words_of(text))
     assert set(terms.words_of(text.casefold())) == words
 
@@ -153,7 +153,7 @@ def test_words_are_folded(text: str) -> None:
     ],
 )
 def test_long_values(value: str, kept: bool) -> None:
-    """Long ids are kept as they are, longer ones and texts as a hash that can be told apart."""
+    """Long ids are kept unchanged; longer ones and texts are stored as distinct hashes."""
     short = terms.shorten(value)
     assert (short == value, terms.is_shortened(short)) == (kept, not kept)
 
@@ -163,7 +163,7 @@ def test_long_values(value: str, kept: bool) -> None:
 
 @pytest.fixture(scope="module")
 def index() -> Iterator[apsw.Connection]:
-    """An inverted index of the kind that an index file has."""
+    """An inverted index like that of an index file."""
     with closing(apsw.Connection(":memory:")) as connection:
         connection.execute(schema._SCHEMA)
         connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(terms, row)")
@@ -239,7 +239,7 @@ NO_EVENT = "\x1ee=log.event"
     ],
 )
 def test_documents(record: Fields, expected: set[str]) -> None:
-    """A record's document has a token for each value, and for what is derived from others."""
+    """A record's document has a token for each value, field and derived value."""
     tokens = tokens_of(record)
     implied = {token for token in (OWN, DERIVED, NO_EVENT) if token in tokens}
     assert tokens - implied == expected - implied
@@ -248,7 +248,7 @@ def test_documents(record: Fields, expected: set[str]) -> None:
 
 @pytest.mark.parametrize("audit", [True, False])
 def test_level_and_audit(audit: bool) -> None:
-    """One token tells level, audit, and whether the record says the level itself."""
+    """One token encodes level, audit, and whether the record itself has a level."""
     assert terms.level_token("ERROR", audit, True) in tokens_of({"level": "ERROR"}, audit)
     assert terms.level_token("ERROR", audit, False) in tokens_of({"level": "error"}, audit)
 
@@ -260,7 +260,7 @@ def test_level_and_audit(audit: bool) -> None:
     st.sampled_from([None, 1, "2026-02-18"]),
 )
 def test_every_field_is_found(record: Fields, time: object) -> None:
-    """A document has one of the tokens that a filter on any of the record's fields asks for."""
+    """A document has one of the tokens that each filter on its fields searches for."""
     record = record if time is None else {**record, "time": time}
     found = time_of(record)
     tokens = {encode_tokens([token]) for token in tokens_of(record)}
@@ -272,7 +272,7 @@ def test_every_field_is_found(record: Fields, time: object) -> None:
 
 
 def test_more_names_than_are_remembered() -> None:
-    """Records whose keys are data cost no memory without end, and are found all the same."""
+    """Records with endless new keys use limited memory and are still found."""
     documents = TermEncoder()
     for start in range(0, 3 * terms.MAX_KNOWN_NAMES, 5000):
         record = {f"k{start + n}": n for n in range(5000)}
@@ -282,7 +282,7 @@ def test_more_names_than_are_remembered() -> None:
 
 
 def test_new_names_are_told_once() -> None:
-    """The names of fields, with their paths, are handed out once."""
+    """The encoder returns each field name and its path once."""
     documents = TermEncoder()
     tokens_of({"a": 1, "b": {"c": 2}, "level": "INFO"}, documents=documents)
     first = documents.drain_new_fields()
@@ -291,7 +291,7 @@ def test_new_names_are_told_once() -> None:
 
 
 def test_deep_objects() -> None:
-    """Objects have tokens down to a depth that no log needs, and cost no recursion below."""
+    """Objects have tokens down to a fixed depth, and deeper ones cause no recursion."""
     record: Fields = {"k": "v"}
     for _ in range(400):
         record = {"k": "v", "o": record}
@@ -300,7 +300,7 @@ def test_deep_objects() -> None:
 
 
 def test_days_as_texts() -> None:
-    """A day's text is three characters that FTS5 leaves alone; later days have greater ones."""
+    """A day's text has three characters that FTS5 leaves unchanged, and texts sort like days."""
     texts = [terms.day_text(day) for day in range(MAX_MS // DAY_MS + 1)]
     assert texts == sorted(set(texts))
     assert {len(text) for text in texts} == {3}
@@ -331,17 +331,17 @@ def test_days_as_texts() -> None:
     ],
 )
 def test_words(record: Fields, words: set[str]) -> None:
-    """Words of messages and errors are tokens, folded beyond ASCII."""
+    """Words of messages and errors are tokens, with case folded beyond ASCII."""
     assert words_of(record) == words
 
 
 def test_endless_texts() -> None:
-    """Of one text no more than its beginning is searched."""
+    """Only the beginning of a very long text is searched."""
     words = words_of({"message": "first " + "x" * terms.MAX_SEARCHED + " last"})
     assert ("first" in words, "last" in words) == (True, False)
 
 
 @given(st.text(string.printable))
 def test_ascii_and_other_texts_have_the_same_words(text: str) -> None:
-    """The way of ASCII texts and that of all others see the same words."""
+    """ASCII texts and all others are split into the same words."""
     assert terms.words_of(text) == terms.words_of(text + " é")[:-1]
