@@ -1,4 +1,4 @@
-"""What the tests of delivering share: the thread that delivers."""
+"""The delivery thread that several tests of alerts share."""
 
 from collections.abc import Iterator
 

@@ -16,7 +16,7 @@ from tests.helpers.webhooks import HANG, HOLD, Catcher, catching
 
 
 class World:
-    """The surroundings of an alerter: counts, the last entry, and a clock that tests move."""
+    """The surroundings of an alerter: counts, the last entry, and a clock that tests advance."""
 
     def __init__(self, directory: Path) -> None:
         self.counts: Mapping[str, int] = {"ERROR": 5, "INFO": 20}

@@ -1,4 +1,4 @@
-"""The alert rules: what fires, and when a rule may notify again."""
+"""The alert rules: when they fire, and when a rule may notify again."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.helpers.alerts import NOW, POLICY, policy
 
 
 def seen(errors: int = 0, total: int = 10, last_log_ms: int = NOW) -> Observation:
-    """Return what the rules decide on."""
+    """Return the values that the rules evaluate."""
     return Observation(errors, total, last_log_ms)
 
 

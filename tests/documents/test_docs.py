@@ -1,4 +1,4 @@
-"""What the documents say is so: links lead somewhere, tables are current, names are there."""
+"""The documents match the product: their links work, tables are current and names exist."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PARITY = (ROOT / "docs" / "parity.md").read_text()
 
 
 def test_parity_names_tests_that_exist() -> None:
-    """Each test that the parity table names is there."""
+    """Each test that the parity table names exists."""
     named = re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?`", PARITY)
     assert len(named) > 80
     for file, name in named:
@@ -32,7 +32,7 @@ def test_parity_names_tests_that_exist() -> None:
 
 
 def test_parity_names_every_option_of_the_original() -> None:
-    """No option that the original has is missing from the table."""
+    """The parity table has every option of the original."""
     new = {"--log-file-suffixes", "--log-format", "--log-requests"}
     new |= {"--max-concurrent-requests", "--query-timeout-ms"}
     flags = {option.flag for option in options()} - new
@@ -40,7 +40,7 @@ def test_parity_names_every_option_of_the_original() -> None:
 
 
 def test_generated_reference_is_current() -> None:
-    """docs/reference/ says what settings, commands and routes say now: `make reference`."""
+    """docs/reference/ is current with settings, commands and routes: `make reference`."""
     command = [sys.executable, str(ROOT / "scripts" / "update_reference.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def test_reference_of_the_configuration() -> None:
 
 
 def test_stale_reference_is_named(tmp_path: Path) -> None:
-    """A page of the reference that is not current is named, and written anew."""
+    """The script names an outdated page of the reference and rewrites it."""
     for part in ("scripts", "docs"):
         shutil.copytree(ROOT / part, tmp_path / part)
     page = tmp_path / "docs" / "reference" / "configuration.md"
@@ -73,7 +73,7 @@ def test_stale_reference_is_named(tmp_path: Path) -> None:
 
 
 def test_example_config_is_valid() -> None:
-    """The example config file is accepted as it is."""
+    """The settings accept the example config file unchanged."""
     path = ROOT / "examples" / "mikroscope.config.json"
     assert resolve_settings(config_file_path=path, env={}).port == 4310
 
@@ -87,7 +87,7 @@ def test_json_examples_parse(document: Path) -> None:
 
 
 def test_every_route_is_documented(serve: Serve) -> None:
-    """The reference of the HTTP API names each route of the server, and no other."""
+    """The reference of the HTTP API names exactly the server's routes."""
     routes = routes_of(serve())
     served = {(method, route.path) for route in routes for method in route.methods or ()}
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text()
@@ -96,7 +96,7 @@ def test_every_route_is_documented(serve: Serve) -> None:
 
 
 def test_front_page_names_every_route_and_command() -> None:
-    """The README names each route that answers JSON, and each command; the rest is linked to."""
+    """The README names each route that answers JSON and each command, and links to the rest."""
     routes = {path for _, path in _routes_of_the_api()}
     assert {path for path in routes if f"{path}`" not in README} == set()
     assert {name for name in cli.commands if f"`mikroscope {name}" not in README} == set()
@@ -109,7 +109,7 @@ def _routes_of_the_api() -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(document: Path) -> None:
-    """Every relative link names a file that is there, and a heading that is in it."""
+    """Every relative link names an existing file and an existing heading in it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if target.startswith("https://"):
             continue
@@ -126,12 +126,12 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_changelog_has_this_version() -> None:
-    """The version of the package has its section in the changelog."""
+    """The changelog has a section for the package's version."""
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_every_module_is_on_the_map() -> None:
-    """The map in docs/design.md names every module of every package but those of the handler."""
+    """The map in docs/design.md names every module of every package except the handler's."""
     design = (ROOT / "docs" / "design.md").read_text()
     package = ROOT / "src" / "mikroscope"
     modules = {path for path in package.rglob("*.py") if not path.name.startswith("__")}
@@ -141,14 +141,14 @@ def test_every_module_is_on_the_map() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_make_targets(document: Path) -> None:
-    """What a document tells to make is a target of the Makefile."""
+    """Each make target that a document uses exists in the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
     for name in re.findall(r"`make ([a-z]+)", document.read_text()):
         assert f"\n{name}:" in makefile, name
 
 
 def test_dependencies_are_the_decided_ones() -> None:
-    """A sidecar's dependencies are counted: a further one is a decision, not an accident."""
+    """The dependencies are exactly the chosen ones: adding another is a decision."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=;\[ ]", one)[0] for one in project["dependencies"]}
     assert names == {

@@ -1,4 +1,4 @@
-"""Every command in the documents is run: here as it stands, or by a test that is named here."""
+"""Every command in the documents is run here unchanged, or by another test named here."""
 
 import re
 import shutil
@@ -33,8 +33,8 @@ RUN_ELSEWHERE = [
     ("README.md", "SHA256SUMS.txt", "release/test_release.py::test_manual_archive"),
     ("docs/benchmarks.md", "python -m benches", "documents/test_docs_commands.py::test_benchmarks"),
 ]
-# Blocks that cannot be run here: the document, words of the block, why. They are linted, and what
-# they make is a target.
+# Blocks that cannot be run here: the document, words of the block, the reason. They are linted,
+# and their make targets are checked.
 NOT_RUN = [
     ("README.md", "make serve", "a server that stays, and what runs these tests"),
     (
@@ -62,7 +62,7 @@ def _listed(block: Block, listed: list[tuple[str, str, str]]) -> list[tuple[str,
 
 
 def _to_run(session: Session) -> list[Block]:
-    """What a session does, without the blocks that are listed."""
+    """Return the blocks of a session without the listed ones."""
     return [block for block in session.blocks if not _listed(block, RUN_ELSEWHERE + NOT_RUN)]
 
 
@@ -83,7 +83,7 @@ def _runs_in_a_session(block: Block) -> bool:
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.name)
 def test_session(session: Session, tmp_path: Path) -> None:
-    """The commands of a page or a section run one after the other, and print what is shown."""
+    """The commands of a page or a section run in order and print the shown output."""
     with Reader(tmp_path) as reader:
         for block in _to_run(session):
             reader.follow(block)
@@ -91,7 +91,7 @@ def test_session(session: Session, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", COMMANDS, ids=_place)
 def test_block_is_run(block: Block) -> None:
-    """Each block of commands is run once: here, by a test that is named, or it is said why not."""
+    """Each block of commands is run here or by a named test, or the list gives a reason."""
     elsewhere, not_run = _listed(block, RUN_ELSEWHERE), _listed(block, NOT_RUN)
     ways = [
         *elsewhere,
@@ -106,21 +106,21 @@ def test_block_is_run(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [one for one in COMMANDS if "test" in one.marks], ids=_place)
 def test_marked_block_has_its_test(block: Block) -> None:
-    """A block that is marked with a name is asked for by that name in a test."""
+    """A test asks for each named block by its name."""
     name = block.marks["test"]
     tests = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
     assert any("documented(" in text and f'"{name}"' in text for text in tests)
 
 
 def test_runbook_runs_its_blocks() -> None:
-    """Every block of the runbook is one of those that its test runs."""
+    """The runbook's test runs every block of the runbook."""
     of_runbook = {one.content for one in COMMANDS if one.document == "OPS_RUNBOOK.md"}
     assert of_runbook == {dedent(script) for script in test_runbook.RUNNING + test_runbook.STOPPED}
 
 
 @pytest.mark.parametrize("listed", RUN_ELSEWHERE + NOT_RUN, ids=lambda one: f"{one[0]}: {one[1]}")
 def test_list_is_current(listed: tuple[str, str, str]) -> None:
-    """What is listed is a block of a document, and a test that is named is there."""
+    """Each listed block is in a document, and each named test exists."""
     assert any(_listed(block, [listed]) for block in COMMANDS)
     for file, name in re.findall(r"((?:\w+/)*test_\w+\.py)::(test_\w+)", listed[2]):
         assert f"def {name}(" in (ROOT / "tests" / file).read_text()
@@ -128,7 +128,7 @@ def test_list_is_current(listed: tuple[str, str, str]) -> None:
 
 @pytest.mark.parametrize("block", [one for one in COMMANDS if _listed(one, NOT_RUN)], ids=_place)
 def test_what_is_not_run_is_shell(block: Block) -> None:
-    """A block that cannot be run here has no fault that the shell, or shellcheck, can see."""
+    """The shell and shellcheck find no error in a block that cannot be run here."""
     for command in (["sh", "-n"], ["shellcheck", "--shell=sh", "--severity=error", "-"]):
         if shutil.which(command[0]):
             subprocess.run(command, input=block.content, text=True, check=True)
@@ -136,7 +136,7 @@ def test_what_is_not_run_is_shell(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [one for one in COMMANDS if _listed(one, NOT_RUN)], ids=_place)
 def test_what_is_not_run_can_be_made(block: Block) -> None:
-    """Each line that makes something names a target of the Makefile, and make accepts it."""
+    """Each make command in a block that cannot be run names a target that make accepts."""
     for line in re.findall(r"^make .*", block.content, re.MULTILINE):
         script = line.replace("make ", "make --dry-run ", 1)
         subprocess.run(["sh", "-euc", script], cwd=ROOT, check=True, capture_output=True)
@@ -144,7 +144,7 @@ def test_what_is_not_run_can_be_made(block: Block) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_benchmarks(document: Path) -> None:
-    """What a document tells to measure with is accepted by the benchmarks' command line."""
+    """The benchmarks' command line accepts each command that a document shows."""
     parser = benches.__main__._parser()
     for words in re.findall(r"python -m benches ([^`\n#]+)", document.read_text()):
         parser.parse_args(words.split())
@@ -152,7 +152,7 @@ def test_benchmarks(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_benchmarks_of_their_own(document: Path) -> None:
-    """A program in benches/ that a document names is there, with the flags that it names."""
+    """Each program in benches/ that a document names exists and has the named flags."""
     pattern = r"python (?:-m benches\.(\w+)|benches/(\w+)\.py)([^`\n]*)"
     for module, file, words in re.findall(pattern, document.read_text()):
         program = (ROOT / "benches" / f"{module or file}.py").read_text()
@@ -162,7 +162,7 @@ def test_benchmarks_of_their_own(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_inline_commands(document: Path) -> None:
-    """A command of MikroScope that a sentence names is there, with the flags it names."""
+    """Each command of MikroScope in a sentence exists and has the named flags."""
     for words in re.findall(r"`mikroscope ([^`]+)`", document.read_text()):
         _check(words.split())
 
@@ -178,7 +178,7 @@ def _check(words: list[str]) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_saved_files_are_named(document: Path) -> None:
-    """A block that is to be saved says so where the reader sees it."""
+    """The text before a block that is to be saved names the file."""
     text = document.read_text()
     for block in blocks(document):
         assert f"`{block.marks.get('file', '')}`" in text or "file" not in block.marks, block.place
@@ -191,13 +191,13 @@ def _with_language(language: str) -> list[Block]:
 
 @pytest.mark.parametrize("block", _with_language("yaml"), ids=_place)
 def test_yaml(block: Block) -> None:
-    """What is fenced as YAML is YAML."""
+    """Each block fenced as YAML is YAML."""
     assert yaml.safe_load(block.content)
 
 
 @pytest.mark.parametrize("block", _with_language("python"), ids=_place)
 def test_python(block: Block) -> None:
-    """What is fenced as Python is Python."""
+    """Each block fenced as Python is Python."""
     compile(block.content, block.place, "exec")
 
 
@@ -220,13 +220,15 @@ def _block(content: str, shown: str | None = None, **marks: str) -> Block:
     ],
 )
 def test_reader_notices(block: Block, told: str, tmp_path: Path) -> None:
-    """A command that fails, or that prints something else than is shown, ends a session."""
+    """A command that fails or prints something unexpected ends the session."""
     with Reader(tmp_path) as reader, pytest.raises(AssertionError, match=re.escape(told)):
         reader.follow(block)
 
 
 def test_reader_goes_on(tmp_path: Path) -> None:
-    """Directory and variables stay from block to block, and a saved file lies where one stands."""
+    """Directory and variables persist between blocks, and files are saved in the
+    current directory.
+    """
     with Reader(tmp_path) as reader:
         reader.follow(_block("mkdir here\ncd here\nwords='so it is'\n"))
         reader.follow(Block("page.md", 2, "json", "{}\n", {"file": "some.json"}))
@@ -246,7 +248,7 @@ def test_reader_ends_what_was_started(tmp_path: Path) -> None:
 
 
 def test_sessions_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands before the sections is run before each, but for one that stands alone."""
+    """The blocks before the sections are run before each section that is not marked `alone`."""
     monkeypatch.setattr("tests.helpers.documents.ROOT", tmp_path)
     fence = "```sh\n{}\n```\n"
     first, second, third = (fence.format(words) for words in ("first", "second", "third"))
@@ -257,6 +259,6 @@ def test_sessions_of_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_block_that_nothing_runs_is_noticed() -> None:
-    """A block of a new page belongs to nobody."""
+    """The check reports a block of a new page that no test runs."""
     with pytest.raises(AssertionError, match="nothing runs"):
         test_block_is_run(Block("docs/new.md", 3, "sh", "mikroscope index\n"))

@@ -1,4 +1,4 @@
-"""The examples run as they are, and what they send is found."""
+"""The examples run unchanged, and the server finds what they send."""
 
 import hashlib
 import inspect
@@ -30,7 +30,7 @@ Entries = Callable[[], list[dict[str, Any]]]
 
 
 class Sidecar:
-    """A server to send to, and what has arrived there."""
+    """A server for the examples, and the entries that it has received."""
 
     def __init__(self, server: RunningServer, logs: Path, entries: Entries) -> None:
         self.entries = entries
@@ -42,7 +42,7 @@ class Sidecar:
         }
 
     def run(self, *command: object, stdin: str = "", cwd: Path | None = None) -> str:
-        """Run a program to its end, and return what it prints."""
+        """Run a program to its end; return its output."""
         done = subprocess.run(
             [str(word) for word in command],
             input=stdin,
@@ -57,7 +57,7 @@ class Sidecar:
         return done.stdout
 
     def wait_for(self, count: int) -> list[dict[str, Any]]:
-        """The entries, oldest first, as soon as there are so many."""
+        """Wait for a number of entries; return them, oldest first."""
         wait_until(lambda: len(self.entries()) >= count)
         return sorted(self.entries(), key=lambda entry: int(entry["id"]))
 
@@ -80,7 +80,7 @@ def _told(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def test_python_logging(sidecar: Sidecar) -> None:
-    """Python's logging, by the handler: an order, and an error with its stack."""
+    """Python's logging sends an order and an error with its stack through the handler."""
     sidecar.run(sys.executable, EXAMPLES / "python_logging.py")
     order, failure = sidecar.wait_for(2)
     assert _told([order, failure]) == [("INFO", "order.created"), ("ERROR", "Payment failed")]
@@ -90,7 +90,7 @@ def test_python_logging(sidecar: Sidecar) -> None:
 
 
 def test_python_in_the_document(sidecar: Sidecar) -> None:
-    """The code in docs/sending-logs.md runs as it stands there, but for the address."""
+    """The code in docs/sending-logs.md runs unchanged except for the address."""
     text = (EXAMPLES.parent / "docs" / "sending-logs.md").read_text()
     code, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     url = sidecar.environment["MIKROSCOPE_URL"]
@@ -111,13 +111,13 @@ def test_options_in_the_document() -> None:
 
 
 def test_python_dict_config(sidecar: Sidecar) -> None:
-    """Python's logging, configured by a dict."""
+    """A dict configures Python's logging with the handler."""
     sidecar.run(sys.executable, EXAMPLES / "python_dict_config.py")
     assert _told(sidecar.wait_for(1)) == [("WARN", "stock.low")]
 
 
 def test_structlog_to_files(sidecar: Sidecar) -> None:
-    """structlog, into a file below the logs root."""
+    """structlog writes to a file below the logs root."""
     sidecar.run(sys.executable, EXAMPLES / "structlog_files.py")
     order, failure = sidecar.wait_for(2)
     assert _told([order, failure]) == [("INFO", "order.created"), ("ERROR", "payment.failed")]
@@ -127,7 +127,7 @@ def test_structlog_to_files(sidecar: Sidecar) -> None:
 
 
 def test_structlog_by_handler(sidecar: Sidecar) -> None:
-    """structlog, by the handler."""
+    """structlog sends through the handler."""
     sidecar.run(sys.executable, EXAMPLES / "structlog_handler.py")
     order, failure = sidecar.wait_for(2)
     assert _told([order, failure]) == [("INFO", "order.created"), ("ERROR", "payment.failed")]
@@ -137,7 +137,7 @@ def test_structlog_by_handler(sidecar: Sidecar) -> None:
 
 
 def test_shell(sidecar: Sidecar) -> None:
-    """curl, from a shell: lines of NDJSON, more than one request takes."""
+    """The shell script sends lines of NDJSON with curl, in several requests if necessary."""
     lines = [json.dumps({"n": number, "message": 'a \\ b "c" d\'e %s'}) for number in range(501)]
     printed = sidecar.run(
         EXAMPLES / "shell" / "send-logs.sh", stdin="\n".join([*lines, "", lines[0], ""])
@@ -148,7 +148,7 @@ def test_shell(sidecar: Sidecar) -> None:
 
 
 def test_shell_with_odd_lines(sidecar: Sidecar) -> None:
-    """Line ends of Windows, and more than a request may hold: all of it arrives."""
+    """The script sends lines with Windows line ends, and more than one request can hold."""
     small = [json.dumps({"n": number}) for number in range(3)]
     large = [json.dumps({"n": number, "pad": "x" * 200_000}) for number in range(3, 12)]
     sidecar.run(
@@ -158,7 +158,7 @@ def test_shell_with_odd_lines(sidecar: Sidecar) -> None:
 
 
 def test_shell_that_is_refused(sidecar: Sidecar) -> None:
-    """The script fails, and shows what the server says, where it may not send."""
+    """If the server refuses its request, the script fails and shows the server's error."""
     sidecar.environment["MIKROSCOPE_TOKEN"] = "wrong"
     with pytest.raises(AssertionError, match="401"):
         sidecar.run(EXAMPLES / "shell" / "send-logs.sh", stdin='{"n":1}\n')
@@ -169,7 +169,7 @@ def test_shell_that_is_refused(sidecar: Sidecar) -> None:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """pino from the npm registry: installed once for a package.json, and kept between runs."""
+    """pino from the npm registry, installed once for each package.json and kept between runs."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not installed")
     wanted = (EXAMPLES / "node" / "package.json").read_bytes()
@@ -188,7 +188,7 @@ def node_modules() -> Path:
 
 @pytest.fixture
 def node_directory(node_modules: Path, tmp_path: Path) -> Path:
-    """The examples for Node.js, with what they need."""
+    """A directory with the examples for Node.js and their dependencies."""
     directory = tmp_path / "node"
     shutil.copytree(EXAMPLES / "node", directory)
     (directory / "node_modules").symlink_to(node_modules)
@@ -199,7 +199,7 @@ def node_directory(node_modules: Path, tmp_path: Path) -> Path:
     ("script", "source"), [("pino-file.js", "shop-node/app.ndjson"), ("pino-http.js", "ingest/")]
 )
 def test_pino(script: str, source: str, sidecar: Sidecar, node_directory: Path) -> None:
-    """pino, into a file and over HTTP: an order, and an error with its stack."""
+    """pino sends an order and an error with its stack, to a file and over HTTP."""
     sidecar.run("node", script, cwd=node_directory)
     order, failure = sidecar.wait_for(2)
     assert _told([order, failure]) == [("INFO", "order.created"), ("ERROR", "Payment failed")]
@@ -208,7 +208,7 @@ def test_pino(script: str, source: str, sidecar: Sidecar, node_directory: Path) 
 
 
 def test_pino_and_a_server_that_is_busy(node_directory: Path) -> None:
-    """The transport sends again what was not taken, and in parts what was too large."""
+    """The transport retries what a busy server refused, and splits what was too large."""
     with stub(Reply(503), DROP, Reply(413)) as server:
         environment = os.environ | {"MIKROSCOPE_URL": server.url}
         command = ["node", "pino-http.js"]
@@ -218,7 +218,7 @@ def test_pino_and_a_server_that_is_busy(node_directory: Path) -> None:
 
 
 def test_pino_while_the_server_is_away(node_directory: Path) -> None:
-    """The transport ends within its time without a server, and says what is lost."""
+    """Without a server the transport ends in time and reports how many records are lost."""
     script = node_directory / "many.js"
     options = 'url: "http://127.0.0.1:1", token: "t", maxRecords: 10, closeMs: 300'
     script.write_text(
@@ -233,14 +233,14 @@ def test_pino_while_the_server_is_away(node_directory: Path) -> None:
     assert "mikroscope-transport: 100 log records are lost" in done.stderr
 
 
-# --- programs that cannot be had here -----------------------------------------------------------
+# --- programs that are not available here -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("file", "sink"), [("vector/vector.yaml", "sinks"), ("fluent-bit/fluent-bit.yaml", "pipeline")]
 )
 def test_configurations_are_yaml(file: str, sink: str) -> None:
-    """The configurations that are not run here are YAML, and name the ingest endpoint."""
+    """The configurations that are not run here are YAML and name the ingest endpoint."""
     text = (EXAMPLES / file).read_text()
     assert sink in yaml.safe_load(text)
     assert "/api/ingest" in text

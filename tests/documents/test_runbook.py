@@ -1,4 +1,4 @@
-"""Every command of the runbook runs, and the alert rules in it ask for figures that there are."""
+"""Every command of the runbook runs, and its alert rules use existing metrics."""
 
 import json
 import os
@@ -21,21 +21,21 @@ from tests.helpers.webhooks import catching
 
 RUNBOOK = (ROOT / "OPS_RUNBOOK.md").read_text()
 TOKEN = "api-token-123"
-# A block in a list is indented; `stopped` behind the language says that no server may run.
+# A block in a list is indented; `stopped` after the language means that no server may run.
 BLOCKS = re.findall(r"^( *)```sh( stopped)?\n(.*?)^\1```$", RUNBOOK, re.DOTALL | re.MULTILINE)
 STOPPED = [script for _, stopped, script in BLOCKS if stopped]
 RUNNING = [script for _, stopped, script in BLOCKS if not stopped]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a server and the shell beside it have in common."""
+    """Return the environment that a server and the shell share."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith("MIKROSCOPE_")}
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
     return kept | {"MIKROSCOPE_MIN_FREE_BYTES": "0", "MIKROSCOPE_API_TOKEN": TOKEN} | more
 
 
 def run(script: str, directory: Path, **more: str) -> str:
-    """Run a block as a user's shell would, and return what it prints."""
+    """Run a block as a user's shell would; return its output."""
     done = subprocess.run(
         ["sh", "-euc", script],
         cwd=directory,
@@ -51,7 +51,7 @@ def run(script: str, directory: Path, **more: str) -> str:
 
 @contextmanager
 def serving(directory: Path, webhook: str) -> Iterator[str]:
-    """A server on the files of a directory; gives its port."""
+    """Run a server on the files of a directory; yield its port."""
     with subprocess.Popen(
         ["mikroscope", "serve", "--port=0", f"--alert-webhook-url={webhook}"],
         cwd=directory,
@@ -80,7 +80,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(machine: Path, tmp_path: Path) -> Path:
-    """A copy of it, for one test."""
+    """A copy of the machine's directory for one test."""
     copy = tmp_path / "machine"
     shutil.copytree(machine, copy)
     return copy
@@ -88,21 +88,21 @@ def directory(machine: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def webhook() -> Iterator[str]:
-    """The URL of something that takes webhooks."""
+    """The URL of a server that accepts webhooks."""
     with catching() as catcher:
         yield catcher.url
 
 
 @pytest.mark.parametrize("script", RUNNING)
 def test_commands_beside_a_server(directory: Path, webhook: str, script: str) -> None:
-    """They run while the server does, word for word but for the port."""
+    """The commands for a running server work unchanged except for the port."""
     with serving(directory, webhook) as port:
         run(script.replace("4310", port), directory, MIKROSCOPE_PORT=port)
 
 
 @pytest.mark.parametrize("script", STOPPED)
 def test_commands_without_a_server(directory: Path, webhook: str, script: str) -> None:
-    """They run when it is stopped, and it starts on what they leave, with every entry."""
+    """The commands for a stopped server work, and the server then starts with every entry."""
     run(script, directory)
     with serving(directory, webhook) as port:
         auth = {"authorization": f"Bearer {TOKEN}"}
@@ -116,14 +116,14 @@ def test_commands_without_a_server(directory: Path, webhook: str, script: str) -
 
 
 def test_there_are_blocks_of_both_kinds() -> None:
-    """The tests above have something to run; what is fenced in other ways is no command."""
+    """The runbook has blocks of both kinds, and blocks in other languages are not commands."""
     assert len(RUNNING) >= 10
     assert len(STOPPED) >= 4
     assert set(re.findall(r"^ *```(\w+)", RUNBOOK, re.MULTILINE)) == {"sh", "yaml"}
 
 
 def test_old_backups_are_deleted(directory: Path) -> None:
-    """The runbook's policy keeps fourteen, the newest ones."""
+    """The runbook's cleanup keeps the newest fourteen backups."""
     made = next((directory / "backups").iterdir())
     for day in range(10, 30):
         shutil.copytree(made, directory / "backups" / f"202602{day}T000000.000Z")
@@ -135,7 +135,7 @@ def test_old_backups_are_deleted(directory: Path) -> None:
 
 
 def test_alert_rules(directory: Path, webhook: str) -> None:
-    """The rules are YAML, and each figure they name is one of /metrics."""
+    """The alert rules are YAML, and /metrics has every metric that they use."""
     (text,) = re.findall(r"```yaml\n(.*?)```", RUNBOOK, re.DOTALL)
     rules = yaml.safe_load(text)["groups"][0]["rules"]
     named = set(re.findall(r"(?:mikroscope|process)_\w+", " ".join(r["expr"] for r in rules)))
@@ -147,7 +147,7 @@ def test_alert_rules(directory: Path, webhook: str) -> None:
 
 
 def test_fields_of_health(directory: Path, webhook: str) -> None:
-    """Each field of /health that the runbook tells to watch is there."""
+    """/health has each field that the runbook says to watch."""
     with serving(directory, webhook) as port:
         health = json.loads(httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).text)
     rows = re.findall(r"^\| (`[a-z]\w+\.[^|]+`) \|", RUNBOOK, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What comes of each answer, connection that fails, and record that is lost."""
+"""Delivery: the effect of each response, connection failure and lost record."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ def _answer(status: int, retry_after_s: float | None = None) -> Answer:
 
 
 class Desk:
-    """A delivery whose answers are given, and whose pauses take no time."""
+    """A delivery with given responses, whose pauses take no time."""
 
     def __init__(self, *answers: Answer | SendError, tries: int = 100, limit: int = 0) -> None:
         self.answers = list(answers)
@@ -45,7 +45,7 @@ class Desk:
         )
 
     def post(self, body: bytes, timeout_s: float) -> Answer:
-        """Take a body."""
+        """Record a body; return the next response."""
         self.bodies.append(json.loads(body))
         answer = self.answers.pop(0) if self.answers else OK
         if isinstance(answer, SendError):
@@ -61,20 +61,20 @@ class Desk:
         return self.delivery.deliver([b'{"n":%d}' % number for number in range(count)])
 
     def numbers(self) -> list[list[int]]:
-        """Of the lines in each body."""
+        """Return the numbers of the lines in each body."""
         return [[one["n"] for one in body] for body in self.bodies]
 
 
 @pytest.mark.parametrize("failure", [UNSENT, UNANSWERED, *map(_answer, (408, 429, 500, 503))])
 def test_tried_again(failure: Answer | SendError) -> None:
-    """What may pass is tried again until it is taken."""
+    """A temporary failure is retried until the server accepts the batch."""
     desk = Desk(failure, failure)
     assert desk.deliver(2) == 0
     assert (desk.numbers(), desk.delivery.sent) == ([[0, 1]] * 3, 2)
 
 
 def test_backoff() -> None:
-    """The pause doubles up to the longest one, and is by chance up to a half shorter."""
+    """The pause doubles up to its maximum, and is randomly shortened by up to half."""
     desk = Desk(*[UNSENT] * 10)
     desk.deliver(1)
     full = [1, 2, 4, 8, 16, 32, 32, 32, 32, 32]
@@ -85,14 +85,14 @@ def test_backoff() -> None:
 
 
 def test_retry_after_is_kept() -> None:
-    """What the server asks for counts, also while somebody waits for the end."""
+    """The handler waits as long as Retry-After says, even during a flush."""
     desk = Desk(_answer(503, 7.0))
     desk.deliver(1)
     assert desk.pauses == [(7.0, False)]
 
 
 def test_retry_after_has_a_limit() -> None:
-    """A server cannot silence a handler for a day."""
+    """Retry-After is limited, so that a server cannot silence a handler for a day."""
     desk = Desk(_answer(429, 86_400.0))
     desk.deliver(1)
     assert desk.pauses == [(300.0, False)]
@@ -110,13 +110,15 @@ def test_retry_after_has_a_limit() -> None:
     ],
 )
 def test_forms_of_retry_after(value: str | None, seconds: float | None) -> None:
-    """Seconds and HTTP dates are read; what is neither counts as nothing."""
+    """Retry-After is read as seconds or an HTTP date; any other value is ignored."""
     assert retry_after(value, lambda: 10.0) == seconds
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 415])
 def test_wrong_setup_is_waited_for(status: int) -> None:
-    """What only a change of the setup can mend loses nothing, and is tried at the slowest pace."""
+    """Errors that only a changed setup can fix lose no records and are retried at
+    the slowest rate.
+    """
     desk = Desk(_answer(status))
     assert desk.deliver(1) == 0
     assert desk.delivery.sent == 1
@@ -124,7 +126,7 @@ def test_wrong_setup_is_waited_for(status: int) -> None:
 
 
 def test_success_of_something_else() -> None:
-    """A 200 that is no answer of an ingest endpoint does not count."""
+    """A 200 that an ingest endpoint would not send does not count as success."""
     desk = Desk(Answer(200, None, False, ""))
     desk.deliver(1)
     assert len(desk.bodies) == 2
@@ -132,7 +134,7 @@ def test_success_of_something_else() -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_batch_is_split(status: int) -> None:
-    """A batch that is refused is sent in halves, in order."""
+    """A rejected batch is sent in halves, in order."""
     desk = Desk(_answer(status))
     assert desk.deliver(5) == 0
     assert desk.numbers() == [[0, 1, 2, 3, 4], [0, 1], [2, 3, 4]]
@@ -140,14 +142,14 @@ def test_batch_is_split(status: int) -> None:
 
 
 def test_single_record_is_given_up() -> None:
-    """A record that is refused alone is counted; those around it arrive."""
+    """A record that is rejected alone is counted as lost; its neighbours arrive."""
     desk = Desk(_answer(400), _answer(400))
     assert desk.deliver(2) == 0
     assert (desk.delivery.sent, desk.drops.refused) == (1, 1)
 
 
 def test_size_is_learned() -> None:
-    """After a 413 the next batches are made smaller."""
+    """After a 413, the next batches are smaller."""
     desk = Desk(limit=1000)
     desk.deliver(300)
     assert desk.delivery.sent == 300
@@ -156,7 +158,7 @@ def test_size_is_learned() -> None:
 
 
 def test_lost_answer_marks_what_is_sent_again() -> None:
-    """What may have arrived before says so when it is sent again."""
+    """A batch that may have arrived before is marked as a retry."""
     desk = Desk(UNANSWERED)
     desk.deliver(1)
     assert desk.bodies == [[{"n": 0}], [{"n": 0, "resent": True}]]
@@ -164,14 +166,14 @@ def test_lost_answer_marks_what_is_sent_again() -> None:
 
 @pytest.mark.parametrize("status", [200, 500, 502, 504])
 def test_answer_of_a_proxy_marks_what_is_sent_again(status: int) -> None:
-    """So does what was answered by somebody who may not know."""
+    """A batch that a proxy has answered is also marked as a retry."""
     desk = Desk(_answer(status), _answer(status))
     desk.deliver(1)
     assert desk.bodies == [[{"n": 0}], *[[{"n": 0, "resent": True}]] * 2]
 
 
 def test_mark_stays_in_the_halves() -> None:
-    """A batch that is marked and then split stays marked."""
+    """The halves of a marked batch are also marked."""
     desk = Desk(UNANSWERED, _answer(413))
     desk.deliver(2)
     assert desk.bodies[2:] == [[{"n": 0, "resent": True}], [{"n": 1, "resent": True}]]
@@ -179,21 +181,21 @@ def test_mark_stays_in_the_halves() -> None:
 
 @pytest.mark.parametrize("failure", [UNSENT, *map(_answer, (401, 404, 429, 503))])
 def test_what_was_not_taken_is_not_marked(failure: Answer | SendError) -> None:
-    """What cannot have arrived before is sent as it is."""
+    """A batch that cannot have arrived before is sent without a mark."""
     desk = Desk(failure)
     desk.deliver(1)
     assert desk.bodies == [[{"n": 0}]] * 2
 
 
 def test_given_up() -> None:
-    """When time is over, all that is left is given back as a number."""
+    """When the time is over, the delivery returns the number of records left."""
     desk = Desk(_answer(413), OK, UNSENT, UNSENT, tries=2)
     assert desk.deliver(5) == 3
     assert desk.delivery.sent == 2
 
 
 def test_losses_are_told() -> None:
-    """A record tells how many were lost and why; then nothing is left to tell."""
+    """A record reports how many records were lost and why, and each loss is reported once."""
     desk = Desk()
     desk.drops.add(1771410000.0, dropped=3)
     desk.drops.add(1771410001.0, refused=1)
@@ -206,7 +208,7 @@ def test_losses_are_told() -> None:
 
 
 def test_losses_that_cannot_be_told() -> None:
-    """As long as nobody knows of them, they stay to be told."""
+    """A loss stays pending until a report of it is delivered."""
     desk = Desk(UNSENT, tries=1)
     desk.drops.add(1.0, dropped=3)
     desk.delivery.report_drops()
@@ -214,7 +216,7 @@ def test_losses_that_cannot_be_told() -> None:
 
 
 def test_losses_meanwhile() -> None:
-    """What is lost while a loss is told is told the next time."""
+    """A loss during a report of losses is in the next report."""
     drops = DropCounter()
     drops.add(1.0, dropped=3)
     first = drops.unreported
@@ -240,7 +242,7 @@ def _buffer(**bounds: int) -> tuple[Buffer, DropCounter]:
 
 
 def test_oldest_records_leave() -> None:
-    """A buffer that is full drops the oldest, and counts them."""
+    """A full buffer drops the oldest records and counts them."""
     buffer, drops = _buffer()
     for number in range(10):
         buffer.put(b"%d" % number, False)
@@ -249,7 +251,7 @@ def test_oldest_records_leave() -> None:
 
 
 def test_bytes_are_bounded() -> None:
-    """A buffer is full by bytes as well; what is larger than all of it leaves itself."""
+    """The buffer is also limited in bytes; a record larger than the limit is dropped itself."""
     buffer, drops = _buffer(max_buffer_bytes=10)
     for line in (b"aaaa", b"bbbb", b"cccc"):
         buffer.put(line, False)
@@ -259,7 +261,7 @@ def test_bytes_are_bounded() -> None:
 
 
 def test_batch_has_its_size() -> None:
-    """A batch ends before it gets too large, and has one record at least."""
+    """A batch ends before it exceeds its size, but has at least one record."""
     buffer, _ = _buffer(batch_records=10)
     for line in (b"a" * 30, b"b" * 30, b"c" * 200):
         buffer.put(line, False)
@@ -267,7 +269,7 @@ def test_batch_has_its_size() -> None:
 
 
 def test_waiting_for_a_batch_on_its_way() -> None:
-    """Lines count as waiting until their batch is settled, whatever is dropped behind it."""
+    """Lines count as waiting until their batch is settled, even if lines after it are dropped."""
     buffer, _ = _buffer()
     for number in range(12):
         buffer.put(b"%d" % number, False)
@@ -279,7 +281,7 @@ def test_waiting_for_a_batch_on_its_way() -> None:
 
 
 def test_due() -> None:
-    """A full batch or an urgent line is reason not to wait for more."""
+    """A full batch or an urgent line ends the wait for more lines."""
     for lines, urgent in ((2, False), (1, True)):
         buffer, _ = _buffer()
         for _number in range(lines):
@@ -301,7 +303,7 @@ def test_due() -> None:
     ],
 )
 def test_url(url: str, path: str) -> None:
-    """A URL may name the server, the endpoint, or a prefix of a proxy."""
+    """A URL may name the server, the endpoint, or a proxy's prefix."""
     assert parse_url(url).path == path
 
 
@@ -320,7 +322,7 @@ def test_url(url: str, path: str) -> None:
     ],
 )
 def test_wrong_arguments(make: Callable[[], object]) -> None:
-    """What cannot be right is refused when the handler is made, and no secret is shown."""
+    """Impossible arguments are refused when the handler is created, without showing a secret."""
     with pytest.raises(ValueError, match=r"expected|Port") as caught:
         make()
     assert "secret" not in str(caught.value)
@@ -330,7 +332,7 @@ def test_wrong_arguments(make: Callable[[], object]) -> None:
 
 
 def test_complaints_are_seldom(capsys: pytest.CaptureFixture[str]) -> None:
-    """Trouble of one kind is told once a minute."""
+    """Each kind of warning is printed at most once a minute."""
     stderr = StderrWarnings()
     for _ in range(3):
         stderr.warn("one", "this is wrong")
@@ -342,14 +344,14 @@ def test_complaints_are_seldom(capsys: pytest.CaptureFixture[str]) -> None:
 def test_complaints_can_be_switched_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An application without `logging.lastResort` hears nothing."""
+    """An application without `logging.lastResort` gets no warnings on stderr."""
     monkeypatch.setattr(logging, "lastResort", None)
     StderrWarnings().warn("one", "this is wrong")
     assert capsys.readouterr().err == ""
 
 
 def test_time_of_a_loss_is_its_own() -> None:
-    """A loss is dated by its first record."""
+    """A loss has the time of its first lost record."""
     drops = DropCounter()
     before = time.time()
     drops.add(before, dropped=1)

@@ -1,4 +1,4 @@
-"""What a record of Python's logging becomes."""
+"""The JSON record that the handler makes of a record of Python's logging."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ class Color(IntEnum):
 
 
 class Silent:
-    """Nothing can be said of it."""
+    """An object whose `str` and `repr` fail."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -52,7 +52,7 @@ def _raised(error: BaseException) -> Any:
 
 
 def test_attributes_of_the_entry() -> None:
-    """Time, level and message are those that MikroScope reads."""
+    """An entry has the record's time, level and message."""
     line = encode_record(_record("Order %s", "ORD-1", created=1771410000.1239), {})
     fields, _ = parse_line(line)
     assert time_of(fields) == (1771410000123, "timestamp")
@@ -61,7 +61,7 @@ def test_attributes_of_the_entry() -> None:
 
 
 def test_logger_process_and_thread() -> None:
-    """A record says which logger, process, thread and task it comes from."""
+    """A record names its logger, process, thread and task."""
     fields = _fields(process=7, threadName="worker", taskName="task-1")
     names = ("logger", "process", "thread", "task")
     assert [fields[name] for name in names] == ["shop.cart", 7, "worker", "task-1"]
@@ -84,19 +84,19 @@ def test_logger_process_and_thread() -> None:
     ],
 )
 def test_level(number: int, name: str, level: str) -> None:
-    """Levels have the names under which those of all loggers are counted; own ones are kept."""
+    """Standard levels get MikroScope's names; custom levels keep theirs."""
     assert _fields(levelno=number, levelname=name)["level"] == level
 
 
 def test_extra_fields() -> None:
-    """What `extra` gives are fields, as they are."""
+    """The values of `extra` become fields unchanged."""
     fields = _fields(orderId="ORD-1", amount=1.5, items=[{"sku": 1}], audit=True)
     wanted = {"orderId": "ORD-1", "amount": 1.5, "items": [{"sku": 1}], "audit": True}
     assert wanted.items() <= fields.items()
 
 
 def test_extra_of_our_names() -> None:
-    """`extra` under a name of the handler's own changes nothing, and is kept in an object."""
+    """An `extra` with a name of the handler's own is kept in an object and replaces nothing."""
     fields = _fields(level=3, logger="x", exc_info=_raised(ValueError("no")), error="timeout")
     assert (fields["level"], fields["logger"]) == ("INFO", "shop.cart")
     assert fields["error"]["type"] == "ValueError"
@@ -104,14 +104,14 @@ def test_extra_of_our_names() -> None:
 
 
 def test_constants() -> None:
-    """Constants are in every record, and give way to what a call says."""
+    """Constants are added to every record, and a call's values replace them."""
     constants = {"service": "shop", "region": "eu"}
     fields = json.loads(encode_record(_record(region="us"), constants))
     assert (fields["service"], fields["region"]) == ("shop", "us")
 
 
 def test_exception() -> None:
-    """An exception is told by type, message and stack, under names that MikroScope searches."""
+    """An exception has type, message and stack under names that MikroScope searches."""
     error = _fields(exc_info=_raised(ZeroDivisionError("by zero")))["error"]
     assert (error["type"], error["message"]) == ("ZeroDivisionError", "by zero")
     assert error["stack"].startswith("Traceback (most recent call last):\n")
@@ -119,32 +119,32 @@ def test_exception() -> None:
 
 
 def test_exception_as_text() -> None:
-    """A record that came from another process has its exception as text only."""
+    """A record from another process has its exception only as text."""
     assert _fields(exc_text="Traceback: boom")["error"] == {"stack": "Traceback: boom"}
 
 
 def test_exc_info_without_exception() -> None:
-    """`exc_info=True` where nothing was raised adds nothing."""
+    """`exc_info=True` without an exception adds nothing."""
     assert "error" not in _fields(exc_info=(None, None, None))
 
 
 def test_stack() -> None:
-    """`stack_info=True` is kept under its own name."""
+    """`stack_info=True` is kept in its own field."""
     assert _fields(stack_info="Stack: here")["stack_info"] == "Stack: here"
 
 
 def test_arguments_that_do_not_fit() -> None:
-    """A message whose arguments do not fit is sent with its parts."""
+    """A message whose arguments do not fit is sent as its parts."""
     assert _fields("%d of %s", "a")["message"] == "%d of %s ('a',)"
 
 
 def test_message_that_is_an_object() -> None:
-    """A message of another type is its text, as everywhere in logging."""
+    """A message that is an object becomes its text, as always in logging."""
     assert _fields(ValueError("no"))["message"] == "no"
 
 
 def test_dict_as_message() -> None:
-    """A message that is a dict is the record: its names count, its level is mapped as ours."""
+    """A dict as message becomes the record, with its names and with its level mapped."""
     said = {"event": "order.created", "level": "warning", "timestamp": "2020-01-01T00:00:00Z"}
     fields = _fields(said)
     assert (event_of(fields), message_of(fields)) == ("order.created", "order.created")
@@ -152,7 +152,7 @@ def test_dict_as_message() -> None:
 
 
 def test_exception_in_a_dict() -> None:
-    """structlog's `exc_info` in such a dict becomes the error, too."""
+    """structlog's `exc_info` in such a dict also becomes the error."""
     info = _raised(KeyError("k"))
     for value in (info, info[1]):
         fields = _fields({"event": "failed", "exc_info": value})
@@ -160,7 +160,7 @@ def test_exception_in_a_dict() -> None:
 
 
 def test_current_exception_in_a_dict() -> None:
-    """`exc_info` that is True stands for the exception that is being handled."""
+    """`exc_info` that is True means the exception that is being handled."""
     try:
         raise KeyError("k")
     except KeyError:
@@ -214,7 +214,7 @@ def _nested(depth: int) -> list[Any]:
     ],
 )
 def test_json_of_any_value(value: object, text: str | None) -> None:
-    """Whatever is logged becomes JSON that the server reads."""
+    """Any logged value becomes JSON that the server can read."""
     found = to_json(value)
     fields, _ = parse_line(b'{"x":' + found + b"}")
     assert "x" in fields
@@ -238,7 +238,7 @@ _VALUES = st.recursive(
 
 @given(_VALUES)
 def test_json_never_fails(value: object) -> None:
-    """No value makes it fail, and what comes out is strict JSON in UTF-8, in one line."""
+    """No value makes encoding fail, and the output is strict JSON in UTF-8 on one line."""
     text = to_json(value)
     assert b"\n" not in text
     json.loads(text.decode())
@@ -246,7 +246,7 @@ def test_json_never_fails(value: object) -> None:
 
 @given(st.dictionaries(st.text(), _LEAVES))
 def test_line_is_a_record(extra: dict[str, Any]) -> None:
-    """Whatever a call adds, the line is an object that ends in a brace."""
+    """Whatever a call adds, the line is a JSON object that ends with a brace."""
     line = encode_record(_record(**{"x" + name: value for name, value in extra.items()}), {})
     parse_line(line)
     assert line.endswith(b"}")

@@ -1,4 +1,4 @@
-"""The logging handler, on real servers and on such that misbehave."""
+"""The logging handler, with real servers and with servers that misbehave."""
 
 import gc
 import logging
@@ -21,7 +21,7 @@ from tests.helpers.webhooks import make_certificate
 
 
 def test_logs_are_found(serve: Serve, connect: Connect) -> None:
-    """What is logged can be asked for, by level, event, field and the words of the error."""
+    """A logged record is found by level, event, field and the words of its error."""
     server = serve(ingest_producers=f"{TOKEN}=shop")
     with logging_to(server.url, fields={"service": "shop"}) as (logger, handler):
         logger.info("Order %s created", 1, extra={"event": "order.created", "orderId": "ORD-1"})
@@ -45,7 +45,7 @@ def test_logs_are_found(serve: Serve, connect: Connect) -> None:
 
 
 def test_basic_auth_and_gzip(serve: Serve, connect: Connect) -> None:
-    """Basic auth and compressed bodies are taken."""
+    """The server accepts Basic auth and compressed bodies."""
     server = serve(auth_username="shop", auth_password="söcret")
     auth = {"token": None, "username": "shop", "password": "söcret"}
     with logging_to(server.url, compress=True, **auth) as (logger, handler):
@@ -56,7 +56,7 @@ def test_basic_auth_and_gzip(serve: Serve, connect: Connect) -> None:
 
 
 def test_https(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """Over TLS, with a certificate authority of one's own."""
+    """The handler sends over TLS with a private certificate authority."""
     certificate, key = make_certificate(tmp_path)
     server = serve(
         ingest_producers=f"{TOKEN}=shop", https=True, tls_cert_path=certificate, tls_key_path=key
@@ -71,7 +71,7 @@ def test_https(serve: Serve, connect: Connect, tmp_path: Path) -> None:
 def test_certificate_that_nobody_trusts(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A server whose certificate is not trusted gets nothing, and stderr says why."""
+    """A server with an untrusted certificate gets nothing, and stderr says why."""
     certificate, key = make_certificate(tmp_path)
     server = serve(
         ingest_producers=f"{TOKEN}=shop", https=True, tls_cert_path=certificate, tls_key_path=key
@@ -83,11 +83,11 @@ def test_certificate_that_nobody_trusts(
 
 
 def test_wrong_token(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong token is told on stderr, with what the server says; the records wait."""
+    """After a wrong token, stderr shows the server's error, and the records wait."""
     server = serve(ingest_producers="other=shop")
     with logging_to(server.url, max_backoff_s=1e6, flush_timeout_s=1e5) as (logger, handler):
         logger.info("hello")
-        assert not handler.flush()  # at once: it is known not to be asked again before
+        assert not handler.flush()  # at once: no retry is due for a long time
         assert handler.counts.waiting == 1
     told = capsys.readouterr().err
     assert "does not accept these logs (401 credentials are missing or wrong" in told
@@ -98,7 +98,7 @@ def test_wrong_token(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
 def test_too_large_for_the_server(
     serve: Serve, connect: Connect, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a small limit at the server all arrives, but for what no request can hold."""
+    """With a small limit at the server, all records arrive except one that exceeds any request."""
     server = serve(ingest_producers=f"{TOKEN}=shop", ingest_max_body_bytes=2000)
     with logging_to(server.url) as (logger, handler):
         for number in range(200):
@@ -113,7 +113,7 @@ def test_too_large_for_the_server(
 
 
 def test_dict_config() -> None:
-    """`logging.config.dictConfig` makes one, and another call closes it."""
+    """`logging.config.dictConfig` creates a handler, and another call closes it."""
     with stub() as server:
         handler = {"class": "mikroscope.logging.MikroScopeHandler", "url": server.url}
         config = {
@@ -130,7 +130,7 @@ def test_dict_config() -> None:
 
 
 def test_queue_handler() -> None:
-    """Behind a QueueHandler and its listener nothing is different."""
+    """The handler works the same behind a QueueHandler and its listener."""
     with stub() as server, logging_to(server.url) as (_, handler):
         records: queue.SimpleQueue[Any] = queue.SimpleQueue()
         listener = logging.handlers.QueueListener(records, handler)
@@ -144,7 +144,7 @@ def test_queue_handler() -> None:
 
 
 def test_filters_are_asked() -> None:
-    """A filter of the handler keeps records back."""
+    """A filter of the handler can reject records."""
     with stub() as server, logging_to(server.url) as (logger, handler):
         handler.addFilter(lambda record: record.getMessage() != "secret")
         logger.info("secret")
@@ -154,7 +154,7 @@ def test_filters_are_asked() -> None:
 
 
 def test_object_that_logs_when_it_is_shown() -> None:
-    """An argument whose `str` logs by itself is no trouble."""
+    """An argument whose `str` logs a record causes no deadlock."""
     with stub() as server, logging_to(server.url) as (logger, handler):
 
         class Talkative:
@@ -188,13 +188,13 @@ def test_object_that_logs_when_it_is_shown() -> None:
     ],
 )
 def test_wrong_arguments(options: dict[str, Any]) -> None:
-    """Arguments that cannot be right are refused at once, by name."""
+    """Impossible arguments are refused at once, by name."""
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected"):
         MikroScopeHandler(**options)
 
 
 def test_server_that_does_not_answer() -> None:
-    """Logging goes on while a server takes a request and never answers."""
+    """Logging continues while a server accepts a request and never answers."""
     with stub(HANG) as server, logging_to(server.url, flush_timeout_s=0.1) as (logger, handler):
         logger.info("first")
         wait_until(lambda: bool(server.batches), "a request")
@@ -205,7 +205,9 @@ def test_server_that_does_not_answer() -> None:
 
 
 def test_flush_in_a_signal_handler() -> None:
-    """It ends by its time also if the signal has interrupted a log call, with its lock."""
+    """A flush in a signal handler ends in time, even if the signal interrupted a log
+    call's lock.
+    """
     done: list[bool] = []
     with stub(HANG) as server, logging_to(server.url) as (logger, handler):
         logger.info("first")
@@ -213,7 +215,7 @@ def test_flush_in_a_signal_handler() -> None:
 
         def interrupted() -> None:
             with handler._sender._buffer._lock:
-                server.closing.set()  # it is sent again
+                server.closing.set()  # the handler sends it again
                 wait_until(lambda: bool(server.taken), "an answer")
                 done.append(handler.flush(0.1))
 
@@ -224,7 +226,7 @@ def test_flush_in_a_signal_handler() -> None:
 
 
 def test_record_that_is_broken() -> None:
-    """Whatever stands in a record, it is sent."""
+    """A record is sent whatever its attributes contain."""
     with stub() as server, logging_to(server.url) as (_, handler):
         for name, value in (("levelno", None), ("levelno", "x"), ("created", "x"), ("msg", None)):
             handler.handle(logging.makeLogRecord({"msg": "broken", name: value}))
@@ -233,7 +235,7 @@ def test_record_that_is_broken() -> None:
 
 
 def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a server logging goes on; the buffer stays within its bound, and stderr knows."""
+    """Without a server, logging continues, the buffer keeps its limit, and stderr has a warning."""
     url = f"http://127.0.0.1:{free_port()}"
     with logging_to(url, max_buffer_records=100, flush_timeout_s=0.1) as (logger, handler):
         for number in range(1000):
@@ -247,7 +249,7 @@ def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_dropped_records_are_told() -> None:
-    """When the server is back, it gets the newest records, and how many were dropped."""
+    """When the server returns, it gets the newest records and the number of dropped ones."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with logging_to(url, max_buffer_records=10, batch_records=5) as (logger, handler):
@@ -262,7 +264,7 @@ def test_dropped_records_are_told() -> None:
 
 
 def test_lost_answer() -> None:
-    """If a connection ends without an answer, the records are sent again, and say so."""
+    """If a connection ends without an answer, the records are sent again and marked as a retry."""
     with stub(DROP) as server, logging_to(server.url) as (logger, handler):
         logger.info("hello")
         assert handler.flush()
@@ -270,7 +272,7 @@ def test_lost_answer() -> None:
 
 
 def test_connection_that_the_server_closes() -> None:
-    """A connection that was closed between two batches costs neither a record nor a mark."""
+    """A connection that was closed between two batches causes neither a loss nor a retry mark."""
     with stub(CLOSE, CLOSE) as server, logging_to(server.url) as (logger, handler):
         for number in range(3):
             wait_until(lambda: server.hung_up == len(server.batches), "the end of the connection")
@@ -290,7 +292,7 @@ def test_connection_is_kept() -> None:
 
 
 def test_records_are_gathered() -> None:
-    """Records that come one after the other go in one request, up to its bound."""
+    """Records that are logged in quick succession share a request, up to its limit."""
     with stub() as server:
         with logging_to(server.url, linger_s=60, batch_records=10) as (logger, handler):
             for number in range(25):
@@ -301,7 +303,7 @@ def test_records_are_gathered() -> None:
 
 
 def test_errors_do_not_wait() -> None:
-    """An error is sent at once, with what waits before it."""
+    """An error is sent at once, together with the records that wait before it."""
     with stub() as server, logging_to(server.url, linger_s=60) as (logger, _):
         logger.info("before")
         logger.error("boom")
@@ -309,7 +311,7 @@ def test_errors_do_not_wait() -> None:
 
 
 def test_busy_server() -> None:
-    """503 with Retry-After is waited for, and nothing is lost."""
+    """The handler waits after a 503 with Retry-After and loses nothing."""
     busy = Reply(503, (("retry-after", "0"),))
     with stub(busy, busy) as server, logging_to(server.url) as (logger, handler):
         logger.info("hello")
@@ -318,7 +320,7 @@ def test_busy_server() -> None:
 
 
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system gives no thread, what waits is sent at the end, as `logging` ends it."""
+    """If no thread can be started, waiting records are sent when `logging` shuts down."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -334,7 +336,7 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_for_the_end_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
-    """After a flush in vain, as `logging.shutdown` does it, close does not wait once more."""
+    """After a failed flush, as in `logging.shutdown`, `close` does not wait again."""
     with stub(HANG) as server:
         handler = MikroScopeHandler(server.url, token=TOKEN, flush_timeout_s=0.05, linger_s=0.01)
         handler.handle(logging.makeLogRecord({"msg": "hello", "levelno": 20}))
@@ -346,7 +348,7 @@ def test_waiting_for_the_end_is_bounded(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_logging_after_close(capsys: pytest.CaptureFixture[str]) -> None:
-    """What comes after close is counted as dropped, and said."""
+    """A record logged after `close` is counted as dropped and reported."""
     with stub() as server, logging_to(server.url) as (logger, handler):
         handler.close()
         logger.info("late")
@@ -355,7 +357,7 @@ def test_logging_after_close(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_handler_that_is_forgotten() -> None:
-    """A handler that nobody holds any more sends what it has, and its thread ends."""
+    """A handler without references sends its records, and its thread ends."""
     with stub() as server:
         handler = MikroScopeHandler(server.url, token=TOKEN, linger_s=60)
         handler.handle(logging.makeLogRecord({"msg": "hello", "levelno": 20}))

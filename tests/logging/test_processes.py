@@ -23,7 +23,7 @@ logging.info("hello")
 
 
 def test_end_of_the_program() -> None:
-    """What is logged last is sent before the program ends."""
+    """The last logged records are sent before the program ends."""
     with stub() as server:
         done = run(PROGRAM, server.url, 30)
         assert (done.returncode, done.stderr) == (0, "")
@@ -31,7 +31,7 @@ def test_end_of_the_program() -> None:
 
 
 def test_end_of_the_program_without_server() -> None:
-    """A program ends without its server, and says what is lost."""
+    """Without its server, a program ends and prints how many records are lost."""
     done = run(PROGRAM, f"http://127.0.0.1:{free_port()}", 0.2)
     assert done.returncode == 0
     assert "did not accept them: 1\n" in done.stderr
@@ -39,7 +39,7 @@ def test_end_of_the_program_without_server() -> None:
 
 
 def test_log_at_exit() -> None:
-    """What is logged by the application's own exit functions is sent, too."""
+    """Records logged by the application's exit functions are sent."""
     program = "import atexit, logging\n" + PROGRAM
     program += "atexit.register(lambda: logging.info('bye'))\n"
     with stub() as server:
@@ -48,7 +48,7 @@ def test_log_at_exit() -> None:
 
 
 def test_first_log_at_exit() -> None:
-    """Even if that is the first log of all, when no thread can be started any more."""
+    """The first record may be logged at exit, when no thread can be started any more."""
     program = PROGRAM.replace('logging.info("hello")', "import atexit")
     program += "atexit.register(lambda: logging.info('bye'))\n"
     with stub() as server:
@@ -67,7 +67,7 @@ logging.info("parent before")
 
 
 def test_fork() -> None:
-    """A forked child sends its own records by its own thread; the parent's are sent once."""
+    """A forked child sends its records from its own thread; the parent's are sent once."""
     program = FORK + (
         "child = os.fork()\n"
         "logging.info('parent after' if child else 'child')\n"
@@ -81,7 +81,7 @@ def test_fork() -> None:
 
 
 def test_fork_with_a_connection() -> None:
-    """Parent and child have connections of their own."""
+    """Parent and child use separate connections."""
     program = FORK + (
         "handler.flush()\n"
         "child = os.fork()\n"
@@ -99,7 +99,7 @@ def test_fork_with_a_connection() -> None:
 
 @pytest.mark.long
 def test_forks_under_load() -> None:
-    """Children that are forked while threads log and send do not hang, and lose nothing."""
+    """Children forked while threads log and send do not hang and lose nothing."""
     records, forks = amount(1000, 3000), amount(8, 40)
     program = FORK + (
         "import threading\n"
@@ -127,7 +127,7 @@ def test_forks_under_load() -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(method: str, tmp_path: Path) -> None:
-    """Workers of multiprocessing, which end without exit functions, send their logs, too."""
+    """Workers of multiprocessing send their logs, although they end without exit functions."""
     script = tmp_path / "program.py"
     script.write_text(
         FORK.replace('logging.info("parent before")', "")
@@ -150,8 +150,9 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("https", [False, True])
 def test_thread_imports_nothing(https: bool, serve: Serve, tmp_path: Path) -> None:
-    """The background thread imports nothing: a child that is forked in the midst of an import
-    could never import that module."""
+    """The background thread imports nothing, because a child that is forked during an import could
+    never import that module.
+    """
     certificate, key = make_certificate(tmp_path)
     tls: dict[str, object] = {"https": True, "tls_cert_path": certificate, "tls_key_path": key}
     server = serve(ingest_producers="t=shop", ingest_max_body_bytes=1024, **(tls if https else {}))
@@ -174,7 +175,7 @@ def test_thread_imports_nothing(https: bool, serve: Serve, tmp_path: Path) -> No
 
 
 def test_only_the_standard_library() -> None:
-    """An application that logs loads nothing but the standard library and the handler."""
+    """An application that logs loads only the standard library and the handler."""
     program = (
         "import sys; import mikroscope.logging\n"
         "names = {name for name in sys.modules if name.startswith('mikroscope')}\n"
