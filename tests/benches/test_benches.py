@@ -1,4 +1,4 @@
-"""The benchmarks: each scenario runs, the page comes from the results, peers answer alike."""
+"""The benchmarks run every scenario, write their page from the results, and compare peers."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ BLOCKS = re.compile(r"<!-- begin: ([\w-]+) -->\n(.*?)<!-- end: \1 -->", re.DOTAL
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of every scenario on a tiny corpus; peers have tests of their own."""
+    """The results of every scenario on a tiny corpus; peers have separate tests."""
     directory = tmp_path_factory.mktemp("benches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_DIR", str(directory / "cache"))
@@ -45,7 +45,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def docs(measured: Path) -> Path:
-    """A page with pictures, made from these results."""
+    """A page with pictures, generated from these results."""
     directory = measured.parent / "docs"
     directory.mkdir()
     shutil.copy(DOCS / "benchmarks.md", directory)
@@ -55,14 +55,16 @@ def docs(measured: Path) -> Path:
 
 
 def test_every_scenario_leaves_its_result(measured: Path) -> None:
-    """A run of all scenarios keeps one result for each, and a ragged one of those that have it."""
+    """A run of all scenarios stores one result each, plus a ragged one where the
+    scenario has one.
+    """
     found = [json.loads(path.read_text()) for path in measured.glob("*.json")]
     expected = {(one.name, shape) for one in SCENARIOS.values() for shape in one.shapes}
     assert {(one["scenario"], one["shape"]) for one in found} == expected - {("peers", "plain")}
 
 
 def test_results_say_where_they_come_from(measured: Path) -> None:
-    """Each result tells machine, versions, commit, date and the yardstick's speed."""
+    """Each result names its machine, versions, commit, date and the yardstick's speed."""
     for path in measured.glob("*.json"):
         result = json.loads(path.read_text())
         assert {"cores", "processor", "python", "sqlite", "mikroscope", "commit"} <= set(
@@ -73,7 +75,7 @@ def test_results_say_where_they_come_from(measured: Path) -> None:
 
 
 def test_every_time_is_also_in_json_records(measured: Path) -> None:
-    """A figure in a unit of time has its ratio to the bare loop beside it."""
+    """A figure in a unit of time is also given relative to the bare loop."""
     for path in measured.glob("*.json"):
         for figure in json.loads(path.read_text())["figures"]:
             if figure["unit"] in ("s", "ms", "records/s", "requests/s"):
@@ -81,7 +83,7 @@ def test_every_time_is_also_in_json_records(measured: Path) -> None:
 
 
 def test_report_fills_every_block(docs: Path) -> None:
-    """The page shows a table for everything that was measured."""
+    """The page shows a table for each measurement."""
     pages = (docs / "benchmarks.md").read_text() + (docs.parent / "README.md").read_text()
     blocks = dict(BLOCKS.findall(pages))
     empty = {name for name, text in blocks.items() if "| --- |" not in text}
@@ -89,14 +91,14 @@ def test_report_fills_every_block(docs: Path) -> None:
 
 
 def test_report_draws_every_picture_it_shows(docs: Path) -> None:
-    """Each picture that the page shows is a file beside it."""
+    """Each picture on the page is a file next to it."""
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (docs / "benchmarks.md").read_text())
     assert len(shown) >= 6
     assert all((docs / name).read_text().startswith("<svg") for name in shown)
 
 
 def test_goals_are_held_against_the_results(docs: Path) -> None:
-    """A goal whose scenario was run at another size is measured there, and that is said."""
+    """If a goal's scenario ran at another size, the page shows that result with its size."""
     rows = [goal.row(Results(docs / "benchmarks")) for goal in GOALS]
     unknown = [row[0] for row in rows if row[-1] == "not measured"]
     assert unknown == ["cold index at 10 million, relative to 1 million"]
@@ -104,7 +106,7 @@ def test_goals_are_held_against_the_results(docs: Path) -> None:
 
 
 def test_published_page_is_current(tmp_path: Path) -> None:
-    """Both pages and their pictures are what the published results give, whatever these are."""
+    """Both pages and their pictures match the published results, whatever these are."""
     copy = Path(shutil.copytree(DOCS, tmp_path / "docs"))
     shutil.copy(ROOT / "README.md", tmp_path)
     write_report(copy)
@@ -124,7 +126,7 @@ def test_published_page_is_current(tmp_path: Path) -> None:
     ],
 )
 def test_verdict(value: float, at_least: bool, verdict: str) -> None:
-    """A goal is met, or the page says by how much it is missed."""
+    """The page says that a goal is met, or by how much it is missed."""
 
     def find(results: Results, records: int) -> Measured:
         return Measured(value, None, "it", records)
@@ -135,7 +137,7 @@ def test_verdict(value: float, at_least: bool, verdict: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "MikroScope"])
 def test_peer_agrees(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that is installed gives MikroScope's answers to every question."""
+    """Each installed peer gives the same answers as MikroScope."""
     if reason := PEERS[name].missing():
         pytest.skip(reason)
     pair: dict[str, type[Peer]] = {one: PEERS[one] for one in ("MikroScope", name)}
@@ -147,7 +149,7 @@ def test_peer_agrees(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_front_page(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README shows the peers that were measured, in a table and a picture, and where."""
+    """The README shows the measured peers in a table and a picture, and names the machine."""
     pair: dict[str, type[Peer]] = {one: PEERS[one] for one in ("MikroScope", "grep and jq")}
     if reason := pair["grep and jq"].missing():
         pytest.skip(reason)
@@ -167,7 +169,7 @@ def test_front_page(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_missing_peer_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that is not installed is named with what to install, and the others run."""
+    """A missing peer is named with the package to install, and the other peers run."""
 
     class Absent(GrepAndJq):
         @staticmethod
@@ -183,21 +185,21 @@ def test_missing_peer_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_plain_corpus_keeps_its_bytes(tmp_path: Path) -> None:
-    """The same arguments give the same bytes as ever, so that figures stay comparable."""
+    """The same arguments always give the same bytes, so that figures stay comparable."""
     write_corpus(tmp_path / "c", 5000)
     digest = hashlib.blake2b((tmp_path / "c").read_bytes(), digest_size=8).hexdigest()
     assert digest == "3588083d558b435b"
 
 
 def test_corpus_and_index_are_kept(tmp_path: Path) -> None:
-    """A second scenario finds the corpus and the index of the first."""
+    """A second scenario reuses the corpus and the index of the first."""
     first = Cache(tmp_path).index(Cache(tmp_path).corpus("plain", 100)).stat()
     again = Cache(tmp_path).index(Cache(tmp_path).corpus("plain", 100)).stat()
     assert (first.st_ino, first.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
 
 
 def test_load_sends_each_request_once() -> None:
-    """Many clients share the requests, and every answer is seen."""
+    """Many clients share the requests, and the load counts every answer."""
     path = ROOT / "tests" / "fixtures" / "loggers" / "documented.ndjson"
     with (
         trivial_server() as url,
@@ -208,7 +210,7 @@ def test_load_sends_each_request_once() -> None:
 
 
 def test_load_asks_in_order() -> None:
-    """A single client has one latency for each target."""
+    """A single client returns one latency for each target, in order."""
     with trivial_server() as url:
         assert len(get(url, ["/a", "/b", "/c"]).milliseconds) == 3
 
@@ -216,7 +218,7 @@ def test_load_asks_in_order() -> None:
 def test_failing_scenario_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What fails is named at the end, with exit code 1; the other results are kept."""
+    """The run names failed scenarios at the end and exits with 1; the other results are kept."""
 
     def fail(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         raise RuntimeError("it does not work")
@@ -237,7 +239,7 @@ def test_failing_scenario_does_not_stop_the_others(
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not there is refused with one line, and exit code 2."""
+    """An unknown name is refused with one line and exit code 2."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
@@ -245,18 +247,18 @@ def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixt
 
 
 def test_numbers_are_short() -> None:
-    """Three digits are enough, and thousands stand apart."""
+    """Numbers have three digits and separated thousands."""
     shown = [number(value) for value in (0.0, 0.12345, 2.5, 99.96, 250.0, 123456.7)]
     assert shown == ["0", "0.123", "2.5", "100", "250", "123,457"]
 
 
 def test_pictures_escape_their_words() -> None:
-    """A label may hold any character."""
+    """A label in a picture may contain any character."""
     assert "a &lt; b" in bars("t", "ms", ["s"], [Row("a < b", [1.0])])
 
 
 def test_pictures_leave_out_what_is_missing() -> None:
-    """A value that was not measured has no bar and no point."""
+    """A value that was not measured has no bar and no point in a picture."""
     assert bars("t", "ms", ["s", "r"], [Row("a", [1.0, None])]).count('height="12"') == 1
     drawn = lines("t", ("x", "y"), [1, 2, 3], {"s": [1.0, None, 3.0]}, log=True)
     assert drawn.count("<circle") == 2

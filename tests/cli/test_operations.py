@@ -11,7 +11,7 @@ from tests.helpers.program import SERVE, Processes, Program, stop, url_of
 
 @pytest.fixture
 def niceness(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """By how much commands have lowered the priority of their process, which is the tests'."""
+    """The amounts by which commands have lowered the priority of the tests' process."""
     asked: list[int] = []
     monkeypatch.setattr(os, "nice", asked.append)
     return asked
@@ -19,13 +19,13 @@ def niceness(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def indexed(program: Program, niceness: list[int]) -> None:
-    """Ten records, and an index of them."""
+    """Ten indexed records."""
     program.write("app.ndjson", *({"n": number} for number in range(10)))
     program.ask("index")
 
 
 def test_backup_and_restore(program: Program) -> None:
-    """Both print their result in JSON."""
+    """Both commands print their result in JSON."""
     saved = program.ask("backup", "backups")
     assert (saved["entries"], saved["files"]) == (10, 2)
     assert saved["bytes"] > 0
@@ -52,7 +52,7 @@ def test_restore_over_something(program: Program) -> None:
 
 
 def test_restore_beside_a_server(program: Program, processes: Processes) -> None:
-    """It is refused while the server runs, and not afterwards."""
+    """A restore is refused while the server runs, and works after it stops."""
     saved = program.ask("backup", "backups")
     process = processes.start(*SERVE)
     url_of(process)
@@ -74,19 +74,20 @@ def test_restore_beside_a_server(program: Program, processes: Processes) -> None
     ],
 )
 def test_refusals(program: Program, code: int, arguments: str, text: str) -> None:
-    """One line says what was expected; the exit code is 2 for usage, 1 for failure."""
+    """One line names the expected value; the exit code is 2 for usage and 1 for failure."""
     assert text in program.refuse(code, *arguments.split())
 
 
 def test_backup_lets_others_go_first(program: Program, niceness: list[int]) -> None:
-    """A backup lowers its own priority."""
+    """A backup lowers the priority of its own process."""
     program.ask("backup", "backups")
     assert niceness == [10]
 
 
 def test_doctor_for_people(program: Program) -> None:
-    """A line each, which nothing breaks, what is wrong at the end, with how to fix it; warnings
-    leave the exit code 0."""
+    """The doctor prints one line per finding, problems last and with their fixes; warnings leave
+    the exit code 0.
+    """
     (program.directory / "logs" / "notes.txt").write_text("x")
     done = program.run("doctor", "--port", "0", "--min-free-bytes", "0")
     assert (done.returncode, done.stderr) == (0, "")
@@ -97,14 +98,14 @@ def test_doctor_for_people(program: Program) -> None:
 
 
 def test_doctor_for_programs(program: Program) -> None:
-    """`--json`: findings with check, status, text and fix."""
+    """`--json` prints findings with check, status, text and fix."""
     found = program.ask("doctor", "--json", "--port", "0", "--min-free-bytes", "0")
     assert found["ok"] is True
     assert {tuple(one) for one in found["findings"]} == {("check", "status", "text", "fix")}
 
 
 def test_doctor_with_a_problem(program: Program) -> None:
-    """A problem makes the exit code 1; the output has the same form."""
+    """A problem makes the exit code 1, and the output has the same form."""
     done = program.run("doctor", "--json", "--ingest-interval-ms", "soon")
     assert (done.returncode, done.stderr) == (1, "")
     found = json.loads(done.stdout)
@@ -114,7 +115,7 @@ def test_doctor_with_a_problem(program: Program) -> None:
 
 @pytest.mark.parametrize("command", ["backup", "restore", "doctor"])
 def test_help(program: Program, command: str) -> None:
-    """Each command explains itself and its flags."""
+    """Each command's help explains the command and its flags."""
     done = program.run(command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: mikroscope {command} ")

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, alive, stopping, over a real datagram socket."""
+"""The messages that the server sends to systemd over a real datagram socket."""
 
 import os
 import select
@@ -18,7 +18,7 @@ from tests.helpers.waiting import DEADLINE_S
 
 
 class Listener:
-    """The socket of a supervisor, and what came over it."""
+    """A supervisor's socket and the messages that it has received."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -27,15 +27,15 @@ class Listener:
         self._socket.settimeout(DEADLINE_S)
 
     def next(self) -> str:
-        """The next message; waits for it."""
+        """Wait for the next message; return it."""
         return self._socket.recv(4096).decode()
 
     def is_empty(self) -> bool:
-        """Whether nothing has come; what was sent before is there at once."""
+        """Return whether no message is pending; sent ones arrive immediately."""
         return not select.select([self._socket], [], [], 0)[0]
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the socket."""
         self._socket.close()
 
 
@@ -55,24 +55,24 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listene
 def supervisor(
     env: dict[str, str], monotonic: Callable[[], float] = lambda: 0.0
 ) -> SystemdNotifier:
-    """What process 7 makes of an environment."""
+    """Return the supervisor that process 7 finds in an environment."""
     return SystemdNotifier(env, 7, monotonic)
 
 
 def test_ready(listener: Listener) -> None:
-    """Readiness is told with a line for people."""
+    """The server reports readiness with a line for people."""
     supervisor({"NOTIFY_SOCKET": listener.address}).ready("listens on http://127.0.0.1:1")
     assert listener.next() == "READY=1\nSTATUS=listens on http://127.0.0.1:1"
 
 
 def test_stopping(listener: Listener) -> None:
-    """The beginning of the end is told."""
+    """The server reports that it begins to stop."""
     supervisor({"NOTIFY_SOCKET": listener.address}).stopping()
     assert listener.next() == "STOPPING=1"
 
 
 def test_beats_at_half_of_the_time(listener: Listener) -> None:
-    """The watchdog is fed once within half of its time, however often the chance is there."""
+    """The server notifies the watchdog once in half of its time, however often it checks."""
     times = iter((100.0, 114.9, 115.0))
     env = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "30000000"}
     told = supervisor(env, lambda: next(times))
@@ -83,7 +83,7 @@ def test_beats_at_half_of_the_time(listener: Listener) -> None:
 
 
 def test_no_beat_when_unwell(listener: Listener) -> None:
-    """Without an answer of its own the watchdog is not fed, and is as soon as there is one."""
+    """The server does not notify the watchdog while its own check fails, and resumes afterwards."""
     told = supervisor({"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "30000000"})
     told.ping_watchdog(lambda: False)
     assert listener.is_empty()
@@ -101,7 +101,7 @@ def test_no_beat_when_unwell(listener: Listener) -> None:
     ],
 )
 def test_no_watchdog(listener: Listener, watchdog: dict[str, str]) -> None:
-    """No watchdog, or one of another process, is not fed, and health is not asked for it."""
+    """Without a watchdog, or with another process's, nothing is sent and no check runs."""
     told = supervisor({"NOTIFY_SOCKET": listener.address, **watchdog})
     told.ping_watchdog(lambda: pytest.fail("was asked"))
     assert told.watchdog_interval_s is None
@@ -109,20 +109,20 @@ def test_no_watchdog(listener: Listener, watchdog: dict[str, str]) -> None:
 
 
 def test_children_do_not_inherit(listener: Listener) -> None:
-    """The variables are gone afterwards: what is started later cannot speak for the server."""
+    """The variables are removed, so that child processes cannot speak for the server."""
     env = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "1", "WATCHDOG_PID": "7", "A": "b"}
     supervisor(env)
     assert env == {"A": "b"}
 
 
 def test_nobody_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A socket that is gone is a warning, and no reason to stop."""
+    """A missing socket causes a warning and does not stop the server."""
     supervisor({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("ready")
     assert "NOTIFY_SOCKET" in caplog.text
 
 
 def test_serve_tells(listener: Listener, tmp_path: Path) -> None:
-    """`mikroscope serve` tells that it is ready, that it lives, and on SIGTERM that it stops."""
+    """`mikroscope serve` reports that it is ready and alive, and on SIGTERM that it stops."""
     command = [sys.executable, "-m", "mikroscope", "serve", "--port", "0", "--min-free-bytes", "0"]
     env = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "100000", "PATH": os.environ["PATH"]}
     with subprocess.Popen(
@@ -137,7 +137,7 @@ def test_serve_tells(listener: Listener, tmp_path: Path) -> None:
 
 
 def test_a_stuck_loop_is_noticed(serve: Serve) -> None:
-    """A server whose event loop is held up is not responsive, and is again afterwards."""
+    """A server is not responsive while its event loop is blocked, and recovers afterwards."""
     server = serve()
     assert server.is_responsive(DEADLINE_S)
     held, free = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ def test_a_stuck_loop_is_noticed(serve: Serve) -> None:
 
 
 def test_a_closed_server_is_not_responsive(serve: Serve) -> None:
-    """After the end nothing is answered."""
+    """A closed server is not responsive."""
     server = serve()
     server.close()
     assert not server.is_responsive(0.01)

@@ -1,4 +1,4 @@
-"""The alert demo shows a real alert, and leaves nothing running."""
+"""The alert demo delivers a real alert and leaves no process running."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.helpers.waiting import wait_until
 
 
 class Demo:
-    """The demo's commands, run in a directory of their own."""
+    """The demo's commands, run in a separate directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -64,7 +64,7 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", words: str) -> None
 
 
 def test_an_error_spike(demo: Demo) -> None:
-    """After up an error spike is delivered to the webhook; down ends both processes."""
+    """After `up`, an error spike is delivered to the webhook; `down` ends both processes."""
     assert demo.answer("up", "error")["url"].startswith("http://127.0.0.1:")
     state = demo.state()
     assert (demo.directory / "state.json").stat().st_mode & 0o777 == 0o600
@@ -79,7 +79,7 @@ def test_an_error_spike(demo: Demo) -> None:
 
 
 def test_no_logs(demo: Demo) -> None:
-    """In the mode nologs the silence rule is on, and the error threshold out of reach."""
+    """In the mode nologs, the silence rule is on and the error threshold cannot be reached."""
     demo.answer("up", "nologs")
     policy = demo.answer("status")["alertPolicy"]
     assert policy["enabled"] is True
@@ -124,7 +124,7 @@ def test_up_after_the_server_has_ended(demo: Demo) -> None:
 
 
 def test_another_process_of_the_same_number(demo: Demo) -> None:
-    """A process that has got the id of the dead server is not ended."""
+    """A process that reuses the id of the dead server is not ended."""
     demo.answer("up")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         state = demo.state()

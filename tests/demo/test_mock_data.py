@@ -1,4 +1,4 @@
-"""The mock data: its options, its files, and that its logs look like those of a real shop."""
+"""The mock data: its options, its files, and logs that resemble those of a real shop."""
 
 import re
 from collections import Counter
@@ -72,7 +72,7 @@ def requests(app: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def test_without_environment_or_overrides_the_defaults_hold() -> None:
-    """No variable and no override gives the documented defaults."""
+    """Without variables and overrides, the documented defaults apply."""
     assert mock_data_options({}, {}) == MockDataOptions(
         days=21,
         logs_per_day=1200,
@@ -111,12 +111,12 @@ def test_override_wins(value: int | str) -> None:
 
 
 def test_none_override_is_not_given() -> None:
-    """An override of None leaves the variable in force."""
+    """An override of None keeps the variable's value."""
     assert mock_data_options({"MOCK_LOG_DAYS": "9"}, {"days": None}).days == 9
 
 
 def test_empty_variable_is_not_given() -> None:
-    """A variable that is set to nothing counts as unset."""
+    """An empty variable counts as unset."""
     assert mock_data_options({"MOCK_LOG_DAYS": ""}, {}).days == 21
 
 
@@ -127,13 +127,13 @@ def test_zero_audit_logs_are_allowed() -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "x", "-1", "0", "1.5", "1e3", "1_0", "٣", "3651"])
 def test_bad_number_is_refused(value: str) -> None:
-    """A number that is none, or out of its range, is a configuration error."""
+    """A value that is not a number in its range is a configuration error."""
     with pytest.raises(ConfigurationError):
         mock_data_options({}, {"days": value})
 
 
 def test_endless_number_is_refused() -> None:
-    """A number of more digits than int() takes is a configuration error too."""
+    """A number with more digits than int() accepts is a configuration error."""
     with pytest.raises(ConfigurationError, match="whole number"):
         mock_data_options({"MOCK_LOG_SEED": "9" * 5000}, {})
 
@@ -146,14 +146,14 @@ def test_bad_variable_is_named() -> None:
 
 
 def test_bad_flag_is_named() -> None:
-    """The error names the flag when the value came from there."""
+    """The error names the flag if the flag gave the value."""
     expected = "--logs-per-day is '-5': expected a whole number from 0 to 1000000"
     with pytest.raises(ConfigurationError, match=re.escape(expected)):
         mock_data_options({"MOCK_LOGS_PER_DAY": "10"}, {"logs_per_day": -5})
 
 
 def test_blank_out_dir_is_refused() -> None:
-    """A directory of nothing but spaces is a configuration error that names the flag."""
+    """A directory name of only spaces is a configuration error that names the flag."""
     with pytest.raises(ConfigurationError, match="--out-dir is ' ': expected a directory"):
         mock_data_options({}, {"out_dir": " "})
 
@@ -177,7 +177,7 @@ def test_one_file_a_day_and_kind(tmp_path: Path) -> None:
 
 
 def test_days_end_yesterday(tmp_path: Path) -> None:
-    """Without an end the last day is yesterday in UTC, so that no log lies in the future."""
+    """Without an end date the last day is yesterday in UTC, so that no log is in the future."""
     before = datetime.now(UTC).date() - timedelta(days=1)
     write_mock_data(small(tmp_path, days=1, end=None))
     after = datetime.now(UTC).date() - timedelta(days=1)
@@ -201,7 +201,7 @@ def test_other_seed_other_bytes(tmp_path: Path) -> None:
 
 
 def test_rerun_replaces_the_files(tmp_path: Path) -> None:
-    """A second run into the same directory leaves what one run leaves."""
+    """A second run into the same directory leaves the same files as one run."""
     write_mock_data(small(tmp_path / "once"))
     write_mock_data(small(tmp_path / "twice", logs_per_day=90))
     write_mock_data(small(tmp_path / "twice"))
@@ -209,7 +209,7 @@ def test_rerun_replaces_the_files(tmp_path: Path) -> None:
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    """What stands beside the generated files stays as it is."""
+    """Other files in the directory are left unchanged."""
     (tmp_path / "generated").mkdir()
     (tmp_path / "generated" / "mine.ndjson").write_text("{}\n")
     write_mock_data(small(tmp_path))
@@ -217,7 +217,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_failed_write_leaves_no_trace(tmp_path: Path) -> None:
-    """When the finished file cannot take its name, no temporary file stays behind."""
+    """If the finished file cannot be renamed, no temporary file is left."""
     (tmp_path / "generated" / "app-2026-03-08.ndjson").mkdir(parents=True)
     with pytest.raises(MikroScopeError):
         write_mock_data(small(tmp_path))
@@ -225,7 +225,7 @@ def test_failed_write_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_unwritable_directory_is_one_clear_error(tmp_path: Path) -> None:
-    """A directory that cannot be made is a MikroScopeError that names the path."""
+    """A directory that cannot be created is a MikroScopeError that names the path."""
     (tmp_path / "generated").touch()
     with pytest.raises(MikroScopeError, match=r"cannot write .*app-2026-03-08\.ndjson: "):
         write_mock_data(small(tmp_path))
@@ -256,7 +256,7 @@ def test_every_line_counts(shop: tuple[Path, MockDataSummary]) -> None:
 
 
 def test_timestamps_ascend_within_their_day(shop: tuple[Path, MockDataSummary]) -> None:
-    """In each file the times are of that UTC day, with milliseconds, and never go back."""
+    """In each file the times are within its UTC day, have milliseconds, and never decrease."""
     form = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
     for path in shop[0].rglob("*.ndjson"):
         times = [record["timestamp"] for record in records(path)]
@@ -265,14 +265,14 @@ def test_timestamps_ascend_within_their_day(shop: tuple[Path, MockDataSummary]) 
 
 
 def test_crowded_midnight_stays_within_its_day(tmp_path: Path) -> None:
-    """However full a day is, no record lies after its end."""
+    """Even on a crowded day, no record is later than the end of its day."""
     write_mock_data(small(tmp_path, days=1, logs_per_day=20_000))
     times = {r["timestamp"][:10] for r in records(tmp_path / "generated" / f"app-{END}.ndjson")}
     assert times == {"2026-03-09"}
 
 
 def test_a_few_tenants_are_enough(tmp_path: Path) -> None:
-    """No more tenants appear than were asked for."""
+    """The records have at most as many tenants as requested."""
     write_mock_data(small(tmp_path, tenants=1))
     files = tmp_path.rglob("*.ndjson")
     tenants = {record.get("tenantId") for path in files for record in records(path)}
@@ -293,7 +293,7 @@ def test_every_record_names_its_basics(app: list[dict[str, Any]]) -> None:
 
 
 def test_messages_are_filled_in(app: list[dict[str, Any]]) -> None:
-    """No message shows a hole of its template."""
+    """No message has an unfilled placeholder."""
     assert not any(re.search(r"[{}]|None", record["message"]) for record in app)
 
 
@@ -304,34 +304,34 @@ def test_the_shop_has_many_services(app: list[dict[str, Any]]) -> None:
 
 
 def test_requests_leave_several_lines(app: list[dict[str, Any]]) -> None:
-    """Nearly all requests leave three lines or more."""
+    """Nearly all requests log three lines or more."""
     lengths = [len(lines) for lines in requests(app)]
     assert sum(length >= 3 for length in lengths) > 0.95 * len(lengths)
 
 
 def test_lines_of_a_request_share_its_ids(app: list[dict[str, Any]]) -> None:
-    """All lines of a correlation have one request, tenant, user, order and route."""
+    """All lines of a correlation share one request, tenant, user, order and route."""
     names = ("requestId", "tenantId", "userId", "orderId", "route")
     for lines in requests(app):
         assert len({tuple(line.get(name) for name in names) for line in lines}) == 1
 
 
 def test_requests_cross_services(app: list[dict[str, Any]]) -> None:
-    """A checkout that goes well leaves lines of five services."""
+    """A successful checkout logs lines from five services."""
     lines = next(r for r in requests(app) if r[-1].get("statusCode") == 201)
     services = [line["service"] for line in lines]
     assert {"gateway", "checkout", "billing", "inventory", "notifications"} == set(services)
 
 
 def test_orders_look_like_orders(app: list[dict[str, Any]]) -> None:
-    """An order id is ORD and six digits."""
+    """An order id is ORD followed by six digits."""
     orders = {record["orderId"] for record in app if "orderId" in record}
     assert len(orders) > 100
     assert all(re.fullmatch(r"ORD-\d{6}", order) for order in orders)
 
 
 def test_answers_tell_status_and_duration(app: list[dict[str, Any]]) -> None:
-    """The line that ends a request has a status code and the milliseconds since its start."""
+    """The last line of a request has a status code and the milliseconds since its start."""
     answers = [record for record in app if record["event"] == "request.completed"]
     assert {200, 201, 202, 400, 401, 402, 404, 409, 500, 502, 503} == {
         answer["statusCode"] for answer in answers
@@ -349,7 +349,7 @@ def test_errors_nest_their_error(app: list[dict[str, Any]]) -> None:
 
 
 def test_evenings_are_busier_than_nights(app: list[dict[str, Any]]) -> None:
-    """The load follows the day."""
+    """There are more records in the evening than at night."""
     hours = Counter(int(record["timestamp"][11:13]) for record in app)
     assert sum(hours[hour] for hour in (18, 19, 20)) > 5 * sum(hours[hour] for hour in (2, 3, 4))
 
@@ -379,19 +379,19 @@ def test_the_incident_is_a_burst(app_days: dict[str, list[dict[str, Any]]]) -> N
 
 
 def test_audit_records_tell_who_did_what(audit: list[dict[str, Any]]) -> None:
-    """Every audit record is marked as one and has an actor, an action and a target."""
+    """Every audit record is marked as audit and has an actor, an action and a target."""
     names = ("actor", "action", "target", "message", "correlationId", "tenantId")
     assert all(record["audit"] is True for record in audit)
     assert all(isinstance(record[name], str) for record in audit for name in names)
 
 
 def test_some_audited_actions_are_denied(audit: list[dict[str, Any]]) -> None:
-    """The outcome is success or denied; denied ones are few and warn."""
+    """The outcome is success or denied; few are denied, and those are warnings."""
     outcomes = Counter((record["outcome"], record["level"]) for record in audit)
     assert set(outcomes) == {("success", "INFO"), ("denied", "WARN")}
     assert outcomes["denied", "WARN"] < 0.2 * len(audit)
 
 
 def test_app_records_are_no_audit_records(app: list[dict[str, Any]]) -> None:
-    """Nothing outside the audit files claims to be an audit record."""
+    """No record outside the audit files is marked as audit."""
     assert not any("audit" in record for record in app)

@@ -1,4 +1,4 @@
-"""Whatever happens to a file between two looks, its entries are neither lost nor doubled."""
+"""Whatever happens to a file between two scans, its entries are neither lost nor duplicated."""
 
 import gzip
 import os
@@ -11,11 +11,11 @@ import pytest
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES
 from tests.helpers.stores import Place, lines, place_in
 
-LONG = FINGERPRINT_BYTES // 2  # of three such records the first kibibyte tells little of the rest
+LONG = FINGERPRINT_BYTES // 2  # three such records exceed the first kibibyte
 
 
 class Scene(Place):
-    """A place whose records have one size, and that may be restarted before each look."""
+    """A place whose records have one size, and which may be restarted before each scan."""
 
     size = 0
     restarts = False
@@ -26,7 +26,9 @@ class Scene(Place):
         self.append(path, lines(*numbers, size=self.size))
 
     def look(self) -> dict[str, list[int]]:
-        """Index what is new; the numbers in the index, by file. A second look changes nothing."""
+        """Index everything new; return the indexed numbers by file. A second scan
+        changes nothing.
+        """
         if self.restarts:
             self.restart()
         self.index()
@@ -46,7 +48,7 @@ def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 @pytest.fixture(params=["running", "restarted"])
 def steady(scene: Scene, request: pytest.FixtureRequest) -> Scene:
-    """The same, and with a restart before every look."""
+    """The same files, also with a restart before every scan."""
     scene.restarts = request.param == "restarted"
     return scene
 
@@ -168,7 +170,7 @@ def test_a_file_that_another_is_renamed_over_is_a_deleted_one(
 
 
 def test_files_of_equal_content_are_rotated_too(steady: Scene) -> None:
-    """Files with equal content are told apart by their inodes."""
+    """Files with equal content are distinguished by their inodes."""
     for _ in range(4):
         rotate(steady, keep=5)
         steady.log("app.ndjson", 7)
@@ -215,7 +217,7 @@ def test_a_file_is_followed_from_one_such_name_to_the_next(
         steady.look()
     steady.rename("app.ndjson.1", "app.ndjson.2")
     steady.log("app.ndjson.2", 10)
-    if look_between:  # else nobody has ever seen the second file
+    if look_between:  # otherwise no scan has seen the second file
         steady.rename("app.ndjson", "app.ndjson.1")
     assert steady.look() == {
         "app.ndjson.2": [1, 10],
@@ -317,7 +319,9 @@ def test_a_pipe_beside_a_deleted_file_is_not_opened(steady: Scene) -> None:
 
 
 def copy_and_truncate(scene: Scene, path: str, copy: str, *between: int) -> None:
-    """As logrotate does it; `between` is written after the last look and before the copy."""
+    """Copy and truncate like logrotate; `between` is written after the last scan,
+    before the copy.
+    """
     scene.log(path, *between)
     shutil.copyfile(scene.logs / path, scene.logs / copy)
     os.truncate(scene.logs / path, 0)
@@ -328,7 +332,7 @@ COPIES = ["app-1.ndjson", "copy.ndjson", "app.ndjson.1"]
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_copy_takes_the_entries_over(steady: Scene, copy: str) -> None:
-    """With copytruncate the copy takes over the entries; none are doubled or missing."""
+    """With copytruncate the copy takes over the entries; none are duplicated or missing."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     copy_and_truncate(steady, "app.ndjson", copy, 4)
@@ -455,7 +459,7 @@ def test_the_origin_of_a_copy_may_go_while_the_copy_is_being_read(
 @pytest.mark.parametrize("size", [0, LONG])
 @pytest.mark.parametrize("steps", range(8))
 def test_a_rotation_may_happen_between_look_and_read(slow: Place, size: int, steps: int) -> None:
-    """A rotation between scan and read neither loses nor doubles entries."""
+    """A rotation between scan and read neither loses nor duplicates entries."""
     slow.write("app.ndjson", lines(1, 2, 3, size=size))
     slow.index()
     slow.write("app-1.ndjson", lines(4, 5, size=size))
@@ -472,7 +476,7 @@ def test_a_rotation_may_happen_between_look_and_read(slow: Place, size: int, ste
 
 
 def replace(scene: Scene, path: str, content: bytes) -> None:
-    """Put a new file in the place of another, as an editor does."""
+    """Replace a file with a new one, as an editor does."""
     scene.write("next.tmp", content)
     scene.rename("next.tmp", path)
 
@@ -488,11 +492,11 @@ def test_a_file_replaced_by_another_is_a_deleted_one(steady: Scene) -> None:
 
 
 def test_a_file_replaced_by_an_edited_copy_is_a_rewritten_one(steady: Scene) -> None:
-    """An edited copy that begins alike replaces the entries of the file before."""
+    """An edited copy with the same beginning replaces the entries of the previous file."""
     steady.log("app.ndjson", 1, 2, 3, 4, 5)
     steady.look()
     edited = lines(1, 2, 3, 6, size=steady.size)
-    if not steady.size:  # a short file is recognised by all that was read of it
+    if not steady.size:  # a short file is recognised by all of its read content
         edited = lines(1, 2, 3, 4, 5, 6)
     replace(steady, "app.ndjson", edited)
     assert steady.look() == {"app.ndjson": [1, 2, 3, 6] if steady.size else [1, 2, 3, 4, 5, 6]}
@@ -500,7 +504,7 @@ def test_a_file_replaced_by_an_edited_copy_is_a_rewritten_one(steady: Scene) -> 
 
 @pytest.mark.parametrize("more", [(), (4, 5)])
 def test_the_same_content_in_a_new_file_is_read_on(steady: Scene, more: tuple[int, ...]) -> None:
-    """Of a new file with the same content only what was added is read."""
+    """If a new file has the same content and more, only the added lines are read."""
     steady.log("app.ndjson", 1, 2, 3)
     steady.look()
     replace(steady, "app.ndjson", lines(1, 2, 3, *more, size=steady.size))
@@ -516,7 +520,7 @@ def test_a_file_rewritten_in_place_has_what_it_holds_now(steady: Scene, count: i
     file = steady.logs / "app.ndjson"
     before = file.stat()
     file.write_bytes(lines(*range(4, 4 + count), size=steady.size))
-    # Two writes of one size within a tick of the file system's clock cannot be told apart.
+    # Two writes of one size within a tick of the file system's clock cannot be distinguished.
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
     assert steady.look() == {"app.ndjson": list(range(4, 4 + count))}
 
@@ -541,7 +545,7 @@ def test_a_deleted_file_keeps_its_entries(steady: Scene) -> None:
 
 
 def test_all_files_may_vanish_for_a_while(steady: Scene, tmp_path: Path) -> None:
-    """If the file system is unmounted for a while, no entry is lost or doubled."""
+    """If the file system is unmounted for a while, no entry is lost or duplicated."""
     for name in ("a", "b"):
         steady.log(f"{name}.ndjson", 1, 2)
     found = steady.look()
@@ -554,7 +558,7 @@ def test_all_files_may_vanish_for_a_while(steady: Scene, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("more", [(), (3, 4)])
 def test_a_file_that_returns_is_read_on(steady: Scene, more: tuple[int, ...]) -> None:
-    """A file that returns is continued: no entry is doubled, and new lines are found."""
+    """A file that returns is continued: no entry is duplicated, and new lines are found."""
     steady.log("app.ndjson", 1, 2)
     steady.look()
     (steady.logs / "app.ndjson").unlink()
@@ -575,7 +579,7 @@ def test_another_file_under_the_name_of_a_deleted_one_is_another_file(steady: Sc
 
 
 def test_a_long_file_that_returns_slowly_is_not_doubled(tmp_path: Path) -> None:
-    """A file that is read while it is still being copied back is not doubled."""
+    """A file that is read while it is still being copied back is not duplicated."""
     with Scene(tmp_path) as scene:
         content = lines(*range(10), size=LONG)
         scene.write("app.ndjson", content)
@@ -592,7 +596,7 @@ def test_a_long_file_that_returns_slowly_is_not_doubled(tmp_path: Path) -> None:
 
 
 def pack(scene: Scene, path: str) -> None:
-    """Pack a file beside itself, as gzip does before it removes the origin."""
+    """Pack a file in the same directory, as gzip does before it removes the original."""
     scene.write(f"{path}.gz", gzip.compress((scene.logs / path).read_bytes()))
 
 
@@ -610,7 +614,7 @@ def test_a_packed_file_takes_the_entries_over(steady: Scene, look_between: bool)
 
 
 def test_a_packed_file_beside_its_origin_is_not_read(steady: Scene) -> None:
-    """A packed file is not read while its origin exists."""
+    """A packed file is not read while its original exists."""
     steady.log("app.ndjson", 1, 2)
     pack(steady, "app.ndjson")
     assert steady.look() == {"app.ndjson": [1, 2]}

@@ -1,4 +1,4 @@
-"""Changes of files are told within moments, where the system tells of them."""
+"""Where the system reports changes of files, their lines are indexed within moments."""
 
 import os
 import time
@@ -19,7 +19,7 @@ HOUR_S = 3_600.0
 
 
 def test_it_is_found_out_whether_changes_are_told(tmp_path: Path) -> None:
-    """A tree in which nothing happens brings a notice all the same, of nothing that is read."""
+    """The watcher tests events with a change of its own; the notice names no log file."""
     told: list[set[str]] = []
     watcher = Watcher(LogTree(tmp_path, SUFFIXES), told.append)
     watcher.start()
@@ -30,7 +30,7 @@ def test_it_is_found_out_whether_changes_are_told(tmp_path: Path) -> None:
 
 
 class Notices:
-    """A watcher on a place, and what it has told."""
+    """A watcher on a place, and the notices that it has sent."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -55,7 +55,7 @@ class Notices:
         self.worker.files_changed(paths)
 
     def wait_until_told(self) -> None:
-        """Return when all that has happened before was told, by a change that comes after it."""
+        """Make a change and wait for its notice, so that all earlier changes are reported, too."""
         self.probes += 1
         prefix, numbers = f"probe-{self.probes}-", count()
 
@@ -66,20 +66,20 @@ class Notices:
         wait_until(probed)
 
     def stop(self) -> None:
-        """End both threads."""
+        """Stop both threads."""
         self.watcher.stop()
         self.worker.stop()
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Logs with an index beside them."""
+    """A directory of logs with an index next to it."""
     yield from place_in(tmp_path)
 
 
 @pytest.fixture
 def notices(place: Place) -> Iterator[Notices]:
-    """Somebody watches; without that nothing would be found for an hour."""
+    """A running watcher; the interval alone would find changes only after an hour."""
     place.write("a.ndjson", lines(1, 2))
     notices = Notices(place)
     yield notices
@@ -87,20 +87,20 @@ def notices(place: Place) -> Iterator[Notices]:
 
 
 def test_what_is_appended_is_found(notices: Notices) -> None:
-    """Although the interval is an hour."""
+    """The watcher reports appended lines although the interval is an hour."""
     for number in range(3, 6):
         notices.place.append("a.ndjson", lines(number))
         wait_until(lambda: notices.place.numbers() == list(range(1, number + 1)))  # noqa: B023
 
 
 def test_a_new_file_is_found(notices: Notices) -> None:
-    """Also in directories that are new."""
+    """The watcher reports new files, even in new directories."""
     notices.place.write("d/e/b.ndjson", lines(3))
     wait_until(lambda: notices.place.numbers() == [1, 2, 3])
 
 
 def test_a_rotation_is_found(notices: Notices) -> None:
-    """Both files, each with its own."""
+    """After a rotation, both files have their own entries."""
     place = notices.place
     place.rename("a.ndjson", "a-1.ndjson")
     place.append("a.ndjson", lines(3))
@@ -108,7 +108,7 @@ def test_a_rotation_is_found(notices: Notices) -> None:
 
 
 def test_a_truncation_is_found(notices: Notices) -> None:
-    """What the file held before is replaced."""
+    """After a truncation, the file's new content replaces the old entries."""
     notices.place.write("a.ndjson", lines(3))
     wait_until(lambda: notices.place.numbers() == [3])
 
@@ -116,7 +116,7 @@ def test_a_truncation_is_found(notices: Notices) -> None:
 def test_a_name_that_is_not_utf8_does_not_end_the_watch(
     notices: Notices, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The watch begins anew, and later changes are told."""
+    """The watcher restarts after such a name and reports later changes."""
     (notices.place.tree.root / os.fsdecode(b"x\xff.ndjson")).write_bytes(b"{}\n")
     wait_until(lambda: bool(caplog.messages))
     numbers = iter(range(10, 100_000))
@@ -130,7 +130,7 @@ def test_a_name_that_is_not_utf8_does_not_end_the_watch(
 
 
 def test_files_that_are_not_read_are_not_told(notices: Notices) -> None:
-    """A database or a web server's log beside them changes all the time."""
+    """The watcher does not report files that are not log files, which may change constantly."""
     notices.place.write("other.txt", b"x")
     notices.place.append("other.txt", b"y")
     notices.wait_until_told()
@@ -140,7 +140,7 @@ def test_files_that_are_not_read_are_not_told(notices: Notices) -> None:
 def test_a_root_that_cannot_be_watched_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The interval does its work then; nothing is raised."""
+    """A root that cannot be watched is reported without an exception, and scans continue."""
     watcher = Watcher(LogTree(tmp_path / "missing", SUFFIXES), lambda _: None)
     watcher.start()
     wait_until(lambda: bool(caplog.messages))
@@ -149,5 +149,5 @@ def test_a_root_that_cannot_be_watched_is_told(
 
 
 def test_a_watcher_that_never_began_can_be_stopped(place: Place) -> None:
-    """A server that fails to start closes its parts."""
+    """A watcher that was never started can be stopped."""
     Watcher(place.tree, lambda _: None).stop()

@@ -1,4 +1,4 @@
-"""Every way that loggers write a time is read as the same instant, to the millisecond."""
+"""Every way in which loggers write a time is read as the same instant, to the millisecond."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -66,13 +66,13 @@ MOMENT = 1_771_410_000_000  # 2026-02-18T10:20:00Z
     ],
 )
 def test_iso(text: str, after_ms: int) -> None:
-    """ISO 8601 and RFC 3339 in all forms that occur; without a zone it is UTC."""
+    """ISO 8601 and RFC 3339 are read in all common forms; a time without a zone is UTC."""
     assert parse_time(text) == MOMENT + after_ms
 
 
 @pytest.mark.parametrize("text", ["2026-02-18", "20260218", "2026-W08-3", "2026-02-18T00:00Z"])
 def test_dates(text: str) -> None:
-    """A date alone is its midnight in UTC."""
+    """A date alone means midnight in UTC."""
     assert parse_time(text) == MOMENT - (10 * 60 + 20) * 60_000
 
 
@@ -103,7 +103,7 @@ def test_leap_seconds(text: str, milliseconds: int) -> None:
     ],
 )
 def test_far_away(text: str, milliseconds: int) -> None:
-    """Times before 1970, and at the ends of what can be written, are cut to the millisecond."""
+    """Times before 1970 and at the ends of the range are truncated to the millisecond."""
     assert parse_time(text) == milliseconds
 
 
@@ -123,14 +123,14 @@ def test_far_away(text: str, milliseconds: int) -> None:
     ],
 )
 def test_what_is_no_time(text: str) -> None:
-    """What is no time is none, and fails nothing; a short number is a time, though."""
+    """A value that is not a time gives None without an error; a short number is a time."""
     expected = {"2026": 2_026_000}
     assert parse_time(text) == expected.get(text)
 
 
 @pytest.mark.parametrize("value", [None, True, False, [], [1], {}, {"second": 1}, b"2026-02-18"])
 def test_other_types(value: object) -> None:
-    """Booleans, null, arrays and other objects are no times."""
+    """Booleans, null, arrays and other objects are not times."""
     assert parse_time(value) is None
 
 
@@ -169,7 +169,9 @@ def test_other_types(value: object) -> None:
     ],
 )
 def test_numbers(number: float, milliseconds: int | None) -> None:
-    """Numbers are s below 1e11, ms below 1e14, µs below 1e17, else ns; cut to the millisecond."""
+    """Numbers are s below 1e11, ms below 1e14, µs below 1e17, else ns, truncated to the
+    millisecond.
+    """
     assert parse_time(number) == milliseconds
 
 
@@ -195,19 +197,19 @@ def test_numbers(number: float, milliseconds: int | None) -> None:
     ],
 )
 def test_digits(text: str, milliseconds: int) -> None:
-    """A number in quotes means what it means without."""
+    """A number in quotes means the same as without them."""
     assert parse_time(text) == milliseconds
 
 
 @given(st.integers(-(10**20), 10**20).filter(lambda number: len(str(number)) != 8))
 def test_digits_are_numbers(number: int) -> None:
-    """Whatever the number, its digits mean the same; but eight digits may be a date."""
+    """The digits of a number mean the same as the number, but eight digits may be a date."""
     assert parse_time(str(number)) == parse_time(number)
 
 
 @given(st.integers(0, 10**11).map(lambda ms: ms / 1000))
 def test_fractions_of_seconds(seconds: float) -> None:
-    """Seconds with three digits behind the point are exact, though a float is not."""
+    """Seconds with three decimals are exact, although a float is not."""
     assert parse_epoch(seconds) == round(seconds * 1000)
 
 
@@ -231,7 +233,7 @@ def test_fractions_of_seconds(seconds: float) -> None:
     ],
 )
 def test_parts(parts: dict[str, object], milliseconds: int | None) -> None:
-    """`{seconds, nanos}` as protobuf writes it."""
+    """`{seconds, nanos}`, as protobuf writes it, is a time."""
     assert parse_time(parts) == milliseconds
 
 
@@ -245,13 +247,13 @@ def test_parts(parts: dict[str, object], milliseconds: int | None) -> None:
     ],
 )
 def test_possible_times(text: str, times: set[int]) -> None:
-    """Eight digits are a date as a string and seconds as a number; all else is one time."""
+    """Eight digits are a date as a string and seconds as a number; all else has one reading."""
     assert possible_times(text) == times
 
 
 @pytest.mark.parametrize("text", ["1712010112345", "1771410000", "171201011123456.5"])
 def test_numbers_are_no_iso(text: str) -> None:
-    """The digits of an epoch are no ISO 8601, so that they are not shown as such."""
+    """The digits of an epoch are not ISO 8601, so a time is not shown in that form."""
     assert parse_iso(text) is None
 
 
@@ -272,7 +274,7 @@ def test_format(milliseconds: int, text: str) -> None:
 
 @given(st.integers(FIRST_MS, LAST_MS))
 def test_round_trip(milliseconds: int) -> None:
-    """What was written is read as the same instant."""
+    """A formatted time is read as the same instant."""
     assert parse_time(format_time(milliseconds)) == milliseconds
 
 
@@ -283,7 +285,7 @@ def test_round_trip(milliseconds: int) -> None:
     st.sampled_from([".", ","]),
 )
 def test_instants(moment: datetime, offset: int, letter: str, point: str) -> None:
-    """An instant is the same in every zone and every spelling."""
+    """An instant is the same in every zone and spelling."""
     utc = moment.replace(tzinfo=UTC)
     local = utc.astimezone(timezone(timedelta(minutes=offset)))
     text = local.isoformat(letter, timespec="microseconds").replace(".", point)
@@ -302,6 +304,6 @@ def test_any_text(text: str) -> None:
 
 @given(st.one_of(st.integers(), st.floats()))
 def test_any_number(number: float) -> None:
-    """No number makes reading fail, and what was read can be written."""
+    """No number makes reading fail, and every time that was read can be written."""
     found = parse_time(number)
     assert found is None or parse_time(format_time(found)) == found

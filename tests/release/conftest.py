@@ -1,4 +1,4 @@
-"""What tests of the installer share: a user, a small disk, a site that never answers."""
+"""The installer tests' fixtures: a user, a small disk, a site that never answers."""
 
 import subprocess
 import threading
@@ -15,7 +15,7 @@ from tests.helpers.waiting import DEADLINE_S
 
 @pytest.fixture
 def user(tmp_path: Path, release: Release) -> Iterator[User]:
-    """A new user, and a site with version 0.1.0 of a stand-in."""
+    """A new user, and a site with version 0.1.0 of a dummy server."""
     site = Site(tmp_path / "site")
     (tmp_path / "home").mkdir()
     found = User(tmp_path / "home", site, release.tag)
@@ -38,11 +38,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def stuck_site() -> Iterator[ThreadingHTTPServer]:
-    """A site that takes a request and never answers; `asked` tells when it has one."""
+    """A site that accepts a request and never answers; `asked` is set when it has one."""
     asked, end = threading.Event(), threading.Event()
 
     class Stuck(Handler):
-        def do_GET(self) -> None:  # noqa: N802 -- so http.server calls it
+        def do_GET(self) -> None:  # noqa: N802 -- the name that http.server calls
             asked.set()
             end.wait(DEADLINE_S)
 

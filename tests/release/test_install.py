@@ -1,4 +1,4 @@
-"""The installer on a fresh machine, and the script itself."""
+"""The installer on a fresh machine, and properties of the script."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.helpers.release import PYTHON, Release, bare_environment, documented,
 
 @pytest.mark.long
 def test_real_release(release: Release, tmp_path: Path) -> None:
-    """Fetched over HTTP, verified, unpacked, tried out: the command indexes and answers."""
+    """The installed release, downloaded over HTTP and verified, indexes and answers."""
     site = Site(release.directory)
     user = User(tmp_path / "it's a home", site, release.tag)
     user.home.mkdir()
@@ -36,7 +36,7 @@ def test_real_release(release: Release, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["installer", "provisioning"])
 def test_as_documented(user: User, words: str) -> None:
-    """The commands of docs/install.md install; those of uninstalling take it away again."""
+    """The commands of docs/install.md install the program, and those of uninstalling remove it."""
     shutil.copy(SCRIPT, user.site.directory)
     env = {"RELEASE": user.site.url, "MIKROSCOPE_PYTHON": PYTHON}
     output(["sh", "-euc", documented(words)], user.home, **env)
@@ -46,7 +46,7 @@ def test_as_documented(user: User, words: str) -> None:
 
 
 def test_lines_for_systemd(user: User, tmp_path: Path) -> None:
-    """The installer's lines in deploy/systemd/README.md put all where the units expect it."""
+    """The lines in deploy/systemd/README.md install everything where the units expect it."""
     shutil.copy(SCRIPT, user.site.directory)
     text = (ROOT / "deploy" / "systemd" / "README.md").read_text()
     found = re.search(r"^curl .*?MIKROSCOPE_DB_PATH=\S+ sh$", text, re.DOTALL | re.MULTILINE)
@@ -60,7 +60,7 @@ def test_lines_for_systemd(user: User, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["uv", "pipx", "pip", "uvx", "pipx run", "installer", "archive"])
 def test_lines_of_the_readme(way: str) -> None:
-    """The README's lines are those of docs/install.md, which are run."""
+    """The README's lines equal those of docs/install.md, which a test runs."""
     readme = (ROOT / "README.md").read_text().splitlines()
     lines = documented(way).splitlines()
     assert lines
@@ -68,13 +68,13 @@ def test_lines_of_the_readme(way: str) -> None:
 
 
 def test_from_a_directory(user: User, release: Release) -> None:
-    """A directory does as well as an address: an archive that was carried there is installed."""
+    """The installer accepts a directory with an archive in place of an address."""
     user.installs(MIKROSCOPE_INSTALL_BASE_URL=str(user.site.directory))
     assert user.version == "0.1.0"
 
 
 def test_config(user: User) -> None:
-    """The config file has the defaults, absolute paths, and is for its owner only."""
+    """The config file has the defaults and absolute paths, and only its owner can read it."""
     user.installs()
     assert json.loads(user.config.read_text()) == {
         "logsPath": str(user.directory / "logs"),
@@ -86,7 +86,7 @@ def test_config(user: User) -> None:
 
 
 def test_config_from_the_environment(user: User) -> None:
-    """Options of the environment are in the config file; relative paths are made whole."""
+    """Options from the environment are in the config file, with relative paths made absolute."""
     user.installs(
         MIKROSCOPE_PORT="4999",
         MIKROSCOPE_LOGS_PATH="my logs",
@@ -103,7 +103,7 @@ def test_config_from_the_environment(user: User) -> None:
 
 
 def test_chosen_directories(user: User, tmp_path: Path) -> None:
-    """Both directories can be chosen, with any characters in their names."""
+    """Both directories are configurable, with any characters in their names."""
     chosen = {
         "MIKROSCOPE_INSTALL_DIR": str(tmp_path / "an 'odd' $name"),
         "MIKROSCOPE_BIN_DIR": str(tmp_path / "bin `too`"),
@@ -117,7 +117,7 @@ def test_chosen_directories(user: User, tmp_path: Path) -> None:
 
 
 def test_careful_umask(user: User) -> None:
-    """Somebody whose files are for nobody else can install for a service that is another user."""
+    """A user whose umask hides files from others can install for a service with another user."""
     before = os.umask(0o077)
     try:
         user.installs()
@@ -129,7 +129,7 @@ def test_careful_umask(user: User) -> None:
 
 
 def test_path_line(user: User) -> None:
-    """If the command's directory is not in PATH, the line that adds it is printed, and works."""
+    """If the command's directory is not in PATH, the installer prints a line that adds it."""
     printed = user.installs()
     line = next(line for line in printed.splitlines() if "export PATH=" in line)
     script = f"{line}; command -v mikroscope"
@@ -137,13 +137,13 @@ def test_path_line(user: User) -> None:
 
 
 def test_no_path_line(user: User) -> None:
-    """If it is in PATH already, nothing is said about it."""
+    """If the directory is in PATH already, no such line is printed."""
     path = f"{user.command.parent}:{bare_environment(user.home)['PATH']}"
     assert "export PATH" not in user.installs(PATH=path)
 
 
 def test_nothing_else_stays(user: User) -> None:
-    """An installation leaves its directory and the command, and nothing half done."""
+    """An installation leaves only its directory and the command, and no temporary files."""
     user.installs()
     left = {path.split("/versions/")[0] for path in user.left()}
     share = ".local/share/mikroscope"
@@ -157,7 +157,7 @@ def test_nothing_else_stays(user: User) -> None:
 
 
 def test_piped(user: User) -> None:
-    """Read from standard input, as `curl … | sh` does, it works the same."""
+    """The script works the same when it is read from standard input, as in `curl … | sh`."""
     done = subprocess.run(
         ["sh"],
         input=SCRIPT.read_text(),
@@ -173,7 +173,7 @@ def test_piped(user: User) -> None:
 
 @pytest.mark.long
 def test_cut_off(user: User) -> None:
-    """A script whose end is missing does nothing, wherever it is cut off."""
+    """A truncated script does nothing, wherever it is cut off."""
     text, parts = SCRIPT.read_text(), amount(10, 200)
     env = bare_environment(user.home, **user.env)
     for size in range(1, parts):
@@ -184,19 +184,19 @@ def test_cut_off(user: User) -> None:
 
 @pytest.mark.parametrize("program", ["curl", "wget"])
 def test_fetching(user: User, tmp_path: Path, program: str) -> None:
-    """One of curl and wget is enough."""
+    """The installer works with either curl or wget."""
     path = only_programs(tmp_path / "programs", program)
     user.installs(PATH=path)
     assert user.version == "0.1.0"
 
 
 def test_neither_curl_nor_wget(user: User, tmp_path: Path) -> None:
-    """Without both one line says what to do."""
+    """Without curl and wget, the installer prints one line with a fix."""
     assert "curl or wget is needed" in user.is_refused(PATH=only_programs(tmp_path / "programs"))
 
 
 def test_command_uses_the_config(user: User, tmp_path: Path) -> None:
-    """The command reads the installed config, unless another is named or lies there."""
+    """The command uses the installed config, unless another one is named or is in the directory."""
     user.installs()
     launcher = (user.directory / "current").resolve() / "mikroscope"
     launcher.write_text('#!/bin/sh\necho "${MIKROSCOPE_CONFIG_PATH:-none}"\n')
@@ -207,27 +207,27 @@ def test_command_uses_the_config(user: User, tmp_path: Path) -> None:
 
 
 def test_wrong_value(user: User) -> None:
-    """A value that no server would take is refused, and nothing is installed."""
+    """A value that the server would refuse is refused, and nothing is installed."""
     line = user.is_refused(MIKROSCOPE_PORT="many")
     assert "MIKROSCOPE_PORT: expected a whole number from 0 to 65535, got 'many'" in line
     assert not user.left()
 
 
 def test_wrong_combination(user: User) -> None:
-    """So is a combination that no server would take."""
+    """A combination that the server would refuse is refused, too."""
     assert "--auth-password" in user.is_refused(MIKROSCOPE_AUTH_USERNAME="ann")
     assert not user.left()
 
 
 def test_unknown_argument(user: User) -> None:
-    """An unknown argument is wrong usage."""
+    """An unknown argument is a usage error."""
     done = user.install("--unistall")
     assert done.returncode == 2
     assert done.stderr == "install.sh: --unistall: unknown argument (see --help)\n"
 
 
 def test_help_names_every_variable(user: User) -> None:
-    """--help names each variable that the script reads, and only options that there are."""
+    """--help names each variable that the script reads, and only existing options."""
     told = set(re.findall(r"MIKROSCOPE_[A-Z_]+", user.installs("--help")))
     read = set(re.findall(r"(?<!\\)\$\{(MIKROSCOPE_[A-Z_]+)", SCRIPT.read_text()))
     assert read <= told
@@ -244,7 +244,7 @@ def test_posix(script: str) -> None:
 
 @pytest.mark.parametrize("script", ["install.sh", "launcher.sh", "ensure_chromium.sh"])
 def test_shellcheck(script: str) -> None:
-    """shellcheck has nothing to say about the scripts."""
+    """shellcheck finds no fault in the scripts."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is missing: apt-get install shellcheck")
     command = ["shellcheck", "--shell=sh", str(ROOT / "scripts" / script)]

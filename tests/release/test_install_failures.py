@@ -1,4 +1,4 @@
-"""Everything that can go wrong while the installer runs; nothing half done stays."""
+"""If the installer fails for any reason, it leaves no partial installation."""
 
 import io
 import os
@@ -22,7 +22,7 @@ from tests.helpers.release import PYTHON, bare_environment
 
 
 def test_wrong_sum(user: User) -> None:
-    """An archive that does not have its sum is refused, and nothing is installed."""
+    """An archive with a wrong checksum is refused, and nothing is installed."""
     release = user.publish("0.1.0")
     with release.archive.open("ab") as file:
         file.write(b"x")
@@ -34,7 +34,7 @@ def test_wrong_sum(user: User) -> None:
     "told", [{"MIKROSCOPE_INSTALL_SKIP_CHECKSUM": "1"}, {"argument": "--skip-checksum"}]
 )
 def test_wrong_sum_on_request(user: User, told: dict[str, str]) -> None:
-    """Told so by flag or variable, it is installed all the same, with a warning."""
+    """With a flag or variable, an archive with a wrong checksum is installed, with a warning."""
     sums = user.site.directory / "SHA256SUMS.txt"
     sums.write_text(f"{'0' * 64}  {user.publish('0.1.0').archive.name}\n")
     told = dict(told)
@@ -56,7 +56,7 @@ def test_no_sums(user: User) -> None:
 
 
 def test_no_sums_on_request(user: User) -> None:
-    """Told so, and told the version, it does without."""
+    """With --skip-checksum and a version, the installer works without SHA256SUMS.txt."""
     (user.site.directory / "SHA256SUMS.txt").unlink()
     assert "MIKROSCOPE_INSTALL_VERSION" in user.is_refused("--skip-checksum")
     user.installs("--skip-checksum", MIKROSCOPE_INSTALL_VERSION="0.1.0")
@@ -64,7 +64,7 @@ def test_no_sums_on_request(user: User) -> None:
 
 
 def test_archive_is_missing(user: User) -> None:
-    """A release without an archive for this machine is refused with those it has."""
+    """If the archive for this machine is missing, the error lists the existing ones."""
     for path in user.site.directory.iterdir():
         path.unlink()
     write_release(user.site.directory, "plan9-mips-cp311")
@@ -74,7 +74,7 @@ def test_archive_is_missing(user: User) -> None:
 
 
 def test_archive_is_something_else(user: User) -> None:
-    """What is no archive is refused, sum or not."""
+    """A file that is not an archive is refused, whether or not its checksum is right."""
     release = user.publish("0.1.0")
     release.archive.write_bytes(b"<html>not found</html>")
     write_sums(user.site.directory)
@@ -91,7 +91,9 @@ def test_archive_is_something_else(user: User) -> None:
     ],
 )
 def test_archive_that_reaches_out(user: User, tmp_path: Path, name: str, kind: bytes) -> None:
-    """What an archive has outside its directory is not written, by a Python without filters too."""
+    """An archive's files outside its directory are not written, even by a Python
+    without filters.
+    """
     release = user.publish("0.1.0")
     with tarfile.open(release.archive, "w:gz") as archive:
         entry = tarfile.TarInfo(name.format(release.name))
@@ -104,7 +106,7 @@ def test_archive_that_reaches_out(user: User, tmp_path: Path, name: str, kind: b
 
 
 def python_without_filters(directory: Path) -> str:
-    """A Python as before 3.11.4, such as that of Debian 12."""
+    """Return a Python without tarfile filters, as before 3.11.4 (Debian 12 has one)."""
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(directory)], check=True)
     packages = next(directory.glob("lib/python*/site-packages"))
     (packages / "sitecustomize.py").write_text("import tarfile\ndel tarfile.data_filter\n")
@@ -112,14 +114,14 @@ def python_without_filters(directory: Path) -> str:
 
 
 def test_sums_are_something_else(user: User) -> None:
-    """A page in the place of SHA256SUMS.txt is not taken for a release without archives."""
+    """An HTML page in place of SHA256SUMS.txt is refused as a file without archives."""
     (user.site.directory / "SHA256SUMS.txt").write_text("<html>\nsign in\n</html>\n")
     assert "SHA256SUMS.txt lists no archive" in user.is_refused()
     assert not user.left()
 
 
 def test_simple_wget(user: User, tmp_path: Path) -> None:
-    """A wget that crashes on limits of time, as Debian's busybox has one, does as well."""
+    """A wget that crashes on time limits, as Debian's busybox does, still works."""
     path = Path(only_programs(tmp_path / "programs"))
     real = shutil.which("wget")
     (path / "wget").write_text(
@@ -132,21 +134,21 @@ def test_simple_wget(user: User, tmp_path: Path) -> None:
 
 
 def test_no_home(user: User) -> None:
-    """Without HOME, as for cloud-init, the directories must be named."""
+    """Without HOME, as in cloud-init, the user must name the directories."""
     assert "HOME is not set: set MIKROSCOPE_INSTALL_DIR to a directory" in user.is_refused(HOME="")
     chosen = {"MIKROSCOPE_INSTALL_DIR": f"{user.home}/a", "MIKROSCOPE_BIN_DIR": f"{user.home}/b"}
     user.installs(HOME="", **chosen)
 
 
 def test_directory_of_two_lines(user: User) -> None:
-    """A directory whose name would end a line of the command is refused."""
+    """A directory whose name contains a line break is refused."""
     line = user.is_refused(MIKROSCOPE_INSTALL_DIR=f"{user.home}/a\nb")
     assert "contains a line break" in line
     assert not user.left()
 
 
 def test_versions_of_something_else(user: User) -> None:
-    """A directory that has versions of something else is left alone, by --uninstall too."""
+    """A directory with another program's versions is left unchanged, also by --uninstall."""
     (user.directory / "versions" / "1.0").mkdir(parents=True)
     (user.directory / "versions" / "1.0" / "program").write_text("program")
     before = user.left()
@@ -156,7 +158,7 @@ def test_versions_of_something_else(user: User) -> None:
 
 
 def test_no_network(user: User) -> None:
-    """A site that cannot be reached is named, with the reason."""
+    """If the site cannot be reached, the error names it and the reason."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
@@ -166,7 +168,7 @@ def test_no_network(user: User) -> None:
 
 
 def test_password_of_the_site(user: User, tmp_path: Path) -> None:
-    """A password in the address is neither among curl's arguments nor in what is said."""
+    """A password in the address is neither in curl's arguments nor in the output."""
     path = Path(only_programs(tmp_path / "programs"))
     (path / "curl").write_text(
         f'#!/bin/sh\necho "$*" >>{tmp_path}/arguments\nexec {shutil.which("curl")} "$@"\n'
@@ -179,12 +181,12 @@ def test_password_of_the_site(user: User, tmp_path: Path) -> None:
 
 
 def test_no_address(user: User) -> None:
-    """An installer that was told no address says how to tell it one."""
+    """An installer without an address explains how to set one."""
     assert "set MIKROSCOPE_INSTALL_BASE_URL" in user.is_refused(MIKROSCOPE_INSTALL_BASE_URL="")
 
 
 def test_unsupported_python(user: User, tmp_path: Path) -> None:
-    """Without a Python that is new enough one line says so, before anything is fetched."""
+    """Without a recent Python, the installer prints one line before it downloads anything."""
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -194,7 +196,7 @@ def test_unsupported_python(user: User, tmp_path: Path) -> None:
 
 
 def test_noexec(user: User, small_disk: Path) -> None:
-    """A file system whose programs cannot be run is named as the reason."""
+    """The error names a file system that forbids running programs as the reason."""
     subprocess.run(["mount", "-o", "remount,noexec", str(small_disk)], check=True)
     line = user.is_refused(MIKROSCOPE_INSTALL_DIR=str(small_disk / "mikroscope"))
     assert "mounted noexec" in line
@@ -203,7 +205,7 @@ def test_noexec(user: User, small_disk: Path) -> None:
 
 @pytest.mark.parametrize("ballast", [3 << 20, 5 << 20], ids=["to unpack", "to fetch"])
 def test_no_space(user: User, small_disk: Path, ballast: int) -> None:
-    """A disk that is full, while fetching or unpacking, is one line, and nothing stays on it."""
+    """A full disk is reported in one line, and no file is left on it."""
     user.publish("0.1.0", ballast=ballast)
     line = user.is_refused(MIKROSCOPE_INSTALL_DIR=str(small_disk / "mikroscope"))
     assert re.search(r"No space left on device|\(23\)", line), line
@@ -211,7 +213,7 @@ def test_no_space(user: User, small_disk: Path, ballast: int) -> None:
 
 
 def test_no_permission(user: User) -> None:
-    """A directory that may not be written is named, with the variable that chooses another."""
+    """If a directory is not writable, the error names it and the variable to change it."""
     locked = user.home / "locked"
     locked.mkdir(0o555)
     nobody = 65534 if os.geteuid() == 0 else None  # root may write everywhere
@@ -234,7 +236,7 @@ def test_no_permission(user: User) -> None:
 
 
 def test_no_permission_for_the_command(user: User) -> None:
-    """So is one for the command that cannot be, and nothing is installed."""
+    """If the command's directory cannot be created, the error says so; nothing is installed."""
     (user.home / "file").write_text("")
     line = user.is_refused(MIKROSCOPE_BIN_DIR=str(user.home / "file" / "bin"))
     assert line.endswith("Not a directory (choose another with MIKROSCOPE_BIN_DIR)\n")
@@ -242,7 +244,7 @@ def test_no_permission_for_the_command(user: User) -> None:
 
 
 def test_somebody_elses_command(user: User) -> None:
-    """A file of this name that is not ours is not touched."""
+    """The installer does not replace another program's command of the same name."""
     user.command.parent.mkdir(parents=True)
     user.command.write_text("#!/bin/sh\n")
     assert "was not created by this installer" in user.is_refused()

@@ -14,7 +14,7 @@ from tests.helpers.waiting import DEADLINE_S, wait_until
 
 
 class Running:
-    """An installer in the background, in a process group of its own."""
+    """An installer in the background, in a separate process group."""
 
     def __init__(self, user: User, **more: str) -> None:
         self.process = subprocess.Popen(
@@ -28,7 +28,7 @@ class Running:
         )
 
     def interrupt(self, how: Callable[[], None]) -> str:
-        """Do so, and wait; what it says."""
+        """Interrupt the installer and wait; return its output."""
         how()
         _, errors = self.process.communicate(timeout=DEADLINE_S)
         assert self.process.returncode == 130
@@ -39,7 +39,7 @@ class Running:
 def test_interrupted_while_fetching(
     user: User, stuck_site: ThreadingHTTPServer, everybody: bool
 ) -> None:
-    """By Ctrl-C, or by SIGTERM to the shell alone, it ends at once and leaves nothing."""
+    """Ctrl-C, or SIGTERM to the shell alone, ends the installer's download and leaves nothing."""
     url = f"http://127.0.0.1:{stuck_site.server_port}"
     running = Running(user, MIKROSCOPE_INSTALL_BASE_URL=url)
     assert stuck_site.asked.wait(DEADLINE_S)  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ def test_interrupted_while_fetching(
 
 
 def test_interrupted_while_compiling(user: User) -> None:
-    """Interrupted while the modules are compiled, it leaves no process behind and no version."""
+    """An interrupt while modules are compiled leaves no process and no version."""
     user.publish("0.1.0").archive.unlink()
     write_release(user.site.directory, user.tag, modules=200)
     running = Running(user)
@@ -65,7 +65,7 @@ def test_interrupted_while_compiling(user: User) -> None:
 
 
 def test_interrupted_while_trying(user: User) -> None:
-    """Interrupted while the new version is tried out, the old one stays and the trial ends."""
+    """An interrupt while the new version is tried ends the trial and keeps the old version."""
     user.installs()
     before = user.left()
     user.publish("0.2.0", "slow")
@@ -79,7 +79,7 @@ def test_interrupted_while_trying(user: User) -> None:
 
 
 def test_after_a_kill(user: User) -> None:
-    """What a killed run has left is cleared away by the next one."""
+    """The next run removes the files that a killed run has left."""
     left = user.directory / ".incoming"
     left.mkdir(parents=True)
     (left / "half").write_text("half")
@@ -90,7 +90,7 @@ def test_after_a_kill(user: User) -> None:
 
 
 def test_two_at_once(user: User, stuck_site: ThreadingHTTPServer) -> None:
-    """A second installer in the same directory is refused, and takes nothing from the first."""
+    """A second installer in the same directory is refused and does not disturb the first."""
     running = Running(
         user, MIKROSCOPE_INSTALL_BASE_URL=f"http://127.0.0.1:{stuck_site.server_port}"
     )

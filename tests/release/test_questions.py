@@ -1,4 +1,4 @@
-"""The installer asks on a terminal, and takes every answer back that cannot be used."""
+"""The installer asks questions on a terminal and repeats those with unusable answers."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.helpers.waiting import DEADLINE_S
 
 
 def test_questions(user: User) -> None:
-    """On a terminal it asks, also when the script itself comes by a pipe; secrets are not shown."""
+    """The installer asks on a terminal even if the script is piped; secrets are not shown."""
     shown = answer_questions(user, ["", "4998", "", "", "s3cret", "", "ann", "pass word"])
     content = json.loads(user.config.read_text())
     assert (content["port"], content["host"]) == (4998, "127.0.0.1")
@@ -23,14 +23,14 @@ def test_questions(user: User) -> None:
 
 
 def test_questions_again(user: User) -> None:
-    """After a wrong answer it says what was expected, and asks for that one again."""
+    """After a wrong answer, the installer names the expected value and asks again."""
     shown = answer_questions(user, ["", "many", "4998"])
     assert "Port: expected a whole number from 0 to 65535, got 'many'" in shown
     assert json.loads(user.config.read_text())["port"] == 4998
 
 
 def test_one_way_to_say_none(user: User) -> None:
-    """A default can be taken back by a hyphen, and a home be written as in a shell."""
+    """A hyphen clears a default, and ~ in a path means the home directory."""
     answers = ["", "4998", "~/my logs", "", "", "", "-"]
     answer_questions(user, answers, MIKROSCOPE_AUTH_USERNAME="ann", MIKROSCOPE_AUTH_PASSWORD="x")
     content = json.loads(user.config.read_text())
@@ -39,14 +39,16 @@ def test_one_way_to_say_none(user: User) -> None:
 
 
 def test_a_refused_combination_can_be_mended(user: User) -> None:
-    """After answers that do not go together they are asked for again, and can be taken back."""
+    """After answers that contradict each other, the installer asks again, and they
+    can be cleared.
+    """
     shown = answer_questions(user, ["", "4998", *[""] * 4, "ann", "", *[""] * 6, "-"])
     assert "expected together with --auth-password" in shown
     assert "authUsername" not in json.loads(user.config.read_text())
 
 
 def test_address_in_use(user: User) -> None:
-    """An address that is taken is asked for again; given a second time, it is accepted."""
+    """The installer asks again for an address in use, and accepts it the second time."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -57,7 +59,7 @@ def test_address_in_use(user: User) -> None:
 
 
 def test_address_in_use_without_questions(user: User) -> None:
-    """Where nothing is asked, it is a warning: whatever is there may be about to leave."""
+    """Without questions, an address in use is a warning, since the other server may stop soon."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -67,7 +69,7 @@ def test_address_in_use_without_questions(user: User) -> None:
 
 
 def test_interrupted_at_a_secret(user: User) -> None:
-    """Ctrl-C while a secret is typed leaves nothing, and a terminal that shows what is typed."""
+    """Ctrl-C while typing a secret leaves no files and restores the terminal's echo."""
     process, terminal = on_terminal(user)
     shown = ""
     while (
@@ -87,7 +89,7 @@ def test_interrupted_at_a_secret(user: User) -> None:
 
 
 def on_terminal(user: User, **more: str) -> tuple[int, int]:
-    """Run `cat install.sh | sh` on a terminal; its process, and the terminal."""
+    """Run `cat install.sh | sh` on a terminal; return its process and the terminal."""
     env = bare_environment(user.home, **user.env | {"MIKROSCOPE_INSTALL_NONINTERACTIVE": ""} | more)
     process, terminal = pty.fork()
     if process == 0:
@@ -97,7 +99,7 @@ def on_terminal(user: User, **more: str) -> tuple[int, int]:
 
 
 def answer_questions(user: User, answers: list[str], **more: str) -> str:
-    """Type the answers, and Enter for whatever else is asked; what the terminal shows."""
+    """Type the answers, then Enter for all other questions; return the terminal's output."""
     process, terminal = on_terminal(user, **more)
     left, shown, seen = iter(answers), "", 0
     while select.select([terminal], [], [], DEADLINE_S)[0]:

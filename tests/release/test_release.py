@@ -1,4 +1,4 @@
-"""A release: what it consists of, the same each time, and installed by each way there is."""
+"""A release has the right content, builds reproducibly, and installs in each documented way."""
 
 import contextlib
 import hashlib
@@ -39,13 +39,13 @@ RECORD = '{"level":"ERROR","message":"from a release"}\n'
 
 
 def sums(release: Release) -> dict[str, str]:
-    """What SHA256SUMS.txt tells, by name."""
+    """The sums in SHA256SUMS.txt, by name."""
     lines = (release.directory / "SHA256SUMS.txt").read_text().splitlines()
     return {name: digest for digest, name in (line.split("  ") for line in lines)}
 
 
 def entries(release: Release) -> list[tarfile.TarInfo]:
-    """Those of the .tar.gz."""
+    """The entries of the .tar.gz."""
     with tarfile.open(release.archive) as archive:
         return archive.getmembers()
 
@@ -60,7 +60,7 @@ def unpacked(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def answers_a_query(command: list[str], home: Path, **more: str) -> bool:
-    """Whether an installed program indexes a file and finds what is in it."""
+    """Return whether an installed program indexes a file and finds its record."""
     (home / "logs").mkdir(parents=True)
     (home / "logs" / "app.ndjson").write_text(RECORD)
     output([*command, "index"], home, **more)
@@ -68,11 +68,11 @@ def answers_a_query(command: list[str], home: Path, **more: str) -> bool:
     return [entry["message"] for entry in page["entries"]] == ["from a release"]
 
 
-# --- what it consists of --------------------------------------------------------------------
+# --- content --------------------------------------------------------------------------------
 
 
 def test_files(release: Release) -> None:
-    """A release is a wheel, an sdist, the archives and their SBOM, the installer, the sums."""
+    """A release has a wheel, an sdist, archives with their SBOM, the installer and the sums."""
     assert {path.name for path in release.directory.iterdir()} == {
         f"mikroscope-{__version__}-py3-none-any.whl",
         f"mikroscope-{__version__}.tar.gz",
@@ -92,7 +92,7 @@ def test_sums(release: Release) -> None:
 
 
 def test_sums_as_the_tool_reads_them(release: Release) -> None:
-    """`sha256sum -c` takes the file as it is."""
+    """`sha256sum -c` accepts the file unchanged."""
     if shutil.which("sha256sum") is None:
         pytest.skip("sha256sum is missing")
     command = ["sha256sum", "--check", "--strict", "SHA256SUMS.txt"]
@@ -101,7 +101,7 @@ def test_sums_as_the_tool_reads_them(release: Release) -> None:
 
 @pytest.mark.long
 def test_built_twice(release: Release, tmp_path: Path) -> None:
-    """Built again, elsewhere and by somebody with another umask, it is the same to the bit."""
+    """A build in another directory and with another umask gives identical bytes."""
     before = os.umask(0o077)
     try:
         again = build_release(tmp_path / "dist", copy_sources(tmp_path / "sources"))
@@ -111,7 +111,7 @@ def test_built_twice(release: Release, tmp_path: Path) -> None:
 
 
 def test_entries_tell_nothing_of_the_builder(release: Release) -> None:
-    """Every entry has the commit's time, root as its owner, and one of two modes; all sorted."""
+    """Every entry has the commit's time, root as owner and one of two modes, in sorted order."""
     found = entries(release)
     assert {(e.mtime, e.uid, e.gid, e.uname, e.gname) for e in found} == {(EPOCH, 0, 0, "", "")}
     assert {e.mode for e in found} == {0o644, 0o755}
@@ -119,7 +119,7 @@ def test_entries_tell_nothing_of_the_builder(release: Release) -> None:
 
 
 def test_zip_is_the_same(release: Release) -> None:
-    """The .zip holds the files of the .tar.gz, with their modes."""
+    """The .zip has the files of the .tar.gz with their modes."""
     with zipfile.ZipFile(release.archive.with_suffix("").with_suffix(".zip")) as archive:
         zipped = {
             e.filename: (e.file_size, e.external_attr >> 16 & 0o777) for e in archive.filelist
@@ -128,7 +128,7 @@ def test_zip_is_the_same(release: Release) -> None:
 
 
 def test_sbom(release: Release) -> None:
-    """The SBOM names every package that lies in lib/, with version, licence and the wheel's sum."""
+    """The SBOM has every package in lib/, with version, licence and the wheel's checksum."""
     document = json.loads((release.directory / f"{release.name}.cdx.json").read_text())
     listed = {c["name"]: c for c in document["components"] if c["purl"].startswith("pkg:pypi/")}
     infos = [e.name.split("/")[2] for e in entries(release) if e.name.endswith(".dist-info/RECORD")]
@@ -140,7 +140,7 @@ def test_sbom(release: Release) -> None:
 
 
 def test_sbom_names_what_the_wheel_holds(release: Release) -> None:
-    """Scalar, which lies in our own package, is in the SBOM."""
+    """The SBOM has Scalar, which is part of our own package."""
     document = json.loads((release.directory / f"{release.name}.cdx.json").read_text())
     version = (ROOT / "src/mikroscope/server/static/scalar.VERSION").read_text().strip()
     purls = {component["purl"] for component in document["components"]}
@@ -161,7 +161,7 @@ def test_sbom_tells_who_needs_whom(release: Release) -> None:
 
 
 def test_requirements_are_current() -> None:
-    """scripts/release-requirements.txt has a version of each dependency that fits: `make lock`."""
+    """scripts/release-requirements.txt has a fitting version of each dependency: `make lock`."""
     text = (ROOT / "scripts" / "release-requirements.txt").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -170,7 +170,7 @@ def test_requirements_are_current() -> None:
 
 
 def release_script(name: str) -> Any:
-    """A module of scripts/, which is no package."""
+    """Import a module of scripts/, which is not a package."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
         return importlib.import_module(name)
@@ -189,13 +189,13 @@ def release_script(name: str) -> Any:
     ],
 )
 def test_conditions_are_those_of_the_target(target: str, condition: str, applies: bool) -> None:
-    """Whether a package is needed is asked for the archive's machine, not for the builder's."""
+    """Conditions of a package are evaluated for the archive's machine, not for the builder's."""
     found = release_script("release_targets").target_named(target)
     assert found.needs(Requirement(f"package; {condition}")) is applies
 
 
 def test_requirements_of_a_target() -> None:
-    """What pip is given names what the target needs, with its hashes and without conditions."""
+    """The requirements for pip are those of the target, with hashes and without conditions."""
     target = release_script("release_targets").target_named
     older = release_script("release").requirements_for(target("linux-x86_64-cp311"))
     newer = release_script("release").requirements_for(target("linux-x86_64-cp315"))
@@ -208,7 +208,7 @@ def test_requirements_of_a_target() -> None:
 
 
 def test_out_is_not_emptied_of_other_things(tmp_path: Path) -> None:
-    """A directory that holds something else is refused, and left as it is."""
+    """An output directory with other files is refused and left unchanged."""
     (tmp_path / "thesis.txt").write_text("mine")
     (tmp_path / "install.sh").write_text("old")
     done = run_release(ROOT, "--out", str(tmp_path))
@@ -218,7 +218,7 @@ def test_out_is_not_emptied_of_other_things(tmp_path: Path) -> None:
 
 
 def test_wrong_time(tmp_path: Path) -> None:
-    """A SOURCE_DATE_EPOCH that is no time is refused with what was expected."""
+    """An invalid SOURCE_DATE_EPOCH is refused with an error that names the expected value."""
     done = run_release(ROOT, "--out", str(tmp_path / "dist"), epoch="soon")
     assert done.stderr == (
         "release.py: SOURCE_DATE_EPOCH: expected seconds since 1970, got 'soon'\n"
@@ -226,7 +226,7 @@ def test_wrong_time(tmp_path: Path) -> None:
 
 
 def test_installer_knows_the_address(tmp_path: Path, release: Release) -> None:
-    """--base-url is where the release's installer fetches from."""
+    """The release's installer downloads from the address given by --base-url."""
     text = release_script("release")._installer("https://example.com/latest").decode()
     assert '\nBASE_URL="https://example.com/latest"\n' in text
     assert '\nBASE_URL=""\n' in (release.directory / "install.sh").read_text()
@@ -240,7 +240,7 @@ def test_installer_knows_the_address(tmp_path: Path, release: Release) -> None:
     ],
 )
 def test_wrong_arguments(tmp_path: Path, arguments: tuple[str, str], expected: str) -> None:
-    """What cannot be built is refused with one line that says what was expected."""
+    """Impossible arguments are refused with one line that names the expected values."""
     done = run_release(ROOT, "--out", str(tmp_path / "dist"), *arguments)
     assert done.returncode == 1
     assert expected in done.stderr
@@ -248,7 +248,7 @@ def test_wrong_arguments(tmp_path: Path, arguments: tuple[str, str], expected: s
 
 
 def test_uncommitted_changes(tmp_path: Path) -> None:
-    """A tree with changes is no release: nobody could build the same from the commit."""
+    """A tree with uncommitted changes is refused, since its release could not be reproduced."""
     tree = copy_sources(tmp_path / "tree")
     subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
     done = run_release(tree, "--out", str(tmp_path / "dist"), epoch="")
@@ -260,7 +260,7 @@ def test_uncommitted_changes(tmp_path: Path) -> None:
 
 
 def without_network() -> list[str]:
-    """A prefix that runs a command without any network; empty where that is not allowed."""
+    """Return a command prefix that disables the network; empty where that is not allowed."""
     prefix = ["unshare", "--user", "--map-root-user", "--net"]
     with contextlib.suppress(OSError):
         if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
@@ -270,19 +270,19 @@ def without_network() -> list[str]:
 
 @pytest.mark.long
 def test_archive_without_network(unpacked: Path, tmp_path: Path) -> None:
-    """The archive, unpacked, works without any network, package index or installed package."""
+    """The unpacked archive works without a network, a package index or installed packages."""
     assert run([PYTHON, "-c", "import apsw"], tmp_path).returncode != 0
     command = [*without_network(), str(unpacked / "mikroscope")]
     assert answers_a_query(command, tmp_path / "home", PIP_NO_INDEX="1")
 
 
 def test_archive_serves(unpacked: Path, tmp_path: Path) -> None:
-    """The server of the archive answers, `/docs` as well."""
+    """The archive's server answers, including `/docs`."""
     assert served(unpacked / "mikroscope", tmp_path, "/health")["service"] == "mikroscope"
 
 
 def served(program: Path, home: Path, path: str) -> Any:
-    """What the server of a program answers."""
+    """Return the responses of a program's server."""
     command = [str(program), "serve", "--port", "0", "--min-free-bytes", "0"]
     env = {"HOME": str(home), "PATH": f"{Path(PYTHON).parent}:/usr/bin:/bin"}
     with subprocess.Popen(
@@ -299,7 +299,7 @@ def served(program: Path, home: Path, path: str) -> Any:
 
 
 def test_launcher_by_a_link(unpacked: Path, tmp_path: Path) -> None:
-    """The launcher may be called by symbolic links, relative ones too."""
+    """The launcher works through symbolic links, including relative ones."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "real").symlink_to(unpacked)
     (tmp_path / "bin" / "m").symlink_to("../real/mikroscope")
@@ -309,7 +309,7 @@ def test_launcher_by_a_link(unpacked: Path, tmp_path: Path) -> None:
 
 
 def test_launcher_by_a_relative_path(unpacked: Path, tmp_path: Path) -> None:
-    """Called by a relative path it finds itself, whatever CDPATH says."""
+    """The launcher works by a relative path, whatever CDPATH is."""
     (tmp_path / "sub").symlink_to(unpacked)
     (tmp_path / "else" / "sub").mkdir(parents=True)
     printed = output(["sh", "sub/mikroscope", "--version"], tmp_path, CDPATH=f"{tmp_path}/else")
@@ -317,7 +317,7 @@ def test_launcher_by_a_relative_path(unpacked: Path, tmp_path: Path) -> None:
 
 
 def test_launcher_is_not_led_astray(unpacked: Path, tmp_path: Path) -> None:
-    """Neither a PYTHONPATH nor a module in the working directory comes before the packages."""
+    """Neither PYTHONPATH nor a module in the working directory replaces the packages."""
     for name in ("click.py", "mikroscope.py", "apsw.py"):
         (tmp_path / name).write_text("raise SystemExit('astray')")
     command = [str(unpacked / "mikroscope"), "--version"]
@@ -325,14 +325,14 @@ def test_launcher_is_not_led_astray(unpacked: Path, tmp_path: Path) -> None:
 
 
 def test_launcher_with_another_python(unpacked: Path, tmp_path: Path) -> None:
-    """A Python that the packages are not made for is refused by name."""
+    """The launcher refuses a Python that the packages do not support, and names it."""
     done = run([str(unpacked / "mikroscope")], tmp_path, MIKROSCOPE_PYTHON="/bin/false")
     assert done.returncode == 1
     assert re.fullmatch(r"mikroscope: MIKROSCOPE_PYTHON: .*got /bin/false\n", done.stderr)
 
 
 def test_launcher_without_python(unpacked: Path, tmp_path: Path) -> None:
-    """Where no fitting Python is, one line says which one is needed."""
+    """Without a suitable Python, the launcher prints one line with the required version."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("dirname", "readlink", "sh"):
@@ -344,7 +344,7 @@ def test_launcher_without_python(unpacked: Path, tmp_path: Path) -> None:
 
 
 def test_launcher_when_its_python_is_gone(unpacked: Path, tmp_path: Path) -> None:
-    """A remembered Python that is there no more is looked for anew."""
+    """If the remembered Python is gone, the launcher searches again."""
     copy = tmp_path / "copy"
     copy.mkdir()
     shutil.copy(unpacked / "mikroscope", copy)
@@ -357,7 +357,7 @@ def test_launcher_when_its_python_is_gone(unpacked: Path, tmp_path: Path) -> Non
 
 
 def follow(release: Release, home: Path, script: str) -> str:
-    """Type commands as a user with uv and pipx would, beside dist/; what they print."""
+    """Type commands as a user with uv and pipx would, next to dist/; return the output."""
     tools = home / "tools"
     tools.mkdir(parents=True)
     for name in ("uv", "uvx", "pipx"):
@@ -375,7 +375,7 @@ def follow(release: Release, home: Path, script: str) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["pip", "pipx", "pipx run", "uv", "uvx"])
 def test_wheel(release: Release, tmp_path: Path, way: str) -> None:
-    """The wheel, installed each way without the source tree, indexes a file."""
+    """The wheel, installed in each way without the source tree, indexes a file."""
     script = documented(way)
     if "mikroscope index" not in script:
         script += "mikroscope index\n"
@@ -387,14 +387,14 @@ def test_wheel(release: Release, tmp_path: Path, way: str) -> None:
 
 @pytest.mark.long
 def test_manual_archive(release: Release, tmp_path: Path) -> None:
-    """The archive, verified and unpacked by hand, runs."""
+    """The archive runs after a user has verified and unpacked it by hand."""
     printed = follow(release, tmp_path / "home", documented("archive"))
     assert f"{release.name}.tar.gz: OK\n" in printed
     assert printed.endswith(f"mikroscope, version {__version__}\n")
 
 
 def test_sdist(release: Release, tmp_path: Path) -> None:
-    """The wheel that the sdist gives is the wheel of the release."""
+    """A wheel built from the sdist equals the wheel of the release."""
     sdist = release.directory / f"mikroscope-{__version__}.tar.gz"
     subprocess.run(["tar", "-xzf", str(sdist), "-C", str(tmp_path)], check=True)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]

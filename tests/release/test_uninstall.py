@@ -1,4 +1,4 @@
-"""The installer takes away what it installed, and nothing else."""
+"""The installer removes exactly the files that it installed."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.helpers.release import output
 
 
 def test_uninstall(user: User) -> None:
-    """The program and the command leave; config, logs and index stay."""
+    """Uninstalling removes the program and the command, and keeps config, logs and index."""
     user.installs()
     for name in ("logs/app.ndjson", "data/mikroscope.db"):
         (user.directory / name).parent.mkdir()
@@ -20,7 +20,7 @@ def test_uninstall(user: User) -> None:
 
 
 def test_purge(user: User) -> None:
-    """With --purge config, logs and index leave too, where they lie in the directory."""
+    """--purge also removes config, logs and index if they are in the directory."""
     user.installs(MIKROSCOPE_LOGS_PATH="elsewhere")
     (user.home / "elsewhere").mkdir()
     (user.home / "elsewhere" / "app.ndjson").write_text("{}")
@@ -30,7 +30,7 @@ def test_purge(user: User) -> None:
 
 
 def test_purge_of_what_the_config_names(user: User) -> None:
-    """Directories of these names that the config does not name belong to something else."""
+    """--purge keeps directories with the default names if the config names others."""
     user.installs(MIKROSCOPE_LOGS_PATH="elsewhere", MIKROSCOPE_DB_PATH="elsewhere.db")
     for name in ("logs", "data"):
         (user.directory / name).mkdir()
@@ -41,7 +41,7 @@ def test_purge_of_what_the_config_names(user: User) -> None:
 
 
 def test_two_installations(user: User) -> None:
-    """Uninstalling one does not take the command that another has made since."""
+    """Uninstalling does not remove a command that another installation has created since."""
     user.installs(MIKROSCOPE_INSTALL_DIR=f"{user.home}/other")
     user.installs()
     user.installs("--uninstall", MIKROSCOPE_INSTALL_DIR=f"{user.home}/other")
@@ -49,7 +49,7 @@ def test_two_installations(user: User) -> None:
 
 
 def test_installed_script_uninstalls(user: User, tmp_path: Path) -> None:
-    """The script that was installed along knows both directories by itself."""
+    """The installed script knows both directories without arguments."""
     user.installs(MIKROSCOPE_BIN_DIR=str(tmp_path / "bin"))
     script = user.directory / "current" / "install.sh"
     output(["sh", str(script), "--uninstall"], tmp_path / "other")
@@ -58,7 +58,7 @@ def test_installed_script_uninstalls(user: User, tmp_path: Path) -> None:
 
 
 def test_install_after_uninstall(user: User) -> None:
-    """Installed anew, it takes up the config that had stayed."""
+    """A new installation uses the config that the old one left."""
     user.installs(MIKROSCOPE_PORT="4999")
     user.installs("--uninstall")
     user.installs()
@@ -66,7 +66,7 @@ def test_install_after_uninstall(user: User) -> None:
 
 
 def test_uninstall_of_nothing(user: User) -> None:
-    """Where nothing is installed, nothing is removed."""
+    """Without an installation, nothing is removed."""
     (user.directory / "logs").mkdir(parents=True)
     (user.directory / "logs" / "mine").write_text("mine")
     assert "there is no MikroScope in" in user.is_refused("--uninstall", "--purge")
@@ -74,7 +74,7 @@ def test_uninstall_of_nothing(user: User) -> None:
 
 
 def test_uninstall_keeps_somebody_elses_command(user: User) -> None:
-    """A command of this name that is not ours stays."""
+    """A command of the same name that the installer did not create stays."""
     user.installs()
     user.command.write_text("#!/bin/sh\n")
     user.installs("--uninstall")

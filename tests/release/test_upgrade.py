@@ -1,4 +1,4 @@
-"""The installer run again: newer versions, repairs, and the way back."""
+"""The installer run again: upgrades, repairs and rollbacks."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.helpers.release import Release
 
 
 def test_upgrade(user: User) -> None:
-    """Run again it brings the new version; config, logs, index and the old version stay."""
+    """An upgrade installs the new version and keeps config, logs, index and the old version."""
     user.installs(MIKROSCOPE_PORT="4999")
     config = user.config.read_text()
     (user.directory / "data").mkdir()
@@ -24,7 +24,7 @@ def test_upgrade(user: User) -> None:
 
 
 def test_old_versions_leave(user: User) -> None:
-    """One version before the one in use stays, older ones leave."""
+    """The installer keeps one version before the current one and removes older ones."""
     for version in ("0.1.0", "0.2.0", "0.3.0"):
         user.publish(version)
         user.installs()
@@ -45,14 +45,14 @@ def test_roll_back(user: User, behaviour: str, reason: str) -> None:
 
 
 def test_roll_back_names_what_stays(user: User) -> None:
-    """The error tells which version goes on."""
+    """The error after a rollback names the version that stays in use."""
     user.installs()
     user.publish("0.2.0", "broken")
     assert re.search(r"0\.1\.0-[0-9a-f]{12} stays$", user.is_refused().strip())
 
 
 def test_real_version_refuses_the_config(release: Release, tmp_path: Path) -> None:
-    """A version that does not take the config that is there is not put in place."""
+    """A version that refuses the existing config is not installed."""
     site = Site(release.directory)
     user = User(tmp_path / "home", site, release.tag)
     try:
@@ -66,7 +66,7 @@ def test_real_version_refuses_the_config(release: Release, tmp_path: Path) -> No
 
 
 def test_again(user: User) -> None:
-    """The same version again changes nothing."""
+    """Installing the same version again changes nothing."""
     user.installs()
     before = user.left()
     user.installs()
@@ -74,7 +74,7 @@ def test_again(user: User) -> None:
 
 
 def test_mends(user: User) -> None:
-    """Run again it brings back a command that was deleted."""
+    """A second run restores a deleted command."""
     user.installs()
     user.command.unlink()
     user.installs()
@@ -82,7 +82,7 @@ def test_mends(user: User) -> None:
 
 
 def test_mends_a_version(user: User) -> None:
-    """Run again it puts a version whose files were damaged beside itself, and uses that."""
+    """A second run replaces a version whose files were damaged with a new copy."""
     user.installs()
     (user.directory / "current" / "lib" / "mikroscope" / "errors.py").write_text("")
     (user.directory / "current" / "mikroscope").write_text("")
@@ -91,7 +91,7 @@ def test_mends_a_version(user: User) -> None:
 
 
 def test_another_directory_for_the_command(user: User) -> None:
-    """Run again with another directory for the command, it leaves none in the first."""
+    """A second run with another directory for the command removes the command from the first."""
     user.installs()
     user.installs(MIKROSCOPE_BIN_DIR=str(user.home / "bin"))
     assert not user.command.exists()
@@ -100,7 +100,7 @@ def test_another_directory_for_the_command(user: User) -> None:
 
 
 def test_more_than_one_version(user: User) -> None:
-    """Where several versions lie at one address, it asks for the name of one, and takes that."""
+    """If an address has several versions, the installer requires a version and installs it."""
     write_release(user.site.directory, user.tag, "0.2.0")
     assert "MIKROSCOPE_INSTALL_VERSION" in user.is_refused()
     user.installs(MIKROSCOPE_INSTALL_VERSION="0.1.0")
