@@ -1,4 +1,4 @@
-"""What all tests share: the form of a run, the kinds of tests, servers, clients, a release."""
+"""Fixtures and hooks for all tests: the run's form, kinds of tests, servers, clients, a release."""
 
 import fcntl
 import os

@@ -35,7 +35,7 @@ def test_names_of_parameters() -> None:
 
 
 def test_wrong_settings() -> None:
-    """What is wrong is a ConfigurationError, which is a MikroScopeError."""
+    """A wrong setting raises ConfigurationError, which is a MikroScopeError."""
     with pytest.raises(MikroScopeError) as caught:
         resolve_settings(env={}, overrides={"port": "abc"})
     assert isinstance(caught.value, ConfigurationError)

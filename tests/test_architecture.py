@@ -27,14 +27,14 @@ LAYERS = (
 )
 ISLANDS = ("logging",)  # imports nothing of ours, and nothing imports it
 SEE_SETTINGS = ("settings", "sidecar", "server.run", "server.auth", "backup", "doctor", "cli")
-# What other packages see of stores; which stores there are, only `open_store` knows.
+# The names that other packages import from stores; only `open_store` knows the stores.
 NEUTRAL_STORE_MODULES = ("stores", "stores.base", "stores.administration")
 ROOT_MODULES = 9
 LONGEST_MODULE = 400
 
 
 class Import(NamedTuple):
-    """One import of a module of ours, wherever in the file it stands."""
+    """One import of a module of ours, anywhere in a file."""
 
     path: Path
     line: int
@@ -97,14 +97,14 @@ def test_imports_go_only_to_earlier_layers() -> None:
 
 
 def _targets(one: Import) -> Iterator[str]:
-    """The modules that an import names: a name that is imported may be a module itself."""
+    """Return the modules that an import names; an imported name may be a module itself."""
     for name in one.names or ("",):
         module = f"{one.target}.{name}".strip(".")
         yield module if module in MODULES else one.target
 
 
 def test_no_package_has_a_cycle() -> None:
-    """The modules of a package can be put in an order in which each imports only earlier ones."""
+    """The modules of a package can be ordered so that each imports only earlier ones."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
     for one in IMPORTS:
         if _top(one.module) == _top(one.target):
@@ -116,8 +116,9 @@ def test_no_package_has_a_cycle() -> None:
 
 
 def test_few_see_settings() -> None:
-    """Few modules see Settings, none outside stores/ a concrete store or the public face; the root
-    stays small."""
+    """Few modules use Settings, none outside stores/ uses a concrete store or the public API, and
+    the root stays small.
+    """
     wrong = [
         f"{one}: outside stores/, import only {', '.join(NEUTRAL_STORE_MODULES)}"
         for one in IMPORTS
@@ -139,7 +140,7 @@ def test_few_see_settings() -> None:
 
 
 def test_modules_are_short_and_say_what_they_own() -> None:
-    """A module opens with a docstring, and has at most 400 lines: a longer one holds two."""
+    """A module starts with a docstring and has at most 400 lines."""
     wrong = []
     for module, path in MODULES.items():
         text = path.read_text()

@@ -61,7 +61,7 @@ def test_sync(tmp_path: Path) -> None:
 
 
 def test_write_json(tmp_path: Path) -> None:
-    """The file is complete, readable by its owner only, and nothing else is left beside it."""
+    """The file is complete, readable by its owner only, and the only file left."""
     path = tmp_path / "deeper" / "one.json"
     write_json(path, {"n": 1})
     write_json(path, {"n": 2})

@@ -20,12 +20,12 @@ LEVELS = ("ERROR", "INFO", "INFO")
 
 @pytest.fixture
 def now() -> datetime:
-    """The time of the newest record."""
+    """Return the time of the newest record."""
     return datetime.now(UTC)
 
 
 def record(n: int, now: datetime) -> dict[str, Any]:
-    """One record; `n` minutes old."""
+    """Return one record, `n` minutes old."""
     return {
         "timestamp": (now - timedelta(minutes=n)).isoformat(),
         "level": LEVELS[n % 3],
@@ -55,7 +55,7 @@ def index(path: Path) -> Iterator[Index]:
 
 
 def numbers(index: Index, **filters: Any) -> list[int]:
-    """The numbers of the entries that are found."""
+    """Return the numbers of the found entries."""
     return [json.loads(bytes(entry.data))["n"] for entry in index.search(**filters)]
 
 

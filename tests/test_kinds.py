@@ -1,4 +1,4 @@
-"""The guard holds every test to its kind, and the kind follows from the code."""
+"""The guard limits every test to its kind, and the kind follows from the code."""
 
 import os
 import subprocess
@@ -17,10 +17,10 @@ def start_a_process() -> None:
 
 
 class Starter:
-    """Starts one, too."""
+    """Starts a process, too."""
 
     def start(self) -> None:
-        """Do so."""
+        """Start a process."""
         start_a_process()
 
 
@@ -30,13 +30,13 @@ def plain() -> int:
 
 
 def by_a_class() -> None:
-    """Start one by way of a class and another function."""
+    """Start a process through a class and another function."""
     Starter().start()
 
 
 @pytest.mark.parametrize(("function", "starters"), [(plain, set()), (by_a_class, {"subprocess"})])
 def test_kind_follows_from_the_code(function: object, starters: set[str]) -> None:
-    """What starts processes is found through the functions and classes of tests."""
+    """The guard finds code that starts processes through functions and classes of tests."""
     assert kinds.reached({function}) == starters
 
 
@@ -50,7 +50,7 @@ def test_guard() -> None:
 
 @pytest.mark.parametrize("form", ["check", "test", "long"])
 def test_amounts(form: forms.Form, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quick form makes up a quarter of the examples; the long one five times as many."""
+    """The quick form generates a quarter of the examples, the long one five times as many."""
     monkeypatch.setattr(forms, "chosen", form)
     assert forms.examples(40) == {"check": 4, "test": 40, "long": 200}[form]
     assert forms.amount(3, 30) == (30 if form == "long" else 3)

@@ -283,7 +283,7 @@ def test_another_webhook_clears_the_error(start: Start) -> None:
 
 
 def test_switching_alerts_off_clears_the_error(start: Start) -> None:
-    """Without a webhook there is no error."""
+    """Clearing the webhook clears the error."""
     with catching(*REFUSE) as catcher:
         alerter = failing(start, catcher)
         alerter.change({"webhookUrl": None})

@@ -110,7 +110,7 @@ async def nothing() -> None:
 
 
 def test_thread_starts_with_the_first_delivery(deliveries: DeliveryThread) -> None:
-    """There is no thread before the first delivery, one for all of them, and none after close."""
+    """The thread starts with the first delivery, serves all of them, and ends with `close`."""
     assert webhook_threads() == []
     for _ in range(2):
         deliveries.submit(nothing()).result(DEADLINE_S)
@@ -136,7 +136,7 @@ def test_close_cancels(deliveries: DeliveryThread) -> None:
 
 
 def test_after_close(deliveries: DeliveryThread) -> None:
-    """What is submitted after close is cancelled already."""
+    """A delivery submitted after close is cancelled at once."""
     deliveries.close()
     assert deliveries.submit(nothing()).cancelled()
 

@@ -1,4 +1,4 @@
-"""A backup holds what there is, whatever goes on; restored, nothing is lost or there twice."""
+"""A backup made during any activity restores without losing or duplicating an entry."""
 
 import threading
 from collections import Counter
@@ -17,7 +17,7 @@ from tests.system.test_kill import Clients, Server
 
 
 def test_entries_are_the_same(here: Machine, there: Machine, backups: Path) -> None:
-    """What is restored elsewhere answers with the same entries, one by one, ids included."""
+    """A restored machine returns the same entries, one by one, with the same ids."""
     restore(there.settings, make(here, backups))
     assert len(here.entries()) == 151
     for before, after in zip(here.entries(), there.entries(), strict=True):
@@ -25,7 +25,7 @@ def test_entries_are_the_same(here: Machine, there: Machine, backups: Path) -> N
 
 
 class Writer:
-    """A service that writes to its own file, which is rotated all the time."""
+    """A service that writes to its own file, which is rotated constantly."""
 
     def __init__(self, logs: Path, numbers: "count[int]") -> None:
         self.written: list[int] = []
@@ -36,7 +36,7 @@ class Writer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Return when it has ended."""
+        """Stop the service and wait for its end."""
         self._stop.set()
         self._thread.join()
 
@@ -96,7 +96,7 @@ def test_backup_under_full_ingest(tmp_path: Path, backups: Path) -> None:
 
 
 def wait_for_run(url: str) -> None:
-    """Return when a server has brought its index up with the files."""
+    """Wait until a server has updated its index from the files."""
 
     def has_run() -> bool:
         health = httpx.get(f"{url}/health", trust_env=False, timeout=DEADLINE_S).json()

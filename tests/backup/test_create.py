@@ -1,4 +1,4 @@
-"""Which files a backup holds, and what is left when it cannot be made."""
+"""The files that a backup holds, and the cleanup after one that fails."""
 
 import fcntl
 import gzip
@@ -18,7 +18,7 @@ from tests.helpers.stores import lines, run_python
 
 
 def test_whole_lines_only(here: Machine, backups: Path) -> None:
-    """Half a line is left out: the rest of it comes after the backup."""
+    """A backup leaves out half a line, whose rest is written after the backup."""
     backup = make(here, backups)
     assert (backup / "logs/ingest/p/2026-02-18.ndjson").read_bytes() == lines(150)
 
@@ -200,7 +200,7 @@ def test_a_damaged_index_is_not_backed_up(here: Machine, backups: Path) -> None:
 
 
 def test_no_index(here: Machine, backups: Path) -> None:
-    """If there is no index yet, the error says how to make one."""
+    """If there is no index yet, the error says how to create one."""
     here.index.unlink()
     with pytest.raises(MikroScopeError, match="there is no index at"):
         make(here, backups)

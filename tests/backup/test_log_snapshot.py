@@ -16,14 +16,14 @@ from tests.helpers.stores import SUFFIXES, lines
 
 
 class MovingTree(LogTree):
-    """A tree in which something happens between two looks."""
+    """A tree that changes between two scans."""
 
     def __init__(self, root: Path, *events: Any) -> None:
         super().__init__(root, SUFFIXES)
         self._events = list(events)
 
     def walk(self) -> Listing:
-        """As it is now; then the next thing happens."""
+        """List the present files, then make the next change."""
         listing = super().walk()
         if self._events:
             self._events.pop(0)()
@@ -31,7 +31,7 @@ class MovingTree(LogTree):
 
 
 def copied_numbers(tree: LogTree, target: Path) -> list[int]:
-    """The numbers of all lines of a copy."""
+    """Return the numbers of all lines of a copy."""
     LogCopy(tree, target, {}).run()
     return sorted(json.loads(one)["n"] for one in raw_lines(target))
 

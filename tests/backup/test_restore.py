@@ -1,4 +1,4 @@
-"""What a restored server has, and what becomes of the files that a restore replaces."""
+"""The state of a restored server, and the files that a restore replaces."""
 
 import os
 import stat
@@ -100,8 +100,9 @@ def test_time_is_kept_by_the_manifest(here: Machine, there: Machine, backups: Pa
 
 
 def test_modes_of_directories_are_kept(here: Machine, there: Machine, backups: Path) -> None:
-    """A file that all may read, in a directory that few may enter, stays as it is; so does a
-    directory that is set aside for another one."""
+    """A file that all may read, in a directory that few may enter, keeps its mode; so does a
+    directory that is set aside for another one.
+    """
     (here.logs / "deep").chmod(0o700)
     here.logs.chmod(0o750)
     backup = make(here, backups)
@@ -189,7 +190,7 @@ def test_an_index_below_the_logs(here: Machine, backups: Path, tmp_path: Path) -
 
 @pytest.fixture
 def mounted(there: Machine) -> Iterator[None]:
-    """The logs are a file system of their own, as they are in a container."""
+    """The logs on a separate file system, as in a container."""
     there.logs.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(there.logs)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:

@@ -1,4 +1,4 @@
-"""What tests of commands share: the program in a directory of its own."""
+"""The program in a separate directory, shared by the tests of commands."""
 
 from collections.abc import Iterator
 from contextlib import closing

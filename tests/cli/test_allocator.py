@@ -1,4 +1,4 @@
-"""Memory that is free goes back to the system."""
+"""The program returns free memory to the system."""
 
 import platform
 
@@ -30,7 +30,9 @@ print(resident() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do so themselves")
 def test_large_blocks_go_back() -> None:
-    """Also from below others; without being told to, glibc keeps them."""
+    """A freed large block returns to the system even below other blocks, where glibc
+    would keep it.
+    """
     kept, returned = (int(run_python(_PROGRAM, LARGE, told)) for told in ("no", "yes"))
     assert kept > LARGE
     assert returned < LARGE / 2

@@ -1,4 +1,4 @@
-"""What commands print: on a terminal, into a pipe that closes, onto a full disk."""
+"""The output of commands on a terminal, into a pipe that closes, and onto a full disk."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.helpers.waiting import DEADLINE_S
 
 
 def on_terminal(processes: Processes, stream: str, *arguments: str) -> tuple[str, str]:
-    """Run a command with one stream on a terminal; returns what it showed there, and the rest."""
+    """Run a command with one stream on a terminal; return its output there, and the rest."""
     terminal, its_end = os.openpty()
     other = "stdout" if stream == "stderr" else "stderr"
     streams: dict[str, Any] = {stream: its_end, other: subprocess.PIPE}
@@ -31,7 +31,7 @@ def on_terminal(processes: Processes, stream: str, *arguments: str) -> tuple[str
 def read_terminal(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux's sign that the other end is closed
         return b""
 
 

@@ -102,7 +102,7 @@ def test_default_limit_of_an_aggregate(program: Program) -> None:
 
 @pytest.mark.parametrize("command", ["query", "aggregate --group-by level"])
 def test_missing_index(program: Program, command: str) -> None:
-    """A missing index is a failure that names it and how to make one; none is made."""
+    """A missing index is a failure that names it and says how to create one; none is created."""
     text = program.refuse(1, *command.split(), "--db", "nowhere/index.db")
     assert text.startswith("there is no index at nowhere/index.db; set --db, or create one with ")
     assert not (program.directory / "nowhere").exists()

@@ -167,7 +167,7 @@ def test_secrets_of_a_server(processes: Processes) -> None:
 
 
 def test_beside_a_writing_server(processes: Processes) -> None:
-    """`query`, `aggregate` and `index` work beside a server that is writing."""
+    """`query`, `aggregate` and `index` work while a server is writing."""
     url = url_of(processes.start(*SERVE, *PRODUCERS))
     sent = 0
     enough = threading.Event()

@@ -57,14 +57,14 @@ def index(directory: Path) -> Path:
 
 
 def expect(finding: Finding, status: str, text: str, fix: str = "") -> None:
-    """A finding says this; every one that is not ok says how to fix it."""
+    """Check a finding's status and text, and that every problem and warning has a fix."""
     assert (finding.status, text in finding.text) == (status, True), finding
     assert (finding.fix is None) == (status == "ok")
     assert fix in (finding.fix or "")
 
 
 def test_all_is_well(ask: Ask) -> None:
-    """Every finding is ok, and the versions are named."""
+    """On a healthy machine every finding is ok, and the versions are named."""
     found = ask()
     assert {one.status for one in found.values()} == {"ok"}
     assert "MikroScope 1.2.3, Python 3." in found["versions"].text
@@ -72,7 +72,7 @@ def test_all_is_well(ask: Ask) -> None:
 
 
 def test_it_changes_nothing(ask: Ask, tmp_path: Path) -> None:
-    """No file is created, deleted or written."""
+    """The doctor creates, deletes and changes no file."""
 
     def state() -> dict[Path, tuple[int, int]]:
         return {
@@ -126,7 +126,7 @@ def test_secrets_in_a_config_that_others_read(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_alert_policy_that_others_read(ask: Ask, tmp_path: Path) -> None:
-    """The webhook's URL often holds a key."""
+    """An alert policy that others can read is reported, since the webhook's URL often has a key."""
     policy = tmp_path / "data" / "mikroscope.alert-config.json"
     policy.write_text('{"enabled": true, "webhookUrl": "https://h.example/key"}')
     policy.chmod(0o640)
@@ -137,7 +137,7 @@ def test_an_alert_policy_that_others_read(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_alert_policy_that_is_damaged(ask: Ask, tmp_path: Path) -> None:
-    """The file is named: a server does not start with it."""
+    """The finding names the damaged policy file, with which a server does not start."""
     (tmp_path / "data" / "mikroscope.alert-config.json").write_text("{")
     expect(ask()["webhook"], "problem", "alert-config.json", "delete it")
 
@@ -267,7 +267,7 @@ def test_an_entry_that_is_damaged(ask: Ask, tmp_path: Path, change: str) -> None
 
 
 def test_an_index_that_was_found_damaged(ask: Ask, tmp_path: Path) -> None:
-    """Damage that was found earlier is marked beside the index, and reported."""
+    """The doctor reports the mark next to an index that an earlier run found damaged."""
     files.sibling(index(tmp_path), ".damaged").touch()
     expect(ask()["index"], "problem", "damage was found in", "restart the server")
 
@@ -288,7 +288,7 @@ def test_a_foreign_database(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_directory_instead_of_an_index(ask: Ask, tmp_path: Path) -> None:
-    """It is named, and so is the option."""
+    """The finding names the directory and the option to change."""
     expect(ask(db_path=tmp_path / "logs")["index"], "problem", "logs is not a file", "set --db")
 
 
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_be_inspected(ask: Ask, monkeypatch: pytest.MonkeyPa
 
 
 def test_remains_of_a_rebuild(ask: Ask, tmp_path: Path) -> None:
-    """What a killed rebuild left is a warning; a running rebuild is not."""
+    """Files of a killed rebuild are a warning; those of a running rebuild are not."""
     with closing(SqliteStore(index(tmp_path))) as store:
         rebuild = store.rebuild()
         expect(ask()["rebuild"], "ok", f"process {os.getpid()} is rebuilding the index")
@@ -314,7 +314,7 @@ def test_remains_of_a_rebuild(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_remains_of_a_restore(ask: Ask, tmp_path: Path) -> None:
-    """What a killed restore left takes space until the next one."""
+    """Files of a killed restore take space until the next restore."""
     files.sibling(index(tmp_path), ".restoring").touch()
     (tmp_path / ".logs.restoring").mkdir()
     found = ask()
@@ -323,7 +323,7 @@ def test_remains_of_a_restore(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_old_indexes(ask: Ask, tmp_path: Path) -> None:
-    """Indexes that were kept take space."""
+    """Indexes that were set aside take space."""
     files.sibling(index(tmp_path), ".damaged-20260218T102000000000Z").write_bytes(b"x" * (3 << 20))
     expect(ask()["old indexes"], "warning", "3 MiB are kept in mikroscope.db.damaged-", "delete")
 
@@ -368,7 +368,7 @@ def test_a_name_that_is_not_utf8(
 
 
 def test_log_files_from_the_future(ask: Ask, tmp_path: Path) -> None:
-    """Retention would keep them for too long."""
+    """Log files from the future are a warning, since retention would keep them too long."""
     os.utime(logs(tmp_path), (4 * 10**9, 4 * 10**9))
     expect(ask()["file times"], "warning", "app.ndjson", "touch")
 
@@ -391,7 +391,7 @@ def test_files_left_out(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_running_server(ask: Ask, tmp_path: Path) -> None:
-    """It answers, and owns the index."""
+    """The doctor finds the running server and that it owns the index."""
     with start_server(settings_in(tmp_path)) as server:
         found = ask(port=server.port)
         expect(found["server"], "ok", f"process {os.getpid()} uses the index")
@@ -426,21 +426,21 @@ def test_a_server_with_a_problem(ask: Ask, tmp_path: Path, monkeypatch: pytest.M
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):
-    """Some other service."""
+    """A service that is not MikroScope."""
 
     def do_GET(self) -> None:
-        """Answer anything."""
+        """Answer any request."""
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b'{"service": "other"}')
 
     def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def stranger() -> Iterator[int]:
-    """The port of some other service."""
+    """The port of a service that is not MikroScope."""
     with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

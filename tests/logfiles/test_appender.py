@@ -89,12 +89,12 @@ def test_many_files_do_not_use_up_the_descriptors(tmp_path: Path, writer: LogApp
 
 
 def make_directory(file: Path) -> None:
-    """A directory stands in the way."""
+    """Put a directory in place of the file."""
     file.mkdir()
 
 
 def make_parent_a_file(file: Path) -> None:
-    """So does a file."""
+    """Put a file in place of the parent directory."""
     file.parent.rmdir()
     file.parent.write_bytes(b"")
 

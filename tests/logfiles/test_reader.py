@@ -17,7 +17,7 @@ one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 
 
 def read_all(reader: LineReader, limit: int = 1 << 20, final: bool = False) -> list[Chunk]:
-    """Every chunk up to the end."""
+    """Return every chunk up to the end."""
     chunks = []
     while (chunk := reader.read(limit, final)).lines or chunk.too_long:
         chunks.append(chunk)
@@ -25,7 +25,7 @@ def read_all(reader: LineReader, limit: int = 1 << 20, final: bool = False) -> l
 
 
 def numbered(chunks: list[Chunk]) -> list[tuple[int, bytes]]:
-    """Each line with its number."""
+    """Return each line with its number."""
     return [
         (number, line)
         for chunk in chunks
@@ -36,7 +36,7 @@ def numbered(chunks: list[Chunk]) -> list[tuple[int, bytes]]:
 def read_lines(
     file: Path, offset: int = 0, line: int = 0, final: bool = False
 ) -> list[tuple[int, bytes]]:
-    """The lines of a file behind a checkpoint, with their numbers."""
+    """Return the lines of a file after a checkpoint, with their numbers."""
     with LineReader(file, offset, line) as reader:
         return numbered(read_all(reader, final=final))
 
@@ -175,7 +175,7 @@ CONTENTS = st.lists(
 
 
 def outcome(chunks: list[Chunk]) -> tuple[list[tuple[int, bytes]], tuple[int, int, bytes]]:
-    """The lines that hold something, and where reading stands."""
+    """Return the lines that are not blank, and the position after them."""
     last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
     found = [(number, line) for number, line in numbered(chunks) if line.strip()]
     return found, (last.offset, last.line, last.tail)
@@ -242,7 +242,7 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def too_long(chunks: list[Chunk]) -> int:
-    """How many lines were passed over."""
+    """Return the number of skipped lines."""
     return sum(chunk.too_long for chunk in chunks)
 
 
@@ -328,7 +328,7 @@ def packed(size: int) -> tuple[bytes, bytes]:
 def test_a_packed_file_gives_what_can_be_unpacked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, limit: int, broken: str
 ) -> None:
-    """Whole lines up to where it is cut off (still being written) or damaged (which is told)."""
+    """A cut-off or damaged packed file gives its whole lines; only damage is reported."""
     content, whole = packed(200_000)
     wrong = {
         "cut": whole[: len(whole) // 2],

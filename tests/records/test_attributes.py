@@ -18,7 +18,7 @@ from mikroscope.records.attributes import (
 from mikroscope.records.parsing import MAX_NESTING, Fields, NotARecordError, parse_line
 from tests.helpers.json_values import JSON_VALUES
 
-# The keys that some convention looks at, so that each meets every kind of value.
+# The keys that some convention reads, so that each meets every kind of value.
 CONVENTION_KEYS = st.sampled_from(
     re.findall(
         r"\S+",
@@ -214,7 +214,7 @@ def test_request_id_stands_in(unusable: object) -> None:
 
 
 def test_there_may_be_no_correlation() -> None:
-    """`(missing)` is what an aggregate calls that."""
+    """A record without a usable id has no correlation; aggregates show it as `(missing)`."""
     assert correlation_of({"requestId": ""}) is None
 
 

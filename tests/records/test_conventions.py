@@ -56,7 +56,7 @@ def test_a_line_of_a_real_logger_gives_its_time_level_and_message(want: dict[str
     ],
 )
 def test_a_convention_is_known_by_its_key(fields: Fields, want: str) -> None:
-    """The same number means what the key says it means."""
+    """The key determines the meaning of a number."""
     assert level_of(fields) == want
 
 
@@ -66,5 +66,5 @@ def test_a_priority_of_many_digits_is_survived() -> None:
 
 
 def test_a_convention_wins_over_ingested_at() -> None:
-    """What the logger said comes before the moment of receipt."""
+    """The logger's own time comes before the time of receipt."""
     assert time_of({"ingestedAt": "2026-01-01T00:00:00Z", "time": 5}) == (5_000, "time")

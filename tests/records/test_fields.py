@@ -18,7 +18,7 @@ from mikroscope.records.fields import field_text, field_values, scalar_text
         (None, "null"),
         (12345678901234567890123, "12345678901234567890123"),
         (-7, "-7"),
-        # As `String(x)` of Node 24 says.
+        # Results of `String(x)` in Node 24.
         (1.0, "1"),
         (-0.0, "0"),
         (0.1 + 0.2, "0.30000000000000004"),

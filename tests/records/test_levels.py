@@ -4,7 +4,7 @@ from mikroscope.records.levels import ERROR_LEVELS, SEVERITIES, SEVERITY_OF_NAME
 
 
 def test_every_other_name_stands_for_a_severity() -> None:
-    """A name that is not a severity itself stands for one that is."""
+    """Every other name maps to a severity."""
     assert set(SEVERITY_OF_NAME.values()) <= set(SEVERITIES)
     assert not set(SEVERITY_OF_NAME) & set(SEVERITIES)
 

@@ -1,4 +1,4 @@
-"""A raw line becomes the fields of a record, or is no record."""
+"""A raw line becomes a record's fields, or an error if it is not a record."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.helpers.json_values import JSON_VALUES
 
 
 def fields_of(raw: bytes) -> Fields:
-    """The fields of one line."""
+    """Return the fields of one line."""
     return parse_line(raw)[0]
 
 
@@ -35,7 +35,7 @@ def test_json_that_is_no_object_is_no_record(raw: bytes, kind: str) -> None:
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_words_for_numbers_are_no_json(word: str) -> None:
-    """NaN and the infinities are refused: RFC 8259 has none of them."""
+    """NaN and the infinities are refused, because RFC 8259 does not allow them."""
     with pytest.raises(NotARecordError, match=f"^not JSON: {word} is not a JSON value$"):
         parse_line(b'{"a": %s}' % word.encode())
 

@@ -1,4 +1,4 @@
-"""What tests of the server share: a server that serves a whole module."""
+"""A server that all tests of a module share."""
 
 from collections.abc import Iterator
 

@@ -58,7 +58,7 @@ def test_log_of_requests(serve: Serve, connect: Connect, caplog: pytest.LogCaptu
     client = connect(serve(log_requests=True, ingest_producers="t=backend"))
     headers = {"authorization": "Bearer t", "x-request-id": "mine"}
     answer = client.post("/api/ingest?x=y", json=[{}], headers=headers)
-    wait_until(lambda: lines_of(caplog))  # it is written behind the answer
+    wait_until(lambda: lines_of(caplog))  # it is written after the answer
     (line,) = lines_of(caplog)
     assert line.pop("durationMs") >= 0
     assert line == {
@@ -81,7 +81,7 @@ def test_failures_are_always_logged(
     (tmp_path / "logs" / "ingest").write_text("a file where a directory should be")
     answer = client.post("/api/ingest", json=[{}], headers={"authorization": "Bearer t"})
     assert answer.status_code == 503
-    wait_until(lambda: lines_of(caplog))  # it is written behind the answer
+    wait_until(lambda: lines_of(caplog))  # it is written after the answer
     (line,) = lines_of(caplog)
     assert line["requestId"] == answer.headers["x-request-id"]
 
@@ -117,7 +117,7 @@ def test_ndjson(tmp_path: Path) -> None:
 
 
 def test_an_error_with_its_place() -> None:
-    """An exception is part of its line."""
+    """An exception is part of its log line."""
     try:
         raise ValueError("no value")
     except ValueError:

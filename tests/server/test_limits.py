@@ -39,12 +39,12 @@ def hasty(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def connected(server: RunningServer) -> socket.socket:
-    """A connection that has sent nothing."""
+    """Open a connection without sending anything."""
     return socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S)
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """Everything the server sends until it closes."""
+    """Return everything that the server sends until it closes the connection."""
     parts = []
     while part := connection.recv(65_536):
         parts.append(part)
@@ -52,7 +52,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def said_to(server: RunningServer, *parts: bytes) -> bytes:
-    """Everything the server sends in response to some bytes, until it closes."""
+    """Return everything that the server sends in response to some bytes, until it closes."""
     with closing(connected(server)) as connection:
         for part in parts:
             connection.sendall(part)
@@ -140,7 +140,7 @@ def test_idle_connection(hasty: RunningServer) -> None:
 
 
 def test_blank_line_on_an_idle_connection(hasty: RunningServer) -> None:
-    """It is no request: the connection is closed all the same."""
+    """A blank line is not a request, so the connection is still closed in time."""
     with closing(connected(hasty)) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
@@ -149,7 +149,7 @@ def test_blank_line_on_an_idle_connection(hasty: RunningServer) -> None:
 
 
 def test_rest_of_a_body_that_was_answered(hasty: RunningServer) -> None:
-    """It is no request: the connection is closed all the same."""
+    """The rest of an answered body is not a request, so the connection is still closed in time."""
     with closing(connected(hasty)) as connection:
         connection.sendall(b"POST /api/ingest HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n[")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
@@ -172,7 +172,7 @@ def test_client_that_reads_slowly(tmp_path: Path, connect: Connect) -> None:
 
 
 def taken_slowly(connection: socket.socket, size: int) -> int:
-    """Read that many bytes with a pause after every 100,000; return how many there were."""
+    """Read that many bytes with a pause after every 100,000; return the number read."""
     taken = pauses = 0
     while taken < size and (part := connection.recv(65_536)):
         taken += len(part)
@@ -201,7 +201,7 @@ def test_client_that_does_not_read(hasty: RunningServer, connect: Connect) -> No
 
 
 def is_cut_off(connection: socket.socket) -> bool:
-    """Whether the other side has reset a connection; reads nothing."""
+    """Return whether the other side has reset a connection, without reading from it."""
     try:
         connection.sendall(b"\r\n")
     except OSError:
@@ -210,7 +210,7 @@ def is_cut_off(connection: socket.socket) -> bool:
 
 
 def test_a_stop_does_not_wait_for_half_a_head(tmp_path: Path) -> None:
-    """With the ordinary limits, too."""
+    """A stop does not wait for half a head, even with the ordinary limits."""
     server = RunningServer(settings_in(tmp_path)).start()
     with closing(connected(server)) as connection:
         connection.sendall(b"GET /health HTT")
@@ -357,7 +357,7 @@ def test_bytes_of_unfinished_bodies(serve: Serve) -> None:
 def test_body_that_ends_above_the_limit(
     serve: Serve, connect: Connect, black_hole: Catcher
 ) -> None:
-    """It gets 503, and nothing is kept."""
+    """A body that ends above the limit gets 503, and none of its records is kept."""
     server = serve(**PATIENT_WEBHOOKS, max_concurrent_requests=2, ingest_producers="t=p")
     client = connect(server)
     with (
@@ -385,7 +385,7 @@ def test_slow_webhooks_hold_no_query_up(
 def test_webhooks_that_are_tested_at_a_time(
     serve: Serve, connect: Connect, black_hole: Catcher
 ) -> None:
-    """A few; one more gets 503 at once."""
+    """A few webhook tests may run at a time; one more gets 503 at once."""
     server = serve(**PATIENT_WEBHOOKS)
     with webhooks_on_test(server, black_hole, WEBHOOK_TESTS):
         wait_until(lambda: black_hole.requests == WEBHOOK_TESTS)
@@ -447,7 +447,7 @@ def test_requests_one_behind_the_other(hasty: RunningServer) -> None:
 
 
 def test_answer_without_a_body(hasty: RunningServer) -> None:
-    """Its head comes without waiting for more."""
+    """The head of a response without a body is returned without waiting for more."""
     with closing(connected(hasty)) as connection:
         for method, status in ((b"HEAD", b"200"), (b"OPTIONS", b"204")):
             connection.sendall(b"%b /health HTTP/1.1\r\nhost: x\r\n\r\n" % method)

@@ -1,4 +1,4 @@
-"""`/metrics` gives true figures in a format that Prometheus reads."""
+"""`/metrics` reports correct figures in Prometheus' format."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def figures(client: httpx.Client) -> Figures:
-    """Every sample, by name and labels."""
+    """Return every sample by name and labels."""
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -29,7 +29,7 @@ def figures(client: httpx.Client) -> Figures:
 
 
 def parsed(text: str) -> Figures:
-    """As Prometheus' own parser reads it."""
+    """Parse a response with Prometheus' own parser."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -38,12 +38,12 @@ def parsed(text: str) -> Figures:
 
 
 def plain(found: Figures, name: str, **labels: str) -> float:
-    """One sample of ours."""
+    """Return one MikroScope sample."""
     return found[f"mikroscope_{name}", frozenset(labels.items())]
 
 
 def test_ingest_and_index(serve: Serve, connect: Connect) -> None:
-    """Records, bytes, lines and entries are counted."""
+    """The metrics count records, bytes, lines and entries."""
     client = connect(serve(ingest_producers="t=p"))
     content = b'[{"a":1},{"a":2},3]'
     client.post("/api/ingest", content=content, headers={"authorization": "Bearer t"})
@@ -60,7 +60,7 @@ def test_ingest_and_index(serve: Serve, connect: Connect) -> None:
 
 
 def test_names_and_types(serve: Serve, connect: Connect) -> None:
-    """Dashboards and alert rules rely on these; the page of the reference lists them."""
+    """The metrics keep the names and types on which dashboards and alert rules rely."""
     text = connect(serve()).get("/metrics").text
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     assert {name: kind for name, kind in types.items() if kind == "histogram"} == {
@@ -82,7 +82,7 @@ def test_start_without_prometheus() -> None:
 
 
 def test_process(serve: Serve, connect: Connect) -> None:
-    """The names that every Prometheus client library uses."""
+    """The process metrics have the names of every Prometheus client library."""
     found = figures(connect(serve()))
     nothing: frozenset[tuple[str, str]] = frozenset()
     assert found["process_resident_memory_bytes", nothing] > 1_000_000
@@ -91,7 +91,7 @@ def test_process(serve: Serve, connect: Connect) -> None:
 
 
 def test_requests(serve: Serve, connect: Connect) -> None:
-    """By method, route and class of status; unknown routes are one."""
+    """Requests are counted by method, route and status class; unknown routes share one label."""
     client = connect(serve())
     for path in ("/api/logs", "/api/logs", "/api/logs?limit=x", "/a", "/b", "/c"):
         client.get(path)
@@ -106,7 +106,7 @@ def test_requests(serve: Serve, connect: Connect) -> None:
 
 @pytest.mark.usefixtures("impatient_stop")
 def test_what_goes_wrong(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """A failing queue is 1, and `up` is 0."""
+    """A failing queue sets its metric to 1 and `up` to 0."""
     client = connect(serve(ingest_producers="t=p", ingest_async_queue=True))
     (tmp_path / "logs" / "ingest").write_text("a file where a directory should be")
     client.post("/api/ingest", json=[{}], headers={"authorization": "Bearer t"})
@@ -117,7 +117,7 @@ def test_what_goes_wrong(serve: Serve, connect: Connect, tmp_path: Path) -> None
 
 
 def test_loopback_needs_no_credentials(serve: Serve, connect: Connect) -> None:
-    """Also where the API does."""
+    """A client on this machine needs no credentials, even if the API requires them."""
     client = connect(serve(api_token="secret"))
     assert client.get("/metrics").status_code == 200
     assert client.get("/api/logs").status_code == 401
@@ -125,7 +125,7 @@ def test_loopback_needs_no_credentials(serve: Serve, connect: Connect) -> None:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_loopback_by_ipv4_of_a_server_on_ipv6(serve: Serve, connect: Connect) -> None:
-    """A server on `::` serves IPv4, too, and this machine is this machine by both."""
+    """A server on `::` also accepts IPv4, and treats this machine as local by both protocols."""
     client = connect(serve(api_token="secret", host="::"))
     assert client.base_url.host == "127.0.0.1"
     assert client.get("/metrics").status_code == 200
@@ -135,7 +135,7 @@ def test_loopback_by_ipv4_of_a_server_on_ipv6(serve: Serve, connect: Connect) ->
 def test_a_proxy_on_this_machine_needs_credentials(
     header: str, serve: Serve, connect: Connect
 ) -> None:
-    """Requests that a proxy forwards come from elsewhere."""
+    """Forwarded requests of a proxy on this machine need credentials."""
     client = connect(serve(api_token="secret"), headers={header: "192.0.2.1"})
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
@@ -150,7 +150,7 @@ def test_a_proxy_on_this_machine_needs_credentials(
     ],
 )
 def test_who_is_loopback(host: str, expected: bool) -> None:
-    """The other end of the connection, whatever the headers say."""
+    """The peer address of the connection decides, whatever the headers say."""
     headers = [(b"x-forwarded-for", b"127.0.0.1")]
     scope = {"type": "http", "client": (host, 1), "headers": headers}
     assert is_loopback(Request(scope)) is expected

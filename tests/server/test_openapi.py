@@ -22,14 +22,14 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
 def validator(name: str) -> Any:
-    """Checks values against one of the document's schemas."""
+    """Return a checker of values against one of the document's schemas."""
     return jsonschema_rs.Draft202012Validator(
         {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
     )
 
 
 def references(value: object) -> set[str]:
-    """Every $ref below a value."""
+    """Yield every $ref below a value."""
     if isinstance(value, dict):
         found = {value["$ref"]} if "$ref" in value else set()
         return found.union(*(references(item) for item in value.values()))
@@ -109,7 +109,7 @@ def test_documents_need_no_credentials(
 
 
 def test_document_tells_no_host() -> None:
-    """Nothing in the document depends on where the server is."""
+    """The document does not depend on the server's host."""
     assert DOCUMENT["servers"] == [{"url": "/"}]
     assert not re.search(rb"https?://", (FILES / "openapi.json").read_bytes())
 
@@ -164,7 +164,7 @@ def test_examples_are_valid(operation: Any) -> None:
 
 
 def test_answers_fit_their_schemas(server: RunningServer, connect: Connect) -> None:
-    """Answers with every part in them are as their schemas say."""
+    """Complete answers match their schemas."""
     client = connect(server, headers={"Authorization": "Bearer api"})
     sent = [{"level": "INFO", "message": "a"}, {"level": "INFO", "message": "b"}]
     producer = {"Authorization": "Bearer producer"}

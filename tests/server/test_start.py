@@ -1,4 +1,4 @@
-"""A server starts, or says why it cannot."""
+"""A server starts, or explains why it cannot."""
 
 import errno
 import os
@@ -72,7 +72,7 @@ def test_file_in_place_of_a_directory(tmp_path: Path, option: str, name: str) ->
 
 
 def test_too_little_room(tmp_path: Path) -> None:
-    """Less than `--min-free-bytes` is an error that says how much is free and what to do."""
+    """Less than `--min-free-bytes` is an error with the free space and the fix."""
     text = refusal(tmp_path, min_free_bytes=2**53 - 1)
     assert str(tmp_path / "data") in text
     assert "bytes free" in text

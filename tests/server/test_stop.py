@@ -121,7 +121,9 @@ def test_request_without_end(
 def test_stop_amid_a_catch_up(
     serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop does not wait for a backlog; the next start goes on, nothing is lost or doubled."""
+    """A stop does not wait for a backlog; the next start continues it without loss
+    or duplicates.
+    """
     (tmp_path / "logs").mkdir()
     for name in "abcd":
         (tmp_path / "logs" / f"{name}.ndjson").write_text(f'{{"file":"{name}"}}\n' * 5000)

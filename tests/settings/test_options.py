@@ -1,4 +1,4 @@
-"""What every option is called, how the layers merge, and what is refused in which words."""
+"""The options' names, how the layers merge, and the errors for refused values."""
 
 import json
 import logging
@@ -68,7 +68,7 @@ TABLE = """
 """  # noqa: E501 (a row of the table is a line)
 ORIGINAL = [tuple(line.split(maxsplit=4)) for line in TABLE.strip().splitlines()]
 FLAGS = [row[0] for row in ORIGINAL]
-# Options that are refused alone, with what they need beside them (by JSON key).
+# Options that are refused alone, with the others they need (by JSON key).
 COMPANIONS = {
     "protocol": {"tlsCertPath": "c", "tlsKeyPath": "k"},
     "https": {"tlsCertPath": "c", "tlsKeyPath": "k"},
@@ -128,7 +128,7 @@ def expected(key: str, text: str) -> object:
 
 
 def refusal(**layers: object) -> str:
-    """The one line with which resolve_settings refuses these layers."""
+    """Return the one-line error with which resolve_settings refuses these layers."""
     layers = {"env": {}} | layers
     with pytest.raises(ConfigurationError) as caught:
         resolve_settings(**layers)  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ def test_names_and_default(flag: str, env: str, key: str, default: str, _: str) 
 
 @pytest.mark.parametrize(("flag", "env", "key", "_", "default"), ORIGINAL, ids=FLAGS)
 def test_default_in_force(flag: str, env: str, key: str, default: str, _: str) -> None:
-    """The default that the docs tell is the one in force."""
+    """The documented default is the default in force."""
     value = getattr(resolve_settings(env={}), field_of(key))
     if default == "none":
         assert not value
@@ -232,7 +232,7 @@ def test_settings_hash() -> None:
 
 
 def test_alert_config_beside_the_index() -> None:
-    """Unless it is set, the alert policy file lies beside the database."""
+    """Unless it is set, the alert policy file is next to the database."""
     settings = resolve_settings(env={}, overrides={"db_path": "/srv/x/index.db"})
     assert settings.alert_config_file == Path("/srv/x/mikroscope.alert-config.json")
 
@@ -251,7 +251,7 @@ def test_example_file(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_example_file_has_defaults(write_config: WriteConfig) -> None:
-    """Where the example config file shows a default, it is the one in force."""
+    """Each default in the example config file is the one in force."""
     shown_defaults = {"logsPath", "dbPath", "host", "port", "protocol", "alertWebhookUrl"}
     content = {k: v for k, v in json.loads(EXAMPLE.read_text()).items() if k in shown_defaults}
     assert resolve_settings(write_config(content), env={}) == Settings()
@@ -337,7 +337,7 @@ def test_byte_order_mark(tmp_path: Path) -> None:
     ids=["empty", "broken", "list", "number", "not UTF-8", "huge number", "deep"],
 )
 def test_broken_file(tmp_path: Path, content: bytes, words: str) -> None:
-    """A file that is no JSON object is refused, saying where it is broken."""
+    """A file that is not a JSON object is refused with an error that says where it is broken."""
     (tmp_path / "bad.json").write_bytes(content)
     message = refusal(config_file_path="bad.json")
     assert words in message
@@ -357,7 +357,7 @@ def test_unknown_key_without_hint(write_config: WriteConfig) -> None:
 
 
 def test_key_twice(write_config: WriteConfig) -> None:
-    """A key that stands twice in the file is refused: which one was meant?"""
+    """A key that occurs twice in the file is refused, because its value is ambiguous."""
     message = refusal(config_file_path=write_config('{"port": 1, "port": 2}'))
     assert message.startswith("port in ")
     assert "twice" in message
@@ -399,7 +399,7 @@ def test_empty_text_flag(write_config: WriteConfig) -> None:
 
 
 def test_path_that_is_not_utf8() -> None:
-    """Neither SQLite nor a JSON answer could name it."""
+    """A path that is not UTF-8 is refused, because neither SQLite nor a JSON answer can name it."""
     message = refusal(env={"MIKROSCOPE_DB_PATH": os.fsdecode(b"x\xffy.db")})
     assert message == "MIKROSCOPE_DB_PATH: expected a path in UTF-8, got 'x\\udcffy.db'"
 
@@ -446,7 +446,7 @@ def test_boolean_in_file(value: object, write_config: WriteConfig) -> None:
 
 @pytest.mark.parametrize("value", ["maybe", 2, 1.0, [], {}, "tru e"])
 def test_wrong_boolean(value: object, write_config: WriteConfig) -> None:
-    """Anything else is no boolean."""
+    """Any other value is refused as a boolean."""
     message = refusal(config_file_path=write_config({"disableAutoIngest": value}))
     assert "expected true or false" in message
 
@@ -462,7 +462,7 @@ def test_number_in_file(value: object, write_config: WriteConfig) -> None:
     [True, "abc", 80.5, "80.5", "0x50", "1_000", "٣", [80], {"a": 1}, "1e99", "9" * 5000, "-"],
 )
 def test_wrong_number(value: object, write_config: WriteConfig) -> None:
-    """A boolean, a fraction or any other text is no number."""
+    """A boolean, a fraction or any other text is refused as a number."""
     message = refusal(config_file_path=write_config({"port": value}))
     assert message.startswith("port in ")
     assert "expected a whole number from 0 to 65535" in message
@@ -477,7 +477,7 @@ def test_numbers_beyond_json(number: str, write_config: WriteConfig) -> None:
 
 @pytest.mark.parametrize("key", ["port", "minFreeBytes", "dbRetentionDays", "logRetentionDays"])
 def test_zero_is_in_range(key: str) -> None:
-    """Port, free room and retention may be 0."""
+    """Port, free space and retention may be 0."""
     settings = resolve_settings(env={}, overrides={key: 0})
     assert getattr(settings, field_of(key)) == 0
 
@@ -517,7 +517,7 @@ def test_number_never_fails(raw: object) -> None:
     ),
 )
 def test_any_json_value(option: Option, raw: object) -> None:
-    """Whatever JSON holds is either taken or refused on one line of sensible length."""
+    """Any JSON value is either accepted or refused on one line of reasonable length."""
     message = ""
     try:
         parse(option, raw, option.flag)
@@ -598,7 +598,7 @@ def test_cors_empty_list(write_config: WriteConfig) -> None:
 
 @pytest.mark.parametrize("value", [{}, {"a": "b"}, [1], 3, ["a\nb"]])
 def test_wrong_cors(value: object, write_config: WriteConfig) -> None:
-    """Objects, numbers and lists of other things are no list of origins."""
+    """Objects, numbers and lists of other values are refused as origins."""
     message = refusal(config_file_path=write_config({"corsAllowOrigin": value}))
     assert "expected texts separated by commas, or a list of texts" in message
 
@@ -620,7 +620,7 @@ def test_web_url(url: str) -> None:
     ["h", "ftp://h", "http://", "http:///x", "http://[::1", "http://h:x", "http://a b", "//h"],
 )
 def test_no_web_url(url: str) -> None:
-    """Another scheme, a missing host or an impossible port is no web URL."""
+    """A URL with another scheme, a missing host or an impossible port is refused."""
     assert not is_web_url(url)
 
 
@@ -629,7 +629,7 @@ def test_no_web_url(url: str) -> None:
     ["a..b", ".a", "a..", ".", "xn--", "a" * 64, "b\u00fc..x", "my_\u00fc.de", "xn--ls8h.la"],
 )
 def test_no_host(host: str) -> None:
-    """A host with an empty, overlong or wrongly encoded part is no host."""
+    """A host with an empty, overlong or wrongly encoded part is refused."""
     assert not is_web_url(f"http://{host}/")
 
 
@@ -739,7 +739,7 @@ def test_wrong_producers(value: object, words: str) -> None:
 
 
 def test_token_twice_in_object(write_config: WriteConfig) -> None:
-    """A token that stands twice in the file's object is refused."""
+    """A token that occurs twice in the file's object is refused."""
     path = write_config(f'{{"ingestProducers": {{"{SECRET}": "a", "{SECRET}": "b"}}}}')
     message = refusal(config_file_path=path)
     assert "each token once" in message

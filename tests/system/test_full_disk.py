@@ -1,4 +1,4 @@
-"""A full disk: nothing acknowledged is lost, nothing is torn, and it goes on when there is room."""
+"""On a full disk the server loses no acknowledged record, and resumes when there is space."""
 
 import json
 import os
@@ -25,17 +25,17 @@ PRODUCER = {"authorization": "Bearer t"}
 
 
 class Disk(NamedTuple):
-    """Where a server keeps its files: a small file system, or else one whose files may not grow."""
+    """A small file system for a server's files, or a limit on the size of its files."""
 
     directory: Path
     is_mounted: bool
 
     def fill(self, process: int, leave: int) -> None:
-        """Take all room but some bytes from a server."""
+        """Use up all space except some bytes."""
         if self.is_mounted:
             room = os.statvfs(self.directory)
             size = max(0, room.f_bavail * room.f_frsize - leave)
-            with suppress(OSError):  # where the server has taken some of it meanwhile
+            with suppress(OSError):  # the server may have taken some of it meanwhile
                 (self.directory / "ballast").write_bytes(b"\0" * size)
         else:
             sizes = [path.stat().st_size for path in self.directory.rglob("*") if path.is_file()]
@@ -43,7 +43,7 @@ class Disk(NamedTuple):
             resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
     def make_room(self, process: int) -> None:
-        """Give it back."""
+        """Free the space."""
         if self.is_mounted:
             (self.directory / "ballast").unlink()
         else:
@@ -53,7 +53,7 @@ class Disk(NamedTuple):
 
 @pytest.fixture(params=["file system", "file size"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
-    """A small file system of its own where one may be mounted, and in any case a limit of size."""
+    """A small mounted file system if mounting is allowed, and a size limit in any case."""
     directory = tmp_path / "disk"
     directory.mkdir()
     if request.param == "file size":
@@ -67,7 +67,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 class Server:
-    """A real server, its files on the small disk."""
+    """A real server with its files on the small disk."""
 
     def __init__(self, process: "subprocess.Popen[str]", disk: Disk) -> None:
         self.process = process
@@ -79,15 +79,15 @@ class Server:
         self._next = 0
 
     def fill_disk(self, leave: int) -> None:
-        """Leave it so many bytes."""
+        """Leave the server only so many bytes."""
         self._disk.fill(self.process.pid, leave)
 
     def make_room(self) -> None:
-        """Give all of it back."""
+        """Free all of the space."""
         self._disk.make_room(self.process.pid)
 
     def send(self, count: int = 20) -> httpx.Response:
-        """A request of some records; what is acknowledged is remembered."""
+        """Send a request with some records; remember those that are acknowledged."""
         numbers = range(self._next, self._next + count)
         self._next += count
         records = [{"n": number, "pad": os.urandom(200).hex()} for number in numbers]
@@ -97,18 +97,18 @@ class Server:
         return answer
 
     def send_until_refused(self) -> httpx.Response:
-        """The first answer that is none of success."""
+        """Send until a request fails; return its response."""
         while (answer := self.send()).is_success:
             pass
         return answer
 
     def health(self) -> dict[str, Any]:
-        """What it tells."""
+        """Return the content of `/health`."""
         found: dict[str, Any] = self.client.get("/health").json()
         return found
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """End the server if it is still running."""
         self.client.close()
         self.process.kill()
         self.process.wait()
@@ -116,7 +116,7 @@ class Server:
 
 @contextmanager
 def server_on(disk: Disk, *flags: str) -> Iterator[Server]:
-    """A server whose disk may run full: no reserve but what the flags say."""
+    """A server whose disk may become full, without a reserve unless the flags set one."""
     directory = disk.directory
     command = [sys.executable, "-m", "mikroscope", "serve", "--port=0", "--min-free-bytes=0"]
     command += [f"--logs={directory / 'logs'}", f"--db={directory / 'index.db'}"]
@@ -132,20 +132,20 @@ def server_on(disk: Disk, *flags: str) -> Iterator[Server]:
 
 
 def indexed(directory: Path) -> Counter[int]:
-    """How often each record is in the index."""
+    """Return how often each record is in the index."""
     with closing(SqliteStore(directory / "index.db", write=False)) as store:
         return Counter(json.loads(bytes(entry.data))["n"] for entry in all_entries(store))
 
 
 def written(directory: Path) -> Counter[int]:
-    """How often each record is in the files; every line must be whole."""
+    """Return how often each record is in the files; every line must be whole."""
     files = sorted((directory / "logs" / "ingest" / "p").iterdir())
     lines = [line for file in files for line in file.read_text().splitlines()]
     return Counter(json.loads(line)["n"] for line in lines)
 
 
 def assert_whole(directory: Path, server: Server) -> None:
-    """Everything acknowledged is in files and index, everything once, and nothing else is."""
+    """Assert that files and index have every acknowledged record exactly once, and no other."""
     assert written(directory) == indexed(directory) == Counter(server.acknowledged)
 
 
@@ -201,7 +201,7 @@ def test_the_queue_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_a_stop_on_a_full_disk(disk: Disk) -> None:
-    """A server that cannot write its queue says so and ends with exit code 1."""
+    """A server that cannot write its queue reports it and ends with exit code 1."""
     with server_on(disk, "--ingest-async-queue") as server:
         server.send()
         server.fill_disk(0)
@@ -213,7 +213,7 @@ def test_a_stop_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_a_clean_up_on_a_full_disk(disk: Disk) -> None:
-    """Maintenance fails with a reason on a full disk, and the server goes on answering."""
+    """Maintenance fails with a reason on a full disk, and the server continues to answer."""
     with server_on(disk, "--maintenance-interval-ms=1000", "--db-retention-days=1") as server:
         records = [{"n": -1, "timestamp": "2020-01-01T00:00:00Z"}]
         assert server.client.post("/api/ingest", json=records, headers=PRODUCER).is_success
@@ -223,7 +223,7 @@ def test_a_clean_up_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_a_rebuild_on_a_full_disk(disk: Disk) -> None:
-    """A rebuild gives up with 503, and the old index answers as before."""
+    """A rebuild fails with 503, and the old index answers as before."""
     with server_on(disk) as server:
         for _ in range(100):
             assert server.send().status_code == 200
@@ -239,7 +239,7 @@ def test_a_rebuild_on_a_full_disk(disk: Disk) -> None:
 
 
 def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below --min-free-bytes the server refuses ingest, and takes it again above."""
+    """Below --min-free-bytes the server refuses ingest, and accepts it again above."""
 
     def room(_directory: Path) -> int:
         return free

@@ -1,4 +1,4 @@
-"""A running server answers whatever is sent as its own OpenAPI document says."""
+"""A running server answers any request as its OpenAPI document says."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -56,13 +56,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> Iterator[httpx.Client]:
-    """One connection for all that is sent."""
+    """One connection for all requests."""
     with httpx.Client(base_url=server.url, timeout=DEADLINE_S, trust_env=False) as client:
         yield client
 
 
 def authorization(operation: Operation) -> dict[str, str]:
-    """The credentials that an operation asks for."""
+    """Return the credentials that an operation requires."""
     token = TOKENS[operation.access]
     return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -70,7 +70,7 @@ def authorization(operation: Operation) -> dict[str, str]:
 def fuzz(
     server: RunningServer, operation: Operation, mode: GenerationMode, headers: dict[str, str]
 ) -> None:
-    """Send made-up requests, and hold the answers to the document."""
+    """Send generated requests, and compare the responses with the document."""
     made_up = SCHEMA[operation.path][operation.method].as_strategy(generation_mode=mode)
 
     @MADE_UP

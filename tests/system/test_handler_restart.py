@@ -35,7 +35,7 @@ class Server:
         assert "listens on" in self.process.stdout.readline()
 
     def end(self, kill: bool) -> None:
-        """By SIGKILL, without any chance to tidy up, or by SIGTERM."""
+        """End the server with SIGKILL, without a chance to clean up, or with SIGTERM."""
         (self.process.kill if kill else self.process.terminate)()
         self.process.wait()
         assert self.process.stdout is not None
@@ -49,7 +49,7 @@ RECORDS = THREADS * (BEFORE + WHILE_DEAD + AFTER)
 
 
 class Application:
-    """Eight threads that log numbered records, and never look at whether there is a server."""
+    """Eight threads that log numbered records, whether or not there is a server."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self.killed = threading.Event()
@@ -61,7 +61,7 @@ class Application:
             thread.start()
 
     def join(self) -> None:
-        """Return when all has been logged."""
+        """Wait until all records were logged."""
         for thread in self._threads:
             thread.join()
 

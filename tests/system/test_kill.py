@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost, and nothing is doubled, whenever the server is killed."""
+"""However often the server is killed, no acknowledged record is lost or duplicated."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Server:
         self.port = int(line.split(" listens on http://127.0.0.1:")[1].split()[0])
 
     def kill(self) -> None:
-        """End it without any chance to tidy up."""
+        """Kill the server without a chance to clean up."""
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
         assert self.process.stdout is not None
@@ -46,7 +46,7 @@ class Server:
 
 
 class Clients:
-    """Threads that send records, each with a number of its own, until the server is gone."""
+    """Threads that send numbered records until the server is gone."""
 
     def __init__(self, port: int, numbers: "count[int]", seed: int) -> None:
         self.acknowledged: list[int] = []
@@ -61,7 +61,7 @@ class Clients:
             thread.start()
 
     def join(self) -> None:
-        """Return when all of them have noticed."""
+        """Wait until all threads have noticed."""
         for thread in self._threads:
             thread.join()
 
@@ -96,12 +96,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     for number in range(ROUNDS):
         server = Server(tmp_path)
         clients = Clients(server.port, numbers, number)
-        for _ in range(chance.randrange(1, 150)):  # the moment is told by answers, not by seconds
+        for _ in range(chance.randrange(1, 150)):  # counts answers, not seconds
             assert clients.answers.acquire(timeout=30)
         server.kill()
         clients.join()
         acknowledged += clients.acknowledged
-    last = Server(tmp_path)  # it takes in what the last kill left behind
+    last = Server(tmp_path)  # it indexes the records that the last kill left behind
     try:
         connection = HTTPConnection("127.0.0.1", last.port, timeout=30)
         headers = {"authorization": f"Bearer {TOKEN}"}

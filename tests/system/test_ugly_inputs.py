@@ -1,4 +1,4 @@
-"""Twenty ugly inputs, each beside good records, which are kept; what becomes of each is stated."""
+"""Twenty ugly inputs, each between good records, which are kept, and the result of each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +18,12 @@ BEFORE, AFTER = lines(1001), lines(1002)
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Logs with an index beside them."""
+    """Logs with an index next to them."""
     yield from place_in(tmp_path)
 
 
 class Outcome(NamedTuple):
-    """What a run has made of a file: the good neighbours are not among the entries."""
+    """The result of a run on a file, without the entries of the good neighbours."""
 
     entries: list[Entry]
     stats: IndexStats
@@ -42,7 +42,7 @@ def index_between_good_records(place: Place, ugly: bytes) -> Outcome:
 
 
 def found(place: Place, field: str, value: str) -> int:
-    """How many entries have this value in this field."""
+    """Return how many entries have this value in this field."""
     return len(place.store.search(Query(field=field, value=value)).entries)
 
 
@@ -117,7 +117,7 @@ def test_a_line_of_10_mb_is_a_record(place: Place) -> None:
 def test_10000_levels_of_nesting_are_a_parse_error(
     place: Place, brackets: tuple[bytes, bytes]
 ) -> None:
-    """Nesting of 10,000 levels is a parse error, and the program goes on."""
+    """Nesting of 10,000 levels is a parse error, and the program continues."""
     opened, closed = brackets
     nested = opened * 10_000 + b"1" + closed * 10_000
     outcome = index_between_good_records(place, b'{"message":%s}\n' % nested)
