@@ -135,7 +135,7 @@ def test_few_see_settings() -> None:
     wrong = [text for text in wrong if not text.startswith("mikroscope/__init__.py")]
     root = [path.name for path in PACKAGE.glob("*.py")]
     if len(root) > ROOT_MODULES:
-        wrong.append(f"{len(root)} modules stand at the root, at most {ROOT_MODULES}: {root}")
+        wrong.append(f"{len(root)} modules are at the root, at most {ROOT_MODULES}: {root}")
     assert not wrong, "\n".join(wrong)
 
 

@@ -68,7 +68,7 @@ def total(program: Program) -> int:
 
 
 def test_two_indexes_at_once(processes: Processes) -> None:
-    """Two `index` processes at the same time neither lose nor double records."""
+    """Two `index` processes at the same time neither lose nor duplicate records."""
     processes.ask("mock-data", "--days", "8")
     both = [processes.start("index") for _ in range(2)]
     inserted = 0
@@ -93,7 +93,7 @@ def all_places(program: Program) -> list[tuple[str, int]]:
 
 
 def test_index_that_is_killed(processes: Processes) -> None:
-    """A killed `index` neither loses nor doubles records: the next run continues."""
+    """A killed `index` neither loses nor duplicates records: the next run continues."""
     processes.ask("mock-data", "--days", "8")
     process = processes.start("index")
     path = processes.directory / "data" / "mikroscope.db-wal"

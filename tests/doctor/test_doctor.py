@@ -170,7 +170,7 @@ with tempfile.TemporaryDirectory() as directory:
 
 
 def test_without_rights() -> None:
-    """Directories that are not writable, files that are not readable: each is named."""
+    """The findings name directories that are not writable and files that are not readable."""
     found = json.loads(run_python(AS_NOBODY))
     status, text = found["database directory"]
     assert (status, "is not writable by" in text) == ("problem", True)
@@ -192,7 +192,7 @@ def test_a_directory_that_is_a_file(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_a_full_disk(ask: Ask) -> None:
-    """Below the reserve it is a problem, and short of twice that a warning."""
+    """Free space below the reserve is a problem, and below twice the reserve a warning."""
     expect(
         ask(min_free_bytes=1 << 52)["logs disk"],
         "problem",
@@ -241,7 +241,7 @@ def test_a_torn_index(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_index_that_is_none(ask: Ask, tmp_path: Path) -> None:
-    """A file that is not an index is damaged by its name, or named by mistake."""
+    """A file that is not an index is reported as damaged or as named by mistake."""
     index(tmp_path).write_bytes(b"something else" * 1000)
     expect(ask()["index"], "problem", "damaged")
     (tmp_path / "data" / "notes.txt").write_text("something else")

@@ -116,7 +116,7 @@ def test_a_truncation_is_found(notices: Notices) -> None:
 def test_a_name_that_is_not_utf8_does_not_end_the_watch(
     notices: Notices, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The watcher restarts after such a name and reports later changes."""
+    """After a name that is not UTF-8, the watcher restarts and reports later changes."""
     (notices.place.tree.root / os.fsdecode(b"x\xff.ndjson")).write_bytes(b"{}\n")
     wait_until(lambda: bool(caplog.messages))
     numbers = iter(range(10, 100_000))

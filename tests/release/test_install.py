@@ -191,7 +191,7 @@ def test_fetching(user: User, tmp_path: Path, program: str) -> None:
 
 
 def test_neither_curl_nor_wget(user: User, tmp_path: Path) -> None:
-    """Without curl and wget, the installer prints one line with a fix."""
+    """Without curl and wget, the installer prints one line that says what to do."""
     assert "curl or wget is needed" in user.is_refused(PATH=only_programs(tmp_path / "programs"))
 
 

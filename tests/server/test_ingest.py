@@ -407,7 +407,7 @@ def test_renamed_file(client: httpx.Client, tmp_path: Path) -> None:
 
 
 def test_renamed_file_keeps_its_entries(client: httpx.Client, tmp_path: Path) -> None:
-    """The entries of a file that was renamed are soon those of its new name, and not doubled."""
+    """The entries of a file that was renamed soon have its new name, and are not duplicated."""
     path = log_file(tmp_path, post(client, [{"of": "test", "n": 1}]))
     path.rename(path.with_name("rotated.ndjson"))
     wait_until(
@@ -462,7 +462,7 @@ def test_truncated_file(client: httpx.Client, tmp_path: Path) -> None:
 
 
 def test_many_clients_at_once(server: RunningServer, connect: Connect, tmp_path: Path) -> None:
-    """Each of many concurrent clients finds what it sent; no line is lost, doubled or torn."""
+    """Each of many concurrent clients finds what it sent; no line is lost, duplicated or torn."""
 
     def send(sender: int) -> list[Path]:
         client = connect(server, headers=(BACKEND, FRONTEND)[sender % 2])
@@ -482,7 +482,7 @@ def test_many_clients_at_once(server: RunningServer, connect: Connect, tmp_path:
 
 
 def test_client_that_goes_away(server: RunningServer, client: httpx.Client, tmp_path: Path) -> None:
-    """A client that disconnects in mid-body leaves no record, and the server goes on."""
+    """A client that disconnects in mid-body leaves no record, and the server continues."""
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /api/ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer backend-token\r\n"
@@ -637,7 +637,7 @@ def index(directory: Path) -> apsw.Connection:
 
 
 def test_defect_while_indexing(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected error, too, is answered, with a 500; no client waits forever."""
+    """An unexpected error also gets an answer, a 500; no client waits forever."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a defect")

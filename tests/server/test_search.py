@@ -436,7 +436,7 @@ def test_pages(client: httpx.Client, limit: int) -> None:
 
 
 def test_pages_with_filters(client: httpx.Client) -> None:
-    """Pages go on with the filters they began with."""
+    """Pages continue with the filters of the first page."""
     parts = list(pages(client, limit=1, level="INFO", to="2026-02-21", from_="2026-02-18"))
     assert [entry["data"]["n"] for entry in itertools.chain(*parts)] == [7, 6, 5, 1]
 

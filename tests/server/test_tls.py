@@ -80,7 +80,7 @@ def test_https(serve: Serve, connect: Connect, certificate: Path) -> None:
 def test_tls_versions(
     serve: Serve, certificate: Path, version: ssl.TLSVersion, is_taken: bool
 ) -> None:
-    """TLS 1.2 and up."""
+    """The server accepts TLS 1.2 and later only."""
     server = serve(**tls(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -97,7 +97,7 @@ def test_tls_versions(
 
 
 def test_key_of_another_certificate(tmp_path: Path, certificate: Path) -> None:
-    """The error says what is wrong."""
+    """A key of another certificate is an error that says so."""
     text = refusal(tmp_path, **tls(certificate, key="other.pem"))
     assert text.endswith("the key does not belong to the certificate")
 

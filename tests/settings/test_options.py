@@ -426,13 +426,13 @@ def test_wrong_value_in_a_losing_layer() -> None:
 
 @pytest.mark.parametrize("text", ["true", "1", "yes", "on", "TRUE", "Yes", " on "])
 def test_true_words(text: str) -> None:
-    """true, 1, yes and on are true, in any case."""
+    """true, 1, yes and on are true, case-insensitively."""
     assert resolve_settings(env={"MIKROSCOPE_INGEST_ASYNC_QUEUE": text}).ingest_async_queue
 
 
 @pytest.mark.parametrize("text", ["false", "0", "no", "off", "FALSE", "No"])
 def test_false_words(text: str, write_config: WriteConfig) -> None:
-    """false, 0, no and off are false, in any case."""
+    """false, 0, no and off are false, case-insensitively."""
     path = write_config({"ingestAsyncQueue": True})
     settings = resolve_settings(path, env={"MIKROSCOPE_INGEST_ASYNC_QUEUE": text})
     assert not settings.ingest_async_queue
@@ -575,7 +575,7 @@ def test_password_that_is_no_text() -> None:
 
 
 def test_protocol_in_any_case() -> None:
-    """The protocol may be written in any case."""
+    """The protocol is case-insensitive."""
     assert resolve_settings(env={}, overrides={"protocol": "HTTP"}).protocol == "http"
 
 

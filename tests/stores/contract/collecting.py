@@ -43,7 +43,7 @@ class CollectContract(Contract):
         assert (list(store.collect()), count(store)) == ([], 1)
 
     def test_steps(self, store: Store) -> None:
-        """Each step has deleted the entries that it returns, and no step deletes everything."""
+        """Each step has deleted what it reports, and no step deletes everything."""
         put(store, [at(n, n=-1) for n in range(20)], "kept")
         discard(store, put(store, [at(n, n=n, audit=not n % 2) for n in range(MANY)], "lost"))
         left = MANY

@@ -50,7 +50,7 @@ class FilterContract(Contract):
         assert answers == {name: {n} for n, name in enumerate(NAMES)}
 
     def test_name_and_value_are_two(self, store: Store) -> None:
-        """A filter tells apart pairs that differ in where the name ends and the value begins."""
+        """A filter distinguishes pairs that differ in where the name ends and the value begins."""
         pairs = [
             ("a", "b=c"),
             ("a=b", "c"),

@@ -239,7 +239,7 @@ NO_EVENT = "\x1ee=log.event"
     ],
 )
 def test_documents(record: Fields, expected: set[str]) -> None:
-    """A record's document has a token for each value, field and derived value."""
+    """A record's document has a token for each value and each derived value."""
     tokens = tokens_of(record)
     implied = {token for token in (OWN, DERIVED, NO_EVENT) if token in tokens}
     assert tokens - implied == expected - implied
@@ -282,7 +282,7 @@ def test_more_names_than_are_remembered() -> None:
 
 
 def test_new_names_are_told_once() -> None:
-    """The encoder returns each field name and its path once."""
+    """The encoder returns each new field, by its path, once."""
     documents = TermEncoder()
     tokens_of({"a": 1, "b": {"c": 2}, "level": "INFO"}, documents=documents)
     first = documents.drain_new_fields()
