@@ -55,9 +55,7 @@ def docs(measured: Path) -> Path:
 
 
 def test_every_scenario_leaves_its_result(measured: Path) -> None:
-    """A run of all scenarios stores one result each, plus a ragged one where the
-    scenario has one.
-    """
+    """A run of all scenarios stores one result for each scenario and shape."""
     found = [json.loads(path.read_text()) for path in measured.glob("*.json")]
     expected = {(one.name, shape) for one in SCENARIOS.values() for shape in one.shapes}
     assert {(one["scenario"], one["shape"]) for one in found} == expected - {("peers", "plain")}

@@ -30,9 +30,7 @@ print(resident() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do so themselves")
 def test_large_blocks_go_back() -> None:
-    """A freed large block returns to the system even below other blocks, where glibc
-    would keep it.
-    """
+    """A large block is returned to the system even if smaller ones above it are in use."""
     kept, returned = (int(run_python(_PROGRAM, LARGE, told)) for told in ("no", "yes"))
     assert kept > LARGE
     assert returned < LARGE / 2

@@ -55,7 +55,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listene
 def supervisor(
     env: dict[str, str], monotonic: Callable[[], float] = lambda: 0.0
 ) -> SystemdNotifier:
-    """Return the supervisor that process 7 finds in an environment."""
+    """Return the notifier of a process with id 7 in an environment."""
     return SystemdNotifier(env, 7, monotonic)
 
 

@@ -124,7 +124,7 @@ def test_example_of_the_environment() -> None:
 
 
 def test_timer_starts_the_reindex() -> None:
-    """The timer belongs to the unit of the same name and is enabled with the others."""
+    """The timer starts the unit of the same name and is enabled with the other timers."""
     timer = ConfigParser(strict=False)
     timer.read(SYSTEMD / "mikroscope-reindex.timer")
     assert timer["Install"]["WantedBy"] == "timers.target"
@@ -170,7 +170,7 @@ def allowed_calls() -> set[str]:
 
 
 def calls_of(name: str) -> Iterator[str]:
-    """Return the system calls of a systemd set and of the sets in it."""
+    """Yield the system calls of a systemd set and of the sets in it."""
     if not name.startswith("@"):
         yield name
         return
@@ -314,7 +314,7 @@ def test_kubernetes_uses_the_image() -> None:
 
 
 def test_secret_of_the_sidecar() -> None:
-    """The sidecar's secret has the same variables as the file that creates it."""
+    """Each variable that the sidecar takes from the secret has the name of the secret's key."""
     wanted = {v["name"]: v["valueFrom"]["secretKeyRef"] for v in SIDECAR["env"] if "valueFrom" in v}
     assert {name: ref["key"] for name, ref in wanted.items()} == {name: name for name in wanted}
     assert {ref["name"] for ref in wanted.values()} == {"mikroscope"}

@@ -226,9 +226,7 @@ def test_reader_notices(block: Block, told: str, tmp_path: Path) -> None:
 
 
 def test_reader_goes_on(tmp_path: Path) -> None:
-    """Directory and variables persist between blocks, and files are saved in the
-    current directory.
-    """
+    """Directory and variables persist between blocks; files are saved in that directory."""
     with Reader(tmp_path) as reader:
         reader.follow(_block("mkdir here\ncd here\nwords='so it is'\n"))
         reader.follow(Block("page.md", 2, "json", "{}\n", {"file": "some.json"}))

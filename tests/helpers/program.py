@@ -57,9 +57,7 @@ class Program:
         return content
 
     def refuse(self, code: int, *arguments: str, **variables: str) -> str:
-        """Call a command that must fail with an exit code and one line on stderr;
-        return that line.
-        """
+        """Call a command that must fail with this code; return its one line on stderr."""
         return refused(code, self.run(*arguments, **variables))
 
     def write(self, name: str, *records: object) -> Path:

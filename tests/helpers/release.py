@@ -75,9 +75,7 @@ def copy_sources(target: Path) -> Path:
 
 
 def bare_environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the environment of a user with a home and the system's programs,
-    without MikroScope.
-    """
+    """Return the environment of a user without MikroScope, with a home and the system PATH."""
     home.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name.startswith(_NETWORK)}
     env["PATH"] = f"{Path(PYTHON).parent}:/usr/local/bin:/usr/bin:/bin"
@@ -88,7 +86,7 @@ def bare_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def run(command: list[str], home: Path, **more: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program in such an environment, in its home."""
+    """Run a program in a bare environment, in its home."""
     env = bare_environment(home, **more)
     return subprocess.run(
         command, cwd=home, env=env, capture_output=True, text=True, timeout=240, check=False

@@ -49,9 +49,7 @@ def has_ipv6() -> bool:
 
 
 def settings_in(directory: Path, **overrides: object) -> Settings:
-    """Return settings of a server that keeps everything in a directory and listens
-    on a free port.
-    """
+    """Return settings of a server with all files in a directory and a free port."""
     given: dict[str, object] = {
         "logs_path": directory / "logs",
         "db_path": directory / "data" / "mikroscope.db",

@@ -329,7 +329,7 @@ def test_a_batch_that_is_not_committed_is_read_again(
 
 
 def test_a_batch_that_cannot_be_made_is_read_again(slow_place: Place) -> None:
-    """If a batch cannot be prepared, all its files are read again."""
+    """If a file fails while a batch is filled, all files of the batch are read again."""
 
     class Tree(CountingTree):
         fails = True

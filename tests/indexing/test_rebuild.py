@@ -450,9 +450,7 @@ def aside(directory: Path, why: str) -> list[Path]:
 def test_a_damaged_index_is_made_anew(
     filled: Path, connect: Connect, caplog: pytest.LogCaptureFixture, table: str
 ) -> None:
-    """At start, the server sets a damaged index aside, logs its new name and rebuilds from the
-    logs.
-    """
+    """The start sets a damaged index aside, logs its new name and rebuilds from the logs."""
     damage(database(filled), root_of(filled, table))
     content = database(filled).read_bytes()
     with start_server(settings_in(filled)) as server:
@@ -533,7 +531,7 @@ def test_the_command_mends_damage(filled: Path) -> None:
 
 @pytest.mark.parametrize("name", ["notes.txt", "others.db"])
 def test_what_is_not_ours_is_not_touched(tmp_path: Path, name: str) -> None:
-    """The server refuses a text file or another program's database and leaves it unchanged."""
+    """A rebuild refuses a text file or another program's database and leaves it unchanged."""
     path = tmp_path / name
     if name == "notes.txt":
         path.write_text("these are my notes\n" * 1000)

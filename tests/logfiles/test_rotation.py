@@ -26,9 +26,7 @@ class Scene(Place):
         self.append(path, lines(*numbers, size=self.size))
 
     def look(self) -> dict[str, list[int]]:
-        """Index everything new; return the indexed numbers by file. A second scan
-        changes nothing.
-        """
+        """Index twice, the second time without effect; return the indexed numbers by file."""
         if self.restarts:
             self.restart()
         self.index()
@@ -319,9 +317,7 @@ def test_a_pipe_beside_a_deleted_file_is_not_opened(steady: Scene) -> None:
 
 
 def copy_and_truncate(scene: Scene, path: str, copy: str, *between: int) -> None:
-    """Copy and truncate like logrotate; `between` is written after the last scan,
-    before the copy.
-    """
+    """Copy and truncate like logrotate; `between` is written just before the copy."""
     scene.log(path, *between)
     shutil.copyfile(scene.logs / path, scene.logs / copy)
     os.truncate(scene.logs / path, 0)

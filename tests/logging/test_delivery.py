@@ -116,9 +116,7 @@ def test_forms_of_retry_after(value: str | None, seconds: float | None) -> None:
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 415])
 def test_wrong_setup_is_waited_for(status: int) -> None:
-    """Errors that only a changed setup can fix lose no records and are retried at
-    the slowest rate.
-    """
+    """Errors that only a new setup can fix lose nothing and are retried at the slowest rate."""
     desk = Desk(_answer(status))
     assert desk.deliver(1) == 0
     assert desk.delivery.sent == 1

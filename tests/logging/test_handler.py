@@ -205,9 +205,7 @@ def test_server_that_does_not_answer() -> None:
 
 
 def test_flush_in_a_signal_handler() -> None:
-    """A flush in a signal handler ends in time, even if the signal interrupted a log
-    call's lock.
-    """
+    """A flush in a signal handler ends in time, even if a log call holds the lock."""
     done: list[bool] = []
     with stub(HANG) as server, logging_to(server.url) as (logger, handler):
         logger.info("first")

@@ -124,7 +124,7 @@ def test_audit_entries_stay_longer(keeper: Keeper) -> None:
 
 
 def test_audit_entries_may_leave_first(keeper: Keeper) -> None:
-    """Audit entries with the shorter period are deleted before normal ones."""
+    """If their retention period is shorter, audit entries are deleted before normal ones."""
     write(keeper.logs / "app.ndjson", [record(1, 20, audit=True), record(2, 20)])
     keeper.run_twice(db_audit_retention_days=10)
     assert keeper.numbers() == [2]
@@ -183,7 +183,7 @@ def test_counts_are_exact_after_a_clean_up(keeper: Keeper, serve: Serve, connect
 
 
 def test_room_is_given_back(keeper: Keeper) -> None:
-    """The index file shrinks after a large clean-up, without a VACUUM."""
+    """The server shrinks the index file after a large clean-up by itself."""
     texts = (f"{number} {os.urandom(200).hex()}" for number in range(4_000))
     write(keeper.logs / "a.ndjson", (record(n, 31, note=text) for n, text in enumerate(texts)))
     keeper.run()

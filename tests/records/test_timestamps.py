@@ -169,9 +169,7 @@ def test_other_types(value: object) -> None:
     ],
 )
 def test_numbers(number: float, milliseconds: int | None) -> None:
-    """Numbers are s below 1e11, ms below 1e14, µs below 1e17, else ns, truncated to the
-    millisecond.
-    """
+    """Numbers are s below 1e11, ms below 1e14, µs below 1e17, else ns; truncated to ms."""
     assert parse_time(number) == milliseconds
 
 

@@ -91,9 +91,7 @@ def test_archive_is_something_else(user: User) -> None:
     ],
 )
 def test_archive_that_reaches_out(user: User, tmp_path: Path, name: str, kind: bytes) -> None:
-    """An archive's files outside its directory are not written, even by a Python
-    without filters.
-    """
+    """Files outside the archive's directory are not written, even by a Python without filters."""
     release = user.publish("0.1.0")
     with tarfile.open(release.archive, "w:gz") as archive:
         entry = tarfile.TarInfo(name.format(release.name))

@@ -39,9 +39,7 @@ def test_one_way_to_say_none(user: User) -> None:
 
 
 def test_a_refused_combination_can_be_mended(user: User) -> None:
-    """After answers that contradict each other, the installer asks again, and they
-    can be cleared.
-    """
+    """After contradictory answers the installer asks again, and a hyphen clears one."""
     shown = answer_questions(user, ["", "4998", *[""] * 4, "ann", "", *[""] * 6, "-"])
     assert "expected together with --auth-password" in shown
     assert "authUsername" not in json.loads(user.config.read_text())

@@ -121,9 +121,7 @@ def test_request_without_end(
 def test_stop_amid_a_catch_up(
     serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop does not wait for a backlog; the next start continues it without loss
-    or duplicates.
-    """
+    """A stop does not wait for a backlog, which the next start continues without loss."""
     (tmp_path / "logs").mkdir()
     for name in "abcd":
         (tmp_path / "logs" / f"{name}.ndjson").write_text(f'{{"file":"{name}"}}\n' * 5000)

@@ -82,9 +82,7 @@ class AggregateContract(Contract):
 
     @pytest.mark.parametrize("by", ["field", "correlation"])
     def test_missing(self, store: Store, by: GroupBy) -> None:
-        """Entries without a value count as (missing), together with those whose value is
-        "(missing)".
-        """
+        """Entries without a value count as (missing), as do those whose value is "(missing)"."""
         values: list[object] = [MISSING, [], "c"]
         put(store, [at(0), *(at(0, correlationId=value) for value in values)])
         grouping = Grouping(by, "correlationId" if by == "field" else None)
@@ -117,9 +115,7 @@ class AggregateContract(Contract):
         assert ids == {long + "3", long + "4", MISSING}
 
     def test_a_path_that_means_two_values(self, store: Store) -> None:
-        """An entry counts once: by the key with dots, otherwise by the shortest path
-        into objects.
-        """
+        """An entry counts once: by the key with dots, else by the shortest path into objects."""
         records: list[Record] = [
             {"a": {"b": "2"}, "a.b": "1"},
             {"a.b": [], "a": {"b": "2"}},

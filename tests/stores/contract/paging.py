@@ -75,9 +75,7 @@ class PagingContract(Contract):
 
     @pytest.mark.parametrize("filters", [{}, {"level": "INFO"}, {"field": "all", "value": "true"}])
     def test_walking_while_entries_arrive(self, store: Store, filters: dict[str, str]) -> None:
-        """Entries that exist at the first page are returned exactly once, whatever arrives
-        meanwhile.
-        """
+        """Entries that exist at the first page are returned once, whatever arrives meanwhile."""
         there = set(range(60))
         put(store, [at(n // 6, n=n, all=True) for n in there], "first")
         seen: list[int] = []
@@ -91,9 +89,7 @@ class PagingContract(Contract):
         assert there <= set(seen)
 
     def test_newer_entries_do_not_come_behind_a_cursor(self, store: Store) -> None:
-        """An entry that arrives above a cursor, even in its millisecond, is not on
-        the next page.
-        """
+        """Entries that arrive above a cursor, even in its millisecond, are not on the next page."""
         put(store, [at(0, n=n) for n in range(10)], "first")
         cursor = store.search(Query(), PageRequest(limit=5)).next_cursor
         put(store, [at(0, n=n) for n in range(10, 20)], "second")

@@ -310,9 +310,7 @@ class WritingContract(Contract):
         assert [numbers_of(store) for store in stores] == [list(range(19, -1, -1))] * 2
 
     def test_a_commit_that_nobody_waits_for(self, open_store: OpenStore) -> None:
-        """After a commit without `wait`, the next call that asks for the sources returns after it
-        is visible.
-        """
+        """After a commit without `wait`, asking for the sources waits until it is visible."""
         store = open_store()
         batches = []
         for n in range(3):
