@@ -12,8 +12,12 @@ FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11 pyth
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(FIND_PYTHON))
 
-WORKERS ?= auto # processes that run tests; one that has nothing left takes over from another
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+# Processes that run tests: one more than cores, since tests wait for clocks and processes; one that
+# has nothing left takes over from another.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 3 ] && echo 4 || echo $$((n + 1)))
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+# `make check` keeps its files in memory where there is a gigabyte for them.
+IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "PYTEST_DEBUG_TEMPROOT=/dev/shm" }')
 unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles everything again
 
 .DEFAULT_GOAL := help
@@ -39,7 +43,7 @@ serve: $(VENV)/.runtime
 	@exec $(BIN)/mikroscope serve
 
 check: lint types
-	$(PYTEST) --form check
+	$(IN_MEMORY) $(PYTEST) --form check -o tmp_path_retention_policy=failed
 
 test: lint types
 	@scripts/ensure_chromium.sh
