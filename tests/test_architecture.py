@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +69,9 @@ def _imports(path: Path) -> Iterator[Import]:
                 yield Import(path, getattr(node, "lineno", 0), _name(path), target, names)
 
 
-IMPORTS = [one for path in MODULES.values() for one in _imports(path)]
+@cache
+def _all_imports() -> list[Import]:
+    return [one for path in MODULES.values() for one in _imports(path)]
 
 
 def _top(module: str) -> str:
@@ -83,14 +86,14 @@ def test_imports_go_only_to_earlier_layers() -> None:
     """An import, also one inside a function, goes to the same package or to an earlier layer."""
     wrong = [
         f"{one}: {_top(one.module)} may import only from the layers above it in LAYERS"
-        for one in IMPORTS
+        for one in _all_imports()
         if _top(one.module) not in (*ISLANDS, "__init__")
         and _top(one.target) != _top(one.module)
         and (_top(one.target) in ISLANDS or _layer(one.target) >= _layer(one.module))
     ]
     wrong += [
         f"{one}: {_top(one.module)} is an island"
-        for one in IMPORTS
+        for one in _all_imports()
         if _top(one.module) in ISLANDS and _top(one.target) not in ISLANDS
     ]
     assert not wrong, "\n".join(wrong)
@@ -106,7 +109,7 @@ def _targets(one: Import) -> Iterator[str]:
 def test_no_package_has_a_cycle() -> None:
     """The modules of a package can be ordered so that each imports only earlier ones."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
-    for one in IMPORTS:
+    for one in _all_imports():
         if _top(one.module) == _top(one.target):
             graph[one.module] |= {target for target in _targets(one) if target != one.module}
     try:
@@ -121,11 +124,11 @@ def test_few_see_settings() -> None:
     """
     wrong = [
         f"{one}: outside stores/, import only {', '.join(NEUTRAL_STORE_MODULES)}"
-        for one in IMPORTS
+        for one in _all_imports()
         if _top(one.target) == "stores" and _top(one.module) != "stores"
         if not set(_targets(one)) <= set(NEUTRAL_STORE_MODULES)
     ]
-    for one in IMPORTS:
+    for one in _all_imports():
         inside = f"{one.module}."
         may_see = any(inside.startswith(f"{name}.") for name in SEE_SETTINGS)
         if _top(one.target) == "settings" and "Settings" in one.names and not may_see:
