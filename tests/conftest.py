@@ -1,6 +1,7 @@
 """Fixtures and hooks for all tests: the run's form, kinds of tests, servers, clients, a release."""
 
 import fcntl
+import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -49,9 +50,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kinds.mark(item)
             if hypothesis.is_hypothesis_test(item.obj):
                 item.add_marker("long")
-    left_out = [item for item in items if not _belongs(item)]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        (kept if _belongs(item) else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if _belongs(item)]
+    items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _belongs(item: pytest.Item) -> bool:

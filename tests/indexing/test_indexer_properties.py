@@ -159,9 +159,9 @@ class ChangingTree(RuleBasedStateMachine):
         """Scan the tree and run some steps."""
         with suppress(StoreError):
             self.indexer.scan()
-            for _ in range(steps):
-                if self.indexer.backlog:
-                    self.indexer.step()
+            while steps and self.indexer.backlog:
+                self.indexer.step()
+                steps -= 1
 
     @rule(name=logs)
     def index_now(self, name: str) -> None:

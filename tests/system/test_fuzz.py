@@ -6,11 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.specs.openapi import checks
 
 from mikroscope import RunningServer, start_server
 from mikroscope.server.app import OPERATIONS
@@ -20,16 +17,9 @@ from tests.helpers.forms import examples
 from tests.helpers.server import settings_in
 from tests.helpers.waiting import DEADLINE_S
 
-HELD = [
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_headers_conformance,
-    checks.response_schema_conformance,
-]
 pytestmark = pytest.mark.long
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 TOKENS = {"anybody": None, "api": "api", "producer": "producer"}
-SCHEMA = schemathesis.openapi.from_dict(make_document(OPERATIONS))
 NAME = attrgetter("name")
 GUARDED = [operation for operation in OPERATIONS if operation.access != "anybody"]
 MADE_UP = settings(
@@ -38,6 +28,46 @@ MADE_UP = settings(
     suppress_health_check=list(HealthCheck),
 )
 PATHS = sorted({operation.path for operation in OPERATIONS})
+
+
+class Document:
+    """Our OpenAPI document, as schemathesis reads it.
+
+    Only here is it imported: it takes most of a second, which runs without these tests need not.
+    """
+
+    def __init__(self) -> None:
+        import schemathesis
+        from schemathesis.specs.openapi import checks
+
+        self._schema = schemathesis.openapi.from_dict(make_document(OPERATIONS))
+        self._modes = {mode.value: mode for mode in schemathesis.GenerationMode}
+        self._checks = [
+            checks.status_code_conformance,
+            checks.content_type_conformance,
+            checks.response_headers_conformance,
+            checks.response_schema_conformance,
+        ]
+
+    def requests(self, operation: Operation, mode: str) -> st.SearchStrategy[Any]:
+        """Return requests that are documented ("positive") or wrong ("negative")."""
+        described = self._schema[operation.path][operation.method]
+        return described.as_strategy(generation_mode=self._modes[mode])
+
+    def send(self, request: Any, server: RunningServer, headers: dict[str, str]) -> Any:
+        """Send a generated request, hold its answer to the document, and return it."""
+        answer = request.call(base_url=server.url, headers=headers)
+        request.validate_response(answer, checks=self._checks)
+        return answer
+
+    def hold(self, operation: Operation, answer: httpx.Response) -> None:
+        """Hold the answer to a request of our own to the document."""
+        self._schema[operation.path][operation.method].validate_response(answer)
+
+
+@pytest.fixture(scope="module")
+def document() -> Document:
+    return Document()
 
 
 @pytest.fixture(scope="module")
@@ -68,45 +98,49 @@ def authorization(operation: Operation) -> dict[str, str]:
 
 
 def fuzz(
-    server: RunningServer, operation: Operation, mode: GenerationMode, headers: dict[str, str]
+    document: Document,
+    server: RunningServer,
+    operation: Operation,
+    mode: str,
+    token: dict[str, str],
 ) -> None:
     """Send generated requests, and compare the responses with the document."""
-    made_up = SCHEMA[operation.path][operation.method].as_strategy(generation_mode=mode)
 
     @MADE_UP
-    @given(case=made_up)
+    @given(case=document.requests(operation, mode))
     def send(case: Any) -> None:
-        answer = case.call(base_url=server.url, headers=headers)
-        case.validate_response(answer, checks=HELD)
+        answer = document.send(case, server, token)
         assert answer.status_code < 500, answer.text
-        assert answer.status_code != 401 or not headers
+        assert answer.status_code != 401 or not token
 
     send()
 
 
-@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=NAME)
 def test_answers_are_as_documented(
-    operation: Operation, mode: GenerationMode, server: RunningServer
+    operation: Operation, mode: str, document: Document, server: RunningServer
 ) -> None:
     """Good and bad requests get an answer with a documented status, type, headers and schema."""
-    if mode.is_negative and not (operation.parameters or operation.payload):
+    if mode == "negative" and not (operation.parameters or operation.payload):
         return  # nothing can be wrong with it
-    fuzz(server, operation, mode, authorization(operation))
+    fuzz(document, server, operation, mode, authorization(operation))
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=NAME)
-def test_answers_without_credentials(operation: Operation, server: RunningServer) -> None:
+def test_answers_without_credentials(
+    operation: Operation, document: Document, server: RunningServer
+) -> None:
     """Without credentials every request is answered as documented, too."""
-    fuzz(server, operation, GenerationMode.POSITIVE, {})
+    fuzz(document, server, operation, "positive", {})
 
 
 @pytest.mark.parametrize(
     "operation", [operation for operation in OPERATIONS if operation.payload], ids=NAME
 )
-def test_any_bytes(operation: Operation, client: httpx.Client) -> None:
+def test_any_bytes(operation: Operation, document: Document, client: httpx.Client) -> None:
     """A body of any bytes is answered with a documented status and schema."""
-    found, headers = SCHEMA[operation.path][operation.method], authorization(operation)
+    headers = authorization(operation)
 
     @MADE_UP
     @given(
@@ -118,15 +152,15 @@ def test_any_bytes(operation: Operation, client: httpx.Client) -> None:
             operation.method, operation.path, content=body, headers=headers | encoding
         )
         assert answer.status_code < 500, answer.text
-        found.validate_response(answer)
+        document.hold(operation, answer)
 
     send()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=NAME)
-def test_any_query(operation: Operation, client: httpx.Client) -> None:
+def test_any_query(operation: Operation, document: Document, client: httpx.Client) -> None:
     """A query of any text is answered with a documented status and schema."""
-    found, headers = SCHEMA[operation.path][operation.method], authorization(operation)
+    headers = authorization(operation)
     names = st.sampled_from([*(parameter.name for parameter in operation.parameters), "other"])
 
     @MADE_UP
@@ -136,7 +170,7 @@ def test_any_query(operation: Operation, client: httpx.Client) -> None:
             operation.method, operation.path, params=parameters, content=b"[]", headers=headers
         )
         assert answer.status_code < 500, answer.text
-        found.validate_response(answer)
+        document.hold(operation, answer)
 
     send()
 
@@ -149,12 +183,14 @@ def test_any_query(operation: Operation, client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "credentials", ["", "Bearer wrong", "Basic wrong", "Basic d3Jvbmc6OndybyA="]
 )
-def test_wrong_credentials(operation: Operation, credentials: str, client: httpx.Client) -> None:
+def test_wrong_credentials(
+    operation: Operation, credentials: str, document: Document, client: httpx.Client
+) -> None:
     """Without the right credentials the answer is 401, as documented, whatever is sent."""
     headers = {b"authorization": credentials.encode("latin-1")} if credentials else {}
     answer = client.request(operation.method, operation.path, headers=headers, content=b"[{}]")
     assert answer.status_code == 401
-    SCHEMA[operation.path][operation.method].validate_response(answer)
+    document.hold(operation, answer)
 
 
 @pytest.mark.parametrize("method", METHODS)

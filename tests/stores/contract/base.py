@@ -19,7 +19,7 @@ from mikroscope.stores.base import Batch, BatchResult, Deleted, Store
 Record = dict[str, Any]
 OpenStore = Callable[[], Store]
 DEADLINE_S = 30.0  # far above the time of any test
-MANY = 6_000  # entries: more than any store will count one by one
+MANY = 5_100  # entries: more than any store will count one by one
 START_MS = 1_770_000_000_000  # in February 2026
 EVERYTHING = Query()
 LARGE_PAGE = PageRequest(1000)
@@ -172,8 +172,9 @@ def in_order(counts: Counter[str]) -> list[tuple[str, int]]:
 class Contract(ABC):
     """Opens stores, and closes them after the test."""
 
+    @classmethod
     @abstractmethod
-    def make_store(self, path: Path) -> Store:
+    def make_store(cls, path: Path) -> Store:
         """Open the store at a path, or create it."""
 
     @pytest.fixture
@@ -193,6 +194,14 @@ class Contract(ABC):
     def store(self, open_store: OpenStore) -> Store:
         """A new store."""
         return open_store()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shared(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+        """One store for all tests of a class, which a fixture fills and no test changes."""
+        store = cls.make_store(tmp_path_factory.mktemp("shared") / "index")
+        yield store
+        store.close()
 
 
 EDGE_TIMES = [

@@ -86,12 +86,13 @@ def buckets(
 class QuestionContract(Contract):
     """Queries other than pages and aggregates agree with the reference."""
 
-    @pytest.fixture
-    def filled(self, store: Store) -> Store:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def filled(cls, shared: Store) -> Store:
         """A store with RECORDS, from two files."""
-        put(store, RECORDS[::2], "a.ndjson")
-        put(store, RECORDS[1::2], "b.ndjson")
-        return store
+        put(shared, RECORDS[::2], "a.ndjson")
+        put(shared, RECORDS[1::2], "b.ndjson")
+        return shared
 
     @pytest.mark.parametrize("query", QUERIES, ids=str)
     def test_every_query(self, filled: Store, query: Query) -> None:
