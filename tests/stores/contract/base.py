@@ -20,6 +20,7 @@ Record = dict[str, Any]
 OpenStore = Callable[[], Store]
 DEADLINE_S = 30.0  # far above the time of any test
 MANY = 5_100  # entries: more than any store will count one by one
+SOME = 2_500  # entries: more than any store will delete in one step
 START_MS = 1_770_000_000_000  # in February 2026
 EVERYTHING = Query()
 LARGE_PAGE = PageRequest(1000)

@@ -14,6 +14,7 @@ from tests.stores.contract.base import (
     GROUPINGS,
     MANY,
     NAMES,
+    SOME,
     VALUES,
     Contract,
     OpenStore,
@@ -54,8 +55,8 @@ class CollectContract(Contract):
     def test_steps(self, store: Store) -> None:
         """Each step has deleted what it reports, and no step deletes everything."""
         put(store, [at(n, n=-1) for n in range(20)], "kept")
-        discard(store, put(store, [at(n, n=n, audit=not n % 2) for n in range(MANY)], "lost"))
-        left = MANY
+        discard(store, put(store, [at(n, n=n, audit=not n % 2) for n in range(SOME)], "lost"))
+        left = SOME
         steps = 0
         for deleted in store.collect():
             left -= deleted.entries
@@ -66,10 +67,10 @@ class CollectContract(Contract):
     def test_stopped_halfway_and_begun_again(self, store: Store) -> None:
         """If an iterator is dropped after a step, the next one deletes the rest."""
         put(store, [at(0, n=-1)], "kept")
-        discard(store, put(store, [at(n, n=n) for n in range(MANY)], "lost"))
+        discard(store, put(store, [at(n, n=n) for n in range(SOME)], "lost"))
         first = next(iter(store.collect()))
-        assert 0 < first.entries < MANY
-        assert collect_all(store).entries == MANY - first.entries
+        assert 0 < first.entries < SOME
+        assert collect_all(store).entries == SOME - first.entries
         assert numbers_of(store) == [-1]
 
     def test_only_the_discarded_source(self, store: Store) -> None:
@@ -129,7 +130,7 @@ class CollectContract(Contract):
         """An interrupted collection continues after the store is reopened."""
         store = open_store()
         kept = put(store, [at(0, n=-1)], "kept")
-        discard(store, put(store, [at(n, n=n) for n in range(MANY)], "lost"))
+        discard(store, put(store, [at(n, n=n) for n in range(SOME)], "lost"))
         next(iter(store.collect()))
         store.close()
         reopened = open_store()
@@ -146,7 +147,7 @@ class CollectContract(Contract):
 
     def test_writing_between_steps(self, store: Store) -> None:
         """Entries may be added during a collection, even in the same millisecond."""
-        discard(store, put(store, [at(n // 2000, n=n) for n in range(MANY)], "lost"))
+        discard(store, put(store, [at(n // 1000, n=n) for n in range(SOME)], "lost"))
         added = 0
         for _ in store.collect():
             put(store, [at(0, n=100 + added)], f"new-{added}")

@@ -5,7 +5,7 @@ import msgspec
 from mikroscope.query.model import Grouping
 from mikroscope.stores.base import Cutoffs, Deleted, Store
 from tests.stores.contract.base import (
-    MANY,
+    SOME,
     START_MS,
     Contract,
     at,
@@ -46,19 +46,19 @@ class ExpiryContract(Contract):
 
     def test_stopped_halfway_and_begun_again(self, store: Store) -> None:
         """If an iterator is dropped after a step, the next one deletes the rest."""
-        put(store, [at(n, n=n) for n in range(MANY)])
-        first = next(iter(store.expire(cutoffs_of(normal=MANY - 1))))
-        assert 0 < first.entries < MANY - 1
-        assert count(store) == MANY - first.entries
-        assert expire_all(store, normal=MANY - 1).entries == MANY - 1 - first.entries
-        assert numbers_of(store) == [MANY - 1]
+        put(store, [at(n, n=n) for n in range(SOME)])
+        first = next(iter(store.expire(cutoffs_of(normal=SOME - 1))))
+        assert 0 < first.entries < SOME - 1
+        assert count(store) == SOME - first.entries
+        assert expire_all(store, normal=SOME - 1).entries == SOME - 1 - first.entries
+        assert numbers_of(store) == [SOME - 1]
 
     def test_writing_between_steps(self, store: Store) -> None:
         """Entries may be added during an expiry; old ones among them may expire too."""
-        put(store, [at(n, n=n) for n in range(MANY)], "old")
+        put(store, [at(n, n=n) for n in range(SOME)], "old")
         added = 0
-        for _ in store.expire(cutoffs_of(normal=MANY)):
-            put(store, [at(MANY + added, n=-1)], f"new-{added}")
+        for _ in store.expire(cutoffs_of(normal=SOME)):
+            put(store, [at(SOME + added, n=-1)], f"new-{added}")
             added += 1
         assert added > 1
         assert numbers_of(store) == [-1] * added
@@ -106,13 +106,13 @@ class ExpiryContract(Contract):
 
     def test_compacting_comes_to_an_end(self, store: Store) -> None:
         """Compacting ends, and no answer changes."""
-        put(store, [at(n, n=n, note=f"words of number {n}") for n in range(5_000)])
-        expire_all(store, normal=4_500)
+        put(store, [at(n, n=n, note=f"words of number {n}") for n in range(SOME)])
+        expire_all(store, normal=2_000)
         for _ in store.compact():
             pass
         assert list(store.compact()) == []
-        assert numbers_of(store) == list(range(4_999, 4_499, -1))
-        assert found(store, text="4700") == {4_700}
+        assert numbers_of(store) == list(range(SOME - 1, 1_999, -1))
+        assert found(store, text="2400") == {2_400}
 
     def test_compacting_stopped_halfway(self, store: Store) -> None:
         """Compacting may stop after any step and start again, with entries added in between."""

@@ -253,7 +253,7 @@ def at_once(rows: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("few", [0, 3, 1000])
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=6), limit=st.integers(1, 8))
 def test_pages(few: int, case: Case, asked: list[Query], limit: int) -> None:
     """The pages of any query have each matching record once, newest first."""
@@ -288,7 +288,7 @@ def counting(way: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     case=cases(),
     asked=st.lists(queries, min_size=1, max_size=3),

@@ -20,6 +20,7 @@ from mikroscope.stores.sqlite.write.encoding import MaybePruned, encode_kept
 from tests.stores.contract.aggregates import AggregateContract
 from tests.stores.contract.base import (
     MANY,
+    SOME,
     START_MS,
     at,
     buckets_of,
@@ -262,19 +263,19 @@ def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) ->
     assert isinstance(batch, SqliteBatch)
     source = batch.open_source("app.ndjson")
     last_ms = START_MS // unit_ms * unit_ms - 1
-    suspects = [MaybePruned(source.id, False, n, None, b'{"n":%d}' % n) for n in range(MANY)]
+    suspects = [MaybePruned(source.id, False, n, None, b'{"n":%d}' % n) for n in range(SOME)]
     prepare(batch)
     assert batch._future is not None
     batch._future.encoded = encode_kept(
         ((one, last_ms) for one in suspects), Dictionary(0, b""), TermEncoder()
     )
     store.commit(batch)
-    before = buckets_of(store, Grouping("level"), from_ms=last_ms, to_ms=last_ms + MANY)
-    last = {"field": "n", "value": str(MANY - 1)}
-    assert found(store, **last) == {MANY - 1}
+    before = buckets_of(store, Grouping("level"), from_ms=last_ms, to_ms=last_ms + SOME)
+    last = {"field": "n", "value": str(SOME - 1)}
+    assert found(store, **last) == {SOME - 1}
     discard(store, source)
     collect_all(store)
-    assert (before, count(store)) == ([("INFO", MANY)], 0)
+    assert (before, count(store)) == ([("INFO", SOME)], 0)
     assert connection_of(store).execute("SELECT * FROM minutes").fetchall() == []
     assert found(store, **last) == set()
 
