@@ -55,8 +55,13 @@ def _name(path: Path) -> str:
 MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _imports(path: Path) -> Iterator[Import]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         found: list[tuple[str, tuple[str, ...]]] = []
         if isinstance(node, ast.Import):
             found = [(alias.name, ()) for alias in node.names]
@@ -147,7 +152,7 @@ def test_modules_are_short_and_say_what_they_own() -> None:
     wrong = []
     for module, path in MODULES.items():
         text = path.read_text()
-        if text and not ast.get_docstring(ast.parse(text)):
+        if text and not ast.get_docstring(_tree(path)):
             wrong.append(f"{module} does not say what it owns")
         if len(text.splitlines()) > LONGEST_MODULE:
             wrong.append(f"{module} has more than {LONGEST_MODULE} lines")

@@ -11,6 +11,8 @@ def wait_until(
 ) -> None:
     """Return as soon as the condition holds; fail if it does not within the deadline."""
     end = time.monotonic() + deadline_s
+    pause_s = 0.005
     while not condition():
         assert time.monotonic() < end, f"{what} did not come to hold within {deadline_s} s"
-        time.sleep(0.005)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, 0.05)  # asking takes time from what is waited for

@@ -139,14 +139,14 @@ def test_a_restart_opens_nothing(place: Place) -> None:
     assert place.numbers() == [1, 2, 3]
 
 
-def test_of_thousands_of_files_only_the_one_that_grew_is_opened(place: Place) -> None:
-    """Of thousands of files, only the one that grew is opened."""
-    for number in range(2_000):
+def test_of_a_thousand_files_only_the_one_that_grew_is_opened(place: Place) -> None:
+    """Of a thousand files, only the one that grew is opened."""
+    for number in range(1_000):
         place.write(f"{number % 20}/{number}.ndjson", lines(number))
     place.index()
-    place.append("7/1007.ndjson", lines(9_999))
-    assert set(place.opened_by(place.index)) == {"7/1007.ndjson"}
-    assert place.store.count(Query()) == 2_001
+    place.append("7/507.ndjson", lines(9_999))
+    assert set(place.opened_by(place.index)) == {"7/507.ndjson"}
+    assert place.store.count(Query()) == 1_001
 
 
 def test_only_new_lines_are_read(place: Place) -> None:
@@ -389,13 +389,13 @@ def test_a_damaged_packed_file_gives_what_can_be_unpacked_once(place: Place) -> 
 
 def test_a_packed_file_is_read_on_when_its_end_comes(place: Place) -> None:
     """The rest of a compressed file that was still being written is read when it is complete."""
-    whole = gzip.compress(lines(*range(5_000)))
+    whole = gzip.compress(lines(*range(2_500)))
     place.write("a.ndjson.gz", whole[: len(whole) // 2])
     place.index()
-    assert 0 < place.store.count(Query()) < 5_000
+    assert 0 < place.store.count(Query()) < 2_500
     place.write("a.ndjson.gz", whole)
     place.index()
-    assert place.store.count(Query()) == 5_000
+    assert place.store.count(Query()) == 2_500
 
 
 @pytest.mark.parametrize("size", [0, 3, 30])

@@ -265,7 +265,7 @@ def test_waiting_takes_no_thread(filled: Path, serve: Serve, connect: Connect) -
 
 def test_a_stop_gives_it_up(tmp_path: Path, connect: Connect) -> None:
     """A stop cancels the rebuild at once and keeps the old index."""
-    write_records(tmp_path, 20_000)
+    write_records(tmp_path, 10_000)
     server = start_server(settings_in(tmp_path))
     client = connect(server)
     wait_until(lambda: runs(client))
@@ -281,7 +281,7 @@ def test_a_stop_gives_it_up(tmp_path: Path, connect: Connect) -> None:
         "mikroscope.db",
         "mikroscope.db.lock",
     ]
-    assert len(stored(tmp_path)) == 20_000
+    assert len(stored(tmp_path)) == 10_000
 
 
 # --- from the command line ----------------------------------------------------------------------

@@ -163,13 +163,13 @@ def test_client_that_reads_slowly(tmp_path: Path, connect: Connect) -> None:
     """A client may read a response slowly, for longer than a connection may be idle."""
     settings = settings_in(tmp_path, ingest_producers="t=p")
     with RunningServer(settings, SHORT._replace(reading=1.0)).start() as server:
-        fill(connect(server), megabytes=20)
+        fill(connect(server), megabytes=8)
         with closing(connected(server)) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
             connection.sendall(b"GET /api/logs?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n")
             head, _, begin = connection.recv(65_536).partition(b"\r\n\r\n")
             length = int(head.partition(b"content-length: ")[2].split()[0])
-            assert length > 20_000_000
+            assert length > 8_000_000
             assert len(begin) + taken_slowly(connection, length - len(begin)) == length
 
 
@@ -180,7 +180,7 @@ def taken_slowly(connection: socket.socket, size: int) -> int:
         taken += len(part)
         if taken // 100_000 > pauses:
             pauses += 1
-            threading.Event().wait(0.01)
+            threading.Event().wait(0.025)
     return taken
 
 

@@ -23,7 +23,7 @@ from tests.stores.contract.base import (
 class ThreadContract(Contract):
     """Queries from many threads while one writes."""
 
-    COMMITS, EACH = 40, 25
+    COMMITS, EACH = 20, 25
 
     def test_answers_are_whole_while_others_are_written(self, store: Store) -> None:
         """Every answer shows whole commits only, and never fewer than the one before."""

@@ -105,7 +105,7 @@ class TimeContract(Contract):
         """Ranges and counts are exact where thousands of entries share a millisecond."""
         records = [at(0, n=n, level="WARN") for n in range(MANY)]
         put(store, records + [at(shift, n=shift) for shift in (-1, 1, 2, 3)])
-        for low, high in itertools.product((-1, 0, 1, 4), repeat=2):
+        for low, high in [(-1, 0), (0, 0), (0, 1), (-1, 4), (1, 4), (4, 4), (1, -1)]:
             bounds: dict[str, Any] = {"from_ms": START_MS + low, "to_ms": START_MS + high}
             around = sum(low <= shift <= high for shift in (-1, 1, 2, 3))
             crowd = MANY if low <= 0 <= high else 0
