@@ -1,6 +1,6 @@
 # make serve   start the server with sample logs: all it needs is Python 3.11+ and make
-# make check   lint, types, and the tests that start no process: a little over a minute, for daily work
-# make test    everything that must hold: lint, types, tests, docs; five to six minutes
+# make check   lint, types, and the tests that start no process: under a minute, for daily work
+# make test    everything that must hold: lint, types, tests, docs; five minutes
 # make test-long   the long forms of tests (kills, floods, installs, made-up input); twenty minutes
 # make bench   measure this machine (an hour; run it on an idle one; see docs/benchmarks.md)
 # make release   wheel, sdist, self-contained archives, sums, SBOM into dist/ (RELEASE_ARGS="…")

@@ -22,7 +22,7 @@ def choose(form: Form) -> None:
     chosen = form
     settings.register_profile(
         form,
-        max_examples=examples(100),
+        max_examples=examples(60),
         derandomize=form != "long",
         database=None,
         deadline=None,

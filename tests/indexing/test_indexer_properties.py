@@ -221,7 +221,7 @@ def index_all(store: SqliteStore, root: Path) -> None:
 
 
 ChangingTree.TestCase.settings = settings(
-    max_examples=examples(100),
+    max_examples=examples(50),
     stateful_step_count=30,
 )
 test_any_interleaving_gives_the_index_of_the_final_tree = ChangingTree.TestCase

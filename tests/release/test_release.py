@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mikroscope import __version__
+from tests.helpers.forms import amount
 from tests.helpers.paths import ROOT
 from tests.helpers.release import (
     EPOCH,
@@ -356,6 +357,9 @@ def test_launcher_when_its_python_is_gone(unpacked: Path, tmp_path: Path) -> Non
 # --- as docs/install.md says ------------------------------------------------------------------
 
 
+WAYS = ["pip", "uv", "pipx", "pipx run", "uvx"]
+
+
 def follow(release: Release, home: Path, script: str) -> str:
     """Type commands as a user with uv and pipx would, next to dist/; return the output."""
     tools = home / "tools"
@@ -373,7 +377,7 @@ def follow(release: Release, home: Path, script: str) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["pip", "pipx", "pipx run", "uv", "uvx"])
+@pytest.mark.parametrize("way", WAYS[: amount(2, len(WAYS))])
 def test_wheel(release: Release, tmp_path: Path, way: str) -> None:
     """The wheel, installed in each way without the source tree, indexes a file."""
     script = documented(way)

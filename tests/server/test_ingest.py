@@ -512,7 +512,7 @@ OBJECTS = st.dictionaries(
 )
 
 
-@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(record=OBJECTS)
 def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
     """Any object comes back as it was sent, except for the two fields of the server."""
@@ -524,7 +524,7 @@ def test_any_record(roomy: httpx.Client, record: dict[str, Any]) -> None:
     assert newest["data"] == record | receipt
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(records=st.lists(OBJECTS, max_size=5))
 def test_records_are_those_of_their_lines(records: list[dict[str, Any]]) -> None:
     """Records indexed from a request are the same as if they were read from the file."""

@@ -204,7 +204,7 @@ def test_field_and_value_go_together(client: httpx.Client) -> None:
     assert error(client, value="a") == "'value' is given without 'field'"
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(40))
 @given(value=st.text(max_size=40), field=st.text(min_size=1, max_size=12))
 def test_any_filter(client: httpx.Client, value: str, field: str) -> None:
     """No field, value or text breaks the query."""

@@ -23,7 +23,7 @@ TOKENS = {"anybody": None, "api": "api", "producer": "producer"}
 NAME = attrgetter("name")
 GUARDED = [operation for operation in OPERATIONS if operation.access != "anybody"]
 MADE_UP = settings(
-    max_examples=examples(40),
+    max_examples=examples(20),
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -288,7 +288,7 @@ def counting(way: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     case=cases(),
     asked=st.lists(queries, min_size=1, max_size=3),
@@ -321,7 +321,7 @@ def check_first(first: list[tuple[str, int]], expected: list[tuple[str, int]], l
         assert first == expected[:limit]
 
 
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(case=cases())
 def test_data(case: Case) -> None:
     """Every record is returned unchanged, with its attributes."""
@@ -341,7 +341,7 @@ def test_data(case: Case) -> None:
             )
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(case=cases())
 def test_nothing_is_left_behind(case: Case) -> None:
     """When every source was discarded, the store has no token and no count left."""
