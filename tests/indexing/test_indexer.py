@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mikroscope.errors import StoreError
-from mikroscope.indexing.indexer import MAX_WARNINGS, Indexer
+from mikroscope.indexing.indexer import Indexer
+from mikroscope.indexing.line_warnings import MAX_WARNINGS
 from mikroscope.logfiles.reader import Chunk, LineReader
 from mikroscope.query.model import Query
 from mikroscope.stores.sqlite import SqliteStore

@@ -1,6 +1,7 @@
 """Lines are read whole, from any offset, of plain and of packed files."""
 
 import gzip
+import itertools
 import random
 from pathlib import Path
 
@@ -19,7 +20,7 @@ one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 def read_all(reader: LineReader, limit: int = 1 << 20, final: bool = False) -> list[Chunk]:
     """Return every chunk up to the end."""
     chunks = []
-    while (chunk := reader.read(limit, final)).lines or chunk.too_long:
+    while not (chunk := reader.read(limit, final)).is_end:
         chunks.append(chunk)
     return chunks
 
@@ -53,7 +54,7 @@ def test_a_chunk_says_where_the_next_one_starts(tmp_path: Path) -> None:
     file = tmp_path / "a.ndjson"
     file.write_bytes(b"one\ntwo\nhal")
     with LineReader(file, 0, 0) as reader:
-        assert reader.read(1 << 20) == (b"one\ntwo", 2, 8, 2, b"one\ntwo\n", 0)
+        assert reader.read(1 << 20) == (b"one\ntwo", 2, 8, 2, b"one\ntwo\n", 0, False)
 
 
 def test_at_the_end_a_chunk_is_empty(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_at_the_end_a_chunk_is_empty(tmp_path: Path) -> None:
     file.write_bytes(b"one\nhal")
     with LineReader(file, 0, 0) as reader:
         reader.read(100)
-        assert reader.read(100) == reader.read(100) == (b"", 0, 4, 1, b"one\n", 0)
+        assert reader.read(100) == reader.read(100) == (b"", 0, 4, 1, b"one\n", 0, True)
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_the_last_bytes_are_what_a_checkpoint_remembers(tmp_path: Path) -> None:
     with LineReader(file, 7_000, 1_000) as reader:
         assert reader.tail == content[7_000 - FINGERPRINT_BYTES : 7_000]
         assert reader.head(500) == content[:500]
-        assert reader.read(20).lines == [b"001000", b"001001"]
+        assert reader.read(400).lines[:2] == [b"001000", b"001001"]
 
 
 def test_a_checkpoint_behind_the_end_finds_nothing(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ CONTENTS = st.lists(
 
 def outcome(chunks: list[Chunk]) -> tuple[list[tuple[int, bytes]], tuple[int, int, bytes]]:
     """Return the lines that are not blank, and the position after them."""
-    last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
+    last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0, True)
     found = [(number, line) for number, line in numbered(chunks) if line.strip()]
     return found, (last.offset, last.line, last.tail)
 
@@ -207,10 +208,10 @@ def test_reopening_after_every_chunk_gives_the_same(
         want = outcome(read_all(reader))
     chunks: list[Chunk] = []
     while True:
-        before = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
+        before = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0, True)
         with LineReader(file, before.offset, before.line) as reader:
             chunk = reader.read(limit)
-        if not chunk.lines:
+        if chunk.is_end:
             break
         chunks.append(chunk)
     assert outcome(chunks) == want
@@ -277,9 +278,35 @@ def test_a_line_that_is_too_long_is_counted_once_however_slowly_it_grows(
     for piece in (b"x" * 60, b"y" * 90, b"z" * 10, b"w" * 70 + b"\nthree\n"):
         with file.open("ab") as more:
             more.write(piece)
-        last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0)
+        last = chunks[-1] if chunks else Chunk(b"", 0, 0, 0, b"", 0, True)
         with LineReader(file, last.offset, last.line) as reader:
             chunks += read_all(reader, limit)
+    assert [(n, line) for n, line in numbered(chunks) if line] == [(1, b"one"), (3, b"three")]
+    assert too_long(chunks) == 1
+
+
+def test_very_short_lines_come_in_more_chunks(tmp_path: Path) -> None:
+    """A chunk has no more lines than `limit` allows for, however short they are."""
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(b"{}\n" * 10_000)
+    with LineReader(file, 0, 0) as reader:
+        chunks = read_all(reader, limit=100_000)
+    assert [chunk.length for chunk in chunks] == [500] * 20
+    assert (chunks[-1].offset, chunks[-1].line) == (30_000, 10_000)
+
+
+def test_a_line_without_an_end_is_skipped_in_pieces(tmp_path: Path) -> None:
+    """One call reads about `limit` bytes of a line that is too long, not all of it."""
+    file = tmp_path / "a.ndjson"
+    with file.open("wb") as sparse:
+        sparse.write(b"one\n")
+        sparse.truncate(1 << 30)
+    with file.open("ab") as more:
+        more.write(b"\nthree\n")
+    with LineReader(file, 0, 0) as reader:
+        chunks = read_all(reader, limit=4 << 20)
+    steps = [after.offset - before.offset for before, after in itertools.pairwise(chunks)]
+    assert max(steps) < (64 << 20) + (8 << 20)
     assert [(n, line) for n, line in numbered(chunks) if line] == [(1, b"one"), (3, b"three")]
     assert too_long(chunks) == 1
 
@@ -297,6 +324,8 @@ logfiles.MAX_LINE_BYTES = 1 << 20
 resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
 with logfiles.LineReader(Path(sys.argv[1]), 0, 0) as reader:
     print(reader.read(8 << 20).too_long)
+    while not reader.read(8 << 20).is_end:
+        pass
 """
     assert run_python(program, file) == "1"
 

@@ -250,11 +250,75 @@ def test_long_head(hasty: RunningServer) -> None:
     assert_refused(said_to(hasty, words), 431)
 
 
+@pytest.mark.parametrize("packet", [1_000, 65_536, 200_000])
+@pytest.mark.parametrize(
+    ("url", "header", "status"),
+    [
+        (MAX_URL_BYTES - 100, 100, 200),
+        (MAX_URL_BYTES + 1, 100, 414),
+        (100, MAX_HEAD_BYTES - 500, 200),
+        (100, MAX_HEAD_BYTES, 431),
+        (100, 3 * MAX_HEAD_BYTES, 431),
+    ],
+)
+def test_limits_do_not_depend_on_packets(
+    hasty: RunningServer, url: int, header: int, status: int, packet: int
+) -> None:
+    """Head and URL are measured alike whether they arrive in one packet or in many."""
+    path = b"/health?_x=" + b"y" * (url - 11)
+    head = b"GET %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: %b\r\n\r\n"
+    words = head % (path, b"z" * header)
+    with closing(connected(hasty)) as connection:
+        with suppress(ConnectionError):
+            for start in range(0, len(words), packet):
+                connection.sendall(words[start : start + packet])
+                threading.Event().wait(0.001)
+        answer = all_of(connection)
+    if status == 200:
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    else:
+        assert_refused(answer, status)
+
+
+def test_long_head_behind_another(hasty: RunningServer) -> None:
+    """A long head is refused behind other requests in the same packet, too, and they are not."""
+    long = b"GET /health HTTP/1.1\r\nhost: x\r\nx: %b\r\n\r\n" % (b"y" * MAX_HEAD_BYTES)
+    with closing(connected(hasty)) as connection:
+        connection.sendall(GET % b"/health")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        with suppress(ConnectionError):
+            connection.sendall(long)
+        assert_refused(all_of(connection), 431)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+        b"GET /health HTTP/1.0\r\nHost: a\r\nHOST: b\r\n\r\n",
+        b"GET /health\r\n\r\n",
+        b"GET /health HTTP/0.9\r\nhost: a\r\n\r\n",
+        b"GET /health HTTP/2.0\r\nhost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_no_host_or_another_version(hasty: RunningServer, words: bytes) -> None:
+    """HTTP/1.1 needs one Host header; versions that are not 1.0 or 1.1 are refused."""
+    assert_refused(said_to(hasty, words), 400)
+
+
+def test_no_host_in_http_1_0(hasty: RunningServer) -> None:
+    """HTTP/1.0 needs no Host header."""
+    assert said_to(hasty, b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
 def test_listed_origin(tmp_path: Path) -> None:
     """The CORS headers are those of every response."""
     settings = settings_in(tmp_path, cors_allow_origin="https://ui.example")
     with RunningServer(settings, SHORT).start() as server:
-        words = b"GET /health HTTP/1.1\r\norigin: https://ui.example\r\na: b\r\nno colon\r\n\r\n"
+        origin = b"origin: https://ui.example\r\n"
+        words = b"GET /health HTTP/1.1\r\nhost: x\r\n" + origin + b"a: b\r\nno colon\r\n\r\n"
         answer = said_to(server, words).lower()
     assert b"access-control-allow-origin: https://ui.example\r\n" in answer
     assert b"vary: origin\r\n" in answer
@@ -425,18 +489,53 @@ def test_many_connections(narrow: int) -> None:
 
 
 def test_who_gives_way() -> None:
-    """Silent connections are closed first, then idle ones, those sending bodies, those reading."""
+    """The connection is closed that has waited longest in the group with the most connections."""
     table = ConnectionTable[str](max_connections=1, max_body_bytes=100)
     table.reading["reading"] = None
     table.add_body("body", 1)
-    table.idle["idle for long"] = None
-    table.idle["idle"] = None
-    table.silent["silent"] = None
+    table.idle |= dict.fromkeys(("idle for longest", "idle for long", "idle"))
+    table.silent |= dict.fromkeys(("silent for long", "silent"))
     gone = []
     while (first := table.eviction_candidate()) is not None:
         gone.append(first)
         table.remove(first)
-    assert gone == ["silent", "idle for long", "idle", "body", "reading"]
+    assert gone[:2] == ["idle for longest", "silent for long"]
+    assert sorted(gone[2:]) == ["body", "idle", "idle for long", "reading", "silent"]
+
+
+GET = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n"
+FLOODS = {
+    "silent": b"",
+    "idle after an answer": GET % b"/health",
+    "half a head": b"GET /health HTTP/1.1\r\nhost:",
+    "half of a second head": GET % b"/health" + b"GET /health HT",
+    "half a body": POST + b"content-length: 100\r\n\r\n[",
+    "half a body that nobody wants": b"POST /health HTTP/1.1\r\nhost: x\r\n"
+    b"content-length: 9\r\n\r\n[",
+    "waiting for a 100": POST + b"content-length: 9\r\nexpect: 100-continue\r\n\r\n",
+    "reading slowly": GET % b"/docs/scalar.js" * 8,
+}
+
+
+@pytest.mark.parametrize("words", FLOODS.values(), ids=list(FLOODS))
+def test_a_newcomer_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Connect, words: bytes
+) -> None:
+    """Whatever as many connections as the limit do, a new one with something to say is served."""
+    monkeypatch.setattr("mikroscope.server.run._CONNECTIONS", 20)
+    options = settings_in(tmp_path, ingest_producers="t=p")
+    with start_server(options) as server, ExitStack() as opened:
+        kept = connect(server, headers=PRODUCER)
+        for number in range(3):
+            for _ in range(20):
+                connection = opened.enter_context(closing(socket.socket()))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.settimeout(DEADLINE_S)
+                connection.connect(("127.0.0.1", server.port))
+                with suppress(ConnectionError):
+                    connection.sendall(words)
+            assert connect(server).get("/health").json()["ok"]
+            assert kept.post("/api/ingest", json=[{"n": number}]).status_code == 200
 
 
 def test_requests_one_behind_the_other(hasty: RunningServer) -> None:
@@ -446,6 +545,20 @@ def test_requests_one_behind_the_other(hasty: RunningServer) -> None:
     requests = get % (b"/health", b"") + get % (b"/nowhere", b"") + get % (b"/openapi.json", close)
     heads = [part.partition(b"\r\n")[0] for part in said_to(hasty, requests).split(b"HTTP/1.1 ")]
     assert heads == [b"", b"200 OK", b"404 Not Found", b"200 OK"]
+
+
+def test_thousands_of_requests_at_once(hasty: RunningServer) -> None:
+    """However many requests are sent before the first response, each gets its own."""
+    last = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") % b"/health"
+    with closing(connected(hasty)) as connection:
+        sending = threading.Thread(
+            target=lambda: connection.sendall(GET % b"/nowhere" * 2_999 + last)
+        )
+        sending.start()
+        answers = all_of(connection)
+        sending.join()
+    assert answers.count(b"HTTP/1.1 404 ") == 2_999
+    assert answers.count(b"HTTP/1.1 200 ") == 1
 
 
 def test_answer_without_a_body(hasty: RunningServer) -> None:

@@ -126,7 +126,7 @@ def test_stop_amid_a_catch_up(
     for name in "abcd":
         (tmp_path / "logs" / f"{name}.ndjson").write_text(f'{{"file":"{name}"}}\n' * 2_000)
     with monkeypatch.context() as patch:
-        patch.setattr("mikroscope.sidecar.Indexer", partial(Indexer, batch_bytes=1000))
+        patch.setattr("mikroscope.sidecar.Indexer", partial(Indexer, batch_bytes=12_000))
         with serve() as server:
             client = connect(server)
             wait_until(lambda: health(client)["ingest"]["recordsInsertedTotal"])

@@ -175,7 +175,7 @@ def _sample(tree: LogTree, path: str, size: int) -> tuple[int, str | None]:
     start = 0 if path.endswith(".gz") else max(0, size - _SAMPLED_BYTES)
     try:
         with tree.open(path, start) as reader:
-            lines = [line for line in reader.read(_SAMPLED_BYTES).lines if line.strip()]
+            lines = [line for line in reader.lines(_SAMPLED_BYTES) if line.strip()]
     except OSError:
         return 0, None  # the check of permissions reports it
     for line in lines:

@@ -1,25 +1,28 @@
 """Reads what is new in the log files into a store, with a checkpoint for each file."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
 
 from mikroscope.errors import StaleBatchError
+from mikroscope.indexing.line_warnings import LineWarnings
 from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
 from mikroscope.indexing.stats import IndexStats
-from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, LineReader, fingerprint
-from mikroscope.logfiles.rotation import is_same_content, is_unchanged, reconcile
-from mikroscope.logfiles.sources import UNREAD, Checkpoint, Source
+from mikroscope.logfiles.reader import MAX_LINE_BYTES, MIN_LINE_COST, Chunk, LineReader
+from mikroscope.logfiles.rotation import (
+    checkpoint_after,
+    is_same_content,
+    is_unchanged,
+    reconcile,
+)
+from mikroscope.logfiles.sources import Checkpoint, Source
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.stores.base import Batch, Deleted, Store
 
-logger = logging.getLogger(__name__)
-
 BATCH_BYTES = 4 << 20  # of raw lines in one transaction
-MAX_WARNINGS = 10  # about the lines of one file
+FILE_COST = 1024  # bytes whose reading takes as long as opening a file
 
 
 class Indexer:
@@ -34,7 +37,7 @@ class Indexer:
         self._batch_bytes = batch_bytes
         self._queue: dict[str, None] = {}
         self._pipeline = Pipeline()
-        self._warnings: dict[str, int] = {}
+        self._warnings = LineWarnings()
         self._collecting: Iterator[Deleted] | None = store.collect()
         self._rotated = False
         self.stats = IndexStats()
@@ -64,6 +67,14 @@ class Indexer:
                 pass
             if not self._pipeline.is_parallel:
                 self._pipeline.start_pool_for(self.pending_bytes())
+
+    def commit_ahead(self) -> bool:
+        """Commit a batch that was read ahead, so that a scan need not; return False without one."""
+        if not self._pipeline.is_busy:
+            return False
+        with self._undoing_on_error():
+            self._commit_next()
+        return True
 
     def touch(self, paths: set[str]) -> bool:
         """Queue those of these files that have grown; return False if a scan is needed as well."""
@@ -114,6 +125,23 @@ class Indexer:
         finally:
             self._queue |= waiting
 
+    def index_part(self, path: str, cost: int) -> None:
+        """Index what is new in a file before anything else, but no more than a cost of `cost`.
+
+        Raises StoreError.
+        """
+        with self._undoing_on_error():
+            if self._pipeline.holds_lines_of({path}):
+                self._commit_next()
+                return
+            waiting, self._queue = self._queue, {path: None}
+            try:
+                self._commit_batch(self._read_batch(False, cost), more=False)
+                if self._rotated:
+                    self.scan()
+            finally:
+                self._queue |= waiting
+
     def _index_appended(self, appended: Mapping[str, AppendedBatch]) -> None:
         """Commit batches whose files need not be read, and take these files off the queue."""
         pending = PendingBatch(self._store.begin())
@@ -163,6 +191,11 @@ class Indexer:
         source = self._sources.get(path)
         return source.checkpoint.offset if source else 0
 
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """The sources that have a file, by its path."""
+        return self._sources
+
     def run(self, final: bool = False) -> Iterator[None]:
         """Scan, then step until nothing is left; yield after each step."""
         self.scan()
@@ -188,8 +221,7 @@ class Indexer:
         sources = [*self._sources.values(), *self._gone]
         changes = reconcile(self._tree, self._tree.walk(), sources)
         if any(source.gone for source in changes.updated):
-            # A walk may miss a file that is renamed during it: walk twice before a file counts as
-            # gone.
+            # A walk may miss a file that is renamed during it, so one does not prove it gone.
             changes = reconcile(self._tree, self._tree.walk(), sources)
         if changes.updated or changes.discarded:
             batch = self._store.begin()
@@ -246,10 +278,10 @@ class Indexer:
             return
         self._commit_batch(pending, more=bool(self._queue) or self._pipeline.is_busy)
 
-    def _read_batch(self, final: bool) -> PendingBatch:
+    def _read_batch(self, final: bool, cost: int | None = None) -> PendingBatch:
         """Read the next lines of the queued files, as many as a batch may have."""
         pending = PendingBatch(self._store.begin())
-        left = self._batch_bytes
+        left = cost or self._batch_bytes
         while self._queue and left > 0:
             left -= self._read(next(iter(self._queue)), pending, left, final)
         return pending
@@ -273,12 +305,15 @@ class Indexer:
         stats.records_skipped += result.lines - result.records - len(result.problems)
         stats.parse_errors += len(result.problems) + pending.too_long
         for path, line, problem in result.problems:
-            self._warn(f"{path}:{line}", problem)
+            self._warnings.add(path, line, problem)
 
     # --- one file -----------------------------------------------------------------------------
 
     def _read(self, path: str, pending: PendingBatch, limit: int, final: bool) -> int:
-        """Read up to `limit` bytes of a file; take it off the queue when its end is reached."""
+        """Read a file, up to a cost of `limit`; take it off the queue when its end is reached.
+
+        Returns the cost: bytes, but as if no file and no line were very short.
+        """
         source = self._sources.get(path)
         checkpoint = source.checkpoint if source else Checkpoint()
         try:
@@ -286,7 +321,7 @@ class Indexer:
                 if not is_same_content(reader, checkpoint):
                     del self._queue[path]
                     self._rotated = True  # at this very moment: a scan finds out to where
-                    return 0
+                    return FILE_COST
                 source = source or pending.batch.open_source(path)
                 return self._read_lines(reader, source, pending, limit, final)
         except FileNotFoundError:
@@ -294,58 +329,37 @@ class Indexer:
             self._rotated = True
         except OSError as error:
             self._queue.pop(path, None)
-            self._warn(path, f"cannot be read: {error.strerror or error}")
-        return 0
+            self._warnings.add(path, None, f"cannot be read: {error.strerror or error}")
+        return FILE_COST
 
     def _read_lines(
         self, reader: LineReader, source: Source, pending: PendingBatch, limit: int, final: bool
     ) -> int:
-        read = 0
-        start = source.checkpoint.offset
+        cost = 0
         pending.paths.add(source.path)
-        while read < limit:
-            chunk = reader.read(limit - read, final)
+        while cost < limit:
+            chunk = reader.read(limit - cost, final)
+            before = source.checkpoint.offset
             source = self._add(source, chunk, reader, pending)
             self._sources[source.path] = source
-            read = chunk.offset - start
-            if _is_end(chunk):
+            cost += max(chunk.offset - before, chunk.length * MIN_LINE_COST)
+            if chunk.is_end:
                 del self._queue[source.path]
                 pending.files_read += 1
                 break
-        return read
+        return cost + FILE_COST
 
     def _add(
         self, source: Source, chunk: Chunk, reader: LineReader, pending: PendingBatch
     ) -> Source:
         if chunk.too_long:
             pending.too_long += chunk.too_long
-            self._warn(source.path, f"{chunk.too_long} lines before line {chunk.line} are too long")
-        checkpoint = self._checkpoint(source.checkpoint, chunk, reader)
+            problem = f"{chunk.too_long} lines up to here are longer than {MAX_LINE_BYTES} bytes"
+            self._warnings.add(source.path, chunk.line, problem)
+        checkpoint = checkpoint_after(source.checkpoint, chunk, reader)
         first = chunk.line - chunk.length + 1
         pending.batch.add(source, first, chunk.content, checkpoint)
         return msgspec.structs.replace(source, checkpoint=checkpoint)
-
-    def _checkpoint(self, before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
-        head = before.head
-        if before.offset < FINGERPRINT_BYTES and chunk.offset > before.offset:
-            head = fingerprint(reader.first_bytes[: min(chunk.offset, FINGERPRINT_BYTES)])
-        return Checkpoint(
-            offset=chunk.offset,
-            line=chunk.line,
-            head=head,
-            tail=fingerprint(chunk.tail),
-            device=reader.stat.device,
-            inode=reader.stat.inode,
-            size=reader.stat.size,
-            mtime_ns=reader.stat.mtime_ns if _is_end(chunk) else UNREAD,
-        )
-
-    def _warn(self, place: str, problem: str) -> None:
-        path = place.partition(":")[0]
-        count = self._warnings[path] = self._warnings.get(path, 0) + 1
-        if count <= MAX_WARNINGS:
-            more = "; further ones of this file are only counted" if count == MAX_WARNINGS else ""
-            logger.warning("%s: %s%s", place, problem, more)
 
     # --- state --------------------------------------------------------------------------------
 
@@ -384,7 +398,3 @@ class Indexer:
         self._sources = {source.path: source for source in sources if not source.gone}
         self._gone = [source for source in sources if source.gone]
         self._must_reload = False
-
-
-def _is_end(chunk: Chunk) -> bool:
-    return not chunk.length and not chunk.too_long

@@ -14,8 +14,9 @@ from typing import Any
 
 from mikroscope.errors import IngestError, MikroScopeError
 from mikroscope.indexing.indexer import Indexer
-from mikroscope.indexing.ingest_queue import IngestQueue, OnDone, PendingWrite
+from mikroscope.indexing.ingest_queue import IngestQueue, OnDone, PendingWrite, is_long
 from mikroscope.indexing.jobs import Jobs, refused
+from mikroscope.indexing.long_writes import LongWrite, LongWrites
 from mikroscope.indexing.pipeline import AppendedBatch
 from mikroscope.indexing.runs import Runs, RunStatus
 from mikroscope.indexing.scan_schedule import ScanSchedule
@@ -54,6 +55,7 @@ class WriterThread:
         self._now = monotonic
         self._wake = threading.Condition()
         self._queue = IngestQueue()
+        self._long = LongWrites(indexer)
         self._flush_at: float | None = None
         self._changed: set[str] = set()
         self._stopping = False
@@ -167,7 +169,7 @@ class WriterThread:
     @property
     def draining(self) -> bool:
         """Whether the thread is stopping and still writes what was accepted."""
-        return self._stopping and bool(self._queue)
+        return self._stopping and (bool(self._queue) or bool(self._long))
 
     def _accept(self, write: PendingWrite) -> None:
         if self._stopping:
@@ -197,7 +199,7 @@ class WriterThread:
         """Sleep until there is work; return False when all is done and the thread should stop."""
         with self._wake:
             while True:
-                if self._stopping and not self._queue:
+                if self._stopping and not self._queue and not self._long:
                     return False
                 delay = self._delay()
                 if delay is not None and delay <= 0:
@@ -207,11 +209,12 @@ class WriterThread:
     def _delay(self) -> float | None:
         """Return the seconds until the next work is due; None if there is none."""
         now = self._now()
-        if self._queue.waiting:
+        if self._queue.is_waited_for(self._long.paths):
             return 0
+        due = [self._retry_at] if self._long else []
         if self._stopping:
-            return self._drain_at - now
-        due = [max(self._retry_at, self._schedule.next_scan)]
+            return min([*due, self._drain_at] if self._queue else due) - now
+        due.append(max(self._retry_at, self._schedule.next_scan))
         if self._flush_at is not None:
             due.append(self._flush_at)
         if self._indexer.backlog:
@@ -233,6 +236,8 @@ class WriterThread:
             finally:
                 with self._wake:
                     self._queue.done()
+        if self._long and now >= self._retry_at:
+            self._index_long()
         if now >= self._retry_at and not self._stopping:
             self._keep_up(now)
         if not self._stopping:
@@ -253,12 +258,13 @@ class WriterThread:
         with self._wake:
             changed, self._changed = self._changed, set()
         if not self._indexer.touch(changed):
-            self._runs.begin(self.stats)
-            self._scan()
+            self._schedule.scan_now(self._now())
         elif self._indexer.backlog:
             self._runs.begin(self.stats)
 
     def _scan(self) -> None:
+        if self._indexer.commit_ahead():
+            return  # the scan is still due
         began = self._now()
         self._indexer.scan()
         self._schedule.scanned(began, self._now(), found_work=self._indexer.backlog)
@@ -284,11 +290,12 @@ class WriterThread:
         with self._wake:
             flush_due = self._flush_at is not None and now >= self._flush_at
             drain_due = self._stopping and now >= self._drain_at
-            if not (self._queue.waiting or flush_due or drain_due):
+            busy = self._long.paths
+            if not (self._queue.is_waited_for(busy) or flush_due or drain_due):
                 return []
-            taken = self._queue.take()
-            if not self._queue:
-                self._flush_at = None
+            taken = self._queue.take(busy)
+            if not self._queue or not taken:
+                self._flush_at = None  # what waits for a long write is due at its end
             return taken
 
     def _write(self, writes: list[PendingWrite]) -> None:
@@ -300,9 +307,14 @@ class WriterThread:
         for path, group in by_path.items():
             batch = IngestBatch.joined([one.batch for one in group])
             try:
-                written[path] = AppendedBatch(batch, self._appender.append(path, batch.lines))
+                appended = self._appender.append(path, batch.lines)
             except Exception as error:
                 self._requeue(group, error)
+                continue
+            if is_long(batch) or self._long.has_backlog(path, appended):
+                self._long.add(LongWrite(path, group, appended))
+            else:
+                written[path] = AppendedBatch(batch, appended)
         try:
             self._indexer.index_now(set(written), written)
         except Exception as error:
@@ -311,6 +323,30 @@ class WriterThread:
             raise
         for path in written:
             self._finish(by_path[path])
+
+    def _index_long(self) -> None:
+        """Index some lines of a long write; answer its requests when that is done."""
+        write = self._long.first()
+        if self._is_impatient():  # the lines are in the file: the next start indexes the rest
+            self._finish(self._long.remove(write).writes)
+            return
+        try:
+            done = self._long.step()
+        except Exception as error:
+            begins_at = write.appended.before.size
+            if self._indexer.indexed_bytes(write.path) <= begins_at:
+                self._long.remove(write)
+                self._undo(write.path, begins_at, write.writes, error)
+            raise
+        if done is not None:
+            self._finish(done.writes)
+            with self._wake:
+                if self._queue:
+                    self._flush_at = self._now()
+
+    def _is_impatient(self) -> bool:
+        """Whether a stop must not wait any longer."""
+        return self._stopping and self._now() >= self._stop_by
 
     def _undo(self, path: str, size: int, group: list[PendingWrite], error: Exception) -> None:
         """Truncate lines that could not be indexed, so that sending them again doubles nothing.
@@ -343,7 +379,7 @@ class WriterThread:
         kept = [one for one in group if one.on_done is None]
         if not kept:
             return
-        if self._stopping and self._now() >= self._stop_by:
+        if self._is_impatient():
             lost = sum(one.batch.accepted for one in kept)
             self.lost_records += lost
             logger.error("%d queued records are lost, they cannot be written: %s", lost, error)

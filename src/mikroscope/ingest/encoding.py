@@ -31,4 +31,5 @@ def unpack_body(body: bytes, encoding: str, limit: int) -> bytes:
 
 def body_too_large(limit: int) -> IngestError:
     """Return the error for a body of more than `limit` bytes."""
-    return IngestError(f"the body is larger than {limit} bytes: send fewer logs per request", 413)
+    text = f"Payload too large: the body has more than {limit} bytes, send fewer logs per request"
+    return IngestError(text, 413)

@@ -12,6 +12,7 @@ from mikroscope.records.parsing import (
     parse_json,
 )
 
+MAX_RECORDS = 100_000  # of one request
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
@@ -53,4 +54,7 @@ def _parse_items(body: bytes) -> list[object]:
     items = payload.get("logs") if isinstance(payload, dict) else payload
     if not isinstance(items, list):
         raise IngestError('the body has the wrong shape, expected [{…}] or {"logs": [{…}]}')
+    if len(items) > MAX_RECORDS:
+        text = f"Payload too large: {len(items)} records, send at most {MAX_RECORDS} per request"
+        raise IngestError(text, 413)
     return items

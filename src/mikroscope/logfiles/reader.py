@@ -3,9 +3,12 @@
 import contextlib
 import gzip
 import hashlib
+import itertools
 import logging
 import os
 import zlib
+from collections import deque
+from collections.abc import Iterator
 from operator import ne
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
@@ -16,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 32 << 20  # a longer line is skipped and counted as a parse error
 FINGERPRINT_BYTES = 1024
+MIN_LINE_COST = 200  # bytes; shorter lines cost as much, so that a chunk has a bounded number
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -43,6 +47,8 @@ class Chunk(NamedTuple):
     """The last FINGERPRINT_BYTES before `offset`, or all of them if there are fewer."""
     too_long: int
     """The number of lines that were skipped because they are longer than MAX_LINE_BYTES."""
+    is_end: bool
+    """Whether no more lines are complete yet."""
 
     @property
     def lines(self) -> list[bytes]:
@@ -92,9 +98,11 @@ class LineReader:
     def read(self, limit: int, final: bool = False) -> Chunk:
         """Return the next whole lines, about `limit` bytes; none if no complete line is left.
 
-        With `final`, a last line without a line end is included if it is a record.
+        Of very short lines there are fewer, `limit / MIN_LINE_COST`. A line that is too long is
+        skipped in several calls, which return no lines. With `final`, a last line without a line
+        end is included if it is a record.
         """
-        content, too_long = self._read_lines(limit, final)
+        content, too_long, skipped = self._read_lines(limit, final)
         # Searching for one byte is several times faster than for two.
         lines = content.replace(b"\r\n", b"\n") if b"\r" in content else content
         length = lines.count(b"\n") + (not lines.endswith(b"\n")) if lines else 0
@@ -109,20 +117,28 @@ class LineReader:
             lines, found = _blank_long_lines(lines)
             too_long += found
         self._advance(content, length)
-        return Chunk(lines, length, self._offset, self._line, self._before, too_long)
+        is_end = not (length or too_long or skipped)
+        return Chunk(lines, length, self._offset, self._line, self._before, too_long, is_end)
+
+    def lines(self, limit: int, final: bool = False) -> Iterator[bytes]:
+        """Yield all lines up to the end, read in chunks of about `limit` bytes."""
+        while not (chunk := self.read(limit, final)).is_end:
+            yield from chunk.lines
 
     def _is_at_line_start(self) -> bool:
         return not self._before or self._before.endswith(b"\n")
 
-    def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int]:
-        """Return content up to a line end, and how many too long lines were skipped before it."""
-        too_long = 0
+    def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int, bool]:
+        """Return content up to a line end, the number of too long lines before it, and whether
+        anything was skipped.
+        """
         content = self._rest + self._file.read(limit)
         while (end := content.rfind(b"\n") + 1) == 0:
             if len(content) > MAX_LINE_BYTES + len(_BOM + b"\r"):
-                too_long += self._is_at_line_start()
-                content = self._skip_line(content)
-                continue
+                begins = self._is_at_line_start()
+                self._line += begins
+                self._skip(content, limit)
+                return b"", int(begins), True
             more = self._file.read(max(limit, len(content)))
             if not more:
                 break
@@ -130,18 +146,20 @@ class LineReader:
         line = content if self._offset else content.removeprefix(_BOM)
         if final and end == 0 and _is_record(line):
             end = len(content)
+        end = _end_of_lines(content, end, max(1, limit // MIN_LINE_COST))
         self._rest = content[end:]
-        return content[:end], too_long
+        return content[:end], 0, False
 
-    def _skip_line(self, content: bytes) -> bytes:
-        """Skip the rest of a line that is too long; return what was read after its line end."""
-        self._line += self._is_at_line_start()
-        while content and b"\n" not in content:
+    def _skip(self, content: bytes, limit: int) -> None:
+        """Skip the rest of a line that is too long, but no more than about `limit` bytes of it."""
+        skipped = 0
+        while content and b"\n" not in content and skipped < limit:
+            skipped += len(content)
             self._advance(content, 0)
             content = self._file.read(1 << 20)
         end = content.find(b"\n") + 1
         self._advance(content[:end], 0)
-        return content[end:]
+        self._rest = content[end:]
 
     def _advance(self, content: bytes, lines: int) -> None:
         if len(self.first_bytes) < FINGERPRINT_BYTES:
@@ -185,6 +203,14 @@ def fingerprint(content: bytes) -> bytes:
 def _open(path: Path) -> IO[bytes]:
     is_packed = path.name.endswith(".gz")
     return cast(IO[bytes], _PackedFile(path) if is_packed else path.open("rb", buffering=0))
+
+
+def _end_of_lines(content: bytes, end: int, most: int) -> int:
+    """Return the end of the first `most` lines in `content[:end]`, whole lines; or `end`."""
+    if end // 2 <= most or content.count(b"\n", 0, end) <= most:
+        return end
+    ends = itertools.accumulate(range(most), lambda at, _: content.index(b"\n", at) + 1, initial=0)
+    return deque(ends, maxlen=1)[0]
 
 
 def _blank_long_lines(content: bytes) -> tuple[bytes, int]:

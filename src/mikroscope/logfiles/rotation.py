@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, LineReader, fingerprint
-from mikroscope.logfiles.sources import Checkpoint, Source
+from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, FileStat, LineReader, fingerprint
+from mikroscope.logfiles.sources import UNREAD, Checkpoint, Source
 from mikroscope.logfiles.tree import Listing, LogTree
 
 
@@ -42,6 +42,23 @@ def is_unchanged(checkpoint: Checkpoint, stat: FileStat) -> bool:
         checkpoint.inode,
         checkpoint.size,
         checkpoint.mtime_ns,
+    )
+
+
+def checkpoint_after(before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
+    """Return the checkpoint behind a chunk that was read from the one before."""
+    head = before.head
+    if before.offset < FINGERPRINT_BYTES and chunk.offset > before.offset:
+        head = fingerprint(reader.first_bytes[: min(chunk.offset, FINGERPRINT_BYTES)])
+    return Checkpoint(
+        offset=chunk.offset,
+        line=chunk.line,
+        head=head,
+        tail=fingerprint(chunk.tail),
+        device=reader.stat.device,
+        inode=reader.stat.inode,
+        size=reader.stat.size,
+        mtime_ns=reader.stat.mtime_ns if chunk.is_end else UNREAD,
     )
 
 

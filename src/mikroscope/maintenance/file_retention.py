@@ -59,7 +59,7 @@ def _ends_in_audit(tree: LogTree, source: Source) -> bool:
     """Return whether an audit record follows the last line feed, where nothing is indexed yet."""
     read_to = source.checkpoint
     with contextlib.suppress(OSError), tree.open(source.path, read_to.offset, read_to.line) as file:
-        for line in file.read(_TAIL_BYTES, final=True).lines:
+        for line in file.lines(_TAIL_BYTES, final=True):
             with contextlib.suppress(NotARecordError):
                 if audit_of(parse_line(line)[0], path_is_audit=False):
                     return True

@@ -1,6 +1,6 @@
 """What connections share: descriptors, memory for bodies; and which one is closed first."""
 
-from itertools import chain
+from collections.abc import Collection
 from typing import Generic, TypeVar
 
 ConnectionT = TypeVar("ConnectionT")
@@ -52,5 +52,15 @@ class ConnectionTable(Generic[ConnectionT]):
         return next(iter(self._bodies)) if too_many else None
 
     def eviction_candidate(self) -> ConnectionT | None:
-        """The connection to close in favour of new ones: the one that has least to lose."""
-        return next(chain(self.silent, self.idle, self._bodies, self.reading), None)
+        """The connection to close in favour of a new one; None if all are busy.
+
+        It is the one that has waited longest in the largest group, so a flood of connections of one
+        kind displaces itself, whatever it does, and no other client.
+        """
+        groups = (self.silent, self.idle, self._bodies, self.reading)
+        largest: Collection[ConnectionT] = max(groups, key=_size)
+        return next(iter(largest), None)
+
+
+def _size(group: Collection[object]) -> int:
+    return len(group)

@@ -1,6 +1,7 @@
 """HTTP connections with time and size limits; a request that breaks one gets an error in JSON."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -31,6 +32,34 @@ class TimeLimits(NamedTuple):
 
 
 DEFAULT_LIMITS = TimeLimits()
+_LONG_HEAD = f"the request's head is longer than {MAX_HEAD_BYTES} bytes"
+
+
+class _RefusedError(Exception):
+    """Raised within the parser for a request that is not taken."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def _size_of(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _check_head(url: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
+    """Raise _RefusedError unless a complete head has an allowed size and names its host as it must.
+
+    The size is that of what was parsed, so it does not depend on the packets in which it came.
+    """
+    hosts = sum(name == b"host" for name, _ in headers)
+    if _size_of(url, headers) > MAX_HEAD_BYTES:
+        raise _RefusedError(431, _LONG_HEAD)
+    if version not in ("1.0", "1.1"):
+        raise _RefusedError(400, f"HTTP/{version} is not supported: send HTTP/1.1")
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        raise _RefusedError(400, f"expected one Host header, got {hosts or 'none'}")
 
 
 def make_protocol(
@@ -54,7 +83,8 @@ class HttpConnection(HttpToolsProtocol):
     _read_at = 0.0
     _in_head = True  # the client of a new connection must send one
     _in_body = False
-    _head_bytes = 0
+    _head_began = False
+    _head_bytes = 0  # of an incomplete head, without the part in which it began
     _body_until = 0.0
 
     # --- receiving ------------------------------------------------------------------------------
@@ -62,9 +92,10 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start(self.limits.head)
-        self.table.silent[self] = None
         if len(self.connections) > self.table.max_connections:
-            self._evict()
+            self._make_room()
+        if not transport.is_closing():
+            self.table.silent[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
@@ -73,9 +104,9 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        was_in_head = self._in_head
+        was_in_head, had_begun = self._in_head, self._head_began
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and had_begun:
             self._head_bytes += len(data)
         if self.transport.is_closing():
             self._stop()
@@ -91,13 +122,19 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._head_began = True
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_URL_BYTES:
+            raise _RefusedError(414, f"the URL is longer than {MAX_URL_BYTES} bytes")
 
     def on_headers_complete(self) -> None:
+        _check_head(self.url, self.headers, self.parser.get_http_version())
         super().on_headers_complete()
         self.table.begin_request(self)
-        self._in_head = False
-        self._head_bytes = 0
+        self._in_head = self._head_began = False
         self._in_body = True
         self._body_until = self.loop.time() + self.limits.body
 
@@ -107,17 +144,22 @@ class HttpConnection(HttpToolsProtocol):
         self.table.drop_body(self)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser cannot parse."""
-        if len(getattr(self, "url", b"")) > MAX_URL_BYTES:
-            self._refuse(414, f"the URL is longer than {MAX_URL_BYTES} bytes")
+        """Refuse what the parser cannot parse, or what one of its callbacks has refused."""
+        error = sys.exception()
+        reason = error.__context__ if error is not None else None
+        if isinstance(reason, _RefusedError):
+            self._refuse(reason.status, reason.text)
         else:
             self._refuse(400, "malformed HTTP request")
 
     def _watch_head(self, is_new: bool) -> None:
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
+        if max(self._head_bytes, self._parsed_head_bytes()) > MAX_HEAD_BYTES:
+            self._refuse(431, _LONG_HEAD)
         elif is_new or self._timer is None:
             self._start(self.limits.head)
+
+    def _parsed_head_bytes(self) -> int:
+        return _size_of(self.url, self.headers) if self._head_began else 0
 
     def _watch_body(self) -> None:
         left = self._body_until - self.loop.time()
@@ -132,10 +174,10 @@ class HttpConnection(HttpToolsProtocol):
             text = "the server holds too many incomplete request bodies: try again"
             oldest._refuse(503, text, RETRY)
 
-    def _evict(self) -> None:
-        """Close the connection that has least to lose; this one if all others are busy."""
+    def _make_room(self) -> None:
+        """Close another connection; this one if all others are busy."""
         first = self.table.eviction_candidate() or self
-        if self.table.has_body(first):
+        if first is self or self.table.has_body(first):
             first._refuse(503, "the server has too many connections: try again", RETRY)
         else:
             self.table.remove(first)
@@ -203,7 +245,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         """The client has not sent the rest of a request in time, or nothing at all."""
-        if self._in_head and not self._head_bytes:
+        if self._in_head and not self._head_began:
             self._close()
         elif self._in_head or not self.cycle.response_started:
             self._refuse(408, "request timed out")
