@@ -126,10 +126,7 @@ class Indexer:
             self._queue |= waiting
 
     def index_part(self, path: str, cost: int) -> None:
-        """Index what is new in a file before anything else, but no more than a cost of `cost`.
-
-        Raises StoreError.
-        """
+        """Index some of what is new in a file, up to a cost. Raises StoreError."""
         with self._undoing_on_error():
             if self._pipeline.holds_lines_of({path}):
                 self._commit_next()
@@ -140,7 +137,8 @@ class Indexer:
                 if self._rotated:
                     self.scan()
             finally:
-                self._queue |= waiting
+                waiting |= self._queue
+                self._queue = {one: None for one in waiting if one != path}
 
     def _index_appended(self, appended: Mapping[str, AppendedBatch]) -> None:
         """Commit batches whose files need not be read, and take these files off the queue."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,10 +26,13 @@ from mikroscope.server.openapi.model import (
     ResponseDoc,
     query_parameters,
 )
-from mikroscope.server.responses import json_response
+from mikroscope.server.responses import RETRY, json_response
 from mikroscope.server.routes.endpoint import Context, answers
 
 _QUERY_THREADS = 40
+_LARGE_PAGE = 200  # entries; larger pages have threads of their own, so that small ones go first
+_LARGE_PAGE_THREADS = 4
+_LARGE_PAGES_WAITING = 64  # more would take the slots of other requests
 
 _LOGS = Operation(
     method="GET",
@@ -76,12 +80,16 @@ class SearchRoutes:
         self._store = context.sidecar.store
         self._auth = context.auth
         self._threads = CapacityLimiter(_QUERY_THREADS)
+        self._large_page_threads = CapacityLimiter(_LARGE_PAGE_THREADS)
 
     @answers(_LOGS)
     async def logs(self, request: Request) -> Response:
         self._auth.require_api(request)
         query, page = parse_query(request.query_params), parse_page(request.query_params)
-        return await self._in_thread(lambda: json_response(self._store.search(query, page)))
+        threads = self._threads if page.limit <= _LARGE_PAGE else self._for_large_page()
+        return await self._in_thread(
+            threads, lambda: json_response(self._store.search(query, page))
+        )
 
     @answers(_AGGREGATE)
     async def aggregate(self, request: Request) -> Response:
@@ -90,8 +98,16 @@ class SearchRoutes:
         grouping = parse_grouping(request.query_params)
         limit = parse_limit(request.query_params)
         return await self._in_thread(
-            lambda: json_response(self._store.aggregate(query, grouping, limit))
+            self._threads, lambda: json_response(self._store.aggregate(query, grouping, limit))
         )
 
-    async def _in_thread(self, make_response: Callable[[], Response]) -> Response:
-        return await to_thread.run_sync(make_response, limiter=self._threads)
+    def _for_large_page(self) -> CapacityLimiter:
+        """The threads for large pages. Raises 503 if too many wait for them."""
+        if self._large_page_threads.statistics().tasks_waiting >= _LARGE_PAGES_WAITING:
+            text = f"too many pages of more than {_LARGE_PAGE} entries are waiting: try again"
+            raise HTTPException(503, text, RETRY)
+        return self._large_page_threads
+
+    @staticmethod
+    async def _in_thread(threads: CapacityLimiter, make: Callable[[], Response]) -> Response:
+        return await to_thread.run_sync(make, limiter=threads)
