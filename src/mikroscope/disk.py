@@ -25,10 +25,13 @@ def free_bytes(directory: Path) -> int | None:
     return None
 
 
-def prepare_directory(directory: Path, purpose: str, min_free_bytes: int) -> None:
+def prepare_directory(
+    directory: Path, purpose: str, min_free_bytes: int, *, may_be_full: bool = False
+) -> None:
     """Create a directory if it is missing, write a probe to it, and check its free space.
 
-    Raises MikroScopeError naming the directory and what is wrong.
+    With `may_be_full` a lack of space is no error. Raises MikroScopeError naming the directory and
+    what is wrong.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -40,11 +43,13 @@ def prepare_directory(directory: Path, purpose: str, min_free_bytes: int) -> Non
             f"the {purpose} directory {directory} is a file, expected a directory"
         ) from error
     except OSError as error:
+        if may_be_full and error.errno in NO_SPACE:
+            return
         raise MikroScopeError(
             f"the {purpose} directory {directory} cannot be written: {error.strerror}"
         ) from error
     free = free_bytes(directory)
-    if free is not None and free < min_free_bytes:
+    if free is not None and free < min_free_bytes and not may_be_full:
         raise StorageFullError(
             f"the {purpose} directory {directory} has {free} bytes free, expected at least "
             f"{min_free_bytes}: free some space, or lower --min-free-bytes"

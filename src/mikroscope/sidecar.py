@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECK_SPACE_S = 0.25
+RELOADABLE = (
+    *("api_token", "auth_username", "auth_password", "ingest_producers"),
+    *(option.name for option in options() if option.name.startswith("alert_webhook")),
+)
+"""The options that a running server takes over; others need a restart."""
 
 
 def open_tree(settings: Settings) -> LogTree:
@@ -43,8 +49,10 @@ class Sidecar:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.db_directory = settings.db_path.resolve().parent
-        prepare_directory(self.db_directory, "database", settings.min_free_bytes)
-        prepare_directory(settings.logs_path, "logs", settings.min_free_bytes)
+        # With an index there is something to answer from, and to clean up.
+        has_index, reserve = settings.db_path.exists(), settings.min_free_bytes
+        prepare_directory(self.db_directory, "database", reserve, may_be_full=has_index)
+        prepare_directory(settings.logs_path, "logs", reserve, may_be_full=has_index)
         _check_backup_directory(settings)
         self._check_space_at = 0.0
         self._space_problem: str | None = None
@@ -71,6 +79,8 @@ class Sidecar:
             exclusive=exclusive,
         )
         self.maintainer = self._make_maintainer(exclusive)
+        if (problem := self._lack_of_space()) is not None:
+            logger.warning("%s: logs sent over HTTP are refused until more is free", problem)
 
     def start(self, url: str) -> None:
         """Start indexing and watching the log files; alerts name `url` as the server's address."""
@@ -89,6 +99,15 @@ class Sidecar:
         self.maintainer.stop()
         self.writer.stop()
         self.store.close()
+
+    def reload(self, settings: Settings) -> None:
+        """Take over new credentials, and the alert policy as it is stored or configured now.
+
+        Raises MikroScopeError if the stored policy cannot be used; nothing is changed then.
+        """
+        self.alerter.reload(alert_policy(settings))
+        taken = {name: getattr(settings, name) for name in RELOADABLE}
+        self.settings = replace(self.settings, **taken)
 
     def give_up_waits(self) -> None:
         """Cancel what requests may wait for long: a rebuild, and the test of a webhook."""

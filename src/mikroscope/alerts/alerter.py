@@ -121,11 +121,19 @@ class Alerter:
         with self._lock:
             policy = apply_change(self.policy, change, self._limits)
             write_json(self.path, policy)
-            if not same_delivery(self.policy, policy):
-                self._reset_deliveries()
-            self.policy = policy
-        self._changed.set()
+            self._apply(policy)
         return policy
+
+    def reload(self, default: AlertPolicy) -> None:
+        """Apply the stored policy, or else the default. Raises MikroScopeError if it is wrong."""
+        with self._lock:
+            self._apply(load_policy(self.path, default, self._limits))
+
+    def _apply(self, policy: AlertPolicy) -> None:
+        if not same_delivery(self.policy, policy):
+            self._reset_deliveries()
+        self.policy = policy
+        self._changed.set()
 
     def send_test(self, url: str | None) -> tuple[int, str]:
         """Post a test to this URL, or to the policy's; return when it was sent, and to which URL.

@@ -1,13 +1,16 @@
 """The command `mikroscope serve`: runs the server, with its signals and process limits."""
 
+import logging
 import os
 import resource
 import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +19,14 @@ from mikroscope.cli.options import setting_options, settings_of, version_option
 from mikroscope.errors import MikroScopeError
 from mikroscope.settings.options import Settings
 
+if TYPE_CHECKING:
+    from mikroscope.server.run import RunningServer
+
 # How long a query waits for the interpreter lock while another thread reads a backlog. A page of a
 # hundred entries needs the lock some hundred times, so Python's default of 5 ms is too long.
 _SWITCH_S = 0.0005
+_STOP, _RELOAD = b"s", b"r"
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -30,23 +38,25 @@ def serve(**given: Any) -> int:
     from mikroscope.cli.systemd import SystemdNotifier
     from mikroscope.server.run import start_server
 
+    settings_given = dict(given)
     settings = settings_of(given)
     if settings.log_format == "ndjson":
         use_ndjson()
     sys.setswitchinterval(_SWITCH_S)
     return_large_blocks()
     _raise_descriptor_limit()
-    stop = StopSignal()
+    signals = Signals()
     notifier = SystemdNotifier(os.environ, os.getpid(), time.monotonic)
     step_s = min(1.0, notifier.watchdog_interval_s or 1.0)
     with start_server(settings) as server:
+        reload = partial(_reload, server, settings_given)
         click.echo(
             f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
             f"db: {settings.db_path})"
         )
         click.echo(f"try: {_first_query(server.url, settings)}", err=True)
         notifier.ready(f"listens on {server.url}")
-        while not stop.wait(step_s):
+        while not signals.wait(step_s, reload):
             if not server.is_alive():
                 raise MikroScopeError("the HTTP server stopped unexpectedly; see the log above")
             notifier.ping_watchdog(lambda: server.is_responsive(step_s))
@@ -54,6 +64,16 @@ def serve(**given: Any) -> int:
     if server.lost_records:
         raise MikroScopeError(f"{server.lost_records} queued records could not be written")
     return 0
+
+
+def _reload(server: "RunningServer", given: dict[str, Any]) -> None:
+    """Read the configuration again; a mistake in it is logged and changes nothing."""
+    try:
+        server.reload(settings_of(dict(given)))
+    except (MikroScopeError, click.ClickException) as error:
+        logger.error("the configuration is not reloaded: %s", error)
+    else:
+        logger.info("credentials, certificate and alert policy are reloaded")
 
 
 def _raise_descriptor_limit() -> None:
@@ -74,25 +94,40 @@ def _first_query(url: str, settings: Settings) -> str:
     return f"curl -sS{insecure}{credentials} '{url}/api/logs?limit=3'"
 
 
-class StopSignal:
-    """Waits for SIGTERM or SIGINT; a second signal ends the process at once.
+class Signals:
+    """Waits for SIGTERM or SIGINT; a second one ends the process at once.
 
-    The handler only writes to a pipe, because the code it interrupts may hold any lock.
+    SIGHUP asks for a reload; SIGUSR1 and SIGUSR2, whose default would end the process, do nothing.
+    A handler only writes to a pipe, because the code it interrupts may hold any lock.
     """
 
     def __init__(self) -> None:
         self._asked = False
         self._read, self._write = os.pipe()
-        signal.signal(signal.SIGTERM, self._handle)
-        signal.signal(signal.SIGINT, self._handle)
+        os.set_blocking(self._write, False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Sleep until a signal arrives; return False if the time is over before that."""
+    def wait(self, timeout_s: float, reload: Callable[[], None]) -> bool:
+        """Return True when the process should stop, or False after the time; reload if asked to."""
         ready, _, _ = select.select([self._read], [], [], timeout_s)
-        return bool(ready)
+        asked = os.read(self._read, 4096) if ready else b""
+        if _RELOAD in asked:
+            reload()
+        return self._asked
 
-    def _handle(self, number: int, _frame: object) -> None:
+    def _stop(self, number: int, _frame: object) -> None:
         if self._asked:
             os._exit(128 + number)
         self._asked = True
-        os.write(self._write, b"\0")
+        self._tell(_STOP)
+
+    def _hang_up(self, _number: int, _frame: object) -> None:
+        self._tell(_RELOAD)
+
+    def _tell(self, what: bytes) -> None:
+        with suppress(BlockingIOError):  # thousands of signals are waiting already
+            os.write(self._write, what)

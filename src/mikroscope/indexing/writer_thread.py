@@ -183,13 +183,7 @@ class WriterThread:
 
     def _loop(self) -> None:
         while self._wait():
-            try:
-                self._work()
-            except MikroScopeError as error:
-                self._failed(error)
-            except Exception as error:
-                logger.exception("indexing failed")
-                self._failed(error)
+            self._work()
         with self._wake:
             self._jobs.cancel()
         self._indexer.close()
@@ -227,24 +221,36 @@ class WriterThread:
         return None if first == inf else first - now
 
     def _work(self) -> None:
-        """Write what was ingested, then do the most urgent other work: neither starves."""
-        now = self._now()
-        writes = self._take_writes(now)
+        """Give each kind of work a turn; one that fails keeps none of the others from theirs."""
+        self._attempt(self._ingest)
+        if self._long and self._now() >= self._retry_at:
+            self._attempt(self._index_long)
+        if self._now() >= self._retry_at and not self._stopping:
+            self._attempt(self._keep_up)
+        if not self._stopping:
+            self._jobs.step()
+        self._attempt(self._end_run)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except MikroScopeError as error:
+            self._failed(error)
+        except Exception as error:
+            logger.exception("indexing failed")
+            self._failed(error)
+
+    def _ingest(self) -> None:
+        writes = self._take_writes(self._now())
         if writes:
             try:
                 self._write(writes)
             finally:
                 with self._wake:
                     self._queue.done()
-        if self._long and now >= self._retry_at:
-            self._index_long()
-        if now >= self._retry_at and not self._stopping:
-            self._keep_up(now)
-        if not self._stopping:
-            self._jobs.step()
-        self._end_run()
 
-    def _keep_up(self, now: float) -> None:
+    def _keep_up(self) -> None:
+        now = self._now()
         if self._changed and now >= self._schedule.next_after_event:
             self._index_changed()
         elif now >= self._schedule.next_scan:

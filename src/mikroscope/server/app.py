@@ -32,10 +32,11 @@ OPERATIONS = tuple(one.operation for area in AREAS for one in endpoints_of(area)
 
 
 class App(NamedTuple):
-    """The app of one server, and the CORS headers that its connections need as well."""
+    """The app of one server, what its connections need as well, and what can be reloaded."""
 
     asgi: ASGIApp
     cors: CorsMiddleware
+    auth: Auth
 
 
 def make_app(sidecar: Sidecar) -> App:
@@ -43,10 +44,12 @@ def make_app(sidecar: Sidecar) -> App:
     settings = sidecar.settings
     metrics = Metrics(__version__, time.time())
     slots = ConcurrencyLimit(settings.max_concurrent_requests)
-    context = Context(sidecar, Auth(settings), metrics, slots)
+    auth = Auth(settings)
+    context = Context(sidecar, auth, metrics, slots)
     routes = make_routes([area(context) for area in AREAS], slots)
     paths = [route.path for route in routes]
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
     app.router.redirect_slashes = False  # /api/logs/ is not a route: it gets its 404
     cors = CorsMiddleware(app, settings.cors_allow_origin, paths)
-    return App(AccessLogMiddleware(cors, paths, settings.log_requests, metrics.observe), cors)
+    log = AccessLogMiddleware(cors, paths, settings.log_requests, metrics.observe)
+    return App(log, cors, auth)

@@ -22,6 +22,10 @@ class Auth:
     """The credentials that one server accepts."""
 
     def __init__(self, settings: Settings) -> None:
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Accept the credentials of these settings from now on, and no others."""
         name, password = settings.auth_username, settings.auth_password
         self._user = BasicUser(name, password) if name and password else None
         self._api_token = settings.api_token

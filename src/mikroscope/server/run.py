@@ -14,7 +14,7 @@ from typing import Self
 import uvicorn
 
 from mikroscope.errors import ConfigurationError, MikroScopeError
-from mikroscope.server.app import make_app
+from mikroscope.server.app import App, make_app
 from mikroscope.server.http.protocol import DEFAULT_LIMITS, TimeLimits, make_protocol
 from mikroscope.settings.options import Settings
 from mikroscope.sidecar import Sidecar
@@ -37,7 +37,9 @@ class RunningServer:
             self._listener = undo.enter_context(_listen(settings))
             self._sidecar = Sidecar(settings)
             undo.callback(self._sidecar.close)
-            config = _uvicorn_config(settings, self._sidecar, limits)
+            app = make_app(self._sidecar)
+            self._auth = app.auth
+            config = _uvicorn_config(settings, app, limits)
             self._uvicorn = _Uvicorn(config, limits.head)
             undo.pop_all()
         self.port: int = self._listener.getsockname()[1]
@@ -65,6 +67,19 @@ class RunningServer:
         self._sidecar.give_up_waits()
         self._thread.join()
         self._sidecar.close()
+
+    def reload(self, settings: Settings) -> None:
+        """Take over credentials, the TLS certificate and the alert policy; requests go on.
+
+        Other options keep their values until a restart. Raises MikroScopeError, with nothing
+        changed, if something of it cannot be used.
+        """
+        check_tls(settings)
+        self._sidecar.reload(settings)
+        self._auth.reload(settings)
+        tls = self._uvicorn.config.ssl
+        if tls is not None and settings.tls_cert_path is not None:
+            tls.load_cert_chain(settings.tls_cert_path, settings.tls_key_path)
 
     @property
     def lost_records(self) -> int:
@@ -217,9 +232,8 @@ def check_tls(settings: Settings) -> None:
         ) from error
 
 
-def _uvicorn_config(settings: Settings, sidecar: Sidecar, limits: TimeLimits) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, app: App, limits: TimeLimits) -> uvicorn.Config:
     https = settings.protocol == "https"
-    app = make_app(sidecar)
     body_bytes = max(_BODY_BYTES, 4 * settings.ingest_max_body_bytes)
     config = uvicorn.Config(
         app.asgi,

@@ -107,15 +107,25 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.execute("PRAGMA cache_size = -8000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        connection.execute("BEGIN IMMEDIATE")  # two processes may create the tables at once
         if not connection.pragma("schema_version"):
-            connection.execute(_SCHEMA)
-        connection.execute("COMMIT")
+            _create_tables(connection)
         check_version(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _create_tables(connection: apsw.Connection) -> None:
+    """Create the tables unless another process does.
+
+    Only for a new file: the caller keeps other processes from replacing it, and one that is about
+    to replace an index holds its lock and waits for the caller.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    if not connection.pragma("schema_version"):
+        connection.execute(_SCHEMA)
+    connection.execute("COMMIT")
 
 
 def require_index(path: Path) -> None:

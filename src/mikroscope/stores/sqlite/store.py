@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import apsw
+
 from mikroscope.errors import (
     DamagedIndexError,
     IndexFormatError,
@@ -211,7 +213,10 @@ class SqliteStore:
         """End running questions, close all connections and release the file."""
         self._readers.close()
         if self._writer is not None:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except apsw.Error as error:  # the checkpoints are as old as what is indexed
+                logger.error("the end of %s could not be written: %s", self._path, error)
         self._unlock()
 
     def seal(self) -> None:
