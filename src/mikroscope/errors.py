@@ -49,6 +49,10 @@ class QueryTimeoutError(StoreError):
     """A query ran past its deadline and was stopped; HTTP 503."""
 
 
+class ConflictError(MikroScopeError):
+    """The state of the files forbids an operation; HTTP 409, exit code 1."""
+
+
 class IngestError(MikroScopeError):
     """An ingest request was refused; HTTP answers with `status`."""
 

@@ -12,6 +12,7 @@ import msgspec
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes, prepare_directory
 from mikroscope.errors import ConfigurationError, StorageFullError
+from mikroscope.indexing.index_check import IndexCheck
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
@@ -69,6 +70,7 @@ class Sidecar:
             raise
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
+        self._index_check = IndexCheck(self.store)
         exclusive = threading.Lock()
         self.rebuilder = RebuildJob(
             self.store,
@@ -129,12 +131,16 @@ class Sidecar:
 
     def problems(self) -> list[str]:
         """Return what is wrong now, one text for each problem, for the operator."""
+        alerts = self.alerter.state.last_error
         found = (
             self._lack_of_space(),
+            self._missing_logs(),
             self.writer.run.last_error,
             self.writer.write_error,
             self.maintainer.state.job.last_error,
             self.store.status().problem,
+            self._index_check.problem,
+            f"alerts: {alerts}" if alerts is not None else None,
         )
         return list(dict.fromkeys(problem for problem in found if problem))
 
@@ -142,6 +148,24 @@ class Sidecar:
     def ingest_enabled(self) -> bool:
         """Whether any client may send logs."""
         return bool(self.settings.ingest_producers) or self.settings.auth_username is not None
+
+    @property
+    def must_check_index(self) -> bool:
+        """Whether `check_index` has something to do."""
+        return self._index_check.is_due
+
+    def check_index(self) -> None:
+        """Ask the index a cheap question, unless that was done within the last second.
+
+        `problems` has the outcome. An index that is gone is built again from the log files.
+        """
+        if self._index_check.run() and not self.settings.db_path.exists():
+            self.writer.recover_index()
+
+    def _missing_logs(self) -> str | None:
+        if self.settings.logs_path.is_dir():
+            return None
+        return f"the logs directory {self.settings.logs_path} is gone: is its file system mounted?"
 
     def _lack_of_space(self) -> str | None:
         reserve = self.settings.min_free_bytes

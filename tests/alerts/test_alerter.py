@@ -290,12 +290,17 @@ def test_switching_alerts_off_clears_the_error(start: Start) -> None:
         assert alerter.state.last_error is None
 
 
-def test_rule_that_stops_firing_clears_its_error(world: World, start: Start) -> None:
-    """A rule that no longer fires has no error."""
-    with catching(*REFUSE) as catcher:
+def test_error_stays_until_something_is_delivered(world: World, start: Start) -> None:
+    """A rule that no longer fires keeps its error, until the receiver takes a notification."""
+    with catching() as catcher:
+        catcher.refused_rules.add("error_threshold")
         alerter = failing(start, catcher)
         world.counts = {"INFO": 20}
-        wait_until(lambda: alerter.state.last_error is None)
+        runs = alerter.state.evaluations.runs
+        wait_until(lambda: alerter.state.evaluations.runs > runs + 3)
+        assert alerter.state.last_error is not None
+        alerter.send_test(None)
+        assert alerter.state.last_error is None
 
 
 def test_evaluation_clears_the_error_of_the_previous_one(world: World, start: Start) -> None:

@@ -1,5 +1,6 @@
 """`mikroscope serve` as a real process: its output, its log, signals and failures."""
 
+import json
 import re
 import signal
 import socket
@@ -61,6 +62,47 @@ def test_second_signal(processes: Processes) -> None:
         process.terminate()
         wait_until(lambda: refuses(port))
         assert stop(process)[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP])
+def test_signals_that_do_not_stop(processes: Processes, number: int) -> None:
+    """Other signals neither end the server nor lose what is queued."""
+    queue = ("--ingest-async-queue", "--ingest-queue-flush-ms", "3600000")
+    process = processes.start(*SERVE, *PRODUCERS, *queue)
+    url = url_of(process)
+    httpx.post(f"{url}/api/ingest", json=[{"n": 1}], headers=BACKEND, trust_env=False)
+    for _ in range(5):
+        process.send_signal(number)
+    assert httpx.get(f"{url}/health", trust_env=False).json()["ok"] is True
+    assert stop(process) == (0, "")
+    assert [entry["data"]["n"] for entry in processes.ask("query")["entries"]] == [1]
+
+
+def test_reload(processes: Processes) -> None:
+    """SIGHUP takes over tokens and the alert policy; a mistake in the file changes nothing."""
+    config = processes.directory / "config.json"
+
+    def write(**content: object) -> None:
+        config.write_text(json.dumps(content))
+        process.send_signal(signal.SIGHUP)
+
+    def status(token: str) -> int:
+        headers = {"authorization": f"Bearer {token}"}
+        return httpx.get(f"{url}/api/logs", headers=headers, trust_env=False).status_code
+
+    config.write_text('{"apiToken": "old"}')
+    process = processes.start(*SERVE, "--config", str(config))
+    url = url_of(process)
+    assert (status("old"), status("new")) == (200, 401)
+    write(apiToken="new", alertWebhookUrl="http://127.0.0.1:1/hook", port=1)
+    wait_until(lambda: (status("old"), status("new")) == (401, 200))
+    health = httpx.get(f"{url}/health", trust_env=False).json()
+    assert health["alertPolicy"]["webhookUrl"] == "[configured]"
+    write(apiToken="newest", prot=1)
+    write(apiToken="new")
+    wait_until(lambda: status("new") == 200)
+    assert status("newest") == 401
+    assert stop(process) == (0, "")
 
 
 def refuses(port: int) -> bool:

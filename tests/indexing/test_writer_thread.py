@@ -325,6 +325,19 @@ def test_a_submission_at_the_end_that_fails_is_told(workplace: Workplace) -> Non
 # --- files and requests in turn -----------------------------------------------------------
 
 
+def test_jobs_have_their_turn_while_nothing_can_be_written(workplace: Workplace) -> None:
+    """Clean-up and rebuild take their steps although every write and every reading fails."""
+    flaky = FlakyStore(workplace.store, range(1, 1_000_000))
+    workplace.write("a.ndjson", lines(1))
+    worker = workplace.work(flaky, flush_s=0.001)
+    for number in range(20):
+        worker.enqueue(some(number))
+    steps = iter(range(50))
+    worker.run_job(steps).result(DEADLINE_S)
+    assert list(steps) == []
+    assert flaky.calls > 1
+
+
 def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(workplace: Workplace) -> None:
     """A submission waits only for the current step of a backlog."""
     workplace.write("backlog.ndjson", lines(*range(1_000, 2_000)))

@@ -1,5 +1,6 @@
 """Lines are appended whole, or not at all."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -191,9 +192,29 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     assert error == "a.ndjson cannot be written: No space left on device"
 
 
-def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path, writer: LogAppender) -> None:
+def test_a_link_is_not_followed(tmp_path: Path, writer: LogAppender) -> None:
+    """A link at the place of a file is refused, also if it replaces a file that is open."""
+    (tmp_path / "target").write_text("theirs\n")
+    (tmp_path / "a.ndjson").symlink_to(tmp_path / "target")
+    writer.append("b.ndjson", b"one\n")
+    (tmp_path / "b.ndjson").rename(tmp_path / "moved")
+    (tmp_path / "b.ndjson").symlink_to(tmp_path / "moved")
+    for name in ("a.ndjson", "b.ndjson"):
+        with pytest.raises(StoreError, match="it is a link, expected a file: remove the link"):
+            writer.append(name, b"two\n")
+    assert (tmp_path / "target").read_text() == "theirs\n"
+    assert (tmp_path / "moved").read_text() == "one\n"
+
+
+def test_a_full_disk_is_an_error_of_its_own(
+    writer: LogAppender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk has its own error, so that a client knows to try again."""
-    (tmp_path / "a.ndjson").symlink_to("/dev/full")
+
+    def write(_descriptor: int, _content: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
     with pytest.raises(StorageFullError, match="No space left on device"):
         writer.append("a.ndjson", b"one\n")
     writer.close()

@@ -3,11 +3,14 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from mikroscope import start_server
-from tests.helpers.server import Serve, counts_files, open_files, refusal, settings_in
+from tests.helpers.server import Connect, Serve, counts_files, open_files, refusal, settings_in
+from tests.helpers.waiting import wait_until
 
 
 def test_second_server_on_an_index(serve: Serve, tmp_path: Path) -> None:
@@ -41,6 +44,41 @@ def test_address_of_another_machine(tmp_path: Path) -> None:
 def test_host_that_cannot_be(tmp_path: Path, host: str) -> None:
     """A name that cannot be a host is an error."""
     assert refusal(tmp_path, host=host).startswith(f"cannot listen on {host}:0: ")
+
+
+def test_below_the_reserve(
+    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With little space a server starts if it has an index: it answers and cleans up, refuses logs
+    with the reason, and takes them again when there is space. A first start is refused.
+    """
+    reserve = {"min_free_bytes": 1_000_000, "ingest_producers": "t=p"}
+    free = 2_000_000
+    monkeypatch.setattr("mikroscope.sidecar.free_bytes", lambda _: free)
+    monkeypatch.setattr("mikroscope.disk.free_bytes", lambda _: free)
+    records = [{"n": 1}, {"n": 2, "timestamp": "2020-01-01T00:00:00Z"}]
+    producer = {"authorization": "Bearer t"}
+    with serve(**reserve, db_retention_days=0) as server:
+        assert connect(server).post("/api/ingest", json=records, headers=producer).is_success
+    free = 999_999
+    assert "--min-free-bytes" in refusal(tmp_path / "new", **reserve)
+    client = connect(serve(**reserve, db_retention_days=30))
+    refused = client.post("/api/ingest", json=records, headers=producer)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "--min-free-bytes" in refused.json()["error"]
+    health = client.get("/health").json()
+    assert not health["ok"]
+    assert "nearly full" in health["problems"][0]
+    assert client.get("/ready").status_code == 503
+    wait_until(lambda: [one["data"]["n"] for one in logs(client)] == [1])
+    free = 2_000_000
+    wait_until(lambda: client.get("/ready").status_code == 200)
+    wait_until(lambda: client.post("/api/ingest", json=records, headers=producer).is_success)
+
+
+def logs(client: httpx.Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("/api/logs").json()["entries"]
+    return found
 
 
 def test_free_port(serve: Serve, tmp_path: Path) -> None:

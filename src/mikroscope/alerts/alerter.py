@@ -53,11 +53,14 @@ class AlertState:
 
 
 class _Deliveries:
-    """The deliveries under way by rule, and the errors by rule, under one webhook policy."""
+    """The deliveries under way by rule, the errors by rule until one is delivered, and the rules
+    that fired last, under one webhook policy.
+    """
 
     def __init__(self) -> None:
         self.under_way: dict[str, Future[None]] = {}
         self.errors: dict[str, str] = {}
+        self.firing: set[str] = set()
 
 
 class Alerter:
@@ -153,6 +156,9 @@ class Alerter:
             raise AlertPolicyError(f"the webhook was given up: {_STOP}") from None
         except DeliveryError as error:
             raise AlertPolicyError(f"the webhook {error}") from error
+        with self._lock:
+            if target == self.policy.webhook_url:
+                self._deliveries.errors.clear()
         return now_ms, target
 
     def _reset_deliveries(self) -> None:
@@ -189,8 +195,7 @@ class Alerter:
         with self._lock:
             if deliveries is not self._deliveries:
                 return  # the policy has changed meanwhile, and its evaluation follows
-            for rule in deliveries.errors.keys() - {one.rule for one in notifications}:
-                del deliveries.errors[rule]
+            deliveries.firing = {one.rule for one in notifications}
             for notification in notifications:
                 self._notify_unless_suppressed(policy, deliveries, notification, now_ms)
 
@@ -233,9 +238,11 @@ class Alerter:
             problem = error_text(error)
         with self._lock:
             deliveries.under_way.pop(rule, None)
-            deliveries.errors.pop(rule, None)
             if problem is not None:
                 deliveries.errors[rule] = problem
+            else:  # the receiver takes notifications: what is over need not be retried to prove it
+                for other in {rule, *deliveries.errors} - (deliveries.firing - {rule}):
+                    deliveries.errors.pop(other, None)
 
     async def _deliver(self, policy: AlertPolicy, notification: Notification, now_ms: int) -> None:
         url, timeout_s = policy.webhook_url or "", policy.webhook_timeout_ms / 1000

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mikroscope.doctor.findings import Diagnosis, Finding
+from mikroscope.records.printable import printable
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -38,13 +39,13 @@ def _table(findings: list[Finding]) -> Table:
 
 def _line(finding: Finding) -> Text:
     fix = f" -- fix: {finding.fix}" if finding.fix is not None else ""
-    return Text(f"{finding.status}: {finding.check}: {finding.text}{fix}")
+    return Text(printable(f"{finding.status}: {finding.check}: {finding.text}{fix}"))
 
 
 def _row(finding: Finding) -> tuple[Text, Text, Text]:
-    text = Text(finding.text)
+    text = Text(printable(finding.text))
     if finding.fix is not None:
-        text.append(f"\nfix: {finding.fix}", style="italic")
+        text.append(f"\nfix: {printable(finding.fix)}", style="italic")
     return Text(finding.status, style=_STYLES[finding.status]), Text(finding.check), text
 
 

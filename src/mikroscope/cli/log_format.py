@@ -3,10 +3,28 @@
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
+from mikroscope.records.printable import printable, printable_json, printable_lines
+
 _HANDLER = "mikroscope-stderr"
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as text; what a message quotes from logs cannot act on the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- of the base class
+        """Return the line without a traceback."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return the traceback."""
+        return printable_lines(super().formatException(ei))
 
 
 class NdjsonFormatter(logging.Formatter):
@@ -34,14 +52,14 @@ class NdjsonFormatter(logging.Formatter):
         line.update(getattr(record, self._fields_key, {}))
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return printable_json(msgspec.json.encode(line, enc_hook=str)).decode()
 
 
 def log_to_stderr() -> None:
     """Write this process's log to stderr as text, from INFO up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(_HANDLER)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     for verbose in ("uvicorn", "watchfiles", "httpx"):
         logging.getLogger(verbose).setLevel(logging.WARNING)

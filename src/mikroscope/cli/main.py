@@ -11,6 +11,7 @@ import click
 from mikroscope.cli.log_format import log_to_stderr
 from mikroscope.cli.options import version_option
 from mikroscope.errors import MikroScopeError
+from mikroscope.records.printable import printable
 
 _COMMANDS = {
     "serve": "serve.serve",
@@ -106,7 +107,7 @@ def _internal_error(error: Exception) -> str:
 
 
 def _fail(text: str, code: int) -> None:
-    click.echo(f"mikroscope: {' '.join(text.split())}", err=True)
+    click.echo(f"mikroscope: {printable(' '.join(text.split()))}", err=True)
     sys.exit(code)
 
 

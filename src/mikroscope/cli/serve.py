@@ -17,6 +17,7 @@ import click
 from mikroscope.cli.log_format import use_ndjson
 from mikroscope.cli.options import setting_options, settings_of, version_option
 from mikroscope.errors import MikroScopeError
+from mikroscope.records.printable import printable
 from mikroscope.settings.options import Settings
 
 if TYPE_CHECKING:
@@ -50,10 +51,8 @@ def serve(**given: Any) -> int:
     step_s = min(1.0, notifier.watchdog_interval_s or 1.0)
     with start_server(settings) as server:
         reload = partial(_reload, server, settings_given)
-        click.echo(
-            f"MikroScope listens on {server.url} (logs: {settings.logs_path}, "
-            f"db: {settings.db_path})"
-        )
+        places = f"logs: {settings.logs_path}, db: {settings.db_path}"
+        click.echo(printable(f"MikroScope listens on {server.url} ({places})"))
         click.echo(f"try: {_first_query(server.url, settings)}", err=True)
         notifier.ready(f"listens on {server.url}")
         while not signals.wait(step_s, reload):

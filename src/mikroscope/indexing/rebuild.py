@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mikroscope.errors import DamagedIndexError, StoreError
+from mikroscope.errors import ConflictError, DamagedIndexError, StoreError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.stats import IndexReport, IndexStats
 from mikroscope.logfiles.tree import LogTree
@@ -42,6 +42,15 @@ def index_report(stats: IndexStats, started: datetime, finished: datetime) -> In
         finished_at=format_moment(finished),
         mode="full",
     )
+
+
+def require_logs(tree: LogTree) -> None:
+    """Raise ConflictError if there is no logs directory: a rebuild would leave an empty index."""
+    if not tree.root.is_dir():
+        raise ConflictError(
+            f"the logs directory {tree.root} is gone; a rebuild without it would leave an empty "
+            "index: check that its file system is mounted"
+        )
 
 
 class IndexBuilder:
@@ -129,6 +138,7 @@ class RebuildJob:
             running.exception()
 
     def _rebuild(self) -> RebuildResult:
+        require_logs(self._make_tree())
         while not self._exclusive.acquire(timeout=_POLL_S):
             self._check()
         try:

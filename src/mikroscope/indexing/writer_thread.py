@@ -6,7 +6,6 @@ is indexed in steps, and between two steps requests have their turn.
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from math import inf
@@ -14,13 +13,12 @@ from typing import Any
 
 from mikroscope.errors import IngestError, MikroScopeError
 from mikroscope.indexing.indexer import Indexer
-from mikroscope.indexing.ingest_queue import IngestQueue, OnDone, PendingWrite, is_long
+from mikroscope.indexing.ingest_queue import IngestQueue, OnDone, PendingWrite
+from mikroscope.indexing.ingest_writer import IngestWriter
 from mikroscope.indexing.jobs import Jobs, refused
-from mikroscope.indexing.long_writes import LongWrite, LongWrites
-from mikroscope.indexing.pipeline import AppendedBatch
 from mikroscope.indexing.runs import Runs, RunStatus
 from mikroscope.indexing.scan_schedule import ScanSchedule
-from mikroscope.indexing.stats import IndexStats, QueueStatus
+from mikroscope.indexing.stats import IndexStats
 from mikroscope.ingest.batch import IngestBatch
 from mikroscope.logfiles.appender import LogAppender
 
@@ -51,13 +49,12 @@ class WriterThread:
         self._appender = appender
         self._schedule = ScanSchedule(interval_s)
         self._flush_s = flush_s
-        self._clock_ms = clock_ms
         self._now = monotonic
         self._wake = threading.Condition()
         self._queue = IngestQueue()
-        self._long = LongWrites(indexer)
         self._flush_at: float | None = None
         self._changed: set[str] = set()
+        self._recovering = False
         self._stopping = False
         self._stop_by = 0.0
         self._drain_at = 0.0  # of the queue, at a stop
@@ -66,9 +63,8 @@ class WriterThread:
         self._runs = Runs(clock_ms)
         self.caught_up = self._runs.caught_up
         """Done when everything is indexed that the files held at the start."""
-        self.queue_status = QueueStatus()
-        self.write_error: str | None = None
-        """Why the last records could not be written or indexed; None if they could."""
+        self._ingest_writer = IngestWriter(indexer, appender, clock_ms, self._requeue)
+        self.queue_status = self._ingest_writer.status
         self.lost_records = 0
         """The number of queued records that could not be written before the stop."""
         self._thread = threading.Thread(target=self._loop, name="mikroscope-writer", daemon=True)
@@ -151,6 +147,12 @@ class WriterThread:
         self._jobs.add(self._indexer.compact())
         self._runs.rebuilt(stats)
 
+    def recover_index(self) -> None:
+        """Open the index again, or build it if it is gone, and scan the tree."""
+        with self._wake:
+            self._recovering = True
+            self._wake.notify()
+
     def pending(self) -> tuple[int, int]:
         """Return how many batches, and how many records, are accepted and not written yet."""
         with self._wake:
@@ -167,9 +169,14 @@ class WriterThread:
         return self._indexer.stats
 
     @property
+    def write_error(self) -> str | None:
+        """Why the last records could not be appended to their file; None if they could."""
+        return self._ingest_writer.write_error
+
+    @property
     def draining(self) -> bool:
         """Whether the thread is stopping and still writes what was accepted."""
-        return self._stopping and (bool(self._queue) or bool(self._long))
+        return self._stopping and (bool(self._queue) or bool(self._ingest_writer.busy))
 
     def _accept(self, write: PendingWrite) -> None:
         if self._stopping:
@@ -193,7 +200,7 @@ class WriterThread:
         """Sleep until there is work; return False when all is done and the thread should stop."""
         with self._wake:
             while True:
-                if self._stopping and not self._queue and not self._long:
+                if self._stopping and not self._queue and not self._ingest_writer.busy:
                     return False
                 delay = self._delay()
                 if delay is not None and delay <= 0:
@@ -203,9 +210,9 @@ class WriterThread:
     def _delay(self) -> float | None:
         """Return the seconds until the next work is due; None if there is none."""
         now = self._now()
-        if self._queue.is_waited_for(self._long.paths):
+        if self._queue.is_waited_for(self._ingest_writer.busy) or self._recovering:
             return 0
-        due = [self._retry_at] if self._long else []
+        due = [self._retry_at] if self._ingest_writer.busy else []
         if self._stopping:
             return min([*due, self._drain_at] if self._queue else due) - now
         due.append(max(self._retry_at, self._schedule.next_scan))
@@ -222,14 +229,21 @@ class WriterThread:
 
     def _work(self) -> None:
         """Give each kind of work a turn; one that fails keeps none of the others from theirs."""
+        if self._recovering:
+            self._attempt(self._recover)
         self._attempt(self._ingest)
-        if self._long and self._now() >= self._retry_at:
+        if self._ingest_writer.busy and self._now() >= self._retry_at:
             self._attempt(self._index_long)
         if self._now() >= self._retry_at and not self._stopping:
             self._attempt(self._keep_up)
         if not self._stopping:
             self._jobs.step()
         self._attempt(self._end_run)
+
+    def _recover(self) -> None:
+        self._recovering = False
+        self._indexer.follow_replacement()
+        self._schedule.scan_now(self._now())
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
@@ -244,7 +258,7 @@ class WriterThread:
         writes = self._take_writes(self._now())
         if writes:
             try:
-                self._write(writes)
+                self._ingest_writer.write(writes)
             finally:
                 with self._wake:
                     self._queue.done()
@@ -296,7 +310,7 @@ class WriterThread:
         with self._wake:
             flush_due = self._flush_at is not None and now >= self._flush_at
             drain_due = self._stopping and now >= self._drain_at
-            busy = self._long.paths
+            busy = self._ingest_writer.busy
             if not (self._queue.is_waited_for(busy) or flush_due or drain_due):
                 return []
             taken = self._queue.take(busy)
@@ -304,48 +318,8 @@ class WriterThread:
                 self._flush_at = None  # what waits for a long write is due at its end
             return taken
 
-    def _write(self, writes: list[PendingWrite]) -> None:
-        """Append and index; all writes to one file succeed or fail together."""
-        by_path: dict[str, list[PendingWrite]] = defaultdict(list)
-        for write in writes:
-            by_path[write.batch.path].append(write)
-        written: dict[str, AppendedBatch] = {}
-        for path, group in by_path.items():
-            batch = IngestBatch.joined([one.batch for one in group])
-            try:
-                appended = self._appender.append(path, batch.lines)
-            except Exception as error:
-                self._requeue(group, error)
-                continue
-            if is_long(batch) or self._long.has_backlog(path, appended):
-                self._long.add(LongWrite(path, group, appended))
-            else:
-                written[path] = AppendedBatch(batch, appended)
-        try:
-            self._indexer.index_now(set(written), written)
-        except Exception as error:
-            for path, one in written.items():
-                self._undo(path, one.appended.before.size, by_path[path], error)
-            raise
-        for path in written:
-            self._finish(by_path[path])
-
     def _index_long(self) -> None:
-        """Index some lines of a long write; answer its requests when that is done."""
-        write = self._long.first()
-        if self._is_impatient():  # the lines are in the file: the next start indexes the rest
-            self._finish(self._long.remove(write).writes)
-            return
-        try:
-            done = self._long.step()
-        except Exception as error:
-            begins_at = write.appended.before.size
-            if self._indexer.indexed_bytes(write.path) <= begins_at:
-                self._long.remove(write)
-                self._undo(write.path, begins_at, write.writes, error)
-            raise
-        if done is not None:
-            self._finish(done.writes)
+        if self._ingest_writer.index_long(give_up=self._is_impatient()):
             with self._wake:
                 if self._queue:
                     self._flush_at = self._now()
@@ -354,37 +328,8 @@ class WriterThread:
         """Whether a stop must not wait any longer."""
         return self._stopping and self._now() >= self._stop_by
 
-    def _undo(self, path: str, size: int, group: list[PendingWrite], error: Exception) -> None:
-        """Truncate lines that could not be indexed, so that sending them again doubles nothing.
-
-        If no request waits for them, they stay in the file and are indexed as soon as that works.
-        """
-        waiting = any(write.on_done is not None for write in group)
-        if not waiting or self._indexer.indexed_bytes(path) > size:
-            self._finish(group)
-        else:
-            self._appender.truncate(path, size)
-            self._requeue(group, error)
-
-    def _finish(self, group: list[PendingWrite]) -> None:
-        self.write_error = None
-        for write in group:
-            if write.on_done is not None:
-                write.on_done(None)
-            else:
-                self.queue_status.records_flushed += write.batch.accepted
-                self.queue_status.last_flush_ms = self._clock_ms()
-                self.queue_status.last_error = None
-
-    def _requeue(self, group: list[PendingWrite], error: Exception) -> None:
-        """Report the error to those who wait; put the other writes back into the queue."""
-        self.write_error = str(error)
-        for write in group:
-            if write.on_done is not None:
-                write.on_done(error)
-        kept = [one for one in group if one.on_done is None]
-        if not kept:
-            return
+    def _requeue(self, kept: list[PendingWrite], error: Exception) -> None:
+        """Put queued writes that cannot be written back into the queue, or give them up."""
         if self._is_impatient():
             lost = sum(one.batch.accepted for one in kept)
             self.lost_records += lost

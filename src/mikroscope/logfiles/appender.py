@@ -1,6 +1,7 @@
 """Appends whole lines to log files, leaving no partial line behind when the disk is full."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,9 @@ class LogAppender:
             tail = os.pread(descriptor, FINGERPRINT_BYTES, max(0, after.size - FINGERPRINT_BYTES))
         except OSError as error:
             kind = StorageFullError if error.errno in NO_SPACE else StoreError
-            raise kind(f"{path} cannot be written: {error.strerror}") from error
+            is_link = error.errno == errno.ELOOP
+            reason = "it is a link, expected a file: remove the link" if is_link else error.strerror
+            raise kind(f"{path} cannot be written: {reason}") from error
         return Appended(before, after, tail)
 
     def truncate(self, path: str, size: int) -> None:
@@ -81,12 +84,14 @@ class LogAppender:
         known = self._open.get(path)
         if known is not None:
             with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(known), os.stat(self._root / path)):
+                if os.path.samestat(os.fstat(known), os.lstat(self._root / path)):
                     return known
             os.close(self._open.pop(path))
         if len(self._open) >= self._MAX_OPEN:  # close the one that has been open longest
             os.close(self._open.pop(next(iter(self._open))))
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._open[path] = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        # A link here would let whoever may write to the directory choose what is appended to.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        self._open[path] = os.open(target, flags, 0o640)
         return self._open[path]

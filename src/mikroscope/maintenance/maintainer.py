@@ -17,6 +17,7 @@ from mikroscope.stores.base import Cutoffs, Deleted, Store
 logger = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
+_RETRY_S = 60.0  # after a clean-up that failed
 _HEAD_START_MS = 1000  # for the first clean-up, before the files are scanned
 
 RunJob = Callable[[Iterator[object]], "Future[Any]"]
@@ -103,7 +104,8 @@ class Maintainer:
         while not self._stopping.is_set():
             with self._exclusive:
                 self._run()
-            self._stopping.wait(self._interval_s)
+            failed = self.state.job.last_error is not None
+            self._stopping.wait(min(self._interval_s, _RETRY_S) if failed else self._interval_s)
 
     def _run(self) -> None:
         state = self.state

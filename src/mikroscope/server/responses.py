@@ -10,7 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from mikroscope.errors import AlertPolicyError, IngestError, MikroScopeError, QueryError
+from mikroscope.errors import (
+    AlertPolicyError,
+    ConflictError,
+    IngestError,
+    MikroScopeError,
+    QueryError,
+)
 from mikroscope.server.schemas import ErrorResponse
 
 logger = logging.getLogger(__name__)
@@ -49,6 +55,10 @@ async def _bad_request(request: Request, error: Exception) -> Response:
     return error_response(400, str(error))
 
 
+async def _conflict(request: Request, error: Exception) -> Response:
+    return error_response(409, str(error))
+
+
 async def _ingest_error(request: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, IngestError) else 400
     headers = RETRY if status == 503 else None
@@ -69,6 +79,7 @@ ERROR_HANDLERS: Mapping[Any, ExceptionHandler] = {
     HTTPException: _http_error,
     QueryError: _bad_request,
     AlertPolicyError: _bad_request,
+    ConflictError: _conflict,
     IngestError: _ingest_error,
     MikroScopeError: _unavailable,
     Exception: _unexpected,

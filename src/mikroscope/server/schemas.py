@@ -176,6 +176,13 @@ class Storage(JsonBody, frozen=True, kw_only=True):
     min_free_bytes: Count
 
 
+class Readiness(JsonBody, frozen=True, kw_only=True):
+    """Whether the server works; `problems` says why `ok` is false and is empty otherwise."""
+
+    ok: bool
+    problems: list[str]
+
+
 class Health(JsonBody, frozen=True, kw_only=True):
     """State of a server; `problems` says why `ok` is false and is empty otherwise."""
 

@@ -14,6 +14,7 @@ from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.stores.sqlite.compression import Dictionary
 from mikroscope.stores.sqlite.schema import DAY_MS
+from mikroscope.stores.sqlite.store import begin_rebuild
 from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.batch import SqliteBatch
 from mikroscope.stores.sqlite.write.encoding import MaybePruned, encode_kept
@@ -205,6 +206,72 @@ def test_alone_behind_a_link(path: Path) -> None:
         link.symlink_to(path)
         with pytest.raises(StoreError, match="uses"):
             SqliteStore(link, alone=True)
+
+
+def test_alone_under_another_name(path: Path) -> None:
+    """A hard link to an exclusively opened file is refused, and so is the file itself without
+    its lock file.
+    """
+    link = path.with_name("link.db")
+    with closing(SqliteStore(path, alone=True)) as store:
+        put(store, [at(0, n=1)])
+        link.hardlink_to(path)
+        path.with_name("index.db.lock").unlink()
+        for name in (link, path):
+            with pytest.raises(StoreError, match="by another name, or whose lock file is gone"):
+                SqliteStore(name, alone=True)
+        put(store, [at(0, n=2)], "b")
+        assert found(store) == {1, 2}
+
+
+def test_alone_after_a_rebuild(path: Path) -> None:
+    """A store keeps its exclusive hold on the index that has replaced the one it opened."""
+    with closing(SqliteStore(path, alone=True)) as store:
+        put(store, [at(0, n=1)])
+        with begin_rebuild(path) as rebuild:
+            rebuild.swap(lambda: None)
+        store.refresh()
+        put(store, [at(0, n=2)])
+        path.with_name("index.db.lock").unlink()
+        with pytest.raises(StoreError, match="by another name"):
+            SqliteStore(path, alone=True)
+        assert found(store) == {2}
+
+
+def test_others_may_not_read(path: Path) -> None:
+    """Only owner and group may read the index and SQLite's files next to it."""
+    with closing(SqliteStore(path, alone=True)) as store:
+        put(store, [at(0, n=1)])
+        modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+    assert set(modes) == {"index.db", "index.db-wal", "index.db-shm", "index.db.lock"}
+    assert set(modes.values()) == {0o640}
+
+
+def test_opening_does_not_wait_for_a_writer(path: Path) -> None:
+    """A store opens while another process holds the write lock, as at the end of a rebuild; that
+    process may in turn wait until nobody is opening the index.
+    """
+    with closing(SqliteStore(path)) as store:
+        put(store, [at(0, n=1)])
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for alone in (False, True):
+            with closing(SqliteStore(path, alone=alone)) as store:
+                assert numbers_of(store) == [1]
+
+
+def test_an_index_that_was_hardly_begun(path: Path) -> None:
+    """A file whose creation was cut off is completed; until then reading says what to do."""
+    path.parent.mkdir()
+    path.touch()
+    with (
+        closing(SqliteStore(path, write=False)) as reading,
+        pytest.raises(StoreError, match=r"no index in .* yet: create it with 'mikroscope index'"),
+    ):
+        count(reading)
+    with closing(SqliteStore(path, alone=True)) as store:
+        put(store, [at(0, n=1)])
+        assert numbers_of(store) == [1]
 
 
 def test_alone_ends_with_close(path: Path) -> None:

@@ -4,15 +4,22 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mikroscope.alerts.rules import Notification
 from mikroscope.errors import MikroScopeError
+from mikroscope.records.printable import printable
 from mikroscope.records.timestamps import format_time
 
+if TYPE_CHECKING:
+    import httpx
+
+_LINE_S = 1.0  # for the beginning of an answer's body
+_LINE_BYTES = 300
 _RETRIED = frozenset((408, 429))  # and every 5xx
 
 
@@ -41,18 +48,20 @@ def payload(notification: Notification, now_ms: int, service_url: str) -> bytes:
 async def post(url: str, body: bytes, timeout_s: float) -> None:
     """Post once; return when the head of an answer with a 2xx status has arrived.
 
-    The time limit covers everything from looking up the name to that head. The answer's body is
-    not read, and redirects are not followed. Raises DeliveryError, RefusedError where another
-    attempt cannot help.
+    The time limit covers everything from looking up the name to that head, and the beginning of the
+    body of another answer. Redirects are not followed. Raises DeliveryError with the status and
+    the first line of the answer, RefusedError where another attempt cannot help.
     """
-    status = await _status(url, body, timeout_s)
+    status, line = await _answer(url, body, timeout_s)
+    text = f"answered with status {status}" + (f": {line}" if line else "")
     if status in _RETRIED or status >= 500:
-        raise DeliveryError(f"answered with status {status}")
+        raise DeliveryError(text)
     if not 200 <= status < 300:
-        raise RefusedError(f"answered with status {status}")
+        raise RefusedError(text)
 
 
-async def _status(url: str, body: bytes, timeout_s: float) -> int:
+async def _answer(url: str, body: bytes, timeout_s: float) -> tuple[int, str]:
+    """Post; return the status, and unless that is a success the first line of the answer."""
     import httpx  # a server that sends no alerts does not load it
 
     headers = {"content-type": "application/json", "user-agent": "mikroscope"}
@@ -71,7 +80,8 @@ async def _status(url: str, body: bytes, timeout_s: float) -> int:
                 "POST", url, content=body, headers=headers, extensions={"trace": trace}
             ) as answer,
         ):
-            return answer.status_code
+            line = "" if answer.is_success else await _first_line(answer)
+            return answer.status_code, line
     except TimeoutError:
         raise DeliveryError(f"gave no answer within {timeout_s:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -79,6 +89,21 @@ async def _status(url: str, body: bytes, timeout_s: float) -> int:
     finally:
         for connection in connections:  # httpcore leaves one open whose TLS handshake is cancelled
             await connection.aclose()
+
+
+async def _first_line(answer: "httpx.Response") -> str:
+    """Return the first line of an answer's body, as far as it comes soon and is short."""
+    import httpx
+
+    content = b""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(_LINE_S):
+            async for part in answer.aiter_bytes(_LINE_BYTES):
+                content += part
+                if len(content) >= _LINE_BYTES or b"\n" in content.strip():
+                    break
+    lines = content[:_LINE_BYTES].decode("utf-8", "replace").strip().splitlines()
+    return printable(lines[0].strip()) if lines else ""
 
 
 def _reason(error: BaseException) -> str:

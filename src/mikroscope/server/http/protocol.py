@@ -175,8 +175,12 @@ class HttpConnection(HttpToolsProtocol):
             oldest._refuse(503, text, RETRY)
 
     def _make_room(self) -> None:
-        """Close another connection; this one if all others are busy."""
-        first = self.table.eviction_candidate() or self
+        """Close another connection; if all are busy, a few too many are kept for the moment."""
+        few_too_many = len(self.connections) <= self.table.max_connections * 5 // 4
+        first = self.table.eviction_candidate()
+        if first is None and few_too_many:
+            return
+        first = first or self
         if first is self or self.table.has_body(first):
             first._refuse(503, "the server has too many connections: try again", RETRY)
         else:

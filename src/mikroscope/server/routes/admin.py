@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,9 +20,10 @@ from mikroscope.server.openapi.model import (
 )
 from mikroscope.server.responses import json_response
 from mikroscope.server.routes.endpoint import Context, answers
-from mikroscope.server.schemas import Health, ReindexResponse, ResetReport
+from mikroscope.server.schemas import Health, Readiness, ReindexResponse, ResetReport
 from mikroscope.sidecar import now_utc
 
+_CHECK_S = 1.0  # for the index to answer
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # headers that proxies add
 
@@ -33,8 +34,24 @@ _HEALTH = Operation(
     tag="Server",
     access="anybody",
     summary="Get the state of the server",
-    text="Answered from counters: it never waits for the index and never shows a secret.",
+    text=(
+        "Answered from counters and one cheap question to the index; it never shows a secret. The "
+        "status is 200 whatever is wrong: read `ok`."
+    ),
     responses={200: ResponseDoc("Counters, and the settings in force.", Health)},
+)
+_READY = Operation(
+    method="GET",
+    path="/ready",
+    name="getReadiness",
+    tag="Server",
+    access="anybody",
+    summary="Find out whether the server works",
+    text="For probes that understand a status only.",
+    responses={
+        200: ResponseDoc("`ok` of `/health` is true.", Readiness),
+        503: ResponseDoc("It is false, for the reasons in `problems`.", Readiness),
+    },
 )
 _METRICS = Operation(
     method="GET",
@@ -60,6 +77,7 @@ _REINDEX = Operation(
     responses={
         200: ResponseDoc("The new index is complete and in use.", ReindexResponse),
         401: NO_API_CREDENTIALS,
+        409: ResponseDoc("The logs directory is gone; the index is left as it is."),
         503: UNAVAILABLE,
     },
 )
@@ -73,11 +91,19 @@ class AdminRoutes:
         self._auth = context.auth
         self._metrics = context.metrics
         self._rebuild_thread = CapacityLimiter(1)
+        self._check_thread = CapacityLimiter(1)
         self._rebuilding: asyncio.Task[RebuildResult] | None = None
 
     @answers(_HEALTH, limited=False)
     async def health(self, request: Request) -> Response:
-        return json_response(health(self._sidecar))
+        return json_response(await self._health())
+
+    @answers(_READY, limited=False)
+    async def ready(self, request: Request) -> Response:
+        found = await self._health()
+        return json_response(
+            Readiness(ok=found.ok, problems=found.problems), 200 if found.ok else 503
+        )
 
     @answers(_METRICS, limited=False)
     async def metrics(self, request: Request) -> Response:
@@ -85,7 +111,7 @@ class AdminRoutes:
             self._auth.require_api(request)
         from mikroscope.server.exposition import exposition  # loads the Prometheus library
 
-        content = exposition(health(self._sidecar), self._metrics.snapshot())
+        content = exposition(await self._health(), self._metrics.snapshot())
         return Response(content, headers={"content-type": _METRICS_TYPE})
 
     @answers(_REINDEX)
@@ -99,6 +125,14 @@ class AdminRoutes:
         )
         report = index_report(rebuilt.stats, started, now_utc())
         return json_response(ReindexResponse(report=report, reset=reset))
+
+    async def _health(self) -> Health:
+        """The state of the server; whether the index answers is found out in a thread."""
+        if self._sidecar.must_check_index:
+            with move_on_after(_CHECK_S):
+                check = self._sidecar.check_index
+                await to_thread.run_sync(check, limiter=self._check_thread, abandon_on_cancel=True)
+        return health(self._sidecar)
 
     async def _rebuild(self) -> RebuildResult:
         """Start a rebuild or join the running one. A client that disconnects does not stop it."""

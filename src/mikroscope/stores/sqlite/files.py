@@ -18,6 +18,7 @@ from mikroscope.records.parsing import NotARecordError
 
 logger = logging.getLogger(__name__)
 
+MODE = 0o640  # of an index: owner and group, like the log files
 _COMPANIONS = ("-wal", "-shm")  # SQLite's own files next to a database
 _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
 # SQLite does not check the content of a line: one that cannot be unpacked or parsed is damage, too.
@@ -40,29 +41,57 @@ def size_bytes(path: Path) -> int:
     return sum(one.stat().st_size for one in both if one.exists())
 
 
+def create(path: Path) -> None:
+    """Create an empty file for an index, unless there is one; others may not read it.
+
+    SQLite gives its files next to it the same mode.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, MODE))
+
+
 def lock(path: Path) -> int:
     """Lock `<db>.lock` and return its descriptor. Raises StoreError if another process holds it.
 
     The system releases the lock when the process ends, even after a crash.
     """
-    descriptor = os.open(sibling(path, ".lock"), os.O_RDWR | os.O_CREAT, 0o640)
+    descriptor = os.open(sibling(path, ".lock"), os.O_RDWR | os.O_CREAT, MODE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
-        raise StoreError(
-            f"another MikroScope server (process {holder or 'unknown'}) uses {path}: "
-            "stop it, or set a different --db"
-        ) from None
+        raise _in_use(path, f"process {holder or 'unknown'}") from None
     os.ftruncate(descriptor, 0)  # the process id is for the error message above
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
 
 
+def lock_file(path: Path) -> int:
+    """Lock the index file itself, against a server that knows it by another name.
+
+    Returns the descriptor, or raises StoreError. Close it only after the file's connections:
+    SQLite's own locks end with any descriptor of the file that this process closes.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        who = "which knows the file by another name, or whose lock file is gone"
+        raise _in_use(path, who) from None
+    return descriptor
+
+
 def unlock(descriptor: int) -> None:
-    """Release a lock returned by `lock`."""
+    """Release a lock returned by `lock` or `lock_file`."""
     os.close(descriptor)
+
+
+def _in_use(path: Path, who: str) -> StoreError:
+    return StoreError(
+        f"another MikroScope server ({who}) uses {path}: stop it, or set a different --db"
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import msgspec
 
 from mikroscope.errors import IndexFormatError, StoreError
 from mikroscope.logfiles.sources import Checkpoint
+from mikroscope.stores.sqlite import files
 
 # Increment whenever a table or a term changes: older indexes are then rebuilt from the files.
 VERSION = 4
@@ -98,7 +99,8 @@ def open_writer(path: Path) -> apsw.Connection:
 
     Raises StoreError if `path` is not an index of this version.
     """
-    connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    files.create(path)
+    connection = connect(path)
     try:
         if connection.pragma("user_version") == 0 and not connection.pragma("schema_version"):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -147,6 +149,11 @@ def open_reader(path: Path) -> apsw.Connection:
 
 def check_version(connection: apsw.Connection, path: Path) -> None:
     """Raise StoreError unless the file is an index of this version."""
+    if not connection.pragma("schema_version"):
+        raise StoreError(
+            f"there is no index in {path} yet: create it with 'mikroscope index' or "
+            "'mikroscope serve'"
+        )
     if connection.pragma("application_id") != APPLICATION_ID:
         raise StoreError(
             f"{path} is an SQLite file, but not an index of MikroScope: move it away, "

@@ -67,13 +67,14 @@ class SqliteStore:
         replaced: Replaced | None = None,
     ) -> None:
         self._path = path = files.resolve_link(path)
-        self._lock: int | None = None
+        self._alone = alone
+        self._locks: list[int] = []
         self._writer: Writer | None = None
         self._replaced = replaced
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
         if alone:
-            self._lock = files.lock(path)
+            self._locks.append(files.lock(path))
         try:
             if alone:
                 clean_up(path)
@@ -233,6 +234,8 @@ class SqliteStore:
 
     def _open_writer(self, probe: bool = False) -> Writer:
         with files.translating_errors(self._path), files.shared_lock(self._path):
+            if self._alone:
+                self._lock_file()
             writer = Writer(self._path, self._replaced)
             try:
                 if probe:
@@ -263,10 +266,16 @@ class SqliteStore:
             "%s; it is kept as %s, and the index is rebuilt from the log files", error, aside
         )
 
+    def _lock_file(self) -> None:
+        """Lock the present file, and release the one that it has replaced."""
+        files.create(self._path)
+        self._locks.append(files.lock_file(self._path))
+        while len(self._locks) > 2:
+            files.unlock(self._locks.pop(1))
+
     def _unlock(self) -> None:
-        if self._lock is not None:
-            files.unlock(self._lock)
-            self._lock = None
+        while self._locks:
+            files.unlock(self._locks.pop())
 
 
 def begin_rebuild(path: Path) -> SqliteRebuild:
