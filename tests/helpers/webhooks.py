@@ -29,6 +29,7 @@ class Catcher(ThreadingHTTPServer):
         self.statuses = list(statuses)
         self.payloads: list[dict[str, Any]] = []
         self.refused_rules: set[str] = set()  # answered with 404
+        self.refusal = b""  # the body of such answers
         self.requests = 0
         self.closing = threading.Event()
         self.held = threading.Event()
@@ -71,8 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 200:
             self.server.payloads.append(json.loads(body))
         self.send_response(status)
-        self.send_header("content-length", "0")
+        answer = self.server.refusal if status >= 400 else b""
+        self.send_header("content-length", str(len(answer)))
         self.end_headers()
+        self.wfile.write(answer)
 
     def _hang(self) -> None:
         """Send nothing until the client has closed its connection or the catcher is closed."""

@@ -1,9 +1,16 @@
 """`/health` reports the state of every part of the server."""
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import apsw
+import httpx
+import pytest
 
 from tests.helpers.server import TOKEN, Connect, Serve, health
 from tests.helpers.waiting import wait_until
+from tests.helpers.webhooks import catching
 
 COUNTERS = ["filesScanned", "linesScanned", "recordsInserted", "recordsSkipped", "parseErrors"]
 
@@ -144,3 +151,107 @@ def test_health_counts_what_is_indexed(serve: Serve, connect: Connect, tmp_path:
     )
     assert content["lastSuccessAt"] >= content["lastRunAt"]
     assert content["lastDurationMs"] >= 0
+
+
+# --- the truth while nobody asks for anything else ----------------------------------------------
+
+
+def with_records(serve: Serve, connect: Connect, tmp_path: Path, **options: object) -> httpx.Client:
+    """A client of a server that has indexed ten records."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.ndjson").write_text('{"n":1}\n' * 10)
+    client = connect(serve(**options))
+    wait_until(lambda: entries(client) == 10)
+    return client
+
+
+def entries(client: httpx.Client) -> int:
+    answer = client.get("/api/logs")
+    return len(answer.json()["entries"]) if answer.is_success else -1
+
+
+def problems(client: httpx.Client) -> str:
+    found: dict[str, Any] = client.get("/health").json()
+    assert found["ok"] is not bool(found["problems"])
+    assert client.get("/ready").json()["ok"] in (True, False)
+    return "; ".join(found["problems"])
+
+
+def test_index_that_is_deleted(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """An idle server notices that its index is gone, says so, and builds it again."""
+    client = with_records(serve, connect, tmp_path)
+    for file in (tmp_path / "data").glob("mikroscope.db*"):
+        file.unlink()
+    wait_until(lambda: "no index at" in problems(client))
+    wait_until(lambda: entries(client) == 10)
+    wait_until(lambda: problems(client) == "")
+
+
+def test_index_that_cannot_be_read(
+    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While every query fails, `ok` is false, and true again when queries are answered."""
+    client = with_records(serve, connect, tmp_path)
+
+    def fail(*_: object) -> None:
+        raise apsw.IOError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mikroscope.stores.sqlite.read.connections.Connection.page", fail)
+        assert client.get("/api/logs").status_code == 503
+        wait_until(lambda: "disk I/O error" in problems(client))
+        assert client.get("/ready").status_code == 503
+    wait_until(lambda: problems(client) == "")
+    assert client.get("/ready").status_code == 200
+
+
+def test_lock_of_another_process(
+    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that keeps the server from indexing is a problem only until it is released."""
+    monkeypatch.setattr("mikroscope.stores.sqlite.schema.BUSY_MS", 10)
+    client = with_records(serve, connect, tmp_path, ingest_producers="t=p")
+    with closing(apsw.Connection(str(tmp_path / "data" / "mikroscope.db"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.post("/api/ingest", json=[{}], headers={"authorization": "Bearer t"})
+        assert answer.status_code == 503
+        assert "locked" in problems(client)
+        other.execute("ROLLBACK")
+    wait_until(lambda: problems(client) == "")
+
+
+def test_logs_directory_that_is_gone(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """A logs directory that vanishes is a problem; a rebuild is refused and empties nothing."""
+    client = with_records(serve, connect, tmp_path)
+    (tmp_path / "logs").rename(tmp_path / "unmounted")
+    assert "is gone" in problems(client)
+    refused = client.post("/api/reindex")
+    assert refused.status_code == 409
+    assert "empty" in refused.json()["error"]
+    assert entries(client) == 10
+    (tmp_path / "unmounted").rename(tmp_path / "logs")
+    assert problems(client) == ""
+    assert client.post("/api/reindex").status_code == 200
+    assert entries(client) == 10
+
+
+def test_alert_that_is_refused(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """A refused alert is a problem, with the status and the first line of the answer."""
+    with catching(400) as catcher:
+        catcher.refusal = b"no_text\x1b[31m\nsecond line"
+        client = with_records(
+            serve,
+            connect,
+            tmp_path,
+            alert_webhook_url=catcher.url,
+            alert_no_logs_threshold_minutes=0,
+            alert_error_threshold=1,
+            alert_cooldown_ms=1000,
+            alert_interval_ms=1000,
+            ingest_producers="t=p",
+        )
+        error = [{"level": "ERROR"}]
+        client.post("/api/ingest", json=error, headers={"authorization": "Bearer t"})
+        expected = "alerts: error_threshold: answered with status 400: no_text\\x1b[31m"
+        wait_until(lambda: problems(client) == expected)
+        wait_until(lambda: problems(client) == "")

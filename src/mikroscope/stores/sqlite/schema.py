@@ -26,6 +26,7 @@ MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 
 # The inverted index is partitioned by day (see `terms`), so that the values of one day are counted
 # without reading any other day.
 DAY_MS = 86_400_000
+BUSY_MS = 15_000  # how long a connection waits for another one's lock
 
 # All ASCII punctuation is part of a token: `terms` makes the documents, with spaces only between
 # tokens.
@@ -168,7 +169,7 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
 
 
 def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
-    """Open a connection that waits up to 15 seconds while another one holds a lock."""
+    """Open a connection that waits up to BUSY_MS while another one holds a lock."""
     connection = apsw.Connection(str(path), flags=flags)
-    connection.set_busy_timeout(15_000)
+    connection.set_busy_timeout(BUSY_MS)
     return connection
