@@ -88,7 +88,15 @@ def test_aggregate(indexed: Program) -> None:
         "buckets": [{"key": "(missing)", "count": 1}],
         "groupBy": "field",
         "groupField": "tenant",
+        "hasMore": True,
     }
+
+
+@pytest.mark.parametrize("flag", ["--level", "--field", "--text", "--from"])
+def test_flag_that_is_given_twice(indexed: Program, flag: str) -> None:
+    """A flag given twice is refused: one of the two would be ignored."""
+    text = indexed.refuse(2, "query", flag, "2026-02-18", flag, "2026-02-19")
+    assert f"{flag} is given 2 times, expected it once" in text
 
 
 def test_default_limit_of_an_aggregate(program: Program) -> None:

@@ -885,3 +885,38 @@ def test_no_sentence_without_end() -> None:
     """Every help text is a sentence fit for a table: it ends in a full stop and has no bar."""
     for option in options():
         assert re.fullmatch(r"[A-Z][^|\n]+\.", option.help)
+
+
+# --- variables that are no options --------------------------------------------------------------
+
+
+def test_misspelt_variable(caplog: pytest.LogCaptureFixture) -> None:
+    """A variable with our prefix that is no option gets a warning with the nearest name."""
+    resolve_settings(env={"MIKROSCOPE_API_TOKN": "secret", "OTHER_PORT": "x"})
+    (message,) = caplog.messages
+    assert message == (
+        "MIKROSCOPE_API_TOKN is no option and is ignored; did you mean MIKROSCOPE_API_TOKEN?"
+    )
+
+
+def test_variables_of_others(caplog: pytest.LogCaptureFixture) -> None:
+    """What Kubernetes sets for services, and our installer's variables, are no options."""
+    env = {
+        "MIKROSCOPE_PORT": "tcp://10.0.0.1:4310",
+        "MIKROSCOPE_SERVICE_HOST": "10.0.0.1",
+        "MIKROSCOPE_SERVICE_PORT": "4310",
+        "MIKROSCOPE_SERVICE_PORT_HTTP": "4310",
+        "MIKROSCOPE_PORT_4310_TCP": "tcp://10.0.0.1:4310",
+        "MIKROSCOPE_PORT_4310_TCP_PROTO": "tcp",
+        "MIKROSCOPE_PORT_4310_TCP_PORT": "4310",
+        "MIKROSCOPE_PORT_4310_TCP_ADDR": "10.0.0.1",
+        "MIKROSCOPE_API_PORT": "udp://10.0.0.2:80",
+        "MIKROSCOPE_API_SERVICE_HOST": "10.0.0.2",
+        "MIKROSCOPE_API_PORT_80_UDP_ADDR": "10.0.0.2",
+        "MIKROSCOPE_INSTALL_DIR": "/opt/mikroscope",
+        "MIKROSCOPE_BIN_DIR": "/opt/bin",
+        "MIKROSCOPE_PYTHON": "python3",
+    }
+    assert resolve_settings(env=env).port == 4310
+    assert caplog.messages == []
+    assert resolve_settings(env=env | {"MIKROSCOPE_PORT": "4311"}).port == 4311

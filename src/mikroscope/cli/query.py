@@ -46,6 +46,7 @@ def _option(parameter: QueryParameter) -> Callable[[Command], Command]:
         f"_{parameter.name}",
         metavar=parameter.metavar,
         required=parameter.required,
+        multiple=True,  # so that a second one is seen, and refused
         help=_help(parameter),
         **optional_value,
     )
@@ -84,11 +85,14 @@ def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
     """Move the query parameters out of a command's options; those not given are left out."""
     names = [name for name in given if name.startswith("_")]
     taken = {name[1:]: given.pop(name) for name in names}
+    for name, values in taken.items():
+        if len(values) > 1:
+            raise click.UsageError(f"{_FLAGS[name]} is given {len(values)} times, expected it once")
     # An argument may not be valid UTF-8. HTTP replaces such bytes, too.
     return {
         name: value.encode("utf-8", "replace").decode()
-        for name, value in taken.items()
-        if value is not None
+        for name, values in taken.items()
+        for value in values
     }
 
 

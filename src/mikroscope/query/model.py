@@ -82,8 +82,9 @@ class Bucket(JsonBody, frozen=True):
 
 
 class Aggregate(JsonBody, frozen=True, omit_defaults=True):
-    """Buckets: highest count first, then by key."""
+    """Buckets: highest count first, then by key; `hasMore` where there are more than `limit`."""
 
     buckets: list[Bucket]
     group_by: GroupBy
     group_field: str | None = None
+    has_more: bool = False

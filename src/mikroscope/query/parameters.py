@@ -1,7 +1,7 @@
 """The table of query parameters: what HTTP and the command line accept, and how it is parsed."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from mikroscope.errors import QueryError
@@ -98,10 +98,37 @@ GROUPING = (
 PARAMETERS = (*FILTERS, LIMIT, CURSOR, *GROUPING)
 
 
+def take_known(given: Iterable[tuple[str, str]], known: Collection[str]) -> dict[str, str]:
+    """Return the parameters of a request by name, without those that are empty.
+
+    Names that begin with `_` are left out. Raises QueryError for a name that is not known, and for
+    one that is given twice, since one of the two would be ignored.
+    """
+    taken: dict[str, str] = {}
+    for name, text in given:
+        if name.startswith("_") or text == "":
+            continue
+        if name not in known:
+            raise QueryError(f"{name!r} is not a parameter of this path{_nearest(name, known)}")
+        if name in taken:
+            raise QueryError(f"{name!r} is given twice, expected it once")
+        taken[name] = text
+    return taken
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # only a mistake pays for this import
+
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f": did you mean {close[0]!r}?"
+    return f", which knows {', '.join(known)}" if known else ", which knows none"
+
+
 def parse_query(parameters: Mapping[str, str]) -> Query:
     """Read the filters.
 
-    An empty value counts as not given; unknown names are ignored. Raises QueryError naming the
+    An empty value counts as not given; other names are ignored. Raises QueryError naming the
     parameter.
     """
     given = _given(parameters)
@@ -113,7 +140,12 @@ def parse_query(parameters: Mapping[str, str]) -> Query:
         for filter_ in FILTERS
         if filter_.name in given
     }
-    return Query(**values)
+    query = Query(**values)
+    if query.from_ms is not None and query.to_ms is not None and query.from_ms > query.to_ms:
+        raise QueryError(
+            f"'from' is {given['from']!r}, which is after 'to', {given['to']!r}: nothing can match"
+        )
+    return query
 
 
 def parse_page(parameters: Mapping[str, str]) -> PageRequest:

@@ -1,11 +1,23 @@
 """Reads the layers that set options: config file, environment, overrides."""
 
 import json
+import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from mikroscope.errors import ConfigurationError
 from mikroscope.settings.values import Option, Pairs, parse, shown
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "MIKROSCOPE_"
+_OTHERS = tuple(  # variables of the installer, the client and other programs of ours
+    f"{_PREFIX}{name}" for name in ("CONFIG_PATH", "INSTALL_", "BIN_DIR", "PYTHON", "URL", "TOKEN")
+)
+_KUBERNETES = re.compile(
+    r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
+)
 
 
 class Given(NamedTuple):
@@ -42,13 +54,31 @@ def read_file(path: str, named_by: str | None, options: Iterable[Option]) -> Lay
 
 
 def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer:
-    """Read the layer of the environment. Other variables are ignored. Raises ConfigurationError."""
-    return _fold_https(
-        {
-            option.name: _given(option, env[option.env], option.env)
-            for option in options
-            if not _is_blank(env.get(option.env))
-        }
+    """Read the layer of the environment. Raises ConfigurationError.
+
+    Other variables with our prefix may be misspelt, so a warning names the nearest one. Kubernetes
+    sets some for a service called `mikroscope`; these say nothing about options.
+    """
+    known = {option.env: option for option in options if option.env}
+    layer: Layer = {}
+    for name, text in env.items():
+        if not name.startswith(_PREFIX) or _is_of_kubernetes(name, text):
+            continue
+        if name in known:
+            if not _is_blank(text):
+                layer[known[name].name] = _given(known[name], text, name)
+        elif not name.startswith(_OTHERS):
+            logger.warning("%s is no option and is ignored%s", name, _nearest(name, known))
+    return _fold_https(layer)
+
+
+def _is_of_kubernetes(name: str, text: str) -> bool:
+    """Return whether Kubernetes sets a variable like this in every container of a namespace.
+
+    It does so for each service there ("Discovering services" in its documentation).
+    """
+    return bool(_KUBERNETES.search(name)) or (
+        name.endswith("_PORT") and text.startswith(("tcp://", "udp://", "sctp://"))
     )
 
 
@@ -127,8 +157,11 @@ def _json_pairs(text: str, place: str) -> Pairs:
 
 
 def _unknown(spelling: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    return ConfigurationError(f"{spelling}: unknown option{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # only a mistake pays for this import
 
     close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return ConfigurationError(f"{spelling}: unknown option{hint}")
+    return f"; did you mean {close[0]}?" if close else ""

@@ -19,7 +19,7 @@ from mikroscope.server.openapi.model import (
     ResponseDoc,
 )
 from mikroscope.server.responses import json_response
-from mikroscope.server.routes.endpoint import Context, answers
+from mikroscope.server.routes.endpoint import Context, answers, parameters_of
 from mikroscope.server.schemas import Health, Readiness, ReindexResponse, ResetReport
 from mikroscope.sidecar import now_utc
 
@@ -117,6 +117,7 @@ class AdminRoutes:
     @answers(_REINDEX)
     async def reindex(self, request: Request) -> Response:
         self._auth.require_api(request)
+        parameters_of(request, _REINDEX)
         started = now_utc()
         rebuilt = await self._rebuild()
         reset = ResetReport(

@@ -21,7 +21,7 @@ from mikroscope.server.openapi.model import (
 )
 from mikroscope.server.responses import RETRY, json_response
 from mikroscope.server.routes.body import read_body
-from mikroscope.server.routes.endpoint import Context, answers
+from mikroscope.server.routes.endpoint import Context, answers, parameters_of
 from mikroscope.server.schemas import (
     AlertConfigResponse,
     AlertPolicyResponse,
@@ -97,17 +97,20 @@ class AlertRoutes:
     @answers(_GET_CONFIG)
     async def get_config(self, request: Request) -> Response:
         self._auth.require_api(request)
+        parameters_of(request, _GET_CONFIG)
         return self._config_response(self._alerter.policy)
 
     @answers(_PUT_CONFIG)
     async def put_config(self, request: Request) -> Response:
         self._auth.require_api(request)
+        parameters_of(request, _PUT_CONFIG)
         change = await self._read_json(request)
         return self._config_response(await to_thread.run_sync(self._alerter.change, change))
 
     @answers(_TEST_WEBHOOK)
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
+        parameters_of(request, _TEST_WEBHOOK)
         url = url_to_test(await self._read_json(request))
         if self._threads.available_tokens == 0:
             text = f"{_WEBHOOK_TESTS} webhook tests are running, which is the limit: try again"

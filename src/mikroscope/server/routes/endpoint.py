@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mikroscope.query.parameters import take_known
 from mikroscope.server.auth import Auth
 from mikroscope.server.metrics import Metrics
 from mikroscope.server.middleware.concurrency import ConcurrencyLimit, Handler
@@ -37,6 +38,12 @@ class Endpoint(NamedTuple):
 def answers(operation: Operation, *, limited: bool = True) -> Callable[[Method], Endpoint]:
     """Declare a method of an area as an endpoint: routes and document are made from these only."""
     return lambda method: Endpoint(operation, method, limited)
+
+
+def parameters_of(request: Request, operation: Operation) -> dict[str, str]:
+    """The query parameters of a request by name. Raises QueryError, for unknown ones as well."""
+    known = [one.name for one in operation.parameters if one.place == "query"]
+    return take_known(request.query_params.multi_items(), known)
 
 
 def endpoints_of(area: type) -> list[Endpoint]:

@@ -23,7 +23,7 @@ from mikroscope.server.openapi.model import (
 )
 from mikroscope.server.responses import json_response
 from mikroscope.server.routes.body import read_body
-from mikroscope.server.routes.endpoint import Context, answers
+from mikroscope.server.routes.endpoint import Context, answers, parameters_of
 from mikroscope.server.schemas import IngestResponse
 from mikroscope.sidecar import now_utc
 
@@ -106,6 +106,7 @@ class IngestRoutes:
             )
         producer = self._auth.require_producer(request)
         request.scope[PRODUCER] = producer
+        parameters_of(request, _INGEST)
         self._sidecar.require_free_space()
         body = await self._slots.outside(read_body(request, self._max_body))
         received_at = format_moment(now_utc())

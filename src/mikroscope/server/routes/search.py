@@ -27,7 +27,7 @@ from mikroscope.server.openapi.model import (
     query_parameters,
 )
 from mikroscope.server.responses import RETRY, json_response
-from mikroscope.server.routes.endpoint import Context, answers
+from mikroscope.server.routes.endpoint import Context, answers, parameters_of
 
 _QUERY_THREADS = 40
 _LARGE_PAGE = 200  # entries; larger pages have threads of their own, so that small ones go first
@@ -85,7 +85,8 @@ class SearchRoutes:
     @answers(_LOGS)
     async def logs(self, request: Request) -> Response:
         self._auth.require_api(request)
-        query, page = parse_query(request.query_params), parse_page(request.query_params)
+        parameters = parameters_of(request, _LOGS)
+        query, page = parse_query(parameters), parse_page(parameters)
         threads = self._threads if page.limit <= _LARGE_PAGE else self._for_large_page()
         return await self._in_thread(
             threads, lambda: json_response(self._store.search(query, page))
@@ -94,9 +95,9 @@ class SearchRoutes:
     @answers(_AGGREGATE)
     async def aggregate(self, request: Request) -> Response:
         self._auth.require_api(request)
-        query = parse_query(request.query_params)
-        grouping = parse_grouping(request.query_params)
-        limit = parse_limit(request.query_params)
+        parameters = parameters_of(request, _AGGREGATE)
+        grouping, query = parse_grouping(parameters), parse_query(parameters)
+        limit = parse_limit(parameters)
         return await self._in_thread(
             self._threads, lambda: json_response(self._store.aggregate(query, grouping, limit))
         )

@@ -61,9 +61,9 @@ Counts = Iterable[tuple[str, int]]
 
 def aggregate(connection: Connection, query: Query, grouping: Grouping, limit: int) -> Aggregate:
     """Count the matching entries by value; the `limit` most frequent values are returned."""
-    counts = _count_all(connection, query, grouping, limit)
-    buckets = _top_buckets(connection, counts, grouping, limit)
-    return Aggregate(buckets, grouping.by, grouping.field)
+    counts = _count_all(connection, query, grouping, limit + 1)
+    buckets = _top_buckets(connection, counts, grouping, limit + 1)
+    return Aggregate(buckets[:limit], grouping.by, grouping.field, len(buckets) > limit)
 
 
 def facet(connection: Connection, query: Query, field: str, limit: int) -> Facet:
