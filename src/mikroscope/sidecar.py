@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECK_SPACE_S = 0.25
-RELOADABLE = (
-    *("api_token", "auth_username", "auth_password", "ingest_producers"),
-    *(option.name for option in options() if option.name.startswith("alert_webhook")),
-)
-"""The options that a running server takes over; others need a restart."""
+_CREDENTIALS = ("api_token", "auth_username", "auth_password", "ingest_producers")
+_RELOADED = (*_CREDENTIALS, "tls_cert_path", "tls_key_path")
 
 
 def open_tree(settings: Settings) -> LogTree:
@@ -105,10 +102,16 @@ class Sidecar:
     def reload(self, settings: Settings) -> None:
         """Take over new credentials, and the alert policy as it is stored or configured now.
 
-        Raises MikroScopeError if the stored policy cannot be used; nothing is changed then.
+        A warning names other options that have changed. Raises MikroScopeError if the stored policy
+        cannot be used; nothing is changed then.
         """
         self.alerter.reload(alert_policy(settings))
-        taken = {name: getattr(settings, name) for name in RELOADABLE}
+        for option in options():
+            name = option.name
+            is_taken = name in _RELOADED or name.startswith("alert_")
+            if not is_taken and getattr(settings, name, None) != getattr(self.settings, name, None):
+                logger.warning("%s has changed, which needs a restart", option.flag)
+        taken = {name: getattr(settings, name) for name in _CREDENTIALS}
         self.settings = replace(self.settings, **taken)
 
     def give_up_waits(self) -> None:

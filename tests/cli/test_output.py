@@ -52,6 +52,23 @@ def test_json_on_a_terminal(processes: Processes) -> None:
     assert len(json.loads(shown)["entries"]) == 3
 
 
+ACTING = "\x1b[31m\x9b2J\u202e"  # colour, erase, right to left
+
+
+def test_log_line_cannot_act_on_a_terminal(processes: Processes) -> None:
+    """Controls in a record or in a file name reach neither the output nor the log as such."""
+    processes.write(f"a{ACTING}.ndjson", {"message": ACTING})
+    with (processes.directory / "logs" / f"a{ACTING}.ndjson").open("a") as file:
+        file.write("no json\n")
+    done = processes.complete("index")
+    assert "\\x1b[31m\\x9b2J\\u202e.ndjson:2" in done.stderr
+    shown, _ = on_terminal(processes, "stdout", "query")
+    (entry,) = json.loads(shown)["entries"]
+    assert entry["message"] == ACTING
+    for text in (done.stderr, shown, processes.complete("doctor").stdout):
+        assert not any(one in text for one in "\x1b\x9b\u202e")
+
+
 @pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}])
 def test_broken_pipe(processes: Processes, variables: dict[str, str]) -> None:
     """If the reader goes away (`mikroscope query | head`), the command prints no error."""

@@ -34,6 +34,19 @@ class Workplace(Place):
         batch_bytes: int = BATCH_BYTES,
     ) -> WriterThread:
         """Start a worker; it does nothing by the clock unless the test asks for it."""
+        worker = self.make(store, interval_s=interval_s, flush_s=flush_s, batch_bytes=batch_bytes)
+        worker.start()
+        return worker
+
+    def make(
+        self,
+        store: Store | None = None,
+        *,
+        interval_s: float | None = HOUR_S,
+        flush_s: float = HOUR_S,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> WriterThread:
+        """Make a worker that is not started yet."""
         worker = WriterThread(
             Indexer(store or self.store, self.tree, batch_bytes),
             LogAppender(self.logs),
@@ -43,7 +56,6 @@ class Workplace(Place):
             monotonic=time.monotonic,
         )
         self.workers.append(worker)
-        worker.start()
         return worker
 
     @property

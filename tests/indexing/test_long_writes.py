@@ -1,6 +1,7 @@
 """Writes of very many records take turns with other work, and lose and duplicate nothing."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -8,6 +9,7 @@ from mikroscope.errors import StoreError
 from mikroscope.logfiles.reader import MIN_LINE_COST
 from mikroscope.query.model import Query
 from tests.helpers.stores import FlakyStore, lines
+from tests.helpers.waiting import wait_until
 from tests.helpers.workplace import INGEST, GatedStore, Workplace, done, some, submit
 
 OTHER = "ingest/other/2026-02-18.ndjson"
@@ -139,3 +141,33 @@ def test_a_file_with_a_backlog(workplace: Workplace) -> None:
     done(other)
     done(behind)
     assert workplace.numbers(INGEST) == [*LONG, 1_000]
+
+
+def test_a_stop_before_the_first_scan(workplace: Workplace) -> None:
+    """A stop finishes a long write also where the files were never scanned."""
+    worker = workplace.make()
+    worker.start(scan=False)
+    future = submit(worker, some(*LONG))
+    worker.stop()
+    done(future)
+    assert workplace.numbers(INGEST) == list(LONG)
+
+
+def test_a_file_that_cannot_be_read_back(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long write whose lines cannot be read fails steps until they can; nothing else waits."""
+    worker = workplace.work_ready()
+    done(submit(worker, some(999)))
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(workplace.tree, "open", refuse)
+        long = submit(worker, some(*LONG))
+        wait_until(lambda: "cannot be read back" in (worker.run.last_error or ""))
+    done(submit(worker, some(1_000, path=OTHER)))
+    with suppress(StoreError):  # none of its lines was indexed: it is undone, or tried again
+        done(long)
+    assert workplace.numbers(INGEST) in ([999], [*LONG, 999])

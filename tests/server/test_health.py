@@ -153,7 +153,7 @@ def test_health_counts_what_is_indexed(serve: Serve, connect: Connect, tmp_path:
     assert content["lastDurationMs"] >= 0
 
 
-# --- the truth while nobody asks for anything else ----------------------------------------------
+# --- what an idle server notices ----------------------------------------------------------------
 
 
 def with_records(serve: Serve, connect: Connect, tmp_path: Path, **options: object) -> httpx.Client:

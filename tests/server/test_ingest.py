@@ -592,6 +592,17 @@ def test_many_records_at_once(roomy: httpx.Client) -> None:
     assert buckets == [{"key": "INFO", "count": 6_000}]
 
 
+@pytest.mark.parametrize("shape", [b"[%b]", b'{"logs": [%b]}'])
+def test_more_records_than_a_request_may_hold(roomy: httpx.Client, shape: bytes) -> None:
+    """More than 100,000 records are a 413 that says so, however few bytes they are."""
+    body = gzip.compress(shape % b",".join([b"{}"] * 100_001))
+    answer = roomy.post("/api/ingest", content=body, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 413
+    assert answer.json()["error"] == (
+        "Payload too large: 100001 records, send at most 100000 per request"
+    )
+
+
 # --- when writing fails ---------------------------------------------------------------------------
 
 

@@ -513,8 +513,7 @@ FLOODS = {
     "half a head": b"GET /health HTTP/1.1\r\nhost:",
     "half of a second head": GET % b"/health" + b"GET /health HT",
     "half a body": POST + b"content-length: 100\r\n\r\n[",
-    "half a body that nobody wants": b"POST /health HTTP/1.1\r\nhost: x\r\n"
-    b"content-length: 9\r\n\r\n[",
+    "the rest of a refused body": b"POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n[",
     "waiting for a 100": POST + b"content-length: 9\r\nexpect: 100-continue\r\n\r\n",
     "reading slowly": GET % b"/docs/scalar.js" * 8,
 }

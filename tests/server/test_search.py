@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mikroscope import start_server
+from mikroscope.query.model import Page, PageRequest, Query
 from tests.helpers.forms import examples
 from tests.helpers.server import Connect, Serve, settings_in
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import DEADLINE_S, wait_until
 
 LONG = "Long value, " * 250  # 3,000 characters
 TIMES = ["2026-02-18T10:00:00.000Z", "2026-02-18T10:00:00.001Z", "2026-02-18T10:00:01.000Z"]
@@ -621,3 +624,36 @@ def test_empty_index(serve: Serve, connect: Connect) -> None:
     for by in ("level", "event", "correlation"):
         content = ask(client, "/api/logs/aggregate", groupBy=by)
         assert content == {"buckets": [], "groupBy": by}
+
+
+# --- large pages --------------------------------------------------------------------------------
+
+
+def test_large_pages_do_not_hold_up_small_ones(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While large pages occupy all of their threads, small ones are answered; of very many waiting
+    large pages the last are refused.
+    """
+    server = serve()
+    client, store = connect(server), server._sidecar.store
+    search, held, running = store.search, threading.Event(), threading.Semaphore(0)
+
+    def slow(query: Query, page: PageRequest) -> Page:
+        if page.limit > 200:
+            running.release()
+            held.wait()
+        return search(query, page)
+
+    monkeypatch.setattr(store, "search", slow)
+    with ThreadPoolExecutor(80) as pool:
+        asked = [pool.submit(connect(server).get, "/api/logs?limit=1000") for _ in range(80)]
+        try:
+            for _ in range(4):
+                assert running.acquire(timeout=DEADLINE_S)
+            assert client.get("/api/logs?limit=200").status_code == 200
+            wait_until(lambda: sum(one.done() for one in asked) == 80 - 4 - 64)
+        finally:
+            held.set()
+        statuses = Counter(one.result().status_code for one in asked)
+    assert statuses == {200: 68, 503: 12}

@@ -887,20 +887,20 @@ def test_no_sentence_without_end() -> None:
         assert re.fullmatch(r"[A-Z][^|\n]+\.", option.help)
 
 
-# --- variables that are no options --------------------------------------------------------------
+# --- variables that are not options -------------------------------------------------------------
 
 
 def test_misspelt_variable(caplog: pytest.LogCaptureFixture) -> None:
-    """A variable with our prefix that is no option gets a warning with the nearest name."""
+    """A variable with our prefix that is not an option gets a warning with the nearest name."""
     resolve_settings(env={"MIKROSCOPE_API_TOKN": "secret", "OTHER_PORT": "x"})
     (message,) = caplog.messages
     assert message == (
-        "MIKROSCOPE_API_TOKN is no option and is ignored; did you mean MIKROSCOPE_API_TOKEN?"
+        "MIKROSCOPE_API_TOKN is not an option and is ignored; did you mean MIKROSCOPE_API_TOKEN?"
     )
 
 
 def test_variables_of_others(caplog: pytest.LogCaptureFixture) -> None:
-    """What Kubernetes sets for services, and our installer's variables, are no options."""
+    """What Kubernetes sets for services, and our installer's variables, are not options."""
     env = {
         "MIKROSCOPE_PORT": "tcp://10.0.0.1:4310",
         "MIKROSCOPE_SERVICE_HOST": "10.0.0.1",

@@ -240,9 +240,10 @@ class Alerter:
             deliveries.under_way.pop(rule, None)
             if problem is not None:
                 deliveries.errors[rule] = problem
-            else:  # the receiver takes notifications: what is over need not be retried to prove it
-                for other in {rule, *deliveries.errors} - (deliveries.firing - {rule}):
-                    deliveries.errors.pop(other, None)
+            else:  # the receiver takes notifications: rules that are over have no error
+                for other in [*deliveries.errors]:
+                    if other == rule or other not in deliveries.firing:
+                        del deliveries.errors[other]
 
     async def _deliver(self, policy: AlertPolicy, notification: Notification, now_ms: int) -> None:
         url, timeout_s = policy.webhook_url or "", policy.webhook_timeout_ms / 1000

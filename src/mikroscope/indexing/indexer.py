@@ -11,18 +11,13 @@ from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
 from mikroscope.indexing.stats import IndexStats
 from mikroscope.logfiles.reader import MAX_LINE_BYTES, MIN_LINE_COST, Chunk, LineReader
-from mikroscope.logfiles.rotation import (
-    checkpoint_after,
-    is_same_content,
-    is_unchanged,
-    reconcile,
-)
+from mikroscope.logfiles.rotation import checkpoint_after, is_same_content, is_unchanged, reconcile
 from mikroscope.logfiles.sources import Checkpoint, Source
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.stores.base import Batch, Deleted, Store
 
 BATCH_BYTES = 4 << 20  # of raw lines in one transaction
-FILE_COST = 1024  # bytes whose reading takes as long as opening a file
+FILE_COST = 4096  # bytes whose indexing takes about as long as opening a file
 
 
 class Indexer:
@@ -127,10 +122,10 @@ class Indexer:
 
     def index_part(self, path: str, cost: int) -> None:
         """Index some of what is new in a file, up to a cost. Raises StoreError."""
+        if self._pipeline.holds_lines_of({path}):
+            self.commit_ahead()
+            return
         with self._undoing_on_error():
-            if self._pipeline.holds_lines_of({path}):
-                self._commit_next()
-                return
             waiting, self._queue = self._queue, {path: None}
             try:
                 self._commit_batch(self._read_batch(False, cost), more=False)
@@ -188,6 +183,10 @@ class Indexer:
             return 0
         source = self._sources.get(path)
         return source.checkpoint.offset if source else 0
+
+    def has_indexed(self, path: str, size: int) -> bool:
+        """Return whether the first `size` bytes of a file are committed."""
+        return self.indexed_bytes(path) >= size and not self._pipeline.holds_lines_of({path})
 
     @property
     def sources(self) -> Mapping[str, Source]:

@@ -5,10 +5,12 @@ They have very many records, or come to a file of which much is not indexed yet.
 
 from typing import NamedTuple
 
+from mikroscope.errors import StoreError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.ingest_queue import PendingWrite
 from mikroscope.logfiles.appender import Appended
 
+MAX_IDLE_STEPS = 10  # a step may commit what was read ahead, or be repeated
 STEP_COST = 1 << 20  # bytes; as many lines as are indexed in about a tenth of a second
 
 
@@ -31,6 +33,7 @@ class LongWrites:
         self._indexer = indexer
         self._open: dict[str, LongWrite] = {}
         self._sources: dict[str, int] = {}  # by the path at which the lines were appended
+        self._idle_steps: dict[str, int] = {}  # likewise; one after the other
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -53,23 +56,35 @@ class LongWrites:
         return next(iter(self._open.values()))
 
     def step(self) -> LongWrite | None:
-        """Index some lines of the first write; return it if that were its last ones.
+        """Index some lines of the first write; return it if those were its last ones.
 
         Raises StoreError.
         """
         write = self.first()
-        path = self._present_path(write)
-        if path is not None:
-            self._indexer.index_part(path, STEP_COST)
-            path = self._present_path(write)
-        if path is not None and self._indexer.indexed_bytes(path) < write.appended.after.size:
-            self._open[write.path] = self._open.pop(write.path)  # now the others
-            return None
-        return self.remove(write)
+        if (path := self._present_path(write)) is None:
+            return self.remove(write)
+        before = self._indexer.indexed_bytes(path)
+        self._indexer.index_part(path, STEP_COST)
+        if (path := self._present_path(write)) is None:
+            return self.remove(write)
+        if self._indexer.has_indexed(path, write.appended.after.size):
+            return self.remove(write)
+        self._open[write.path] = self._open.pop(write.path)  # now the others
+        self._count_idle_steps(write, is_idle=self._indexer.indexed_bytes(path) == before)
+        return None
+
+    def _count_idle_steps(self, write: LongWrite, *, is_idle: bool) -> None:
+        """Raise StoreError after a few steps without progress, so that the next ones wait."""
+        idle = self._idle_steps[write.path] = (
+            self._idle_steps.get(write.path, 0) + 1 if is_idle else 0
+        )
+        if idle > MAX_IDLE_STEPS:
+            raise StoreError(f"{write.path} was written, but its lines cannot be read back")
 
     def remove(self, write: LongWrite) -> LongWrite:
         """Forget a write."""
         self._sources.pop(write.path, None)
+        self._idle_steps.pop(write.path, None)
         return self._open.pop(write.path)
 
     def _present_path(self, write: LongWrite) -> str | None:

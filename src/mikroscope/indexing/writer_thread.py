@@ -87,6 +87,8 @@ class WriterThread:
         with self._wake:
             self._stopping = True
             self._stop_by = self._now() + STOP_PATIENCE_S
+            if self._retry_at == inf:  # `start_scanning` will not be called any more
+                self._retry_at = self._now()
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
@@ -214,7 +216,7 @@ class WriterThread:
             return 0
         due = [self._retry_at] if self._ingest_writer.busy else []
         if self._stopping:
-            return min([*due, self._drain_at] if self._queue else due) - now
+            return min(due, default=self._drain_at) - now
         due.append(max(self._retry_at, self._schedule.next_scan))
         if self._flush_at is not None:
             due.append(self._flush_at)

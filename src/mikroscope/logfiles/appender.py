@@ -91,7 +91,7 @@ class LogAppender:
             os.close(self._open.pop(next(iter(self._open))))
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A link here would let whoever may write to the directory choose what is appended to.
+        # A link here would let anyone who may write to the directory choose what is appended to.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         self._open[path] = os.open(target, flags, 0o640)
         return self._open[path]

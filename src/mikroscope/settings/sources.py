@@ -68,7 +68,7 @@ def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer
             if not _is_blank(text):
                 layer[known[name].name] = _given(known[name], text, name)
         elif not name.startswith(_OTHERS):
-            logger.warning("%s is no option and is ignored%s", name, _nearest(name, known))
+            logger.warning("%s is not an option and is ignored%s", name, _nearest(name, known))
     return _fold_https(layer)
 
 

@@ -249,7 +249,7 @@ def test_others_may_not_read(path: Path) -> None:
 
 def test_opening_does_not_wait_for_a_writer(path: Path) -> None:
     """A store opens while another process holds the write lock, as at the end of a rebuild; that
-    process may in turn wait until nobody is opening the index.
+    process may in turn wait until no other process is opening the index.
     """
     with closing(SqliteStore(path)) as store:
         put(store, [at(0, n=1)])

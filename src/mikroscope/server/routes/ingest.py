@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from mikroscope.ingest.batch import IngestBatch
 from mikroscope.ingest.encoding import unpack_body
-from mikroscope.ingest.native import make_batch
+from mikroscope.ingest.native import MAX_RECORDS, make_batch
 from mikroscope.records.timestamps import format_moment
 from mikroscope.server.middleware.access_log import PRODUCER
 from mikroscope.server.openapi.model import (
@@ -75,7 +75,9 @@ _INGEST = Operation(
         ),
         404: ResponseDoc("Ingest is off: neither producers nor Basic auth are configured."),
         408: SLOW_BODY,
-        413: ResponseDoc("More than `--ingest-max-body-bytes`, counted after decompression."),
+        413: ResponseDoc(
+            f"More than `--ingest-max-body-bytes` after decompression, or {MAX_RECORDS:,} records."
+        ),
         415: ResponseDoc("A `content-encoding` other than gzip."),
         503: ResponseDoc(
             "The queue or the disk is full. Nothing was stored: send again later.",
