@@ -515,7 +515,7 @@ FLOODS = {
     "half a body": POST + b"content-length: 100\r\n\r\n[",
     "the rest of a refused body": b"POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n[",
     "waiting for a 100": POST + b"content-length: 9\r\nexpect: 100-continue\r\n\r\n",
-    "reading slowly": GET % b"/docs/scalar.js" * 8,
+    "reading slowly": GET % b"/docs/scalar.js" * 3,
 }
 
 
@@ -524,12 +524,12 @@ def test_a_newcomer_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Connect, words: bytes
 ) -> None:
     """Whatever as many connections as the limit do, a new one with something to say is served."""
-    monkeypatch.setattr("mikroscope.server.run._CONNECTIONS", 20)
+    monkeypatch.setattr("mikroscope.server.run._CONNECTIONS", 12)
     options = settings_in(tmp_path, ingest_producers="t=p")
     with start_server(options) as server, ExitStack() as opened:
         kept = connect(server, headers=PRODUCER)
-        for number in range(3):
-            for _ in range(20):
+        for number in range(2):
+            for _ in range(12):
                 connection = opened.enter_context(closing(socket.socket()))
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 connection.settimeout(DEADLINE_S)
