@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def slow_place(tmp_path: Path) -> Iterator[Place]:
     """The same place, indexed a few records at a time."""
-    yield from place_in(tmp_path, batch_bytes=100)
+    yield from place_in(tmp_path, batch_bytes=2_000)
 
 
 # --- all of it ----------------------------------------------------------------------------

@@ -335,7 +335,7 @@ def test_jobs_have_their_turn_while_nothing_can_be_written(workplace: Workplace)
     steps = iter(range(50))
     worker.run_job(steps).result(DEADLINE_S)
     assert list(steps) == []
-    assert flaky.calls > 1
+    assert flaky.calls >= 1
 
 
 def test_a_submission_has_its_turn_between_two_steps_of_a_backlog(workplace: Workplace) -> None:
@@ -367,7 +367,7 @@ def test_a_backlog_has_its_turn_between_submissions(workplace: Workplace) -> Non
             submit(workplace.worker, some(submitted))
             submitted += 1
 
-    worker = workplace.work(GatedStore(workplace.store, submit_one), batch_bytes=100)
+    worker = workplace.work(GatedStore(workplace.store, submit_one), batch_bytes=2_000)
     wait_until(lambda: worker.run.runs > 0)
     assert workplace.numbers("backlog.ndjson") == list(range(1_000, 1_200))
     worker.stop()
@@ -539,7 +539,7 @@ def test_stopping_does_not_wait_for_the_backlog(workplace: Workplace) -> None:
             workplace.worker.enqueue(some(1))
             workplace.worker._stopping = True  # `stop` itself would wait for this very thread
 
-    worker = workplace.work(GatedStore(workplace.store, stop_soon), batch_bytes=100)
+    worker = workplace.work(GatedStore(workplace.store, stop_soon), batch_bytes=2_000)
     worker._thread.join(DEADLINE_S)
     assert not worker._thread.is_alive()
     assert workplace.numbers(INGEST) == [1]

@@ -20,7 +20,6 @@ from mikroscope.stores.sqlite.write.batch import SqliteBatch
 from mikroscope.stores.sqlite.write.encoding import MaybePruned, encode_kept
 from tests.stores.contract.aggregates import AggregateContract
 from tests.stores.contract.base import (
-    MANY,
     SOME,
     START_MS,
     at,
@@ -353,7 +352,7 @@ def test_records_without_time_over_a_minute(store: SqliteStore, unit_ms: int) ->
 def test_a_question_that_takes_too_long(path: Path) -> None:
     """A query is stopped at its deadline with a helpful error, and others are still answered."""
     with closing(SqliteStore(path, query_timeout_s=0)) as hasty:
-        put(hasty, [at(n) for n in range(MANY)])
+        put(hasty, [at(n) for n in range(SOME)])
         with pytest.raises(QueryTimeoutError, match="stopped after 0 s: narrow it"):
             hasty.aggregate(Query(), Grouping("field", "time"))
         assert len(hasty.search(Query(), PageRequest(limit=10)).entries) == 10
