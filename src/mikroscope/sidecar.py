@@ -83,7 +83,7 @@ class Sidecar:
 
     def start(self, url: str) -> None:
         """Start indexing and watching the log files; alerts name `url` as the server's address."""
-        # Retention runs before the files are read: what they bring then is kept until its next run.
+        # Retention runs before the files are read, which costs less, and again afterwards.
         self.writer.start(scan=False)
         self.alerter.start(url)
         self.maintainer.start()
@@ -191,10 +191,13 @@ class Sidecar:
                 audit_entries=settings.db_audit_retention_days,
                 files=settings.log_retention_days,
                 audit_files=settings.log_audit_retention_days,
+                files_by_default="log_retention_days" not in settings.given,
+                audit_files_by_default="log_audit_retention_days" not in settings.given,
                 backup=settings.audit_backup_directory,
             ),
             run_job=self.writer.run_job,
             on_first_prune=self.writer.start_scanning,
+            caught_up=self.writer.caught_up,
             exclusive=exclusive,
             interval_s=settings.maintenance_interval_ms / 1000,
             clock_ms=_now_ms,

@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from mikroscope import start_server
-from mikroscope.errors import ConfigurationError
+from mikroscope import resolve_settings, start_server
+from mikroscope.errors import ConfigurationError, MikroScopeError
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.maintenance.file_retention import Expired, delete_file
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.stores import all_entries
@@ -62,22 +64,15 @@ class Keeper:
             "db_audit_retention_days": 365,
             "log_retention_days": 30,
             "log_audit_retention_days": 365,
-        }
+        }  # the days of files are given, so that they hold for files of any origin
 
     def run(self, **overrides: object) -> dict[str, Any]:
-        """Run a server until it has cleaned up and indexed; return its clean-up report."""
+        """Run a server until it has indexed and cleaned up; return its clean-up report."""
         with self._serve(**(self.given | overrides)) as server:
             client = self._connect(server)
-            wait_until(lambda: self.health(client)["ingest"]["runs"])
-            wait_until(lambda: self.health(client)["maintenance"]["runs"])
+            wait_until(lambda: self.health(client)["maintenance"]["runs"] == 2)
             found: dict[str, Any] = self.health(client)["maintenance"]
         return found
-
-    def run_twice(self, **overrides: object) -> dict[str, Any]:
-        """Index with one server and clean up with the next; totals are those of both."""
-        first, second = self.run(**overrides), self.run(**overrides)
-        totals = {name: first[name] + second[name] for name in first if name.endswith("Total")}
-        return second | totals
 
     @staticmethod
     def health(client: httpx.Client) -> dict[str, Any]:
@@ -107,7 +102,7 @@ def test_old_entries_leave_at_the_start(keeper: Keeper) -> None:
     """The start deletes entries older than the retention period and counts them."""
     records = [record(1, 29), record(2, 31), record(3, 400), record(4, 0)]
     write(keeper.logs / "app.ndjson", records)
-    found = keeper.run_twice()
+    found = keeper.run()
     assert keeper.numbers() == [1, 4]
     assert (found["entriesDeletedLastRun"], found["normalEntriesDeletedTotal"]) == (2, 2)
     assert found["fieldsDeletedTotal"] == 4
@@ -118,7 +113,7 @@ def test_audit_entries_stay_longer(keeper: Keeper) -> None:
     """Audit entries have their own retention period, in any file."""
     records = [record(n, days, audit=True) for n, days in ((1, 31), (2, 364), (3, 366))]
     write(keeper.logs / "app.ndjson", [*records, record(4, 31)])
-    found = keeper.run_twice()
+    found = keeper.run()
     assert keeper.numbers() == [1, 2]
     assert (found["auditEntriesDeletedTotal"], found["normalEntriesDeletedTotal"]) == (1, 1)
 
@@ -126,30 +121,23 @@ def test_audit_entries_stay_longer(keeper: Keeper) -> None:
 def test_audit_entries_may_leave_first(keeper: Keeper) -> None:
     """If their retention period is shorter, audit entries are deleted before normal ones."""
     write(keeper.logs / "app.ndjson", [record(1, 20, audit=True), record(2, 20)])
-    keeper.run_twice(db_audit_retention_days=10)
+    keeper.run(db_audit_retention_days=10)
     assert keeper.numbers() == [2]
 
 
 def test_zero_days_keep_entries_for_good(keeper: Keeper) -> None:
     """A retention period of 0 days keeps entries forever."""
     write(keeper.logs / "app.ndjson", [record(1, 4000), record(2, 4000, audit=True)])
-    found = keeper.run_twice(db_retention_days=0, db_audit_retention_days=0)
+    found = keeper.run(db_retention_days=0, db_audit_retention_days=0)
     assert keeper.numbers() == [1, 2]
     assert found["entriesDeletedTotal"] == 0
-
-
-def test_what_the_files_bring_stays_until_the_next_clean_up(keeper: Keeper) -> None:
-    """Entries of newly added old files stay until the next clean-up."""
-    write(keeper.logs / "app.ndjson", [record(1, 100)])
-    keeper.run()
-    assert keeper.numbers() == [1]
 
 
 def test_pruned_entries_stay_pruned(keeper: Keeper) -> None:
     """After a restart, pruned entries stay deleted although their file still has them."""
     write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1)])
-    keeper.run_twice()
-    keeper.run_twice()
+    keeper.run()
+    keeper.run()
     assert keeper.numbers() == [2]
 
 
@@ -158,11 +146,12 @@ def test_pruned_entries_stay_pruned_after_a_rebuild(
 ) -> None:
     """A rebuild skips and counts pruned entries, and keeps old ones that were not pruned yet."""
     file = write(keeper.logs / "app.ndjson", [record(1, 31), record(2, 1), record(3, 400)])
-    keeper.run_twice()
-    with file.open("a") as opened:
-        opened.write(json.dumps(record(4, 50)) + "\n")
+    keeper.run()
     server = serve(**keeper.given)
     client = connect(server)
+    wait_until(lambda: keeper.health(client)["maintenance"]["runs"] == 2)
+    with file.open("a") as opened:
+        opened.write(json.dumps(record(4, 50)) + "\n")
     wait_until(lambda: keeper.health(client)["ingest"]["recordsInsertedTotal"] == 1)
     answer = client.post("/api/reindex").json()
     assert answer["report"]["recordsSkipped"] == 2
@@ -176,7 +165,7 @@ def test_counts_are_exact_after_a_clean_up(keeper: Keeper, serve: Serve, connect
     """After a clean-up, aggregates do not count deleted entries."""
     records = [record(n, n / 10, level="ERROR" if n % 3 else "INFO") for n in range(1, 601)]
     write(keeper.logs / "app.ndjson", records)
-    keeper.run_twice()
+    keeper.run()
     client = connect(serve(**keeper.given))
     buckets = client.get("/api/logs/aggregate", params={"groupBy": "level"}).json()["buckets"]
     assert {one["key"]: one["count"] for one in buckets} == {"ERROR": 200, "INFO": 99}
@@ -186,7 +175,7 @@ def test_room_is_given_back(keeper: Keeper) -> None:
     """The server shrinks the index file after a large clean-up by itself."""
     texts = (f"{number} {os.urandom(200).hex()}" for number in range(2_000))
     write(keeper.logs / "a.ndjson", (record(n, 31, note=text) for n, text in enumerate(texts)))
-    keeper.run()
+    keeper.run(db_retention_days=0)
     before = keeper.index.stat().st_size
     found = keeper.run()
     assert found["entriesDeletedTotal"] == 2_000
@@ -197,7 +186,7 @@ def test_room_is_given_back(keeper: Keeper) -> None:
 def test_forgotten_sources(keeper: Keeper) -> None:
     """The index forgets a deleted file once its last entry is deleted."""
     file = write(keeper.logs / "app.ndjson", [record(1, 400)])
-    keeper.run()
+    keeper.run(db_retention_days=0)
     file.unlink()
     keeper.run(db_retention_days=0)
     keeper.run()
@@ -213,7 +202,7 @@ def test_old_files_are_deleted(keeper: Keeper) -> None:
     """A file is deleted by its last change, and its entries by their own time."""
     old = write(keeper.logs / "old.ndjson", [record(1, 5)], days=31)
     new = write(keeper.logs / "new.ndjson", [record(2, 5)], days=29)
-    found = keeper.run_twice()
+    found = keeper.run()
     assert (old.exists(), new.exists()) == (False, True)
     assert found["auditFilesDeletedTotal"] == 0
     assert keeper.numbers() == [1, 2]
@@ -227,10 +216,10 @@ def test_audit_files_stay_longer(keeper: Keeper, path: str, fields: dict[str, ob
     """A file is an audit file by its directory, its name or a single audit entry."""
     records = [record(1, 40), record(2, 40, **fields), record(3, 40)]
     file = write(keeper.logs / path, records, days=40)
-    keeper.run_twice()
+    keeper.run()
     assert file.exists()
     age(file, 366)
-    keeper.run_twice()
+    keeper.run()
     assert not file.exists()
 
 
@@ -240,7 +229,7 @@ def test_files_that_are_no_logs_stay(keeper: Keeper) -> None:
     for file in files:
         write(file, [], days=4000).write_text("this is not JSON\n")
         age(file, 4000)
-    keeper.run_twice()
+    keeper.run()
     assert all(file.exists() for file in files)
 
 
@@ -262,10 +251,10 @@ def test_audit_behind_the_last_line_end(keeper: Keeper, before: list[dict[str, A
     with file.open("a") as opened:
         opened.write(json.dumps(record(2, 40, audit=True)))
     age(file, 40)
-    keeper.run_twice(audit_backup_directory=keeper.backup)
+    keeper.run(audit_backup_directory=keeper.backup)
     assert file.exists()
     age(file, 400)
-    found = keeper.run_twice(audit_backup_directory=keeper.backup)
+    found = keeper.run(audit_backup_directory=keeper.backup)
     assert (file.exists(), found["auditFilesDeletedTotal"]) == (False, 1)
     assert b'"audit":' in (keeper.backup / "app.ndjson").read_bytes().replace(b" ", b"")
 
@@ -276,15 +265,110 @@ def test_half_a_line_at_the_end(keeper: Keeper) -> None:
     with file.open("a") as opened:
         opened.write('{"audit":true,"n"')
     age(file, 40)
-    keeper.run_twice()
+    keeper.run()
     assert not file.exists()
 
 
 def test_zero_days_keep_files_for_good(keeper: Keeper) -> None:
     """A retention period of 0 days keeps files forever."""
     file = write(keeper.logs / "audit" / "app.ndjson", [record(1, 1)], days=4000)
-    keeper.run_twice(log_audit_retention_days=0)
+    keeper.run(log_audit_retention_days=0)
     assert file.exists()
+
+
+# --- files that were there before, and links -----------------------------------------------------
+
+BY_DEFAULT = {"log_retention_days": None, "log_audit_retention_days": None}
+INGESTED = ("ingest/api/2024-01-01.ndjson", "ingest/api/2024-01-01.ndjson.1")
+FOREIGN = (
+    "app.ndjson",
+    "ingest/app.ndjson",
+    "ingest/api/old.ndjson",
+    "x/ingest/api/2024-01-01.ndjson",
+)
+
+
+@pytest.mark.parametrize("audit", [False, True], ids=["normal", "audit"])
+def test_files_of_others_stay_by_default(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture, audit: bool
+) -> None:
+    """The default deletes what ingest wrote and nothing else; the log says what was kept."""
+    caplog.set_level("INFO")
+    for path in (*INGESTED, *FOREIGN):
+        write(keeper.logs / path, [record(1, 1, path=path, audit=audit)], days=4000)
+    found = keeper.run(**BY_DEFAULT)
+    assert [path for path in INGESTED if (keeper.logs / path).exists()] == []
+    assert [path for path in FOREIGN if not (keeper.logs / path).exists()] == []
+    assert found["filesDeletedTotal"] == len(INGESTED)
+    option = "--log-audit-retention-days" if audit else "--log-retention-days"
+    said = [one for one in caplog.messages if one.startswith("retention: kept")]
+    days = 365 if audit else 30
+    text = f"kept {len(FOREIGN)} log files older than {days} days, which MikroScope did not write"
+    assert [f"{text}: set {option} to" in one for one in said] == [True]
+    for path in INGESTED:
+        assert any(f"deleted {path}, " in one for one in caplog.messages)
+
+
+@pytest.mark.parametrize("layer", ["file", "variable", "flag"])
+def test_days_that_are_given_are_for_all_files(tmp_path: Path, layer: str) -> None:
+    """Days from the config file, a variable or a flag count as given, also where they are 30."""
+    config = tmp_path / "mikroscope.config.json"
+    config.write_text('{"logRetentionDays": 30}' if layer == "file" else "{}")
+    env = {"MIKROSCOPE_LOG_RETENTION_DAYS": "30"} if layer == "variable" else {}
+    overrides = {"log_retention_days": "30"} if layer == "flag" else {}
+    given = resolve_settings(config, env, overrides).given
+    assert given == {"log_retention_days"}
+
+
+def test_one_kind_of_days_says_nothing_of_the_other(keeper: Keeper) -> None:
+    """Days given for normal files delete no audit file of others, and the other way round."""
+    normal, audit = keeper.logs / "app.ndjson", keeper.logs / "audit" / "app.ndjson"
+    for file in (normal, audit):
+        write(file, [record(1, 1)], days=4000)
+    keeper.run(log_audit_retention_days=None)
+    assert (normal.exists(), audit.exists()) == (False, True)
+    write(normal, [record(1, 1)], days=4000)
+    keeper.run(log_retention_days=None)
+    assert (normal.exists(), audit.exists()) == (True, False)
+
+
+def test_nothing_behind_a_link_is_deleted(
+    keeper: Keeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a linked file, nor its link, nor a file in a linked directory is deleted."""
+    caplog.set_level("INFO")
+    outside = write(tmp_path / "outside" / "a.ndjson", [record(1, 1)], days=4000)
+    linked = write(tmp_path / "other" / "b.ndjson", [record(2, 1)], days=4000)
+    inside = write(keeper.logs / "c.ndjson", [record(3, 1)], days=4000)
+    (keeper.logs / "ingest").mkdir()
+    (keeper.logs / "ingest" / "api").symlink_to(outside.parent)
+    (keeper.logs / "b.ndjson").symlink_to(linked)
+    (keeper.logs / "d.ndjson").symlink_to(inside)
+    found = keeper.run()
+    assert (outside.exists(), linked.exists(), inside.exists()) == (True, True, False)
+    assert (keeper.logs / "b.ndjson").is_symlink()
+    assert found["filesDeletedTotal"] == 1
+    assert any("kept 2 log files" in one and "link" in one for one in caplog.messages)
+
+
+def test_the_logs_root_may_be_a_link(keeper: Keeper, tmp_path: Path) -> None:
+    """What lies below the root is inside the tree, also where the root's own name is a link."""
+    file = write(tmp_path / "elsewhere" / "a.ndjson", [record(1, 1)], days=4000)
+    keeper.logs.symlink_to(file.parent)
+    keeper.run()
+    assert not file.exists()
+
+
+def test_a_directory_that_becomes_a_link(tmp_path: Path) -> None:
+    """A directory that is replaced by a link after the files were listed leads nowhere."""
+    file = write(tmp_path / "logs" / "x" / "a.ndjson", [record(1, 1)], days=4000)
+    tree = LogTree(tmp_path / "logs", (".ndjson",))
+    expired = Expired("x/a.ndjson", tree.walk().files["x/a.ndjson"], is_audit=False)
+    file.parent.rename(tmp_path / "moved")
+    file.parent.symlink_to(tmp_path / "moved")
+    with pytest.raises(MikroScopeError, match="cannot delete"):
+        delete_file(tree, expired, None)
+    assert (tmp_path / "moved" / "a.ndjson").exists()
 
 
 # --- backup -------------------------------------------------------------------------------------
@@ -295,7 +379,7 @@ def test_audit_files_are_backed_up(keeper: Keeper) -> None:
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     other = write(keeper.logs / "b.ndjson", [record(2, 400)], days=400)
     content = file.read_bytes()
-    found = keeper.run_twice(audit_backup_directory=keeper.backup)
+    found = keeper.run(audit_backup_directory=keeper.backup)
     assert not file.exists()
     assert not other.exists()
     assert (keeper.backup / "audit" / "a.ndjson").read_bytes() == content
@@ -312,7 +396,7 @@ def test_an_older_backup_is_not_written_over(keeper: Keeper) -> None:
     before = {path: path.read_bytes() for path in (keeper.backup / "audit").iterdir()}
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     content = file.read_bytes()
-    keeper.run_twice(audit_backup_directory=keeper.backup)
+    keeper.run(audit_backup_directory=keeper.backup)
     assert not file.exists()
     assert {path: path.read_bytes() for path in before} == before
     assert (keeper.backup / "audit" / "a.ndjson.2").read_bytes() == content
@@ -323,7 +407,7 @@ def test_a_backup_that_is_there_already(keeper: Keeper) -> None:
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     (keeper.backup / "audit").mkdir(parents=True)
     (keeper.backup / "audit" / "a.ndjson").write_bytes(file.read_bytes())
-    keeper.run_twice(audit_backup_directory=keeper.backup)
+    keeper.run(audit_backup_directory=keeper.backup)
     assert not file.exists()
     assert len(list((keeper.backup / "audit").iterdir())) == 1
 
@@ -333,11 +417,10 @@ def test_a_file_that_cannot_be_backed_up_stays(keeper: Keeper) -> None:
     file = write(keeper.logs / "audit" / "a.ndjson", [record(1, 400)], days=400)
     other = write(keeper.logs / "b.ndjson", [record(2, 400)], days=400)
     keeper.backup.write_text("a file where the directory should be")
-    found = keeper.run_twice(audit_backup_directory=keeper.backup)
+    found = keeper.run(audit_backup_directory=keeper.backup)
     assert file.exists()
     assert not other.exists()
     assert str(file) in found["lastError"]
-    assert found["lastSuccessAt"] is None
 
 
 def test_a_backup_below_the_logs_is_refused(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 import contextlib
 import hashlib
+import io
 import os
+import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from mikroscope.disk import sync
 from mikroscope.errors import MikroScopeError
-from mikroscope.logfiles.reader import FileStat
+from mikroscope.logfiles.reader import FileStat, file_stat
 from mikroscope.logfiles.rotation import is_unchanged
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
@@ -20,6 +22,8 @@ from mikroscope.stores.base import Cutoffs
 
 _TAIL_BYTES = 1 << 20
 _PART = ".mikroscope-part"  # of a copy that is not complete
+# What ingest writes, also where somebody has rotated or packed it since.
+_WRITTEN_HERE = re.compile(r"ingest/[^/]+/\d{4}-\d\d-\d\d\.ndjson[^/]*")
 
 
 class Expired(NamedTuple):
@@ -66,19 +70,33 @@ def _ends_in_audit(tree: LogTree, source: Source) -> bool:
     return False
 
 
+def is_written_here(path: str) -> bool:
+    """Return whether a file of this path below the logs root is one that ingest has written."""
+    return _WRITTEN_HERE.fullmatch(path) is not None
+
+
+def is_behind_link(tree: LogTree, path: str) -> bool:
+    """Return whether the file is a symbolic link, or lies in a directory that is one."""
+    return os.path.realpath(tree.root / path) != str(tree.root / path)
+
+
 def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:
     """Delete a file; an audit file only after a copy is safe below `backup`, if that is given.
 
     Returns False if the file has changed meanwhile and is kept. Raises MikroScopeError if the file
-    cannot be backed up or deleted; it is kept then, too.
+    cannot be backed up or deleted, also where a link leads to it; it is kept then, too.
     """
     file = tree.root / expired.path
     try:
-        if expired.is_audit and backup is not None:
-            _back_up(file, backup / expired.path)
-        if tree.stat(expired.path) != expired.stat:
-            return False
-        file.unlink()
+        with _directory_of(tree.root, expired.path) as directory:
+            if not _is_same(file.name, directory, expired.stat):
+                return False
+            if expired.is_audit and backup is not None:
+                with _open_in(directory, file.name) as opened:
+                    _back_up(opened, backup / expired.path)
+                if not _is_same(file.name, directory, expired.stat):
+                    return False
+            os.unlink(file.name, dir_fd=directory)
     except OSError as error:
         raise MikroScopeError(
             f"cannot delete {file}, which is past its retention period: {error}"
@@ -86,9 +104,35 @@ def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:
     return True
 
 
-def _back_up(file: Path, wanted: Path) -> None:
+@contextlib.contextmanager
+def _directory_of(root: Path, path: str) -> Iterator[int]:
+    """Open the directory of a file below the root, following no link on the way."""
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in path.split("/")[:-1]:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            above, directory = directory, os.open(name, flags, dir_fd=directory)
+            os.close(above)
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _is_same(name: str, directory: int, stat: FileStat) -> bool:
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return file_stat(found) == stat
+
+
+def _open_in(directory: int, name: str) -> io.BufferedReader:
+    return os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory), "rb")
+
+
+def _back_up(file: io.BufferedReader, wanted: Path) -> None:
     """Copy a file and verify the copy; an earlier backup is never overwritten."""
-    digest = _digest(file)
+    digest = hashlib.file_digest(file, "blake2b").digest()
     target = wanted
     number = 0
     while target.exists():
@@ -99,7 +143,7 @@ def _back_up(file: Path, wanted: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}{_PART}")
     try:
-        shutil.copy2(file, part)
+        _copy(file, part)
         sync(part)
         if _digest(part) != digest:
             raise OSError(f"the copy {target} is not the same")
@@ -108,6 +152,16 @@ def _back_up(file: Path, wanted: Path) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
+
+
+def _copy(file: io.BufferedReader, target: Path) -> None:
+    """Copy the content, the mode and the times."""
+    file.seek(0)
+    with target.open("wb") as copied:
+        shutil.copyfileobj(file, copied)
+    stat = os.fstat(file.fileno())
+    target.chmod(stat.st_mode & 0o777)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _digest(file: Path) -> bytes:

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,13 @@ from mikroscope.errors import MikroScopeError
 from mikroscope.job_status import JobStatus
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
-from mikroscope.maintenance.file_retention import delete_file, expired_files
+from mikroscope.maintenance.file_retention import (
+    Expired,
+    delete_file,
+    expired_files,
+    is_behind_link,
+    is_written_here,
+)
 from mikroscope.stores.base import Cutoffs, Deleted, Store
 
 logger = logging.getLogger(__name__)
@@ -25,13 +32,32 @@ RunJob = Callable[[Iterator[object]], "Future[Any]"]
 
 
 class Retention(NamedTuple):
-    """Days until entries and files are deleted; 0 keeps them forever."""
+    """Days until entries and files are deleted; 0 keeps them forever.
+
+    Files that ingest did not write are deleted only if their days are not just the default.
+    """
 
     entries: int
     audit_entries: int
     files: int
     audit_files: int
+    files_by_default: bool
+    audit_files_by_default: bool
     backup: Path | None
+
+    def reason_to_keep(self, tree: LogTree, expired: Expired) -> str | None:
+        """Return why an expired file is kept all the same; None if it may be deleted."""
+        option = "--log-audit-retention-days" if expired.is_audit else "--log-retention-days"
+        days = self.audit_files if expired.is_audit else self.files
+        by_default = self.audit_files_by_default if expired.is_audit else self.files_by_default
+        if is_behind_link(tree, expired.path):
+            return f"older than {days} days ({option}): a link leads there"
+        if by_default and not is_written_here(expired.path):
+            return (
+                f"older than {days} days, which MikroScope did not write: "
+                f"set {option} to delete such files (0 keeps them without this message)"
+            )
+        return None
 
 
 class MaintenanceState:
@@ -60,10 +86,11 @@ class Removed:
 
 
 class Maintainer:
-    """Runs retention at the start and then at an interval, in a thread of its own.
+    """Runs retention at the start, when `caught_up` is done, and then at an interval.
 
-    It holds `exclusive` while it runs, since a rebuild would bring back what it deletes. It calls
-    `on_first_prune` once: when the expired entries are deleted at the start, or after a second.
+    It has a thread of its own. It holds `exclusive` while it runs, since a rebuild would bring back
+    what it deletes. It calls `on_first_prune` once: when the expired entries are deleted at the
+    start, or after a second.
     """
 
     def __init__(
@@ -74,6 +101,7 @@ class Maintainer:
         *,
         run_job: RunJob,
         on_first_prune: Callable[[], None],
+        caught_up: "Future[None]",
         exclusive: threading.Lock,
         interval_s: float,
         clock_ms: Callable[[], int],
@@ -88,6 +116,9 @@ class Maintainer:
         self._interval_s = interval_s
         self._clock_ms = clock_ms
         self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._caught_up = caught_up
+        self._kept: Counter[str] | None = Counter()  # None after the start: it is said only then
         self._thread = threading.Thread(target=self._loop, name="mikroscope-clean", daemon=True)
 
     def start(self) -> None:
@@ -97,15 +128,21 @@ class Maintainer:
     def stop(self) -> None:
         """Stop after the current step; the next run continues there."""
         self._stopping.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _loop(self) -> None:
+        self._caught_up.add_done_callback(lambda _: self._wake.set())
         while not self._stopping.is_set():
+            is_starting = not self._caught_up.done()
             with self._exclusive:
                 self._run()
+            if not is_starting:
+                self._kept = None
             failed = self.state.job.last_error is not None
-            self._stopping.wait(min(self._interval_s, _RETRY_S) if failed else self._interval_s)
+            self._wake.wait(min(self._interval_s, _RETRY_S) if failed else self._interval_s)
+            self._wake.clear()
 
     def _run(self) -> None:
         state = self.state
@@ -135,29 +172,46 @@ class Maintainer:
             self._expire(removed.entries, _cutoffs(now_ms, keep.entries, keep.audit_entries))
         finally:
             self._start_others()
-        problems = self._delete_files(
-            removed, _cutoffs(now_ms, keep.files, keep.audit_files), keep.backup
-        )
+        problems = self._delete_files(removed, _cutoffs(now_ms, keep.files, keep.audit_files))
         self._compact()
         return problems
 
-    def _delete_files(self, removed: Removed, cutoffs: Cutoffs, backup: Path | None) -> list[str]:
+    def _delete_files(self, removed: Removed, cutoffs: Cutoffs) -> list[str]:
         problems: list[str] = []
         if cutoffs.normal_ms is None and cutoffs.audit_ms is None:
             return problems
         sources: list[Source] = self._run_job(self._read_sources()).result()
+        kept: Counter[str] = Counter()
         for expired in expired_files(self._tree, self._tree.walk().files, sources, cutoffs):
             if self._stopping.is_set():
                 break
+            reason = self._retention.reason_to_keep(self._tree, expired)
+            if reason is not None:
+                kept[reason] += 1
+                continue
             try:
-                if not delete_file(self._tree, expired, backup):
-                    continue
+                self._delete_file(removed, expired)
             except MikroScopeError as error:
                 problems.append(str(error))
-                continue
-            removed.audit_files += expired.is_audit
-            removed.normal_files += not expired.is_audit
+        self._log_kept(kept)
         return problems
+
+    def _delete_file(self, removed: Removed, expired: Expired) -> None:
+        if not delete_file(self._tree, expired, self._retention.backup):
+            return
+        removed.audit_files += expired.is_audit
+        removed.normal_files += not expired.is_audit
+        days = self._retention.audit_files if expired.is_audit else self._retention.files
+        kind = "an audit file" if expired.is_audit else "a log file"
+        logger.info("retention: deleted %s, %s older than %d days", expired.path, kind, days)
+
+    def _log_kept(self, kept: Counter[str]) -> None:
+        """Say what is kept, once per start."""
+        if self._kept is None or kept == self._kept:
+            return
+        self._kept = kept
+        for reason, count in kept.items():
+            logger.info("retention: kept %d log files %s", count, reason)
 
     def _start_others(self) -> None:
         on_first_prune, self._on_first_prune = self._on_first_prune, None
@@ -198,16 +252,16 @@ class Maintainer:
         return sources
 
     def _log_result(self) -> None:
-        last = self.state.last
-        counts: Mapping[str, int] = {
-            "log files": last.normal_files,
-            "audit files": last.audit_files,
-            "entries": last.entries.normal_entries,
-            "audit entries": last.entries.audit_entries,
-        }
-        if any(counts.values()):
-            deleted = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-            logger.info("retention: deleted %s", deleted)
+        last, keep = self.state.last, self._retention
+        counts = (
+            (last.normal_files, "log files", keep.files),
+            (last.audit_files, "audit files", keep.audit_files),
+            (last.entries.normal_entries, "entries", keep.entries),
+            (last.entries.audit_entries, "audit entries", keep.audit_entries),
+        )
+        for count, what, days in counts:
+            if count:
+                logger.info("retention: deleted %d %s older than %d days", count, what, days)
         if self.state.job.last_error:
             logger.error("retention is incomplete: %s", self.state.job.last_error)
 

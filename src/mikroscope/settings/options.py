@@ -59,9 +59,10 @@ def declare(default: _T, help_text: str, /, *, secret: bool = False, **deviation
 class Settings:
     """The effective value of every option; build one with `resolve_settings`.
 
-    Each field declares one option. The rest follows by rule: the JSON key, the environment variable
-    and the flag from the field's name, the maximum from its last word, the kind from its type. The
-    docs list options in this order; a field without `group` belongs to the group before it.
+    Each field but `given` declares one option. The rest follows by rule: the JSON key, the
+    environment variable and the flag from the field's name, the maximum from its last word, the
+    kind from its type. The docs list options in this order; a field without `group` belongs to the
+    group before it.
     """
 
     logs_path: Path = declare(
@@ -159,9 +160,15 @@ class Settings:
     db_audit_retention_days: int = declare(
         365, "Days to keep audit entries in the index; 0 keeps them forever."
     )
-    log_retention_days: int = declare(30, "Days to keep normal log files; 0 keeps them forever.")
+    log_retention_days: int = declare(
+        30,
+        "Days to keep normal log files; 0 keeps them forever. "
+        "Files that MikroScope did not write are deleted only if this is set.",
+    )
     log_audit_retention_days: int = declare(
-        365, "Days to keep audit log files; 0 keeps them forever."
+        365,
+        "Days to keep audit log files; 0 keeps them forever. "
+        "Files that MikroScope did not write are deleted only if this is set.",
     )
     audit_backup_directory: Path | None = declare(
         None,
@@ -219,6 +226,9 @@ class Settings:
         default=f"<db dir>/{_ALERT_CONFIG_NAME}",
     )
 
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """The names of the options that a file, a variable or a flag has set; not an option itself."""
+
     @property
     def alert_config_file(self) -> Path:
         """The file that stores the alert policy: as configured, else next to the index."""
@@ -258,6 +268,8 @@ def options() -> tuple[Option, ...]:
     """
     found: list[Option] = []
     for declared in fields(Settings):
+        if "help" not in declared.metadata:
+            continue
         found.append(_option(declared, found[-1].group if found else ""))
         found += _AFTER_FIELD.get(declared.name, ())
     return tuple(found)
@@ -282,7 +294,7 @@ def resolve_settings(
     given |= read_environment(env, settable.values())
     given |= read_overrides(overrides or {}, settable.values())
     values: dict[str, Any] = {name: _effective(settable[name], given[name]) for name in given}
-    settings = Settings(**values)
+    settings = Settings(**values, given=frozenset(given))
     _require(given, "auth_username", settable["auth_password"])
     _require(given, "auth_password", settable["auth_username"])
     if settings.protocol == "https":
