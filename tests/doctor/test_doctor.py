@@ -65,7 +65,7 @@ def expect(finding: Finding, status: str, text: str, fix: str = "") -> None:
 
 def test_all_is_well(ask: Ask) -> None:
     """On a healthy machine every finding is ok, and the versions are named."""
-    found = ask()
+    found = ask(cors_allow_origin="https://ops.example")
     assert {one.status for one in found.values()} == {"ok"}
     assert "MikroScope 1.2.3, Python 3." in found["versions"].text
     assert "3 entries" in found["index"].text
@@ -462,7 +462,10 @@ def test_a_host_that_is_not_here(ask: Ask) -> None:
 
 def test_open_to_all(ask: Ask) -> None:
     """An API without credentials on a public address is a warning."""
-    expect(ask(host="0.0.0.0")["access"], "warning", "can read all logs", "--api-token")  # noqa: S104
+    found = ask(host="0.0.0.0")  # noqa: S104
+    expect(found["access"], "warning", "can connect to 0.0.0.0 can read all logs", "--api-token")
+    expect(found["cors"], "warning", "any web page", "--cors-allow-origin")
+    assert "cors" not in ask(cors_allow_origin="*")
     expect(ask(host="0.0.0.0", api_token="t")["access"], "ok", "credentials")  # noqa: S104
 
 

@@ -109,6 +109,21 @@ def test_a_number_out_of_range_keeps_its_spelling(number: str) -> None:
     assert fields_of(b'{"a":%s,"b":1}' % number.encode()) == {"a": number, "b": 1}
 
 
+@pytest.mark.parametrize("number", ["7" * 5_000, "-" + "7" * 5_000, "1e400", "-1.5E+999"])
+def test_a_number_out_of_range_is_quoted_in_the_line(number: str) -> None:
+    """Other programs' parsers can read the line; numbers within strings and others stay."""
+    rest = b'"b\\"9":"1e999 \\" 1e999","c":[1.0e0,-12,%s],"d":1e-400' % (b"1" * 300)
+    _, text = parse_line(b'{"a":%s,%s}' % (number.encode(), rest))
+    assert text == b'{"a":"%s",%s}' % (number.encode(), rest)
+    assert json.loads(text)["a"] == number
+
+
+def test_a_number_of_five_million_digits() -> None:
+    """Such a number costs one parse of the line, not the page."""
+    digits = b"9" * 5_000_000
+    assert parse_line(b'{"a":%s}' % digits)[1] == b'{"a":"%s"}' % digits
+
+
 def test_a_number_too_small_is_zero() -> None:
     """A number below the range of a float is zero, as IEEE 754 says."""
     assert fields_of(b'{"a":1e-400}') == {"a": 0.0}

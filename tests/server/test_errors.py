@@ -2,6 +2,8 @@
 
 import dataclasses
 import socket
+import struct
+import time
 from pathlib import Path
 
 import apsw
@@ -141,3 +143,28 @@ def test_strange_host(shared: httpx.Client, host: bytes) -> None:
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert answer.endswith(b'{"error":"not found: /nowhere"}')
+
+
+RESETS = {
+    "nothing sent": b"",
+    "half a head": b"GET / HT",
+    "a request": b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n",
+    "half a body": b"POST /api/ingest HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{",
+    "many requests": b"GET /api/logs HTTP/1.1\r\nHost: x\r\n\r\n" * 50,
+}
+
+
+@pytest.mark.parametrize("words", RESETS.values(), ids=list(RESETS))
+def test_a_reset_is_no_error(
+    shared: httpx.Client, caplog: pytest.LogCaptureFixture, words: bytes
+) -> None:
+    """A client that resets its connection at any moment leaves nothing in the log."""
+    address = shared.base_url.host, shared.base_url.port
+    for pause_s in (0, 0, 0, 0.001, 0.003, 0.01, 0.03):
+        connection = socket.create_connection(address)
+        connection.sendall(words)
+        time.sleep(pause_s)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    assert shared.get("/health").json()["ok"] is True
+    assert caplog.messages == []

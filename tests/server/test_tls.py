@@ -1,15 +1,19 @@
 """A server listens on any address, with or without TLS."""
 
+import asyncio
 import socket
 import ssl
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 
 from mikroscope import start_server
 from mikroscope.errors import ConfigurationError
+from mikroscope.server.http.handshakes import TlsServer
 from tests.helpers.server import (
     PRODUCERS,
     Connect,
@@ -108,6 +112,52 @@ def test_plain_http_to_an_https_port(serve: Serve, connect: Connect, certificate
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{server.port}/health", trust_env=False)
     assert health(connect(server))["ok"] is True
+
+
+async def _shake_hands_among_silent_ones(certificate: Path, silent: int) -> tuple[int, int]:
+    """Return how many silent clients stay connected and how many of five others are served."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    trust = ssl.create_default_context(cafile=certificate / "cert.pem")
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = TlsServer(listener, context, Echo, limit=10, seconds=60)
+    address = listener.getsockname()
+    writers = [(await asyncio.open_connection(*address))[1] for _ in range(silent)]
+    served = 0
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection(
+            *address, ssl=trust, server_hostname="127.0.0.1"
+        )
+        writer.write(b"hello")
+        served += await asyncio.wait_for(reader.readexactly(5), 30) == b"hello"
+        writer.close()
+    left = len(server._unfinished)
+    server.close()
+    await server.wait_closed()
+    listener.close()
+    for writer in writers:
+        writer.close()
+    return left, served
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what it receives."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_handshakes_that_never_end(
+    certificate: Path, make_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Clients that are silent displace each other, and keep no other client out."""
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        left, served = runner.run(_shake_hands_among_silent_ones(certificate, silent=50))
+    assert (left <= 10, served) == (True, 5)
 
 
 @pytest.mark.parametrize(

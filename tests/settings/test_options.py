@@ -920,3 +920,27 @@ def test_variables_of_others(caplog: pytest.LogCaptureFixture) -> None:
     assert resolve_settings(env=env).port == 4310
     assert caplog.messages == []
     assert resolve_settings(env=env | {"MIKROSCOPE_PORT": "4311"}).port == 4311
+
+
+@pytest.mark.parametrize(
+    ("env", "overrides", "expected"),
+    [
+        ({"MIKROSCOPE_API_TOKEN": ""}, {}, ["MIKROSCOPE_API_TOKEN is empty"]),
+        ({"MIKROSCOPE_API_TOKEN": "  "}, {}, ["MIKROSCOPE_API_TOKEN is empty"]),
+        ({}, {"api_token": ""}, ["--api-token is empty"]),
+        ({"MIKROSCOPE_API_TOKEN": ""}, {"api_token": "t"}, []),
+        ({"MIKROSCOPE_API_TOKEN": "t"}, {"api_token": ""}, []),
+        ({"MIKROSCOPE_INGEST_PRODUCERS": ""}, {}, ["MIKROSCOPE_INGEST_PRODUCERS is empty"]),
+        ({"MIKROSCOPE_AUTH_USERNAME": ""}, {}, ["MIKROSCOPE_AUTH_USERNAME is empty"]),
+        ({"MIKROSCOPE_ALERT_WEBHOOK_URL": "", "MIKROSCOPE_PORT": ""}, {}, []),
+    ],
+)
+def test_empty_credentials_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+    env: dict[str, str],
+    overrides: dict[str, object],
+    expected: list[str],
+) -> None:
+    """Credentials that are given without a value get a warning unless another layer has one."""
+    resolve_settings(env=env, overrides=overrides)
+    assert [text.split(" and counts")[0] for text in caplog.messages] == expected

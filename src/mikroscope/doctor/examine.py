@@ -51,7 +51,7 @@ def examine(
         wrong = problem("config", str(error), "correct it in the place named above")
         return diagnosis([check_versions(version), wrong])
     findings = [check_versions(version, index)]
-    findings += [warning("config", text, "set it to that value or a higher one") for text in noted]
+    findings += noted
     findings.append(ok("config", "every option is valid"))
     for check in _checks(settings, index, config_path, online):
         findings += _safely(check)
@@ -144,8 +144,7 @@ def _check_server(settings: Settings, index: object) -> Iterator[Finding]:
     yield finding
     address = Address(settings.protocol, settings.host, settings.port)
     yield check_port(address, owner, may_be_ours=owner is not None or finding.status != "ok")
-    is_protected = settings.api_token is not None or settings.auth_username is not None
-    yield check_access(settings.host, is_protected)
+    yield from check_access(settings)
 
 
 def _check_tls(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -176,16 +175,21 @@ def _check_webhook(settings: Settings, online: bool) -> Iterator[Finding]:
 
 
 @contextmanager
-def _warnings_noted() -> Iterator[list[str]]:
-    """Collect what is logged about the settings, and keep it off stderr."""
-    texts: list[str] = []
+def _warnings_noted() -> Iterator[list[Finding]]:
+    """Collect what is logged about the settings as findings, and keep it off stderr."""
+    found: list[Finding] = []
+
+    def note(record: logging.LogRecord) -> None:
+        fix = getattr(record, "fix", "correct it in the place named above")
+        found.append(warning("config", record.getMessage(), fix))
+
     handler = logging.Handler()
-    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = note  # type: ignore[method-assign]
     logger = logging.getLogger("mikroscope.settings")
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        yield texts
+        yield found
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagates

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from mikroscope.doctor.findings import Finding, ok, problem, warning
+from mikroscope.settings.exposure import exposures
+from mikroscope.settings.options import Settings
 
 _TIMEOUT_S = 3.0
 _SOON_DAYS = 21
 _MAY_BE_OURS = (errno.EADDRINUSE, errno.EACCES)  # EACCES: the server may have more rights
-_LOOPBACK = ("localhost", "127.", "::1")
 
 
 class Address(NamedTuple):
@@ -127,17 +128,14 @@ def _reason(refusal: OSError) -> str:
     return os.strerror(refusal.errno) if refusal.errno else str(refusal)
 
 
-def check_access(host: str, is_protected: bool) -> Finding:
-    """Check that other machines cannot use the API without credentials."""
-    if is_protected:
-        return ok("access", "the API requires credentials")
-    if host.startswith(_LOOPBACK):
-        return ok("access", "only programs on this machine can use the API")
-    return warning(
-        "access",
-        f"everyone who can connect to {host} can read all logs",
-        "set --api-token, or --auth-username and --auth-password, or listen on 127.0.0.1",
-    )
+def check_access(settings: Settings) -> Iterator[Finding]:
+    """Check that other machines and web pages cannot use the API without credentials."""
+    found = exposures(settings)
+    if settings.api_token is not None or settings.auth_username is not None:
+        yield ok("access", "the API requires credentials")
+    elif "access" not in {one.subject for one in found}:
+        yield ok("access", "only programs on this machine can use the API")
+    yield from (warning(*one) for one in found)
 
 
 # --- TLS ------------------------------------------------------------------------------------

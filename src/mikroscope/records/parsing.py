@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -9,7 +10,11 @@ import msgspec
 
 Fields = dict[str, Any]
 MAX_NESTING = 500  # levels of objects and arrays
+_MAX_DIGITS = 300  # of an integer: more is beyond a double, which is what most programs read
 _decode = msgspec.json.Decoder().decode
+_TOKEN = re.compile(
+    rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?P<fraction>\.\d+)?(?P<exponent>[eE][+-]?\d+)?', re.DOTALL
+)
 
 
 class NotARecordError(ValueError):
@@ -51,8 +56,9 @@ def _containers(value: object) -> list[object]:
 def parse_json(raw: bytes) -> tuple[Any, bytes]:
     """Return the value of a JSON text, and the text as valid UTF-8. Raises NotARecordError.
 
-    The text is unchanged except that bytes which are not UTF-8 become U+FFFD. The last one of
-    duplicate keys wins.
+    The text is unchanged except that bytes which are not UTF-8 become U+FFFD, and that a number
+    out of a double's range becomes a string of its digits: parsers of other programs refuse the
+    whole page that holds one. The last one of duplicate keys wins.
     """
     try:
         return _decode(raw), raw
@@ -74,7 +80,7 @@ def _parse_unusual(raw: bytes) -> tuple[Any, bytes]:
             text, parse_float=_float, parse_int=_int, parse_constant=_refuse_constant
         )
         clean = json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
-        return _decode(clean), text.encode("utf-8", "replace")
+        return _decode(clean), _TOKEN.sub(_in_range, text.encode("utf-8", "replace"))
     except RecursionError:
         raise NotARecordError("nested too deeply") from None
     except NotARecordError:
@@ -83,14 +89,23 @@ def _parse_unusual(raw: bytes) -> tuple[Any, bytes]:
         raise NotARecordError(f"not JSON: {error}") from None
 
 
+def _in_range(token: re.Match[bytes]) -> bytes:
+    """Return a token of JSON as it is, or as a string if it is a number out of range."""
+    text = token[0]
+    if text.startswith(b'"'):
+        return text
+    is_float = token["fraction"] or token["exponent"]
+    value = _float(text.decode()) if is_float else _int(text.decode())
+    return b'"%s"' % text if isinstance(value, str) else text
+
+
 def _float(digits: str) -> float | str:
     number = float(digits)
     return number if math.isfinite(number) else digits
 
 
 def _int(digits: str) -> int | str:
-    # Far more digits than any logger writes, far fewer than Python's int() refuses.
-    return int(digits) if len(digits) <= 300 else digits
+    return int(digits) if len(digits) <= _MAX_DIGITS else digits
 
 
 def _refuse_constant(name: str) -> NoReturn:

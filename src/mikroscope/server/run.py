@@ -15,7 +15,9 @@ import uvicorn
 
 from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.server.app import App, make_app
+from mikroscope.server.http.handshakes import TlsServer
 from mikroscope.server.http.protocol import DEFAULT_LIMITS, TimeLimits, make_protocol
+from mikroscope.settings.exposure import exposures
 from mikroscope.settings.options import Settings
 from mikroscope.sidecar import Sidecar
 
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _CONNECTIONS = 4096
+_HANDSHAKE_PART = 4  # of so many connections, one may be in its TLS handshake
 _BODY_BYTES = 67_108_864  # of all incomplete bodies together
 _TICK_S = 0.1
 _GRACE_S = 10  # for requests that are running when the server stops
@@ -49,6 +52,7 @@ class RunningServer:
 
     def start(self) -> Self:
         """Return once requests are answered. Raises MikroScopeError."""
+        _warn_of_exposures(self._sidecar.settings)
         self._sidecar.start(self.url)
         self._thread.start()
         while not self._uvicorn.started:
@@ -77,6 +81,7 @@ class RunningServer:
         check_tls(settings)
         self._sidecar.reload(settings)
         self._auth.reload(settings)
+        _warn_of_exposures(self._sidecar.settings)
         tls = self._uvicorn.config.ssl
         if tls is not None and settings.tls_cert_path is not None:
             tls.load_cert_chain(settings.tls_cert_path, settings.tls_key_path)
@@ -121,12 +126,17 @@ def start_server(settings: Settings) -> RunningServer:
     return RunningServer(settings).start()
 
 
+def _warn_of_exposures(settings: Settings) -> None:
+    for _, text, fix in exposures(settings):
+        logger.warning("%s: %s", text, fix)
+
+
 class _Uvicorn(uvicorn.Server):
     """Uvicorn with what it has no option for: a time limit for TLS handshakes, a prompt stop."""
 
     def __init__(self, config: uvicorn.Config, handshake_s: float) -> None:
         super().__init__(config)
-        self._handshake_s = handshake_s if config.ssl else None
+        self._handshake_s = handshake_s
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -160,16 +170,17 @@ class _Uvicorn(uvicorn.Server):
                 app_state={},
             )
 
-        self.servers = [
-            await loop.create_server(
-                make_connection,
-                sock=one,
-                backlog=config.backlog,
-                ssl=config.ssl,
-                ssl_handshake_timeout=self._handshake_s,
-            )
-            for one in sockets or []
-        ]
+        if config.ssl is None:
+            self.servers = [
+                await loop.create_server(make_connection, sock=one, backlog=config.backlog)
+                for one in sockets or []
+            ]
+        else:
+            limit, seconds = max(1, _max_connections() // _HANDSHAKE_PART), self._handshake_s
+            self.servers = [
+                TlsServer(one, config.ssl, make_connection, limit=limit, seconds=seconds)  # type: ignore[misc]
+                for one in sockets or []
+            ]
         self.started = True
 
 

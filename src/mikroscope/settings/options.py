@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mikroscope.errors import ConfigurationError
-from mikroscope.settings.sources import Given, Layer, read_environment, read_file, read_overrides
+from mikroscope.settings.sources import (
+    Blanks,
+    Given,
+    Layer,
+    read_environment,
+    read_file,
+    read_overrides,
+)
 from mikroscope.settings.values import HIDDEN, LARGEST_INTEGER, Kind, Option, shown
 
 __all__ = [
@@ -285,14 +292,16 @@ def resolve_settings(
     Overrides are flags or direct parameters. Their keys are field names or JSON keys, their values
     text or native values; None means "not set". Raises ConfigurationError for an invalid value in
     any layer, even one that a later layer overrides. Logs a warning for each effective value that
-    is raised to its floor.
+    is raised to its floor, and for credentials that are empty.
     """
     env = os.environ if env is None else env
     settable = {option.name: option for option in options() if option.key}
     # Each layer is parsed as a whole before it is merged: errors in overridden values are found.
-    given = read_file(*config_file(config_file_path, env), settable.values())
-    given |= read_environment(env, settable.values())
-    given |= read_overrides(overrides or {}, settable.values())
+    blanks: Blanks = {}
+    given = read_file(*config_file(config_file_path, env), settable.values(), blanks)
+    given |= read_environment(env, settable.values(), blanks)
+    given |= read_overrides(overrides or {}, settable.values(), blanks)
+    _warn_of(blanks, given)
     values: dict[str, Any] = {name: _effective(settable[name], given[name]) for name in given}
     settings = Settings(**values, given=frozenset(given))
     _require(given, "auth_username", settable["auth_password"])
@@ -352,10 +361,18 @@ def _effective(option: Option, given: Given) -> object:
     """Return the value, raised to the option's floor with a warning."""
     if option.floor is None or given.value >= option.floor:
         return given.value
-    logger.warning(
-        "%s: %d is too low and is raised to %d", given.spelling, given.value, option.floor
-    )
+    text = f"{given.spelling}: {given.value} is too low and is raised to {option.floor}"
+    logger.warning("%s", text, extra={"fix": "set it to that value or a higher one"})
     return option.floor
+
+
+def _warn_of(blanks: Blanks, given: Layer) -> None:
+    """Warn of empty credentials: the variable may be unset that their value comes from."""
+    for name, spelling in blanks.items():
+        if name not in given:
+            text = f"{spelling} is empty and counts as not set: no credential comes from it"
+            fix = "set it, also any variable that its value is taken from, or remove it"
+            logger.warning("%s", text, extra={"fix": fix})
 
 
 def _require(given: Layer, name: str, *needed: Option) -> None:

@@ -28,10 +28,16 @@ class Given(NamedTuple):
 
 
 Layer = dict[str, Given]  # by the option's name
+Blanks = dict[str, str]  # the spellings of credentials that are given without a value
+_CREDENTIALS = ("api_token", "auth_username", "auth_password", "ingest_producers")
 
 
-def read_file(path: str, named_by: str | None, options: Iterable[Option]) -> Layer:
+def read_file(
+    path: str, named_by: str | None, options: Iterable[Option], blanks: Blanks | None = None
+) -> Layer:
     """Read the layer of a JSON config file. Raises ConfigurationError.
+
+    Like the other layers, it adds to `blanks` the credentials that are empty.
 
     `named_by` is the flag or variable that named the file, for error messages. None means the
     default file, the only one that may be missing.
@@ -48,12 +54,16 @@ def read_file(path: str, named_by: str | None, options: Iterable[Option]) -> Lay
         option = by_key[key]
         if option.name in layer:
             raise ConfigurationError(f"{key} in {place}: expected once, got it twice")
-        if not _is_blank(raw):
+        if _is_blank(raw):
+            _note(blanks, option, f"{key} in {place}")
+        else:
             layer[option.name] = _given(option, raw, f"{key} in {place}")
     return _fold_https(layer)
 
 
-def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer:
+def read_environment(
+    env: Mapping[str, str], options: Iterable[Option], blanks: Blanks | None = None
+) -> Layer:
     """Read the layer of the environment. Raises ConfigurationError.
 
     Other variables with our prefix may be misspelt, so a warning names the nearest one. Kubernetes
@@ -65,10 +75,13 @@ def read_environment(env: Mapping[str, str], options: Iterable[Option]) -> Layer
         if not name.startswith(_PREFIX) or _is_of_kubernetes(name, text):
             continue
         if name in known:
-            if not _is_blank(text):
+            if _is_blank(text):
+                _note(blanks, known[name], name)
+            else:
                 layer[known[name].name] = _given(known[name], text, name)
         elif not name.startswith(_OTHERS):
-            logger.warning("%s is not an option and is ignored%s", name, _nearest(name, known))
+            text = f"{name} is not an option and is ignored{_nearest(name, known)}"
+            logger.warning("%s", text, extra={"fix": "correct its name, or remove it"})
     return _fold_https(layer)
 
 
@@ -82,7 +95,9 @@ def _is_of_kubernetes(name: str, text: str) -> bool:
     )
 
 
-def read_overrides(overrides: Mapping[str, object], options: Iterable[Option]) -> Layer:
+def read_overrides(
+    overrides: Mapping[str, object], options: Iterable[Option], blanks: Blanks | None = None
+) -> Layer:
     """Read the layer of flags and direct parameters. Raises ConfigurationError.
 
     Keys are field names or JSON keys; None means "not set".
@@ -94,7 +109,10 @@ def read_overrides(overrides: Mapping[str, object], options: Iterable[Option]) -
             raise _unknown(shown(name), name, by_name)
         option = by_name[name]
         # An empty text means "none"; an empty number or switch is a mistake, which parse() refuses.
-        if raw is None or (_is_blank(raw) and option.kind not in ("integer", "boolean")):
+        if raw is None:
+            continue
+        if _is_blank(raw) and option.kind not in ("integer", "boolean"):
+            _note(blanks, option, option.flag)
             continue
         if option.name in layer:
             raise ConfigurationError(f"{option.flag}: expected once, got it twice")
@@ -104,6 +122,11 @@ def read_overrides(overrides: Mapping[str, object], options: Iterable[Option]) -
 
 def _given(option: Option, raw: object, spelling: str) -> Given:
     return Given(parse(option, raw, spelling), spelling)
+
+
+def _note(blanks: Blanks | None, option: Option, spelling: str) -> None:
+    if blanks is not None and option.name in _CREDENTIALS:
+        blanks[option.name] = spelling
 
 
 def _is_blank(raw: object) -> bool:

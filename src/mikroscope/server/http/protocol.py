@@ -70,6 +70,24 @@ def make_protocol(
     return type("Connection", (HttpConnection,), {"limits": limits, "cors": cors, "table": table})
 
 
+class _LateWrites:
+    """A transport that drops what is written after its end.
+
+    A client that resets its connection closes the transport before the protocol hears of it. Until
+    then uvicorn writes, which uvloop answers with an error and asyncio with a warning.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
 class HttpConnection(HttpToolsProtocol):
     """Uvicorn's connection with limits; a request that arrives in one piece needs no timer."""
 
@@ -91,6 +109,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = _LateWrites(transport)  # type: ignore[assignment]
         self._start(self.limits.head)
         if len(self.connections) > self.table.max_connections:
             self._make_room()
