@@ -129,7 +129,7 @@ def test_kill(processes: Processes) -> None:
 
 def test_log_of_a_server(processes: Processes) -> None:
     """A server that starts, sees files change and stops logs nothing but how to query it."""
-    process = processes.start(*SERVE)
+    process = processes.start(*SERVE, "--cors-allow-origin", "*")
     url = url_of(process)
     processes.write("app.ndjson", {"n": 1})
     wait_until(lambda: httpx.get(f"{url}/api/logs", trust_env=False).json()["entries"])

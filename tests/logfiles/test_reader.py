@@ -2,7 +2,9 @@
 
 import gzip
 import itertools
+import os
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from mikroscope.logfiles import reader
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, LineReader
+from mikroscope.logfiles.tree import LogTree
 from tests.helpers.stores import run_python
 
 BOM = b"\xef\xbb\xbf"
@@ -154,7 +157,7 @@ def test_the_last_bytes_are_what_a_checkpoint_remembers(tmp_path: Path) -> None:
             assert chunk.tail == content[: chunk.offset][-FINGERPRINT_BYTES:]
     with LineReader(file, 7_000, 1_000) as reader:
         assert reader.tail == content[7_000 - FINGERPRINT_BYTES : 7_000]
-        assert reader.head(500) == content[:500]
+        assert reader.first_bytes == content[:1024]
         assert reader.read(400).lines[:2] == [b"001000", b"001001"]
 
 
@@ -393,5 +396,57 @@ def test_a_packed_file_that_ends_before_its_checkpoint_has_another_tail(
     file.write_bytes(content)
     with LineReader(file, 80_000, 10) as reader:
         assert reader.tail == b""
-        assert len(reader.head(100)) in (0, 100)
+        assert len(reader.first_bytes) in (0, 1024)
         assert reader.read(100).lines == []
+
+
+def packed_file(file: Path, content: bytes) -> Path:
+    """Write a gzip file with this content."""
+    file.write_bytes(gzip.compress(content, 1))
+    return file
+
+
+def test_a_packed_file_is_approached_in_parts(tmp_path: Path) -> None:
+    """Reading goes on at an offset of a packed file, however small the parts until there."""
+    content = b"".join(b'{"n":%d}\n' % n for n in range(20_000))
+    offset = content.index(b'{"n":15000}')
+    tree = LogTree(tmp_path, (".gz",))
+    packed_file(tmp_path / "a.gz", content)
+    calls = 0
+    is_there = False
+    while not is_there:
+        with tree.resume("a.gz", offset, 15_000) as reader:
+            is_there = reader.approach(10_000)
+            calls += 1
+    assert calls > offset // 10_000 - 1
+    with tree.resume("a.gz", offset, 15_000) as again:
+        assert again is reader
+        assert again.tail == content[offset - 1024 : offset]
+        assert again.read(30).lines[0] == b'{"n":15000}'
+    tree.release()
+
+
+def test_a_packed_file_that_is_shorter_than_the_offset(tmp_path: Path) -> None:
+    """The way to an offset behind the end, or behind damage, ends."""
+    content = packed_file(tmp_path / "a.gz", os.urandom(100_000)).read_bytes()
+    for kept in (content, content[:50_000], content[:50_000] + b"?" * 1000 + content[51_000:]):
+        (tmp_path / "a.gz").write_bytes(kept)
+        with closing(LineReader(tmp_path / "a.gz", 10_000_000, 7)) as reader:
+            assert sum(not reader.approach(10_000) for _ in range(20)) <= 11
+            assert reader.tail == b""
+
+
+def test_a_packed_file_that_changes_is_opened_anew(tmp_path: Path) -> None:
+    """What stays open between parts is given up when the file, or the place in it, is another."""
+    tree = LogTree(tmp_path, (".gz",))
+    packed_file(tmp_path / "a.gz", b"x\n" * 5_000)
+    with tree.resume("a.gz", 4_000, 2_000) as first:
+        pass
+    with tree.resume("a.gz", 2_000, 1_000) as second:
+        pass
+    packed_file(tmp_path / "a.gz", b"y\n" * 5_000)
+    with tree.resume("a.gz", 2_000, 1_000) as third:
+        third.approach()
+        assert third.read(10).lines[0] == b"y"
+    assert len({id(first), id(second), id(third)}) == 3
+    tree.release()

@@ -10,7 +10,7 @@ from mikroscope.indexing.line_warnings import LineWarnings
 from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
 from mikroscope.indexing.stats import IndexStats
-from mikroscope.logfiles.reader import MAX_LINE_BYTES, MIN_LINE_COST, Chunk, LineReader
+from mikroscope.logfiles.reader import MAX_LINE_BYTES, MIN_LINE_COST, PART_BYTES, Chunk, LineReader
 from mikroscope.logfiles.rotation import checkpoint_after, is_same_content, is_unchanged, reconcile
 from mikroscope.logfiles.sources import Checkpoint, Source
 from mikroscope.logfiles.tree import LogTree
@@ -167,6 +167,7 @@ class Indexer:
 
     def close(self) -> None:
         """Stop the helper processes; uncommitted lines are read again on the next run."""
+        self._tree.release()
         self._pipeline.close()
 
     def follow_replacement(self) -> None:
@@ -258,7 +259,7 @@ class Indexer:
         if self._pipeline.is_busy:
             self._commit_next()
         if not self.backlog:
-            self._pipeline.close()
+            self.close()
 
     def _commit_all(self) -> None:
         while self._pipeline.is_busy:
@@ -314,7 +315,9 @@ class Indexer:
         source = self._sources.get(path)
         checkpoint = source.checkpoint if source else Checkpoint()
         try:
-            with self._tree.open(path, checkpoint.offset, checkpoint.line) as reader:
+            with self._tree.resume(path, checkpoint.offset, checkpoint.line) as reader:
+                if not reader.approach(PART_BYTES):
+                    return limit
                 if not is_same_content(reader, checkpoint):
                     del self._queue[path]
                     self._rotated = True  # at this very moment: a scan finds out to where

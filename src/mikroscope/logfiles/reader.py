@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 MAX_LINE_BYTES = 32 << 20  # a longer line is skipped and counted as a parse error
 FINGERPRINT_BYTES = 1024
 MIN_LINE_COST = 200  # bytes; shorter lines cost as much, so that a chunk has a bounded number
+PART_BYTES = 16 << 20  # of a packed file by one step, on the way to where reading goes on
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -59,41 +60,62 @@ class Chunk(NamedTuple):
 class LineReader:
     """One open file, read in chunks of whole lines; `.gz` files are decompressed on the fly.
 
-    Offsets count bytes of the content: for `.gz` files, of the decompressed content.
+    Offsets count bytes of the content: for `.gz` files, of the decompressed content. A
+    `with` statement goes to the offset at once, `approach` part by part; then lines can be read.
     """
 
     def __init__(self, path: Path, offset: int, line: int) -> None:
         self._file = _open(path)
+        self._is_packed = path.name.endswith(".gz")
         self._offset = offset
         self._line = line
         self._rest = b""
         try:
             self.stat = file_stat(os.fstat(self._file.fileno()))
-            self._file.seek(max(0, offset - FINGERPRINT_BYTES))
-            self._before = self._file.read(min(offset, FINGERPRINT_BYTES))
+            self.first_bytes = self._file.read(min(offset, FINGERPRINT_BYTES))
         except BaseException:
             self._file.close()
             raise
-        # The content's first bytes, as far as reading from this offset will have seen them.
-        self.first_bytes = self._before if offset <= FINGERPRINT_BYTES else b""
+        self._before = b""
+        self._is_there = False
 
     def __enter__(self) -> Self:
+        self.approach()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
+
+    def approach(self, limit: int | None = None) -> bool:
+        """Go on towards the offset; return whether it is reached.
+
+        In a `.gz` file all content before it must be decompressed: at most `limit` bytes by one
+        call. At the end of a file that is shorter the offset counts as reached.
+        """
+        if self._is_there:
+            return True
+        begin = max(0, self._offset - FINGERPRINT_BYTES)
+        if limit is not None and self._is_packed:
+            part = self._file.tell() + limit
+            if part < begin and self._file.seek(part) == part == self._file.tell():
+                return False
+        self._file.seek(begin)
+        self._before = self._file.read(min(self._offset, FINGERPRINT_BYTES))
+        self._is_there = True
+        return True
+
+    def is_at(self, offset: int, line: int) -> bool:
+        """Return whether the next line read is the one after so many bytes and lines."""
+        return (self._offset, self._line) == (offset, line)
 
     @property
     def tail(self) -> bytes:
         """The last FINGERPRINT_BYTES before the current offset, which a checkpoint records."""
         return self._before
-
-    def head(self, size: int) -> bytes:
-        """Return the first `size` bytes of the content; call it only before `read`."""
-        self._file.seek(0)
-        content = self._file.read(size)
-        self._file.seek(self._offset)
-        return content
 
     def read(self, limit: int, final: bool = False) -> Chunk:
         """Return the next whole lines, about `limit` bytes; none if no complete line is left.

@@ -70,7 +70,7 @@ def is_same_content(reader: LineReader, checkpoint: Checkpoint) -> bool:
     return (
         len(reader.tail) == length
         and fingerprint(reader.tail) == checkpoint.tail
-        and fingerprint(reader.head(length)) == checkpoint.head
+        and fingerprint(reader.first_bytes[:length]) == checkpoint.head
     )
 
 

@@ -41,6 +41,7 @@ class LogTree:
         self._suffixes = suffixes
         self._logs: dict[str, tuple[FileStat, bool]] = {}
         self._warned: set[str] = set()
+        self._kept: tuple[str, LineReader] | None = None
 
     def walk(self) -> Listing:
         """List every file. Unreadable ones are left out; circular links are not followed."""
@@ -86,6 +87,30 @@ class LogTree:
         """Open a file to read on after `offset` bytes and `line` lines. Raises OSError."""
         return LineReader(self.root / path, offset, line)
 
+    @contextlib.contextmanager
+    def resume(self, path: str, offset: int, line: int) -> Iterator[LineReader]:
+        """Like `open`, for one part of a file after the other; `approach` is left to the caller.
+
+        A packed file stays open in between: each part would be unpacked from the beginning.
+        """
+        reader = self._take_kept(path, offset, line)
+        reader = reader or self.open(path, offset, line)
+        must_close = True
+        try:
+            yield reader
+            must_close = not path.endswith(".gz")
+        finally:
+            if must_close:
+                reader.close()
+            else:
+                self._keep(path, reader)
+
+    def release(self) -> None:
+        """Close the file that `resume` keeps open."""
+        if self._kept is not None:
+            self._kept[1].close()
+        self._kept = None
+
     def head(self, path: str) -> bytes:
         """Return the first FINGERPRINT_BYTES of a file's content; empty if it is unreadable."""
         try:
@@ -93,6 +118,20 @@ class LogTree:
                 return file.read(FINGERPRINT_BYTES)
         except OSError:
             return b""
+
+    def _take_kept(self, path: str, offset: int, line: int) -> LineReader | None:
+        if self._kept is None or self._kept[0] != path:
+            return None
+        _, reader = self._kept
+        if reader.is_at(offset, line) and reader.stat == self.stat(path):
+            self._kept = None
+            return reader
+        self.release()
+        return None
+
+    def _keep(self, path: str, reader: LineReader) -> None:
+        self.release()
+        self._kept = path, reader
 
     def _walk(self) -> Iterator[tuple["os.DirEntry[str]", str]]:
         """Yield every file with its path.
