@@ -2,6 +2,7 @@
 # make check   lint, types, and the tests that start no process: under a minute, for daily work
 # make test    everything that must hold: lint, types, tests, docs; five minutes
 # make test-long   the long forms of tests (kills, floods, installs, made-up input); twenty minutes
+# make siege   floods, kills and full disks at full length while two clients send (a quarter of an hour)
 # make bench   measure this machine (an hour; run it on an idle one; see docs/benchmarks.md)
 # make release   wheel, sdist, self-contained archives, sums, SBOM into dist/ (RELEASE_ARGS="…")
 # make clean   remove the environment; logs and index stay
@@ -21,7 +22,7 @@ IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000
 unexport PYTHONDONTWRITEBYTECODE # or each process that a test starts compiles everything again
 
 .DEFAULT_GOAL := help
-.PHONY: help serve check test test-long lint types format bench reference openapi release lock clean
+.PHONY: help serve check test test-long siege lint types format bench reference openapi release lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -51,6 +52,9 @@ test: lint types
 
 test-long: $(VENV)/.development
 	$(BIN)/python scripts/run_long_tests.py $(PYTEST) --form long --timeout 1800
+
+siege: $(VENV)/.development
+	$(BIN)/python -m pytest --form long --timeout 3600 tests/system/test_siege.py
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .

@@ -494,7 +494,7 @@ def test_many_connections(narrow: int) -> None:
 def test_who_gives_way() -> None:
     """The connection is closed that has waited longest in the group with the most connections."""
     table = ConnectionTable[str](max_connections=1, max_body_bytes=100)
-    table.reading["reading"] = None
+    table.set_unread("reading", 1)
     table.add_body("body", 1)
     table.idle |= dict.fromkeys(("idle for longest", "idle for long", "idle"))
     table.silent |= dict.fromkeys(("silent for long", "silent"))
@@ -504,6 +504,22 @@ def test_who_gives_way() -> None:
         table.remove(first)
     assert gone[:2] == ["idle for longest", "silent for long"]
     assert sorted(gone[2:]) == ["body", "idle", "idle for long", "reading", "silent"]
+
+
+def test_bytes_that_nobody_reads() -> None:
+    """Responses that nobody reads take a bounded number of bytes; a single reader may take more."""
+    table = ConnectionTable[str](max_connections=9, max_body_bytes=100, max_unread_bytes=100)
+    table.set_unread("first", 150)
+    assert table.oldest_excess_reader() is None
+    table.set_unread("second", 60)
+    assert table.oldest_excess_reader() == "first"
+    table.set_unread("first", 30)
+    assert table.oldest_excess_reader() is None
+    table.remove("first")
+    table.set_unread("third", 41)
+    assert table.oldest_excess_reader() == "second"
+    table.drop_unread("second")
+    assert table.oldest_excess_reader() is None
 
 
 GET = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n"

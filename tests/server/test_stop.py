@@ -155,7 +155,7 @@ def test_log_of_a_quiet_life(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server that starts, answers and stops logs no warning."""
-    with serve(**PRODUCERS) as server:
+    with serve(**PRODUCERS, cors_allow_origin="*") as server:
         headers = {"authorization": "Bearer backend-token"}
         connect(server).post("/api/ingest", json=[{"a": 1}], headers=headers)
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []

@@ -81,12 +81,18 @@ def script(request: Request) -> Response:
         "cache-control": f"public, max-age={_YEAR_S}, immutable" if known else "no-cache",
         "vary": "Accept-Encoding",
     }
-    content = (_STATIC / "scalar.js.gz").read_bytes()
-    if _takes_gzip(request.headers.get("accept-encoding", "")):
+    is_packed = _takes_gzip(request.headers.get("accept-encoding", ""))
+    if is_packed:
         headers["content-encoding"] = "gzip"
-    else:
-        content = gzip.decompress(content)
+    content = _script(is_packed)
     return Response(content, headers=headers | _NO_SNIFFING, media_type="text/javascript")
+
+
+@cache
+def _script(is_packed: bool) -> bytes:
+    """The script; all clients that read it at a time share one copy."""
+    packed = (_STATIC / "scalar.js.gz").read_bytes()
+    return packed if is_packed else gzip.decompress(packed)
 
 
 def _takes_gzip(accepted: str) -> bool:

@@ -237,11 +237,14 @@ class HttpConnection(HttpToolsProtocol):
     def _watch_reading(self) -> None:
         """Limit the time to read what was written; each part that is read restarts the limit."""
         if self._reading_timer is None:
-            self._unread = self.transport.get_write_buffer_size()
             self._read_at = self.loop.time()
             self.table.idle.pop(self, None)
-            self.table.reading[self] = None
             self._check_reading_soon()
+        self._unread = self.transport.get_write_buffer_size()
+        self.table.set_unread(self, self._unread)
+        while (oldest := self.table.oldest_excess_reader()) is not None:
+            self.table.remove(oldest)
+            oldest.transport.abort()
 
     def _check_reading_soon(self) -> None:
         seconds = self.limits.reading / _READING_CHECKS
@@ -252,6 +255,7 @@ class HttpConnection(HttpToolsProtocol):
         unread, now = self.transport.get_write_buffer_size(), self.loop.time()
         if unread < self._unread:
             self._unread, self._read_at = unread, now
+            self.table.set_unread(self, unread)
         # Over TLS the size of the buffer does not cover everything.
         waits = unread or self.flow.write_paused
         if waits and now - self._read_at >= self.limits.reading:
@@ -259,7 +263,7 @@ class HttpConnection(HttpToolsProtocol):
         elif waits:
             self._check_reading_soon()
         else:
-            self.table.reading.pop(self, None)
+            self.table.drop_unread(self)
             self._mark_idle()
 
     def _close(self) -> None:
