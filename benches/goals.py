@@ -172,4 +172,12 @@ GOALS = (
     Goal("ready after a start", 0.5, "s", LARGE, worst("restart", "until all files are scanned")),
     Goal("resident memory, idle", 64, "MiB", TYPICAL, worst("memory", "idle, .* indexed")),
     Goal("resident memory, full load", 256, "MiB", TYPICAL, worst("memory", ".*, peak")),
+    Goal(
+        "longest wait of an honest client under siege",
+        1000,
+        "ms",
+        TYPICAL,
+        worst("siege", ".*: longest wait"),
+    ),
+    Goal("memory under siege", 512, "MiB", TYPICAL, worst("siege", ".*: peak memory")),
 )

@@ -1,6 +1,6 @@
 """The scenarios by name, in the order in which all of them run."""
 
-from benches.scenarios import command, indexing, ingest, memory, peers, queries, upkeep
+from benches.scenarios import command, indexing, ingest, memory, peers, queries, siege, upkeep
 from benches.scenarios.base import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -17,6 +17,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("aggregates", queries.aggregates),
         Scenario("command", command.command),
         Scenario("memory", memory.memory),
+        Scenario("siege", siege.siege, every_size=False, most_rounds=3),
         Scenario("upkeep", upkeep.upkeep, every_size=False, most_rounds=3),
         Scenario("peers", peers.peers, every_size=False),
     )

@@ -245,7 +245,7 @@ def _make_writer(settings: Settings, store: Store, tree: LogTree) -> WriterThrea
     interval_s = None if settings.disable_auto_ingest else settings.ingest_interval_ms / 1000
     return WriterThread(
         Indexer(store, tree),
-        LogAppender(tree.root),
+        LogAppender(tree.root, durable=settings.ingest_fsync),
         interval_s=interval_s,
         flush_s=settings.ingest_queue_flush_ms / 1000,
         clock_ms=_now_ms,

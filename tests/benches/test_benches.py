@@ -22,6 +22,7 @@ from benches.report import write_report
 from benches.scenarios import SCENARIOS
 from benches.scenarios.base import Scenario
 from benches.scenarios.peers import peers
+from benches.siege import ASSAULTS
 from benches.svg import Row, bars, lines, number
 from benches.trivial import trivial_server
 
@@ -38,6 +39,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("benches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_DIR", str(directory / "cache"))
+        few = {name: ASSAULTS[name] for name in ("idle connections", "kill -9")}
+        patch.setattr("benches.scenarios.siege.ASSAULTS", few)
         names = [name for name in SCENARIOS if name != "peers"]
         main(["run", *names, *SLIGHT, "--results", str(directory / "results")])
     return directory / "results"

@@ -218,3 +218,36 @@ def test_a_full_disk_is_an_error_of_its_own(
     with pytest.raises(StorageFullError, match="No space left on device"):
         writer.append("a.ndjson", b"one\n")
     writer.close()
+
+
+def test_durable_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A durable append syncs the file, and for a new file the directories; another one nothing."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    LogAppender(tmp_path).append("d/a.ndjson", b"one\n")
+    assert synced == []
+    durable = LogAppender(tmp_path, durable=True)
+    durable.append("d/e/b.ndjson", b"one\n")
+    assert synced == ["d/e/b.ndjson", "d/e", "d", "."]
+    durable.append("d/e/b.ndjson", b"two\n")
+    assert synced[4:] == ["d/e/b.ndjson"]
+
+
+def test_lines_that_do_not_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the disk fails, a durable append leaves nothing in the file and says why."""
+    durable = LogAppender(tmp_path, durable=True)
+    durable.append("a.ndjson", b"one\n")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=r"a\.ndjson cannot be written: Input/output error"):
+        durable.append("a.ndjson", b"two\n")
+    assert (tmp_path / "a.ndjson").read_bytes() == b"one\n"

@@ -187,7 +187,7 @@ def test_what_is_new() -> None:
     """Beyond the original's options there are only these."""
     assert {option.flag for option in options()} - set(FLAGS) == {
         *("--config", "--log-file-suffixes", "--log-format", "--log-requests"),
-        *("--max-concurrent-requests", "--query-timeout-ms"),
+        *("--max-concurrent-requests", "--query-timeout-ms", "--ingest-fsync"),
     }
 
 

@@ -260,3 +260,22 @@ def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyP
     free = 1_000_000
     wait_until(lambda: send().status_code == 200)
     assert client.get("/health").json()["ok"] is True
+
+
+def test_the_way_out_of_a_full_disk(disk: Disk) -> None:
+    """As OPS_RUNBOOK.md says: with fewer days, a server that is restarted below its reserve cleans
+    up, and accepts logs as soon as that has made room.
+    """
+    if not disk.is_mounted:
+        pytest.skip("a reserve needs a file system of its own")
+    ingested = disk.directory / "logs" / "ingest" / "p"
+    reserve = f"--min-free-bytes={DISK_BYTES // 2}"
+    with server_on(disk, reserve) as server:
+        refused = server.send_until_refused()
+        assert "--min-free-bytes" in refused.json()["error"]
+    for file in ingested.iterdir():
+        os.utime(file, (0, 0))
+    with server_on(disk, reserve, "--log-retention-days=1", "--db-retention-days=1") as kept:
+        wait_until(lambda: not list(ingested.iterdir()))
+        wait_until(lambda: kept.send().status_code == 200)
+        assert kept.health()["ok"] is True

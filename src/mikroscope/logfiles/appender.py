@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from mikroscope.disk import NO_SPACE
+from mikroscope.disk import NO_SPACE, sync
 from mikroscope.errors import StorageFullError, StoreError
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, file_stat
 
@@ -23,13 +23,15 @@ class Appended(NamedTuple):
 class LogAppender:
     """Appends whole lines to the files below one root. Not thread-safe.
 
-    A write that fails halfway is undone by truncating the file to its previous size.
+    A write that fails halfway is undone by truncating the file to its previous size. If `durable`,
+    an append returns when its lines are on the disk, so that they survive a crash of the machine.
     """
 
     _MAX_OPEN = 64
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, durable: bool = False) -> None:
         self._root = root
+        self._durable = durable
         self._open: dict[str, int] = {}
 
     def append(self, path: str, lines: bytes) -> Appended:
@@ -44,6 +46,8 @@ class LogAppender:
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 lines = b"\n" + lines  # a crash left half a line; it must not merge with ours
             self._write(descriptor, lines, size)
+            if self._durable and size == 0:
+                self._sync_names(path)
             after = file_stat(os.fstat(descriptor))
             tail = os.pread(descriptor, FINGERPRINT_BYTES, max(0, after.size - FINGERPRINT_BYTES))
         except OSError as error:
@@ -68,12 +72,22 @@ class LogAppender:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    @staticmethod
-    def _write(descriptor: int, content: bytes, size_before: int) -> None:
+    def _sync_names(self, path: str) -> None:
+        """Make the name of a new file durable, and those of its directories."""
+        directory = (self._root / path).parent
+        while True:
+            sync(directory)
+            if directory == self._root:
+                return
+            directory = directory.parent
+
+    def _write(self, descriptor: int, content: bytes, size_before: int) -> None:
         view = memoryview(content)
         try:
             while view:
                 view = view[os.write(descriptor, view) :]
+            if self._durable:
+                os.fsync(descriptor)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, size_before)

@@ -153,6 +153,11 @@ class Settings:
     ingest_queue_flush_ms: int = declare(
         25, "Milliseconds that queued records may wait before they are written.", floor=1
     )
+    ingest_fsync: bool = declare(
+        False,
+        "Wait until ingested records are on the disk (fsync), so that those that are answered "
+        "with 200 survive a crash of the machine.",
+    )
     log_file_suffixes: tuple[str, ...] = declare(
         (".ndjson", ".ndjson.gz", ".jsonl", ".log"),
         "Suffixes of the files to index; a .log file is indexed only if its first line is JSON.",
