@@ -271,7 +271,7 @@ def long_lines(server: Server, size: Size, _chance: random.Random) -> None:
     """Write lines of 31 MB, just below the limit."""
     with _file(server, "long.ndjson") as file:
         with file.open("wb") as opened:
-            for _ in range(max(1, size.megabytes // 62)):
+            for _ in range(min(20, size.megabytes // 16)):
                 opened.write(b'{"message":"' + b"long " * (31 << 18) + b'"}\n')
         time.sleep(size.hold_s)
 

@@ -269,7 +269,7 @@ def test_the_way_out_of_a_full_disk(disk: Disk) -> None:
     if not disk.is_mounted:
         pytest.skip("a reserve needs a file system of its own")
     ingested = disk.directory / "logs" / "ingest" / "p"
-    reserve = f"--min-free-bytes={DISK_BYTES // 2}"
+    reserve = f"--min-free-bytes={DISK_BYTES // 4}"
     with server_on(disk, reserve) as server:
         refused = server.send_until_refused()
         assert "--min-free-bytes" in refused.json()["error"]

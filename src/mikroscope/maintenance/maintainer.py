@@ -51,10 +51,10 @@ class Retention(NamedTuple):
         days = self.audit_files if expired.is_audit else self.files
         by_default = self.audit_files_by_default if expired.is_audit else self.files_by_default
         if is_behind_link(tree, expired.path):
-            return f"older than {days} days ({option}): a link leads there"
+            return f"older than {in_words(days)} ({option}): a link leads there"
         if by_default and not is_written_here(expired.path):
             return (
-                f"older than {days} days, which MikroScope did not write: "
+                f"older than {in_words(days)}, which MikroScope did not write: "
                 f"set {option} to delete such files (0 keeps them without this message)"
             )
         return None
@@ -203,7 +203,7 @@ class Maintainer:
         removed.normal_files += not expired.is_audit
         days = self._retention.audit_files if expired.is_audit else self._retention.files
         kind = "an audit file" if expired.is_audit else "a log file"
-        logger.info("retention: deleted %s, %s older than %d days", expired.path, kind, days)
+        logger.info("retention: deleted %s, %s older than %s", expired.path, kind, in_words(days))
 
     def _log_kept(self, kept: Counter[str]) -> None:
         """Say what is kept, once per start."""
@@ -261,9 +261,14 @@ class Maintainer:
         )
         for count, what, days in counts:
             if count:
-                logger.info("retention: deleted %d %s older than %d days", count, what, days)
+                logger.info("retention: deleted %d %s older than %s", count, what, in_words(days))
         if self.state.job.last_error:
             logger.error("retention is incomplete: %s", self.state.job.last_error)
+
+
+def in_words(days: int) -> str:
+    """Return "1 day" or "30 days"."""
+    return f"{days} day{'s' * (days != 1)}"
 
 
 def _cutoffs(now_ms: int, days: int, audit_days: int) -> Cutoffs:
