@@ -268,14 +268,22 @@ def test_the_way_out_of_a_full_disk(disk: Disk) -> None:
     """
     if not disk.is_mounted:
         pytest.skip("a reserve needs a file system of its own")
-    ingested = disk.directory / "logs" / "ingest" / "p"
-    reserve = f"--min-free-bytes={DISK_BYTES // 4}"
+    remount = ["mount", "-o", f"remount,size={64 << 20}", str(disk.directory)]
+    subprocess.run(remount, check=True)
+    old = disk.directory / "logs" / "old.ndjson"
+    old.parent.mkdir()
+    old.write_text(f'{{"n":-1,"message":"the same each time","pad":"{"x" * 3_000}"}}\n' * 10_000)
+    os.utime(old, (0, 0))
+    with server_on(disk) as server:
+        wait_until(lambda: server.health()["ingest"]["runs"])
+    reserve = f"--min-free-bytes={40 << 20}"
     with server_on(disk, reserve) as server:
-        refused = server.send_until_refused()
-        assert "--min-free-bytes" in refused.json()["error"]
-    for file in ingested.iterdir():
-        os.utime(file, (0, 0))
-    with server_on(disk, reserve, "--log-retention-days=1", "--db-retention-days=1") as kept:
-        wait_until(lambda: not list(ingested.iterdir()))
-        wait_until(lambda: kept.send().status_code == 200)
-        assert kept.health()["ok"] is True
+        refused = server.send()
+        assert (refused.status_code, "--min-free-bytes" in refused.text) == (503, True)
+        assert server.health()["ok"] is False
+        assert server.client.get("/api/logs").json()["entries"]
+        assert old.exists()
+    with server_on(disk, reserve, "--log-retention-days=1") as server:
+        wait_until(lambda: not old.exists())
+        wait_until(lambda: server.send().status_code == 200)
+        assert server.health()["ok"] is True
