@@ -211,7 +211,7 @@ class Maintainer:
             return
         self._kept = kept
         for reason, count in kept.items():
-            logger.info("retention: kept %d log files %s", count, reason)
+            logger.info("retention: kept %s %s", in_words(count, "log file"), reason)
 
     def _start_others(self) -> None:
         on_first_prune, self._on_first_prune = self._on_first_prune, None
@@ -254,21 +254,24 @@ class Maintainer:
     def _log_result(self) -> None:
         last, keep = self.state.last, self._retention
         counts = (
-            (last.normal_files, "log files", keep.files),
-            (last.audit_files, "audit files", keep.audit_files),
-            (last.entries.normal_entries, "entries", keep.entries),
-            (last.entries.audit_entries, "audit entries", keep.audit_entries),
+            (last.normal_files, "log file", keep.files),
+            (last.audit_files, "audit file", keep.audit_files),
+            (last.entries.normal_entries, "normal entry", keep.entries),
+            (last.entries.audit_entries, "audit entry", keep.audit_entries),
         )
         for count, what, days in counts:
             if count:
-                logger.info("retention: deleted %d %s older than %s", count, what, in_words(days))
+                amount = in_words(count, what)
+                logger.info("retention: deleted %s older than %s", amount, in_words(days))
         if self.state.job.last_error:
             logger.error("retention is incomplete: %s", self.state.job.last_error)
 
 
-def in_words(days: int) -> str:
-    """Return "1 day" or "30 days"."""
-    return f"{days} day{'s' * (days != 1)}"
+def in_words(count: int, what: str = "day") -> str:
+    """Return "1 day", "30 days" or "2 audit entries"."""
+    if count == 1:
+        return f"1 {what}"
+    return f"{count} {what.removesuffix('y')}ies" if what.endswith("try") else f"{count} {what}s"
 
 
 def _cutoffs(now_ms: int, days: int, audit_days: int) -> Cutoffs:
