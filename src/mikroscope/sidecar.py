@@ -23,6 +23,7 @@ from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.query.model import MAX_LIMIT, Grouping, PageRequest, Query
 from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
+from mikroscope.settings.sources import CREDENTIALS
 from mikroscope.stores import open_store
 from mikroscope.stores.base import Store
 
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECK_SPACE_S = 0.25
-_CREDENTIALS = ("api_token", "auth_username", "auth_password", "ingest_producers")
-_RELOADED = (*_CREDENTIALS, "tls_cert_path", "tls_key_path")
+_RELOADED = (*CREDENTIALS, "tls_cert_path", "tls_key_path")
 
 
 def open_tree(settings: Settings) -> LogTree:
@@ -111,7 +111,7 @@ class Sidecar:
             is_taken = name in _RELOADED or name.startswith("alert_")
             if not is_taken and getattr(settings, name, None) != getattr(self.settings, name, None):
                 logger.warning("%s has changed, which needs a restart", option.flag)
-        taken = {name: getattr(settings, name) for name in _CREDENTIALS}
+        taken = {name: getattr(settings, name) for name in CREDENTIALS}
         self.settings = replace(self.settings, **taken)
 
     def give_up_waits(self) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from mikroscope.indexing.indexer import BATCH_BYTES, Indexer
 from mikroscope.indexing.writer_thread import WriterThread
@@ -25,16 +26,9 @@ class Workplace(Place):
         super().__init__(directory)
         self.workers: list[WriterThread] = []
 
-    def work(
-        self,
-        store: Store | None = None,
-        *,
-        interval_s: float | None = HOUR_S,
-        flush_s: float = HOUR_S,
-        batch_bytes: int = BATCH_BYTES,
-    ) -> WriterThread:
-        """Start a worker; it does nothing by the clock unless the test asks for it."""
-        worker = self.make(store, interval_s=interval_s, flush_s=flush_s, batch_bytes=batch_bytes)
+    def work(self, store: Store | None = None, **options: Any) -> WriterThread:
+        """Start a worker as `make` makes it."""
+        worker = self.make(store, **options)
         worker.start()
         return worker
 
@@ -46,7 +40,7 @@ class Workplace(Place):
         flush_s: float = HOUR_S,
         batch_bytes: int = BATCH_BYTES,
     ) -> WriterThread:
-        """Make a worker that is not started yet."""
+        """Make a worker, not started; it does nothing by the clock unless the test asks for it."""
         worker = WriterThread(
             Indexer(store or self.store, self.tree, batch_bytes),
             LogAppender(self.logs),

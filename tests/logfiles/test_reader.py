@@ -436,7 +436,7 @@ def test_a_packed_file_that_is_shorter_than_the_offset(tmp_path: Path) -> None:
             assert reader.tail == b""
 
 
-def test_a_packed_file_that_changes_is_opened_anew(tmp_path: Path) -> None:
+def test_a_packed_file_that_changes_is_opened_again(tmp_path: Path) -> None:
     """What stays open between parts is given up when the file, or the place in it, is another."""
     tree = LogTree(tmp_path, (".gz",))
     packed_file(tmp_path / "a.gz", b"x\n" * 5_000)

@@ -4,7 +4,8 @@ import asyncio
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -122,7 +123,7 @@ async def _shake_hands_among_silent_ones(certificate: Path, silent: int) -> tupl
     listener = socket.create_server(("127.0.0.1", 0))
     server = TlsServer(listener, context, Echo, limit=10, seconds=60)
     address = listener.getsockname()
-    writers = [(await asyncio.open_connection(*address))[1] for _ in range(silent)]
+    opened = [await asyncio.open_connection(*address) for _ in range(silent)]
     served = 0
     for _ in range(5):
         reader, writer = await asyncio.open_connection(
@@ -131,13 +132,28 @@ async def _shake_hands_among_silent_ones(certificate: Path, silent: int) -> tupl
         writer.write(b"hello")
         served += await asyncio.wait_for(reader.readexactly(5), 30) == b"hello"
         writer.close()
-    left = len(server._unfinished)
+    left = silent - await _closed(reader for reader, _ in opened)
     server.close()
     await server.wait_closed()
     listener.close()
-    for writer in writers:
+    for _, writer in opened:
         writer.close()
     return left, served
+
+
+async def _closed(readers: Iterable[asyncio.StreamReader]) -> int:
+    """Return how many connections the server has closed."""
+    closed = 0
+    for reader in readers:
+        with suppress(TimeoutError):
+            closed += await asyncio.wait_for(_end_of(reader), 0.05)
+    return closed
+
+
+async def _end_of(reader: asyncio.StreamReader) -> bool:
+    with suppress(ConnectionError):
+        await reader.read()
+    return True
 
 
 class Echo(asyncio.Protocol):

@@ -38,6 +38,7 @@ def test_siege(tmp_path: Path) -> None:
             _assert_served(producers, name)
     for producer in producers:
         producer.stop()
+    _assert_served(producers, "the end")
     assert server.kill(signal.SIGTERM) == 0
     _assert_all_there(server, [one for producer in producers for one in producer.acknowledged])
     assert "Traceback" not in server.stderr.read_text()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from mikroscope.doctor.findings import Finding, ok, problem, warning
-from mikroscope.settings.exposure import exposures
+from mikroscope.settings.exposure import exposures, requires_credentials
 from mikroscope.settings.options import Settings
 
 _TIMEOUT_S = 3.0
@@ -131,7 +131,7 @@ def _reason(refusal: OSError) -> str:
 def check_access(settings: Settings) -> Iterator[Finding]:
     """Check that other machines and web pages cannot use the API without credentials."""
     found = exposures(settings)
-    if settings.api_token is not None or settings.auth_username is not None:
+    if requires_credentials(settings):
         yield ok("access", "the API requires credentials")
     elif "access" not in {one.subject for one in found}:
         yield ok("access", "only programs on this machine can use the API")

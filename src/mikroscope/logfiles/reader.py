@@ -66,7 +66,7 @@ class LineReader:
 
     def __init__(self, path: Path, offset: int, line: int) -> None:
         self._file = _open(path)
-        self._is_packed = path.name.endswith(".gz")
+        self.is_packed = path.name.endswith(".gz")
         self._offset = offset
         self._line = line
         self._rest = b""
@@ -99,7 +99,7 @@ class LineReader:
         if self._is_there:
             return True
         begin = max(0, self._offset - FINGERPRINT_BYTES)
-        if limit is not None and self._is_packed:
+        if limit is not None and self.is_packed:
             part = self._file.tell() + limit
             if part < begin and self._file.seek(part) == part == self._file.tell():
                 return False

@@ -98,7 +98,7 @@ class LogTree:
         must_close = True
         try:
             yield reader
-            must_close = not path.endswith(".gz")
+            must_close = not reader.is_packed
         finally:
             if must_close:
                 reader.close()

@@ -22,7 +22,7 @@ from mikroscope.stores.base import Cutoffs
 
 _TAIL_BYTES = 1 << 20
 _PART = ".mikroscope-part"  # of a copy that is not complete
-# What ingest writes, also where somebody has rotated or packed it since.
+# What ingest writes, also if it was rotated or packed since.
 _WRITTEN_HERE = re.compile(r"ingest/[^/]+/\d{4}-\d\d-\d\d\.ndjson[^/]*")
 
 

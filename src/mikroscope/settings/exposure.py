@@ -20,9 +20,14 @@ class Exposure(NamedTuple):
     fix: str
 
 
+def requires_credentials(settings: Settings) -> bool:
+    """Return whether the API answers only clients with credentials."""
+    return settings.api_token is not None or settings.auth_username is not None
+
+
 def exposures(settings: Settings) -> list[Exposure]:
     """Return in which ways everybody can read the logs; none where credentials are required."""
-    if settings.api_token is not None or settings.auth_username is not None:
+    if requires_credentials(settings):
         return []
     found = []
     if not is_loopback(settings.host):

@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 Layer = dict[str, Given]  # by the option's name
 Blanks = dict[str, str]  # the spellings of credentials that are given without a value
-_CREDENTIALS = ("api_token", "auth_username", "auth_password", "ingest_producers")
+CREDENTIALS = ("api_token", "auth_username", "auth_password", "ingest_producers")
 
 
 def read_file(
@@ -125,7 +125,7 @@ def _given(option: Option, raw: object, spelling: str) -> Given:
 
 
 def _note(blanks: Blanks | None, option: Option, spelling: str) -> None:
-    if blanks is not None and option.name in _CREDENTIALS:
+    if blanks is not None and option.name in CREDENTIALS:
         blanks[option.name] = spelling
 
 

@@ -9,13 +9,13 @@ from contextlib import suppress
 
 logger = logging.getLogger(__name__)
 
-_RETRY_S = 0.1  # after an accept that failed: the process or the system has no descriptor left
+_RETRY_S = 1.0  # after an accept that failed: the process or the system has no descriptor left
 
 
 class TlsServer:
     """Accepts connections from a listening socket; each gets its protocol after its handshake.
 
-    A client that does not finish its handshake is no connection yet, so these are counted here: of
+    A client that has not finished its handshake has no protocol yet, so it is counted here: of
     more than `limit` unfinished ones, the oldest is closed. It has the interface of asyncio.Server
     that uvicorn uses, and belongs to the event loop.
     """
@@ -53,6 +53,8 @@ class TlsServer:
         while True:
             try:
                 accepted, _ = await self._loop.sock_accept(self._listener)
+            except ConnectionError:  # the client has gone before it was accepted
+                continue
             except OSError as error:
                 logger.warning("a connection cannot be accepted: %s", error.strerror)
                 await asyncio.sleep(_RETRY_S)
