@@ -507,7 +507,7 @@ def test_who_gives_way() -> None:
 
 
 def test_unread_responses() -> None:
-    """Responses that clients do not read take a bounded number of bytes; a single reader may take more."""
+    """Unread responses take a bounded number of bytes; a single reader may take more."""
     table = ConnectionTable[str](max_connections=9, max_body_bytes=100, max_unread_bytes=100)
     table.set_unread("first", 150)
     assert table.oldest_excess_reader() is None
