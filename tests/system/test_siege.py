@@ -22,6 +22,7 @@ LONGEST_WAIT_S = 10  # ten times the goal, which docs/benchmarks.md compares wit
 ROUNDS = amount(1, 3)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_siege(tmp_path: Path) -> None:
     """During every kind of assault, two clients that send a record every 100 ms are answered in
