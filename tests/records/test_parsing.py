@@ -79,11 +79,47 @@ def test_bytes_that_are_no_utf8_become_replacement_characters() -> None:
 
 @pytest.mark.parametrize("key", ["a", "\\udc00"])
 def test_a_lone_surrogate_costs_one_character(key: str) -> None:
-    """A lone surrogate is `?` in the fields; the line keeps its escape."""
+    """A lone surrogate is U+FFFD in the fields and in the line, which strict parsers can read."""
     raw = f'{{"{key}":"x\\ud800y"}}'.encode()
     fields, text = parse_line(raw)
-    assert list(fields.values()) == ["x?y"]
-    assert text == raw
+    assert list(fields.values()) == ["x\ufffdy"]
+    assert json.loads(text) == fields
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\udc00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\ud83d\u0041", "\ufffdA"),
+        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        (r"\uD83D\n\uDE00", "\ufffd\n\ufffd"),
+    ],
+)
+def test_only_surrogates_that_are_alone_are_replaced(written: str, read: str) -> None:
+    """Pairs, other escapes and an escaped backslash before a `u` stay as they are."""
+    fields, text = parse_line(b'{"a":"%s"}' % written.encode())
+    assert fields == {"a": read}
+    assert json.loads(text) == fields
+
+
+@pytest.mark.parametrize("depth", [98, 99, 100, 150, 300])
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")], ids=["arrays", "objects"])
+def test_what_lies_deep_is_a_string_of_json(depth: int, brackets: tuple[str, str]) -> None:
+    """The line has a hundred levels at most; the string has what the log file had there."""
+    opened, closed = brackets
+    inner = opened * depth + r'"}]\"{"' + closed * depth
+    fields, text = parse_line(f'{{"x":[1.50],"v":{inner},"w":"{{"}}'.encode())
+    value, shown = fields["v"], 0
+    while isinstance(value, list | dict):
+        value, shown = next(iter(value.values() if isinstance(value, dict) else value)), shown + 1
+    assert shown == min(depth, 99)
+    if depth > 99:
+        assert value == opened * (depth - 99) + r'"}]\"{"' + closed * (depth - 99)
+    assert text.startswith(b'{"x":[1.50],"v":')
+    assert text.endswith(b',"w":"{"}')
+    assert json.loads(text) == fields
 
 
 def test_a_pair_of_surrogates_is_one_character() -> None:

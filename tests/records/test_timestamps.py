@@ -10,11 +10,13 @@ from mikroscope.records.timestamps import (
     FIRST_MS,
     LAST_MS,
     format_time,
+    is_unset,
     parse_epoch,
     parse_iso,
     parse_time,
     possible_times,
 )
+from mikroscope.records.zones import set_default_zone
 
 MOMENT = 1_771_410_000_000  # 2026-02-18T10:20:00Z
 
@@ -118,7 +120,11 @@ def test_far_away(text: str, milliseconds: int) -> None:
             "2026-02-18T10:20:00+99:00",
             "0000-01-01",
         ),
-        *("18/Feb/2026:10:20:00 +0000", "Wed, 18 Feb 2026 10:20:00 GMT", "Feb 18 10:20:00"),
+        *("Feb 18 10:20:00", "0218 10:20:00.123456", "260218 10:20:00"),  # no year, or which one
+        *("02/03/2026 10:20:00", "2/18/2026 10:20:00 AM", "18/02/2026 10:20:00"),  # which order
+        *("2026-02-18 10:20:00 IST", "2026-02-18 10:20:00 XYZ", "2026-02-18 10:20:00 Mars/Base"),
+        *("2026-02-18 13:20:00 PM", "31 Feb 2026 10:20:00", "18 Foo 2026 10:20:00"),
+        *("/Date(x)/", "2026/02-18 10:20:00"),
         *("1" * 30, "1" * 5000, "9" * 21, "1e400", "-1e30", "0x10", "\x00", "😀"),
     ],
 )
@@ -305,3 +311,127 @@ def test_any_number(number: float) -> None:
     """No number makes reading fail, and every time that was read can be written."""
     found = parse_time(number)
     assert found is None or parse_time(format_time(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "after_ms"),
+    [
+        # PostgreSQL: log_line_prefix %m, and jsonlog, in zones of all kinds
+        ("2026-02-18 07:20:00.123 -03", 123),
+        ("2026-02-18 11:20:00.123 CET", 123),
+        ("2026-02-18 05:20:00 EST", 0),
+        ("2026-02-18 15:50:00.5 +0530", 500),
+        ("2026-02-18 05:20:00.123 America/New_York", 123),
+        # Go: time.String, and log with and without microseconds
+        ("2026-02-18 11:20:00.123456789 +0100 CET m=+0.000012", 123),
+        ("2026-02-18 10:20:00 +0000 UTC", 0),
+        ("2026/02/18 10:20:00", 0),
+        ("2026/02/18 10:20:00.123456", 123),
+        # Java: ZonedDateTime, Date, java.util.logging, Gson; RFC 9557
+        ("2026-02-18T11:20:00.123+01:00[Europe/Berlin]", 123),
+        ("2026-02-18T10:20:00Z[UTC][u-ca=iso8601]", 0),
+        ("Wed Feb 18 11:20:00 CET 2026", 0),
+        ("Feb 18, 2026 10:20:00 AM", 0),
+        ("Feb 18, 2026, 10:20:00\u202fAM", 0),
+        # ECMAScript: Date.toString, toUTCString
+        ("Wed Feb 18 2026 11:20:00 GMT+0100 (Central European Standard Time)", 0),
+        ("Wed, 18 Feb 2026 10:20:00 GMT", 0),
+        # C's ctime, date(1) in two locales, Ruby, osquery
+        ("Wed Feb 18 10:20:00 2026", 0),
+        ("Wed Feb 18 10:20:00.123456 2026", 123),
+        ("Wed Feb 18 10:20:00 UTC 2026", 0),
+        ("Wed 18 Feb 10:20:00 UTC 2026", 0),
+        ("Wed Feb 18 12:20:00 +0200 2026", 0),
+        ("Wed Feb 18 10:20:00 2026 UTC", 0),
+        # Apache and nginx, RFC 5322 and 850, Tomcat, PHP, Redis
+        ("18/Feb/2026:11:20:00 +0100", 0),
+        ("[18/Feb/2026:10:20:00 +0000]", 0),
+        ("Wed, 18 Feb 2026 12:20:00 +0200", 0),
+        ("Wednesday, 18-Feb-26 10:20:00 GMT", 0),
+        ("18-Feb-2026 10:20:00.123", 123),
+        ("18-Feb-2026 11:20:00 Europe/Berlin", 0),
+        ("18 Feb 2026 10:20:00.123", 123),
+        # ClickHouse, DB2, Mattermost, log4j's compact forms, Serilog in a German locale
+        ("2026.02.18 10:20:00.123456", 123),
+        ("2026-02-18-10.20.00.123456", 123),
+        ("2026-02-18 10:20:00.123 Z", 123),
+        ("20260218102000", 0),
+        ("20260218102000123", 123),
+        ("202602181020", 0),
+        ("18.02.2026 10:20:00", 0),
+        # .NET's old JSON, numbers as text
+        ("/Date(1771410000000)/", 0),
+        ("/Date(1771410000000+0100)/", 0),
+        ("1771410000.123456789", 123),
+        ("1.7714100001E9", 100),
+        ("2026-02-18T10:20:00.123 PST", 123 + 8 * 3_600_000),
+    ],
+)
+def test_what_languages_databases_and_servers_write(text: str, after_ms: int) -> None:
+    """Their default forms are read, with their zones; one without a zone is UTC."""
+    assert parse_time(text) == MOMENT + after_ms
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"seconds": 1_771_410_000, "nanos": 5},
+        {"seconds": "1771410000"},
+        {"epochSecond": 1_771_410_000, "nanoOfSecond": 999_999},
+        {"_seconds": 1_771_410_000, "_nanoseconds": 1},
+        {"$date": "2026-02-18T11:20:00.000+01:00"},
+        {"$date": {"$numberLong": "1771410000000"}},
+        {"date": "2026-02-18 11:20:00.000000", "timezone_type": 3, "timezone": "Europe/Berlin"},
+        {"date": "2026-02-18 11:20:00.000000", "timezone_type": 1, "timezone": "+01:00"},
+    ],
+)
+def test_times_that_are_objects(value: object) -> None:
+    """Protocol Buffers, Log4j, Firestore, MongoDB and PHP write objects."""
+    assert parse_time(value) == MOMENT
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, "", "-", 0, 0.0, "0", -62_135_596_800, -62_135_596_800_000, {"seconds": 0}),
+        *("0001-01-01T00:00:00Z", "0001-01-01T00:00:00", "0001-01-01T00:00:00+02:00"),
+        *("0001-01-01 00:00:00 +0000 UTC", "0000-00-00 00:00:00", "0000-00-00T00:00:00Z"),
+        *("1601-01-01T00:00:00Z", "/Date(-62135596800000)/", -6_795_364_578_871_345_152),
+    ],
+)
+def test_values_that_stand_for_no_time(value: object) -> None:
+    """Zeros, and what languages have in a time that was never set, are unknown times."""
+    assert is_unset(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["1970-01-01T00:00:00Z", 1, "1", "never", MOMENT, "0002-01-01T00:00:00Z", False, []]
+)
+def test_values_that_stand_for_something(value: object) -> None:
+    """A time, however early, is a time, and what cannot be read is not unset."""
+    assert not is_unset(value) or value is False
+
+
+@pytest.mark.parametrize("text", [" " * 5_000, "Wed " * 40, "2026-02-18 10:20:00 " + "a" * 10_000])
+def test_long_texts_cost_nothing(text: str) -> None:
+    """No text makes the search for a form long."""
+    assert parse_time(text) is None
+
+
+def test_a_time_without_a_zone_is_in_the_default_zone() -> None:
+    """The default zone applies to all forms, and settles what an abbreviation means."""
+    try:
+        set_default_zone("Asia/Shanghai")
+        moment = MOMENT - 8 * 3_600_000
+        assert parse_time("2026-02-18T10:20:00") == moment
+        assert parse_time("2026/02/18 10:20:00") == moment
+        assert parse_time("20260218102000") == moment
+        assert parse_time("Wed Feb 18 10:20:00 CST 2026") == moment
+        assert parse_time("2026-02-18T10:20:00Z") == MOMENT
+        set_default_zone("+05:30")
+        assert parse_time("2026-02-18T15:50:00") == MOMENT
+        with pytest.raises(ValueError, match="Nowhere"):
+            set_default_zone("Nowhere")
+    finally:
+        set_default_zone("UTC")
+    assert parse_time("Wed Feb 18 10:20:00 CST 2026") == MOMENT + 6 * 3_600_000

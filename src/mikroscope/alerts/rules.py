@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from mikroscope.alerts.policy import AlertPolicy
-from mikroscope.records.levels import ERROR_LEVELS
+from mikroscope.records.levels import is_error
 
 Rule = Literal["error_threshold", "no_logs", "manual_test"]
 _MINUTE_MS = 60_000
@@ -68,4 +68,4 @@ def cooldown_start(policy: AlertPolicy, evaluated_ms: int, delivered_ms: int) ->
 
 def count_errors(counts: Mapping[str, int]) -> int:
     """Return how many entries have the level ERROR or a more severe one."""
-    return sum(count for level, count in counts.items() if level in ERROR_LEVELS)
+    return sum(count for level, count in counts.items() if is_error(level))

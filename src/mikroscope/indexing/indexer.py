@@ -300,9 +300,10 @@ class Indexer:
         stats.files_scanned += pending.files_read
         stats.lines_scanned += result.lines
         stats.records_inserted += result.records
-        stats.records_skipped += result.lines - result.records - len(result.problems)
+        stats.records_skipped += result.pruned
+        stats.unreadable_timestamps += result.unreadable_times
         stats.parse_errors += len(result.problems) + pending.too_long
-        for path, line, problem in result.problems:
+        for path, line, problem in [*result.problems, *result.unreadable]:
             self._warnings.add(path, line, problem)
 
     # --- one file -----------------------------------------------------------------------------

@@ -36,8 +36,10 @@ class RebuildResult(NamedTuple):
 
 def index_report(stats: IndexStats, started: datetime, finished: datetime) -> IndexReport:
     """Return the report that `mikroscope index` and `POST /api/reindex` show of a run."""
+    counts = msgspec.structs.asdict(stats)
+    del counts["unreadable_timestamps"]  # which the original's report does not have
     return IndexReport(
-        **msgspec.structs.asdict(stats),
+        **counts,
         started_at=format_moment(started),
         finished_at=format_moment(finished),
         mode="full",

@@ -17,6 +17,7 @@ class IndexStats(msgspec.Struct, rename="camel"):
     records_inserted: int = 0
     records_skipped: int = 0
     parse_errors: int = 0
+    unreadable_timestamps: int = 0
 
     def since(self, earlier: "IndexStats") -> "IndexStats":
         """Return what was counted after earlier stats."""

@@ -1,32 +1,39 @@
 """Converts the times that loggers write to epoch milliseconds, and back to ISO 8601 text.
 
-Accepted are the forms of ISO 8601 and RFC 3339 that loggers write, and epoch numbers, whose unit
-follows from their size; `docs/reference.md` lists them. A time without a zone is UTC.
+Accepted are ISO 8601 and RFC 3339, the forms of `written_times`, objects with seconds or a date,
+and epoch numbers, whose unit follows from their size; `docs/reference.md` lists them. A time
+without a zone is in the default zone (`zones`).
 """
 
 import re
 from datetime import UTC, datetime, timedelta
+
+from mikroscope.records.written_times import parse_compact, parse_written
+from mikroscope.records.zones import default_zone, in_zone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00.000Z
 LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
-# Forms that loggers write but datetime.fromisoformat refuses: lower-case t and z, a space before
-# the zone, UTC or GMT as the zone, a leap second.
-_LOOSE_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)([.,]\d+)?\s*(?:([Zz]|UTC|GMT)|([+-]\d\d:?\d\d))?"
-)
 # Epoch numbers that it would accept as a date and time, because it allows any character between
 # the two: 1712010112345.
 _EPOCH_TEXT = re.compile(r"\d{9,}\.?\d*")
+_ISO_START = re.compile(r"\d{4}-?(?:\d\d|W)", re.ASCII)
+# JSON of older .NET: epoch milliseconds, and an offset that does not change them.
+_DOTNET_DATE = re.compile(r"/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
+_YEAR_TWO_MS = -62_104_060_800_000  # 0001-12-31T00:00:00Z
+# Zeros of other clocks: 1601-01-01T00:00:00Z of Windows, and what Go's UnixNano makes of year 1.
+_OTHER_ZEROS_MS = (-11_644_473_600_000, -6_795_364_578_872)
+_BLANK = ("", "-")  # RFC 5424 writes "-" for what is not known
 
 _MINUTE = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:", re.ASCII)
 _MAX_MINUTES = 10_000
 
 
 def parse_time(value: object) -> int | None:
-    """Return the epoch milliseconds of a string, a number or `{seconds, nanos}`.
+    """Return the epoch milliseconds of a string, a number or an object.
 
     None if the value is not a time.
     """
@@ -34,14 +41,31 @@ def parse_time(value: object) -> int | None:
         found = canonical_ms(value)
         if found is None:
             found = parse_iso(value)
-        return found if found is not None else _parse_digits(value)
+        return found if found is not None else _parse_other_text(value)
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         return parse_epoch(value)
     if isinstance(value, dict):
-        return _parse_parts(value)
+        return _parse_object(value)
     return None
+
+
+def is_unset(value: object) -> bool:
+    """Return True for a value that stands for no time: nothing, zero, or a zero of its language.
+
+    Those are year 1 of Go and .NET, year 0 of MySQL, and 1601 of Windows.
+    """
+    if value is None or value in _BLANK:
+        return True
+    if isinstance(value, str) and value.startswith("0000-00-00"):
+        return True
+    found = parse_time(value)
+    if found is None:
+        return False
+    if found == 0:
+        return not isinstance(value, str) or value.isdecimal()
+    return found < _YEAR_TWO_MS or found in _OTHER_ZEROS_MS
 
 
 def possible_times(text: str) -> set[int]:
@@ -49,7 +73,7 @@ def possible_times(text: str) -> set[int]:
 
     The two differ for a text such as 20260218, which is a date as a string.
     """
-    return {found for found in (parse_time(text), _parse_digits(text)) if found is not None}
+    return {found for found in (parse_time(text), _parse_number(text)) if found is not None}
 
 
 def canonical_ms(text: str) -> int | None:
@@ -100,15 +124,21 @@ def parse_iso(text: str) -> int | None:
 
     Fractions of a millisecond are truncated, not rounded.
     """
-    if text[4:5] != "-" and _EPOCH_TEXT.fullmatch(text):
+    if not _ISO_START.match(text) or (text[4:5] != "-" and _EPOCH_TEXT.fullmatch(text)):
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return _parse_loose(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // MILLISECOND
+        return _milliseconds(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        return None
+
+
+def has_zone(text: str) -> bool:
+    """Return True if a text is an ISO 8601 time with a zone."""
+    if canonical_ms(text) is not None:
+        return True
+    if parse_iso(text) is None:
+        return False
+    return datetime.fromisoformat(text).tzinfo is not None
 
 
 def parse_epoch(number: float) -> int | None:
@@ -127,7 +157,7 @@ def parse_epoch(number: float) -> int | None:
         milliseconds = int(number // 1_000_000)
     else:
         return None
-    return milliseconds if FIRST_MS <= milliseconds <= LAST_MS else None
+    return _within_range(milliseconds)
 
 
 def format_time(milliseconds: int) -> str:
@@ -141,33 +171,70 @@ def format_moment(moment: datetime) -> str:
     return format_time((moment - EPOCH) // MILLISECOND)
 
 
-def _parse_loose(text: str) -> int | None:
-    match = _LOOSE_ISO.fullmatch(text.strip())
-    if match is None:
-        return None
-    date, minute, second, fraction, _utc, offset = match.groups()
-    leap = second == "60"  # datetime has no second 60, so the next one is meant
-    plain = f"{date}T{minute}:{'59' if leap else second}{fraction or ''}{offset or 'Z'}"
+def _milliseconds(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=default_zone())
+    return (moment - EPOCH) // MILLISECOND
+
+
+def _parse_other_text(text: str) -> int | None:
+    """Read a text that is not ISO 8601: a compact date, a number, or a written form."""
+    text = text.strip()
+    if (compact := parse_compact(text)) is not None:
+        return _milliseconds(compact)
+    if (number := _parse_number(text)) is not None:
+        return number
+    if (dotnet := _DOTNET_DATE.fullmatch(text)) is not None:
+        return _within_range(int(dotnet[1]))
     try:
-        moment = datetime.fromisoformat(plain)
-    except ValueError:
+        moment = parse_written(text)
+        return None if moment is None else _milliseconds(moment)
+    except OverflowError:
         return None
-    return (moment - EPOCH) // MILLISECOND + (1000 if leap else 0)
 
 
-def _parse_digits(text: str) -> int | None:
+def _parse_number(text: str) -> int | None:
+    if not _NUMBER.fullmatch(text):
+        return None
     try:
         return parse_epoch(int(text) if text.removeprefix("-").isdecimal() else float(text))
     except (ValueError, OverflowError):
         return None
 
 
-def _parse_parts(parts: dict[str, object]) -> int | None:
-    seconds, nanos = parts.get("seconds"), parts.get("nanos", 0)
-    if not isinstance(seconds, int | str) or not isinstance(nanos, int):
+def _parse_object(parts: dict[str, object]) -> int | None:
+    """Read an object: seconds and nanoseconds, MongoDB's `$date`, or PHP's DateTime."""
+    for seconds, nanos in _SECONDS_AND_NANOS:
+        if seconds in parts:
+            return _parse_seconds(parts[seconds], parts.get(nanos, 0))
+    inner = parts.get("$date", parts.get("$numberLong"))
+    if inner is not None:
+        return parse_time(inner)
+    date, zone = parts.get("date"), parts.get("timezone")
+    if isinstance(date, str) and isinstance(zone, str):
+        try:
+            moment = in_zone(datetime.fromisoformat(date), zone)
+            return None if moment is None else _milliseconds(moment)
+        except (ValueError, OverflowError):
+            return None
+    return None
+
+
+_SECONDS_AND_NANOS = (
+    ("seconds", "nanos"),  # Protocol Buffers, Google Cloud
+    ("epochSecond", "nanoOfSecond"),  # Log4j
+    ("_seconds", "_nanoseconds"),  # Firestore
+)
+
+
+def _parse_seconds(seconds: object, nanos: object) -> int | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | str) or type(nanos) is not int:
         return None
     try:
-        milliseconds = int(seconds) * 1000 + nanos // 1_000_000
+        return _within_range(int(seconds) * 1000 + nanos // 1_000_000)
     except ValueError:
         return None
+
+
+def _within_range(milliseconds: int) -> int | None:
     return milliseconds if FIRST_MS <= milliseconds <= LAST_MS else None

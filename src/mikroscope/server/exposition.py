@@ -80,6 +80,11 @@ class ServerCollector(NamedTuple):
         yield _counter(
             "index_parse_errors_total", "Lines that are not records.", ingest.parse_errors_total
         )
+        yield _counter(
+            "index_unreadable_timestamps_total",
+            "Records with a time that cannot be understood.",
+            ingest.unreadable_timestamps_total,
+        )
         yield _gauge("index_running", "1 while files are being indexed.", ingest.running)
         yield _failing("index_failing", "the last indexing run failed", ingest.last_error)
 

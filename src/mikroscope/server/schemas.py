@@ -80,6 +80,8 @@ class IngestHealth(JobHealth, frozen=True, kw_only=True):
     records_skipped_total: Count
     parse_errors_last_run: Count
     parse_errors_total: Count
+    unreadable_timestamps_last_run: Count
+    unreadable_timestamps_total: Count
     lines_scanned_last_run: Count
     lines_scanned_total: Count
     files_scanned_last_run: Count

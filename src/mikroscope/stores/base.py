@@ -35,13 +35,18 @@ class LineProblem(NamedTuple):
 class BatchResult(NamedTuple):
     """What became of the lines of a batch.
 
-    `lines` counts the lines that are not blank, `records` those that become entries. The others
-    have a problem each, or were pruned from the index that this one replaces.
+    `lines` counts the lines that are not blank, `records` the entries that come of them: usually
+    one a line, but a line may hold several records, or none. A line that is not a record has a
+    problem; `pruned` records were pruned from the index that this one replaces. `unreadable_times`
+    counts records with a field for the time that cannot be understood; `unreadable` names some.
     """
 
     lines: int
     records: int
     problems: list[LineProblem]
+    pruned: int = 0
+    unreadable_times: int = 0
+    unreadable: Sequence[LineProblem] = ()
 
 
 class Cutoffs(msgspec.Struct, frozen=True):
@@ -129,7 +134,7 @@ class Batch(Protocol):
 
         Idempotent on (source, line, part): lines that the store has already, or that an earlier
         batch of this store has added, are not added again. So after a crash lines may be added
-        again from any earlier checkpoint. (Today every line is one entry, its part 0.)
+        again from any earlier checkpoint. The records that one line holds are its parts 0, 1, 2, …
         """
 
     def prepare(self, executor: Executor | None = None) -> "Future[BatchResult]":

@@ -193,22 +193,20 @@ class FilterContract(Contract):
         assert found(store, field=field, value=value) == set()
 
     def test_levels(self, store: Store) -> None:
-        """The level filter compares the entry's level, whatever it was derived from."""
+        """The level filter compares severities, whatever the level was derived from."""
         levels: list[Record] = [
             *({"level": "error"}, {"level": "ERROR"}, {"level": 50}, {"levelname": "ERROR"}),
             *({"level": "WARN"}, {"level": "Custom Level"}, {}, {"level": "X" * 300}),
+            *({"level": "err"}, {"level": "\x1b[31mSevere\x1b[0m "}, {"level": "Warning"}),
+            *({"level": "CRIT"}, {"level": "INFO+2"}),
         ]
         put(store, [at(n, n=n, **record) for n, record in enumerate(levels)])
-        asked = ("ERROR", "WARN", "INFO", "CUSTOM LEVEL", "X" * 300, "ERR", "X" * 299)
-        assert [found(store, level=level) for level in asked] == [
-            {0, 1, 2, 3},
-            {4},
-            {6},
-            {5},
-            {7},
-            set(),
-            set(),
-        ]
+        asked = ("ERROR", "WARN", "INFO", "CUSTOM LEVEL", "X" * 300, "ERR", "X" * 299, "FATAL")
+        expected = [{0, 1, 2, 3, 8, 9}, {4, 10}, {6, 12}, {5}, {7}, {0, 1, 2, 3, 8, 9}, set(), {11}]
+        assert [found(store, level=level) for level in asked] == expected
+        assert [store.count(Query(level=level)) for level in asked] == list(map(len, expected))
+        both = [found(store, level=level, audit=False) for level in asked]
+        assert both == expected
 
     def test_audit(self, store: Store) -> None:
         """The audit filter uses the record's own mark, otherwise the path."""

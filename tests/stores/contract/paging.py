@@ -37,7 +37,7 @@ class PagingContract(Contract):
         assert numbers_of(store) == [9, 4, 3, 2, 1, 0]
 
     def test_times_of_all_centuries(self, store: Store) -> None:
-        """From the year 1 to 9999, newer and later-arrived entries come first."""
+        """From the year 2 to 9999, newer and later-arrived entries come first."""
         put(store, [{"time": text, "n": n} for n, text in enumerate(EDGE_TIMES)])
         assert numbers_of(store) == list(range(len(EDGE_TIMES) - 1, -1, -1))
 

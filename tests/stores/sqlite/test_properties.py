@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from mikroscope.query.model import Grouping, PageRequest, Query
 from mikroscope.records.attributes import audit_of, is_audit_path, level_of, message_of, time_of
 from mikroscope.records.fields import field_values, scalar_text
+from mikroscope.records.levels import severity_of
+from mikroscope.records.timestamps import is_unset
 from mikroscope.stores.sqlite import SqliteStore, terms
 from mikroscope.stores.sqlite.read import aggregates, planner
 from mikroscope.stores.sqlite.schema import clamp
@@ -73,7 +75,7 @@ BOUNDS = sorted(
         for shift in (-1, 0, 1)
     }
 )
-LEVELS = ["INFO", "info", "ERROR", "Custom one", 30, 50, None, "", True]
+LEVELS = ["INFO", "info ", "ERROR", "err", "Notice", "Custom one", 30, 50, None, "", True]
 IDS = ["c", "C d", "", "(missing)", 7, 7.0, None, True, [], {"v": 1}, "long id of words " * 2]
 PATHS = ["app.ndjson", "audit/app.ndjson", "b/app.ndjson"]
 FIELDS = ["f", "g", "f.g", "f.g.h", "level", "event", "correlationId", "requestId", "audit"]
@@ -85,7 +87,7 @@ values: st.SearchStrategy[object] = st.one_of(
 )
 objects = st.fixed_dictionaries({}, optional={"g": values, "g.h": scalars, "h": scalars})
 records = st.fixed_dictionaries(
-    {"ingestedAt": st.sampled_from(TIMES)},
+    {"ingestedAt": st.sampled_from([time for time in TIMES if not is_unset(time)])},
     optional={
         "timestamp": st.sampled_from([*TIMES, "never", None]),
         "time": st.sampled_from(TIMES),
@@ -115,7 +117,7 @@ queries = st.builds(
     text=st.one_of(st.just([]), texts),
     from_ms=st.one_of(st.none(), st.sampled_from(BOUNDS)),
     to_ms=st.one_of(st.none(), st.sampled_from(BOUNDS)),
-    level=st.sampled_from([None, None, "INFO", "ERROR", "CUSTOM ONE", "TRUE"]),
+    level=st.sampled_from([None, None, "INFO", "ERROR", "ERR", "CUSTOM ONE", "TRUE"]),
     audit=st.sampled_from([None, None, True, False]),
 )
 GROUPINGS = [
@@ -221,7 +223,7 @@ def keeps(query: Query, written: Written) -> bool:
     return (
         (query.from_ms is None or query.from_ms <= ms)
         and (query.to_ms is None or ms <= query.to_ms)
-        and query.level in (None, level_of(record))
+        and (query.level is None or severity_of(query.level) == severity_of(level_of(record)))
         and query.audit in (None, audit)
         and (
             query.field is None

@@ -14,13 +14,13 @@ AUDIT, FULL_FRAME = 1, 2  # flags of an entry
 # A row is one text, so that SQLite reads thousands of them in one statement (write/writer.py): key,
 # line, and what most rows of a batch share (source, dictionary and flags), in decimal digits of a
 # fixed width; then the compressed line. A document is a text with its key in front.
-ROW = b"%016d%010d%b%b"
+ROW = b"%016d%019d%b%b"
 COMMON = b"%010d%06d%d"
 DOCUMENT = b"%016d%b"
 KEY_WIDTH = 16
-_LINE, _SOURCE = slice(16, 26), slice(26, 36)
-_DICTIONARY, _FLAGS = slice(36, 42), slice(42, 43)
-_DATA = slice(43, None)
+_LINE, _SOURCE = slice(16, 35), slice(35, 45)
+_DICTIONARY, _FLAGS = slice(45, 51), slice(51, 52)
+_DATA = slice(52, None)
 
 Minute = tuple[int, str, bool]
 """A minute since 1970, a level, and audit: entries are counted by it."""

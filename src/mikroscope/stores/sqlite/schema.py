@@ -11,7 +11,7 @@ from mikroscope.logfiles.sources import Checkpoint
 from mikroscope.stores.sqlite import files
 
 # Increment whenever a table or a term changes: older indexes are then rebuilt from the files.
-VERSION = 4
+VERSION = 5
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
 # An entry's key is its time: epoch milliseconds, then its position by arrival among the entries of
@@ -22,6 +22,11 @@ KEY_BITS = 6
 KEY_MASK = (1 << KEY_BITS) - 1
 MAX_KEY = (1 << 48) - 1
 MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 are clamped
+
+# A line may hold several records. The column `line` has the number of the line, and above these
+# bits which of its records the entry is, from 0 on.
+PART_SHIFT = 36
+LINE_MASK = (1 << PART_SHIFT) - 1
 
 # The inverted index is partitioned by day (see `terms`), so that the values of one day are counted
 # without reading any other day.

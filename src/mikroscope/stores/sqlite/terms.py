@@ -7,7 +7,7 @@ prefixes, and can be decoded. Derived tokens have a mark (0x1E) that no field's 
 
     <day>name=<value>        a field
     <day>^e=<event>          an event that does not come from the field `event`
-    <day>^c=<id>             a correlation that comes from `requestId`
+    <day>^c=<id>             a correlation that comes from another field than `correlationId`
     <day>^x<name>=<value>    a value that can be found but is not counted: an unusable value of
                              `event` or `correlationId`, or a second value of one path
     ^l<audit><own><level>    level and audit; with `own`, the field `level` has the same value and
@@ -31,7 +31,14 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mikroscope.records.attributes import DEFAULT_EVENT, correlation_text, message_of
+from mikroscope.records.attributes import (
+    CORRELATION_STARTS,
+    DEFAULT_EVENT,
+    correlation_of,
+    correlation_text,
+    message_of,
+)
+from mikroscope.records.conventions import ERROR_PARTS, TEXT_FIELDS
 from mikroscope.records.fields import scalar_text
 from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite.schema import DAY_MS
@@ -47,20 +54,14 @@ _SHORT_INTEGER = 10**MAX_TEXT_VALUE
 _DAY_DIGITS = "0123456789_abcdefghijklmnopqrstuvwxyz~"  # in ASCII order; FTS5 folds none of them
 
 SEPARATOR, MARK = "\x1f", "\x1e"
-DERIVED_EVENT, REQUEST_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
+DERIVED_EVENT, OTHER_CORRELATION, _UNUSABLE = f"{MARK}e=", f"{MARK}c=", f"{MARK}x"
 NO_MATCH = f"{MARK}-"  # a token that no document has
 
 # Only usable values of these fields are the entry's attributes, so only they may be counted.
 _OWN_ATTRIBUTES = frozenset(("event", "correlationId"))
 
-# The fields, at any depth, whose words can be searched, in addition to the entry's message.
-TEXT_FIELDS = frozenset(
-    (
-        *("message", "msg", "reason", "error", "err", "errorMessage", "exception", "exc_info"),
-        *("stack", "stack_trace", "stacktrace", "stack_info", "@x"),
-    )
-)
-
+# Records with none of these keys, which are most of them, need nothing of what is rare.
+_RARE_FIELDS = (TEXT_FIELDS - {"message"}) | CORRELATION_STARTS - {"correlationId"}
 _ERROR_FIELDS = TEXT_FIELDS - {"message"}
 
 # The characters to escape, in the order of their escape bytes from 0x80 on.
@@ -157,14 +158,16 @@ class TermEncoder:
         own = fields.get("level") == level
         tokens = [self._level_tokens[level, audit, own]]
         texts = [message] if message else []
-        if not _ERROR_FIELDS.isdisjoint(fields):
+        has_rare = not _RARE_FIELDS.isdisjoint(fields)
+        if has_rare:
             texts += _error_texts(fields, message)
         _add_event(tokens, prefixes.day, fields, message)
-        _add_correlation(tokens, prefixes.day, fields)
+        if has_rare or "correlationId" in fields:
+            _add_correlation(tokens, prefixes.day, fields)
         if own:
             del fields["level"]
-        if time_field and not isinstance(fields[time_field], dict):
-            del fields[time_field]
+        if time_field and not isinstance(fields.get(time_field), dict):
+            fields.pop(time_field, None)  # a nested one is not there
         _add_fields(tokens, texts, fields, prefixes)
         return encode_tokens(tokens) + b"".join(map(_words, texts))
 
@@ -185,7 +188,8 @@ def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _
     seen = set(fields).difference(compound)
     for name in sorted(compound, key=len):
         if type(fields[name]) is dict:
-            _Nested(tokens, texts, prefixes, seen).add(name, fields[name], 1)
+            nested = _Nested(tokens, texts, prefixes, seen)
+            nested.add(name, fields[name], 1, name in _ERROR_FIELDS)
 
 
 def _token(prefixes: _Prefixes, name: str, value: Any, compound: list[str]) -> str:
@@ -204,9 +208,13 @@ class _Nested(NamedTuple):
     prefixes: _Prefixes
     seen: set[str]
 
-    def add(self, path: str, fields: Fields, depth: int) -> None:
-        """Add an object's scalars in the order of `field_values`: a path's first one counts."""
+    def add(self, path: str, fields: Fields, depth: int, in_error: bool) -> None:
+        """Add an object's scalars in the order of `field_values`: a path's first one counts.
+
+        `in_error` is True inside of an error, where more of its texts can be searched.
+        """
         inner = []
+        searched = ERROR_PARTS if in_error else TEXT_FIELDS
         for name, value in fields.items():
             kind = type(value)
             if kind is dict:
@@ -215,11 +223,12 @@ class _Nested(NamedTuple):
             text = value if kind is str else scalar_text(value)
             if text is not None:
                 self._add_scalar(f"{path}.{name}", text)
-                if kind is str and name in TEXT_FIELDS:
-                    self.texts.append(value)
+            if name in searched and (kind is str or kind is list):
+                _collect(value, self.texts, depth)
         if depth < MAX_DEPTH:
             for name in sorted(inner, key=len):
-                self.add(f"{path}.{name}", fields[name], depth + 1)
+                is_error = in_error or name in _ERROR_FIELDS
+                self.add(f"{path}.{name}", fields[name], depth + 1, is_error)
 
     def _add_scalar(self, path: str, text: str) -> None:
         prefix = self.prefixes[path]
@@ -231,8 +240,27 @@ class _Nested(NamedTuple):
 
 
 def _error_texts(fields: Fields, message: str) -> list[str]:
-    found = (fields.get(name) for name in _ERROR_FIELDS)
-    return [text for text in found if isinstance(text, str) and text is not message]
+    """Return the texts of a record's errors; those in objects are left to `_Nested`."""
+    texts: list[str] = []
+    for name in _ERROR_FIELDS.intersection(fields):
+        value = fields[name]
+        if value is not message and not isinstance(value, dict):
+            _collect(value, texts, 1)
+    return texts
+
+
+def _collect(value: object, texts: list[str], depth: int) -> None:
+    """Add a text, those of a list, and of objects in a list those of an error's parts."""
+    if isinstance(value, str):
+        texts.append(value)
+    elif depth >= MAX_DEPTH:
+        return
+    elif isinstance(value, list):
+        for one in value:
+            _collect(one, texts, depth + 1)
+    elif isinstance(value, dict):
+        for name in ERROR_PARTS.intersection(value):
+            _collect(value[name], texts, depth + 1)
 
 
 def _add_event(tokens: list[str], day: str, fields: Fields, message: str) -> None:
@@ -247,9 +275,9 @@ def _add_correlation(tokens: list[str], day: str, fields: Fields) -> None:
     own = fields.get("correlationId")
     if (type(own) is str and own) or correlation_text(own) is not None:
         return
-    request = correlation_text(fields.get("requestId"))
-    if request is not None:
-        tokens.append(day + REQUEST_CORRELATION + shorten(request))
+    other = correlation_of(fields)
+    if other is not None:
+        tokens.append(day + OTHER_CORRELATION + shorten(other))
     _set_aside(tokens, day, fields, "correlationId")
 
 
@@ -370,7 +398,7 @@ def event_prefixes() -> list[str]:
 
 def correlation_prefixes() -> list[str]:
     """Return the beginnings of the tokens of an entry's correlation."""
-    return [field_prefix("correlationId"), REQUEST_CORRELATION]
+    return [field_prefix("correlationId"), OTHER_CORRELATION]
 
 
 # --- words ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     KEY_MASK,
+    LINE_MASK,
     check_version,
     clamp,
     connect,
@@ -66,7 +67,7 @@ class OldIndex:
 
         A record without a time keeps the time at which it was first indexed.
         """
-        is_new = entry.line > self._read_to.get(entry.source, 0)
+        is_new = entry.line & LINE_MASK > self._read_to.get(entry.source, 0)
         if entry.time_ms is None:
             return time_ns() // 1_000_000 if is_new else self._indexed_at(entry)
         return entry.time_ms if is_new or self._is_here(entry, entry.time_ms) else None

@@ -17,9 +17,10 @@ import msgspec
 
 from mikroscope.errors import QueryTimeoutError, StoreError
 from mikroscope.query.model import Entry, Page, PageRequest, Query
-from mikroscope.records.attributes import event_of, level_of, message_of, time_of
+from mikroscope.records.attributes import event_of, find_time, level_of, message_of
+from mikroscope.records.levels import severity_of
 from mikroscope.records.parsing import Fields, parse_line
-from mikroscope.records.timestamps import format_time, parse_iso
+from mikroscope.records.timestamps import format_time, has_zone
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.read.day_cache import DayCountCache, DayState
@@ -30,6 +31,7 @@ from mikroscope.stores.sqlite.rows import AUDIT, FULL_FRAME
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     KEY_MASK,
+    LINE_MASK,
     MAX_MS,
     file_identity,
     open_reader,
@@ -133,9 +135,13 @@ class Connection:
         found: int = self.sql.execute("SELECT value FROM meta WHERE name = 'spill_ms'").get
         return found
 
-    def levels(self) -> list[str]:
-        """Return every level that entries have or had."""
-        return [level for (level,) in self.sql.execute("SELECT level FROM levels")]
+    def levels(self, wanted: str | None = None) -> list[str]:
+        """Return every level that entries have or had; with `wanted`, those of its severity."""
+        levels = [level for (level,) in self.sql.execute("SELECT level FROM levels")]
+        if wanted is None:
+            return levels
+        severity = severity_of(wanted)
+        return [level for level in levels if severity_of(level) == severity]
 
     def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
         """Yield the rows of a plan, newest first."""
@@ -306,16 +312,14 @@ def _entry(row: Row, path: str) -> Entry:
         message=message_of(fields),
         data=msgspec.Raw(row.raw),
         source_file=path,
-        line_number=row.line,
+        line_number=row.line & LINE_MASK,
     )
 
 
 def _timestamp(fields: Fields, key: int) -> str:
-    """Return the record's own text if it is an ISO 8601 time, else the time in ISO 8601."""
-    found = time_of(fields)
-    if found is None:
+    """Return the record's own text if it is ISO 8601 with a zone, else the time in ISO 8601."""
+    found = find_time(fields)
+    if found.milliseconds is None:
         return format_time(key >> KEY_BITS)
-    milliseconds, name = found
-    own = fields[name]
-    is_text = isinstance(own, str) and parse_iso(own) is not None
-    return own if is_text else format_time(milliseconds)
+    own = found.value
+    return own if isinstance(own, str) and has_zone(own) else format_time(found.milliseconds)

@@ -10,6 +10,7 @@ import msgspec
 from mikroscope.query.model import Query
 from mikroscope.records.attributes import level_of
 from mikroscope.records.conventions import TIME_FIELDS
+from mikroscope.records.levels import severity_of
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.read.connections import Connection
 from mikroscope.stores.sqlite.read.planner import Plan, Plans, restrict
@@ -90,14 +91,19 @@ def _minutes_of_day(connection: Connection, query: Query, day: int) -> Iterable[
 def _add_minutes(connection: Connection, query: Query, first: int, last: int) -> Counter[str]:
     rows: Any = connection.sql.execute(
         "SELECT level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ? "
-        "AND level = coalesce(?, level) AND audit = coalesce(?, audit) GROUP BY level",
-        (first, last, query.level, query.audit),
+        "AND audit = coalesce(?, audit) GROUP BY level",
+        (first, last, query.audit),
     )
-    return Counter(dict(rows))
+    return Counter({level: entries for level, entries in rows if has_level(query, level)})
+
+
+def has_level(query: Query, level: str) -> bool:
+    """Return whether a level is what a query wants: its severity is the same."""
+    return query.level is None or severity_of(level) == severity_of(query.level)
 
 
 def _match_levels(connection: Connection, query: Query) -> Counter[str]:
-    levels = connection.levels() if query.level is None else [query.level]
+    levels = connection.levels(query.level)
     counts: Counter[str] = Counter()
     for plan in plans_of(connection, query).parts:
         if plan.check:

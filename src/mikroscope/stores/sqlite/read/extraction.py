@@ -7,15 +7,16 @@ import msgspec
 
 from mikroscope.query.model import Grouping
 from mikroscope.records.attributes import (
+    CORRELATION_STARTS,
     MISSING,
     correlation_of,
-    correlation_text,
     event_of,
     level_of,
 )
 from mikroscope.records.fields import field_text, scalar_text
 from mikroscope.records.parsing import Fields, parse_line
 
+_CORRELATION = sorted(CORRELATION_STARTS)
 ReadValue = Callable[[bytes], str]
 
 
@@ -30,11 +31,7 @@ def reader_of(grouping: Grouping) -> ReadValue:
     if grouping.by == "event":
         return _by_fields(["event"], lambda event: event or None, event_of, texts_only=True)
     if grouping.by == "correlation":
-        return _by_fields(
-            ["correlationId", "requestId"],
-            lambda own, request: correlation_text(own) or correlation_text(request) or MISSING,
-            lambda fields: correlation_of(fields) or MISSING,
-        )
+        return _by_fields(_CORRELATION, _correlation, lambda line: correlation_of(line) or MISSING)
     name = grouping.field or ""
 
     def read(fields: Fields) -> str:
@@ -45,6 +42,11 @@ def reader_of(grouping: Grouping) -> ReadValue:
     if "." in name or not name.isprintable() or not set(name).isdisjoint('\\"'):
         return lambda raw: read(parse_line(raw)[0])
     return _by_fields([name], _text, read)
+
+
+def _correlation(*values: object) -> str:
+    known = zip(_CORRELATION, values, strict=True)
+    return correlation_of({name: one for name, one in known if one is not msgspec.UNSET}) or MISSING
 
 
 def _text(value: object) -> str:

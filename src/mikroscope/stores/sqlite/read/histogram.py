@@ -9,7 +9,7 @@ from mikroscope.query.model import Grouping, Query
 from mikroscope.records.attributes import time_of
 from mikroscope.stores.base import MAX_HISTOGRAM_BUCKETS, HistogramBucket
 from mikroscope.stores.sqlite.read.connections import Connection
-from mikroscope.stores.sqlite.read.counting import outside, whole_units
+from mikroscope.stores.sqlite.read.counting import has_level, outside, whole_units
 from mikroscope.stores.sqlite.read.extraction import reader_of
 from mikroscope.stores.sqlite.read.planner import MAX_DAYS, Plan
 from mikroscope.stores.sqlite.rows import MINUTE_MS
@@ -20,7 +20,7 @@ Counts = defaultdict[int, Counter[str]]
 
 _MINUTES = """
 SELECT minute * 60000 / ?, level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ?
-AND level = coalesce(?, level) AND audit = coalesce(?, audit) GROUP BY 1, 2
+AND audit = coalesce(?, audit) GROUP BY 1, 2
 """
 _ENTRIES = f"""
 SELECT (key >> {KEY_BITS}) / ?, count(*) FROM entries WHERE key BETWEEN ? AND ? GROUP BY 1
@@ -79,10 +79,11 @@ def _count_minutes(
     if first >= end:
         _count_entries(connection, query, interval_ms, split, counts)
         return
-    bindings = (interval_ms, first, end - 1, query.level, query.audit)
+    bindings = (interval_ms, first, end - 1, query.audit)
     rows: Any = connection.sql.execute(_MINUTES, bindings)
     for number, level, entries in rows:
-        counts[number * interval_ms][level if split else ""] += entries
+        if has_level(query, level):
+            counts[number * interval_ms][level if split else ""] += entries
     for rest in outside(query, first * MINUTE_MS, end * MINUTE_MS):
         _count_entries(connection, rest, interval_ms, split, counts)
 

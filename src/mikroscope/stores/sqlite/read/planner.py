@@ -33,7 +33,7 @@ class IndexFacts(NamedTuple):
     """What the index holds, as far as the plans of one query need it."""
 
     levels: Sequence[str]
-    """Every level that occurs, if the query has `audit` but no level."""
+    """Every level that the query wants, if it has a level or `audit`."""
     fields: Sequence[str]
     """The names of all fields, if the query searches words."""
     days: Sequence[int]
@@ -68,8 +68,8 @@ class Plans(NamedTuple):
 class Lookup(Protocol):
     """What the planner asks of an index; the answers hold for one snapshot."""
 
-    def levels(self) -> list[str]:
-        """Return every level that occurs."""
+    def levels(self, wanted: str | None = None) -> list[str]:
+        """Return every level that occurs; with `wanted`, those of its severity."""
 
     def field_names(self) -> list[str]:
         """Return the names of all fields."""
@@ -111,7 +111,7 @@ class Planner:
     def _facts(self, query: Query) -> IndexFacts:
         lookup = self._lookup
         return IndexFacts(
-            levels=lookup.levels() if query.audit is not None and query.level is None else [],
+            levels=lookup.levels(query.level) if _has_level(query) else [],
             fields=lookup.field_names() if query.text else [],
             days=lookup.days() if query.field is not None or query.text else [],
             spill_ms=lookup.spill_ms(),
@@ -133,13 +133,16 @@ def _single_conditions(query: Query) -> list[Query]:
     Only for conditions that few entries may meet: a field, and the longest words.
     """
     words = sorted(set((query.text or "").split()), key=len, reverse=True)
-    has_level = query.level is not None or query.audit is not None
-    if has_level + (query.field is not None) + len(words) < 2:
+    if _has_level(query) + (query.field is not None) + len(words) < 2:
         return []
     replace = msgspec.structs.replace
     alone = replace(query, level=None, audit=None, field=None, value=None, text=None)
     fields = [] if query.field is None else [replace(alone, field=query.field, value=query.value)]
     return fields + [replace(alone, text=word) for word in words[:_MOST_WORDS]]
+
+
+def _has_level(query: Query) -> bool:
+    return query.level is not None or query.audit is not None
 
 
 def _text_plan(query: Query, spill_ms: int, cursor: str | None = None) -> Plan | None:
@@ -180,9 +183,7 @@ def make_plans(
 
 def _groups(query: Query, known: IndexFacts) -> list[AnyOf]:
     groups = []
-    if query.level is not None:
-        groups.append(AnyOf(terms.level_tokens(query.level, query.audit), []))
-    elif query.audit is not None:
+    if _has_level(query):
         levels = [terms.level_tokens(level, query.audit) for level in known.levels]
         groups.append(AnyOf([*chain(*levels)] or [terms.NO_MATCH], []))
     for word in (query.text or "").split():

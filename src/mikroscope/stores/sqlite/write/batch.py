@@ -117,8 +117,10 @@ class _BatchFuture(Future[BatchResult]):
 
     def _finish(self, encoded: EncodedBatch) -> BatchResult:
         """Add the entries that were not pruned, and report the ratio to the packer."""
+        pruned = len(encoded.maybe_pruned)
         kept = self._encode_kept(encoded.maybe_pruned)
         if kept is not None:
+            pruned -= len(kept.times)
             encoded = merged(encoded, kept)
         self.encoded = encoded
         packer = self._writer_state.packer
@@ -128,10 +130,10 @@ class _BatchFuture(Future[BatchResult]):
         return BatchResult(
             lines=encoded.lines,
             records=len(encoded.times),
-            problems=[
-                LineProblem(paths.get(source, ""), line, text)
-                for source, line, text in encoded.problems
-            ],
+            pruned=pruned,
+            problems=_line_problems(encoded.problems, paths),
+            unreadable_times=encoded.unreadable_times,
+            unreadable=_line_problems(encoded.unreadable, paths),
         )
 
     def _encode_kept(self, maybe_pruned: Sequence[MaybePruned]) -> EncodedBatch | None:
@@ -233,6 +235,12 @@ def move_to_minute(minutes: dict[Minute, int], minute: Minute, time_ms: int) -> 
     after = time_ms // MINUTE_MS, *minute[1:]
     minutes[minute] -= 1
     minutes[after] = minutes.get(after, 0) + 1
+
+
+def _line_problems(
+    found: Sequence[tuple[int, int, str]], paths: dict[int, str]
+) -> list[LineProblem]:
+    return [LineProblem(paths.get(source, ""), line, text) for source, line, text in found]
 
 
 def _done(encoded: EncodedBatch) -> "Future[EncodedBatch]":

@@ -7,17 +7,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mikroscope.records.attributes import audit_of, level_of, time_of
+from mikroscope.records.attributes import audit_of, find_time, level_of
 from mikroscope.records.conventions import TIME_FIELDS
-from mikroscope.records.parsing import Fields, NotARecordError, parse_line
+from mikroscope.records.fields import field_values
+from mikroscope.records.levels import level_named
+from mikroscope.records.parsing import Fields, NotARecordError, cut_nesting, parse_line
 from mikroscope.records.timestamps import canonical_ms
+from mikroscope.records.wrappers import may_wrap, unwrap
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary, strip_text, strip_time
 from mikroscope.stores.sqlite.rows import COMMON, DOCUMENT, MINUTE_MS, ROW, Minute, with_key
-from mikroscope.stores.sqlite.schema import MAX_MS, clamp
+from mikroscope.stores.sqlite.schema import LINE_MASK, MAX_MS, PART_SHIFT, clamp
 from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.keys import keys_alone
 
 FIRST_TIME_FIELD = TIME_FIELDS[0]
+MAX_UNREADABLE = 20  # records of one batch whose time cannot be read that are named
 
 
 class LineRange(NamedTuple):
@@ -34,7 +38,8 @@ class LineRange(NamedTuple):
 class MaybePruned(NamedTuple):
     """An entry that may have been pruned from the index that is being rebuilt.
 
-    `time_ms` is None if the record has no time of its own.
+    `line` has the part too, as in the table; `time_ms` is None if the record has no time of its
+    own.
     """
 
     source: int
@@ -63,6 +68,10 @@ class EncodedBatch(msgspec.Struct):
     maybe_pruned: list[MaybePruned]
     lines: int
     """Lines that are not blank."""
+    unreadable: list[tuple[int, int, str]] = []
+    """Source, line number and reason of some records whose time cannot be read."""
+    unreadable_times: int = 0
+    """The number of these records."""
     field_values: int = 0
     raw_bytes: int = 0
     packed_bytes: int = 0
@@ -155,7 +164,7 @@ class BatchEncoder:
         self.now_ms = time_ns() // 1_000_000
         self._rows: list[tuple[int, list[bytes], bool]] = []
         self._lines: list[bytes] = []
-        self._encoded = EncodedBatch([], [], [], [], {}, {}, set(), [], [], 0, sample=[])
+        self._encoded = EncodedBatch([], [], [], [], {}, {}, set(), [], [], 0, [], sample=[])
 
     def add(self, lines: LineRange) -> None:
         """Encode a range of lines.
@@ -167,16 +176,20 @@ class BatchEncoder:
         times, documents, rows = encoded.times, encoded.documents, self._rows
         minutes, source, rules = encoded.minutes, lines.source, self._rules
         common = [COMMON % (source, self._dictionary.number, flags) for flags in range(4)]
-        first, field_values, has_stripped_times = len(times), 0, False
+        first, count, has_stripped_times, own_text = len(times), 0, False, None
         for line, fields, raw in self._records(lines):
             text, found, time_field = fields.get(FIRST_TIME_FIELD), None, FIRST_TIME_FIELD
             if type(text) is str:
                 found = canonical_ms(text)
-            if found is None:
-                found, time_field = time_of(fields) or (None, "")
+            if found is None or found <= 0:
+                found, time_field, own_text, unreadable = find_time(fields)
                 text = None
+                if unreadable:
+                    self._count_unreadable(source, line, unreadable, fields)
             level = fields.get("level")
-            level = level.upper() if type(level) is str and level else level_of(fields)
+            level = level_named(level) if type(level) is str else ""
+            if not level:
+                level = level_of(fields)
             is_audit = lines.is_audit_path
             if "audit" in fields:
                 is_audit = audit_of(fields, is_audit)
@@ -186,13 +199,13 @@ class BatchEncoder:
                 entry = MaybePruned(source, lines.is_audit_path, line, found, raw)
                 encoded.maybe_pruned.append(entry)
                 continue
-            field_values += len(fields)
+            count += len(fields)
             if found is None or not 0 <= found <= MAX_MS:
                 time_ms = clamp(self.now_ms if found is None else found)
                 encoded.has_timeless |= found is None
             else:
                 time_ms, whole = found, raw
-                raw = strip_time(raw, fields[time_field]) if text is None else strip_text(raw, text)
+                raw = strip_time(raw, own_text) if text is None else strip_text(raw, text)
                 has_stripped_times |= raw is not whole
             raw_lines.append(raw)
             documents.append(encode_terms(fields, level, is_audit, time_ms, time_field))
@@ -201,7 +214,7 @@ class BatchEncoder:
             minute = time_ms // MINUTE_MS, level, is_audit
             minutes[minute] = minutes.get(minute, 0) + 1
         encoded.has_stripped_times |= has_stripped_times
-        encoded.field_values += field_values
+        encoded.field_values += count
         self._extend_span(source, times[first:])
 
     def finish(self) -> EncodedBatch:
@@ -227,13 +240,26 @@ class BatchEncoder:
         encoded.documents = [DOCUMENT % document for document in zip(keys, documents, strict=True)]
         return encoded
 
+    def _count_unreadable(self, source: int, line: int, name: str, fields: Fields) -> None:
+        self._encoded.unreadable_times += 1
+        if len(self._encoded.unreadable) < MAX_UNREADABLE:
+            value = next(field_values(fields, name), None)
+            text = f"the time in {name!r} cannot be read: {str(value)[:60]!r}"
+            self._encoded.unreadable.append((source, line & LINE_MASK, text))
+
     def _records(self, lines: LineRange) -> Iterator[tuple[int, Fields, bytes]]:
-        """Yield line number, fields and UTF-8 text of each record; the fields may be changed."""
+        """Yield place, fields and UTF-8 text of each record; the fields may be changed.
+
+        The place is the number of the line and the record's part of it.
+        """
         numbered = enumerate(lines.content.split(b"\n"), lines.first)
         if lines.records is not None:
             self._encoded.lines += len(lines.records)
-            for (number, raw), fields in zip(numbered, lines.records, strict=True):
-                yield number, fields.copy(), raw
+            for (number, raw), known in zip(numbered, lines.records, strict=True):
+                if may_wrap(known):
+                    yield from _parts(number, known, raw)
+                else:
+                    yield number, *cut_nesting(known.copy(), raw)
             return
         not_blank = 0
         for number, raw in numbered:
@@ -245,7 +271,10 @@ class BatchEncoder:
             except NotARecordError as error:
                 self._encoded.problems.append((lines.source, number, str(error)))
                 continue
-            yield number, fields, raw
+            if may_wrap(fields):
+                yield from _parts(number, fields, raw)
+            else:
+                yield number, fields, raw
         self._encoded.lines += not_blank
 
     def _extend_span(self, source: int, times: list[int]) -> None:
@@ -254,6 +283,12 @@ class BatchEncoder:
         first, last = min(times), max(times)
         before = self._encoded.spans.get(source, (first, last))
         self._encoded.spans[source] = min(first, before[0]), max(last, before[1])
+
+
+def _parts(number: int, fields: Fields, raw: bytes) -> Iterator[tuple[int, Fields, bytes]]:
+    """Yield the records that a line holds."""
+    for part, (inner, text) in enumerate(unwrap(fields, raw)):
+        yield part << PART_SHIFT | number, *cut_nesting(inner.copy(), text)
 
 
 def merged(encoded: EncodedBatch, more: EncodedBatch) -> EncodedBatch:

@@ -28,6 +28,7 @@ from mikroscope.stores.sqlite.rows import (
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     KEY_MASK,
+    LINE_MASK,
     MAX_KEY,
     decode_checkpoint,
     encode_checkpoint,
@@ -55,17 +56,18 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     holds_audit = max(holds_audit, excluded.holds_audit),
     first_key = min(first_key, excluded.first_key), last_key = max(last_key, excluded.last_key)
 """
-_LINES_PRESENT = """
-SELECT e.line FROM sources s JOIN entries e ON e.key BETWEEN s.first_key AND s.last_key
-WHERE s.id = ? AND e.source = s.id AND e.line BETWEEN ? AND ?
-"""
+_LINES_PRESENT = f"""
+SELECT e.line & {LINE_MASK} AS number FROM sources s
+JOIN entries e ON e.key BETWEEN s.first_key AND s.last_key
+WHERE s.id = ? AND e.source = s.id AND number BETWEEN ? AND ?
+"""  # noqa: S608
 # One statement writes all rows of a batch without Python, since SQLite reads a carray by itself. A
 # carray has one value a row, so that value holds all columns (`rows.ROW`).
 _PUT_ENTRIES = """
 INSERT INTO entries SELECT
-    CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 27, 10) AS INTEGER),
-    CAST(substr(value, 17, 10) AS INTEGER), CAST(substr(value, 43, 1) AS INTEGER),
-    CAST(substr(value, 37, 6) AS INTEGER), substr(value, 44)
+    CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 36, 10) AS INTEGER),
+    CAST(substr(value, 17, 19) AS INTEGER), CAST(substr(value, 52, 1) AS INTEGER),
+    CAST(substr(value, 46, 6) AS INTEGER), substr(value, 53)
 FROM carray(?)
 """
 _PUT_DOCUMENTS = """
