@@ -23,7 +23,9 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ALPHANUMERIC = re.compile(r"[^\W_]+")
 # Quantifiers with a second "+" never give back what they have matched: so each of these patterns
 # takes time in proportion to the text, whatever it holds.
-_KEY = re.compile(r"""(?<![\w.\-])([\w.\-]++)(\\*["'`]?)[ \t]*+(?:=>|:=|[:=]|%3[AaDd])[ \t]*+""")
+_KEY = re.compile(
+    r"""(?<![\w.\-])([\w.\-]++)(?:\\*["'`])?\]?[ \t]*+(?:=>|:=|[:=]|%3[AaDd])[ \t]*+"""
+)
 _WORDS_BEFORE = re.compile(r"(?:[\w.\-]++ ){1,2}$")
 _FLAG = re.compile(r"(?<!\S)--([\w.\-]++)[ \t]++(?!-)(\S++)")
 _ELEMENT = re.compile(r"<([\w.:\-]++)(?:\s[^<>]*+)?>([^<]++)")
