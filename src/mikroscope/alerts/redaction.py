@@ -17,6 +17,7 @@ _Span = tuple[int, int]
 _QUALIFIERS = frozenset(("value", "hash", "confirmation", "confirm", "header", "raw"))
 _ONE_WORD = 5  # letters of a name that is also found at the end of a longer word: userpassword
 _WHOLE_WORD = 8  # shorter values are masked only where they are words of their own
+_MOST_WORDS = 8  # of one name
 _DIGITS = 4  # shorter numbers are no secrets
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -63,7 +64,7 @@ class Redactor:
         if "".join(_ALPHANUMERIC.findall(field)).casefold() in self._names:
             return True
         words = _words(field)
-        tails = ("".join(words[start:]) for start in range(len(words)))
+        tails = ("".join(words[-count:]) for count in range(1, _MOST_WORDS + 1))
         return bool(words) and (
             words[-1].endswith(self._one_word) or any(tail in self._names for tail in tails)
         )
