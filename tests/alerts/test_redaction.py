@@ -1,8 +1,11 @@
 """Secrets in the text of a log line: which names count, and which values are masked."""
 
+import json
 import time
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from mikroscope.alerts.redaction import LONGEST, MASK, Redactor
 from mikroscope.settings.options import Settings
@@ -148,6 +151,19 @@ def test_private_key() -> None:
 def test_value_of_a_field(record: dict[str, object], text: str, shown: str) -> None:
     """The values of named fields of the record are masked wherever the text has them."""
     assert masked(text, record) == shown
+
+
+SECRETS = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=8, max_size=40)
+
+
+@given(SECRETS, st.text(max_size=60), st.sampled_from(["password", "api_key", "X-Auth-Token"]))
+def test_no_secret_is_shown(secret: str, other: str, name: str) -> None:
+    """No value of a named field is shown: in the record, in JSON, in JSON within JSON."""
+    assume(secret not in other and MASK[0] not in secret)
+    assert secret not in masked(other + secret + other, {name: secret})
+    inner = json.dumps({"a": other, name: secret, "b": other}, ensure_ascii=False)
+    for text in (inner, json.dumps(inner, ensure_ascii=False)):
+        assert secret not in masked(text)
 
 
 def test_deep_record() -> None:
