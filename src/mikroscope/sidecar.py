@@ -1,10 +1,14 @@
 """Builds the parts of a server from Settings, starts them and stops them."""
 
 import logging
+import os
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +24,7 @@ from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
-from mikroscope.query.model import MAX_LIMIT, Grouping, PageRequest, Query
+from mikroscope.query.model import MAX_LIMIT, Entry, Grouping, PageRequest, Query
 from mikroscope.records.timestamps import parse_time
 from mikroscope.settings.options import Settings, options
 from mikroscope.settings.sources import CREDENTIALS
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECK_SPACE_S = 0.25
+_ALERT_LINES = 5  # log lines in a notification
 _RELOADED = (*CREDENTIALS, "tls_cert_path", "tls_key_path")
 
 
@@ -205,31 +210,64 @@ class Sidecar:
 
     def _make_alerter(self) -> "Alerter":
         from mikroscope.alerts.alerter import Alerter  # loads asyncio, which commands do not need
+        from mikroscope.alerts.redaction import Redactor
 
-        started_ms = _now_ms()
-
-        def count_levels(from_ms: int, to_ms: int) -> dict[str, int]:
-            query = Query(from_ms=from_ms, to_ms=to_ms)
-            buckets = self.store.aggregate(query, Grouping("level"), MAX_LIMIT).buckets
-            return {bucket.key: bucket.count for bucket in buckets}
-
-        def last_log_ms() -> int:
-            newest = self.store.search(Query(to_ms=_now_ms()), PageRequest(1)).entries
-            found = parse_time(newest[0].timestamp) if newest else None
-            if found is None:
-                return started_ms
-            # Before the files are read it is unknown how long it was quiet before the start.
-            return found if self.writer.caught_up.done() else max(found, started_ms)
-
+        observer = _IndexObserver(self.store, self.writer.caught_up)
         return Alerter(
             default=alert_policy(self.settings),
             limits=policy_limits(),
-            path=self.settings.alert_config_file,
-            count_levels=count_levels,
-            last_log_ms=last_log_ms,
+            path=Path(os.path.abspath(self.settings.alert_config_file)),
+            count_levels=observer.count_levels,
+            last_log_ms=observer.last_log_ms,
+            newest_entries=observer.newest_entries,
+            redactor=Redactor(self.settings.redact_fields),
             caught_up=self.writer.caught_up,
             clock_ms=_now_ms,
         )
+
+
+class _IndexObserver:
+    """Asks the index what the alert rules need to know. Raises StoreError."""
+
+    def __init__(self, store: Store, caught_up: "Future[None]") -> None:
+        self._store = store
+        self._caught_up = caught_up
+        self._started_ms = _now_ms()
+
+    def count_levels(self, from_ms: int, to_ms: int) -> dict[str, int]:
+        """Count the entries of each level between two times, both inclusive."""
+        query = Query(from_ms=from_ms, to_ms=to_ms)
+        buckets = self._store.aggregate(query, Grouping("level"), MAX_LIMIT).buckets
+        return {bucket.key: bucket.count for bucket in buckets}
+
+    def last_log_ms(self) -> int | None:
+        """Return the time of the last entry; None while there has never been one.
+
+        Where it is unknown, the time of the start counts.
+        """
+        newest = self._search(Query(to_ms=_now_ms()), 1)
+        if not newest and self._caught_up.done() and not self._search(Query(), 1):
+            return None
+        found = parse_time(newest[0].timestamp) if newest else None
+        if found is None:
+            return self._started_ms
+        # Before the files are read it is unknown how long it was quiet before the start.
+        return found if self._caught_up.done() else max(found, self._started_ms)
+
+    def newest_entries(
+        self, from_ms: int | None, to_ms: int, levels: Sequence[str] | None
+    ) -> list[Entry]:
+        """Return the newest entries between two times, both inclusive; with levels, only theirs."""
+        found: dict[int, Entry] = {}
+        for level in (None,) if levels is None else levels:
+            query = Query(from_ms=from_ms, to_ms=to_ms, level=level)
+            found |= {entry.id: entry for entry in self._search(query, _ALERT_LINES)}
+        # The sort is stable: entries of one level and time stay in the order of the store.
+        newest_first = sorted(found.values(), key=lambda one: -(parse_time(one.timestamp) or 0))
+        return newest_first[:_ALERT_LINES]
+
+    def _search(self, query: Query, limit: int) -> list[Entry]:
+        return self._store.search(query, PageRequest(limit)).entries
 
 
 def _check_backup_directory(settings: Settings) -> None:

@@ -1,16 +1,19 @@
 """The alerter: evaluations, notifications, cooldown, and what a changed policy or a stop ends."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mikroscope.alerts.alerter import Alerter
-from mikroscope.alerts.policy import AlertPolicy
+from mikroscope.alerts.policy import AlertPolicy, WebhookToTest
+from mikroscope.alerts.redaction import Redactor
 from mikroscope.errors import AlertPolicyError, StoreError
-from tests.helpers.alerts import LIMITS, NOW, POLICY, policy
+from mikroscope.query.model import Entry
+from tests.helpers.alerts import LIMITS, NOW, POLICY, entry, policy
 from tests.helpers.waiting import DEADLINE_S, wait_until
 from tests.helpers.webhooks import HANG, HOLD, Catcher, catching
 
@@ -21,7 +24,10 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.counts: Mapping[str, int] = {"ERROR": 5, "INFO": 20}
         self.now_ms = NOW
-        self.last_log_ms = NOW
+        self.last_log_ms: int | None = NOW
+        self.entries: list[Entry] = []
+        self.asked: list[tuple[int | None, int, Sequence[str] | None]] = []
+        self.lines_error: Exception | None = None
         self.windows: list[tuple[int, int]] = []
         self.error: Exception | None = None
         self.on_count: Callable[[], object] = lambda: None
@@ -41,6 +47,8 @@ class World:
             path=self._path,
             count_levels=self._count,
             last_log_ms=lambda: self.last_log_ms,
+            newest_entries=self._newest,
+            redactor=Redactor(["token"]),
             caught_up=read,
             clock_ms=lambda: self.now_ms,
         )
@@ -51,6 +59,14 @@ class World:
         if self.error is not None:
             raise self.error
         return self.counts
+
+    def _newest(
+        self, from_ms: int | None, to_ms: int, levels: Sequence[str] | None
+    ) -> Sequence[Entry]:
+        self.asked.append((from_ms, to_ms, levels))
+        if self.lines_error is not None:
+            raise self.lines_error
+        return self.entries
 
 
 Start = Callable[[AlertPolicy], Alerter]
@@ -229,7 +245,7 @@ def test_test_without_a_webhook(world: World) -> None:
     """A test needs a URL from the request or the policy."""
     alerter = world.alerter(policy(enabled=False, webhook_url=None))
     with pytest.raises(AlertPolicyError, match="no webhookUrl"):
-        alerter.send_test(None)
+        alerter.send_test(WebhookToTest())
 
 
 def test_test_after_the_stop(world: World) -> None:
@@ -237,7 +253,7 @@ def test_test_after_the_stop(world: World) -> None:
     alerter = world.alerter(POLICY)
     alerter.stop()
     with pytest.raises(AlertPolicyError, match="given up: the server stops"):
-        alerter.send_test(None)
+        alerter.send_test(WebhookToTest())
 
 
 def test_cooldown_counts_from_the_delivery(world: World, start: Start) -> None:
@@ -299,7 +315,7 @@ def test_error_stays_until_something_is_delivered(world: World, start: Start) ->
         runs = alerter.state.evaluations.runs
         wait_until(lambda: alerter.state.evaluations.runs > runs + 3)
         assert alerter.state.last_error is not None
-        alerter.send_test(None)
+        alerter.send_test(WebhookToTest())
         assert alerter.state.last_error is None
 
 
@@ -390,3 +406,119 @@ def test_stop_before_the_first_evaluation(world: World) -> None:
     stopping.start()
     stopping.join(DEADLINE_S)
     assert (stopping.is_alive(), alerter.state.evaluations.runs) == (False, 0)
+
+
+SLACK = {"webhook_format": "slack"}
+
+
+def test_message_has_the_newest_errors(world: World, start: Start) -> None:
+    """A message about errors has their newest lines in the window, without secrets."""
+    world.counts = {"ERROR": 3, "fatal": 1, "CRIT": 2, "INFO": 9}
+    world.entries = [entry({"level": "error", "message": "token=abc"})]
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url, **SLACK))
+        wait_until(lambda: alerter.state.sent)
+    assert world.asked == [(NOW - 300_000, NOW, ["ERROR", "CRIT"])]
+    (message,) = catcher.payloads
+    assert "5 errors in the last 5 minutes; the threshold is 3." in message["text"]
+    assert "ERROR token=***\n```" in message["text"]
+
+
+def test_message_has_the_last_entries_before_the_silence(world: World, start: Start) -> None:
+    """A message about silence has the last entries, whatever their level and age."""
+    world.counts, world.last_log_ms = {}, NOW - 600_000
+    world.entries = [entry({"message": "bye"})]
+    with catching() as catcher:
+        start(policy(webhook_url=catcher.url, no_logs_threshold_minutes=5, **SLACK))
+        wait_until(lambda: catcher.payloads)
+    assert world.asked == [(None, NOW, None)]
+    assert "INFO bye" in catcher.payloads[0]["text"]
+
+
+def test_lines_are_read_only_for_messages_that_are_sent(world: World, start: Start) -> None:
+    """Nothing is read for a rule that is suppressed, nor for MikroScope's own JSON."""
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.suppressed > 2)
+        assert world.asked == []
+        alerter.change({"webhookFormat": "discord", "cooldownMs": 120_000})
+        wait_until(lambda: alerter.state.suppressed > 5)
+        assert (world.asked, alerter.state.sent) == ([], 1)
+
+
+def test_message_without_lines_that_cannot_be_read(
+    world: World, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the lines cannot be read, the message is sent without them, and the log says why."""
+    world.lines_error = StoreError("the index cannot be read")
+    with catching() as catcher:
+        alerter = start(policy(webhook_url=catcher.url, **SLACK))
+        wait_until(lambda: alerter.state.sent)
+    assert "```" not in catcher.payloads[0]["text"]
+    line = "alert error_threshold is sent without log lines: the index cannot be read"
+    assert line in caplog.messages
+
+
+def test_slow_lines_do_not_delay_a_change(world: World, start: Start) -> None:
+    """While the lines of a message are read, the policy can be changed; then it is not sent."""
+    with catching() as old, catching() as new:
+
+        def change(*_: object) -> list[Entry]:
+            world.entries = []
+            alerter.change({"webhookUrl": new.url})
+            return []
+
+        alerter = world.alerter(policy(webhook_url=old.url, **SLACK))
+        newest, alerter._newest_entries = alerter._newest_entries, change
+        alerter.start("http://127.0.0.1:4310")
+        wait_until(lambda: alerter.policy.webhook_url != old.url)
+        alerter._newest_entries = newest
+        wait_until(lambda: alerter.state.sent)
+        alerter.stop()
+    assert (old.requests, len(new.payloads)) == (0, 1)
+
+
+def test_rule_that_cannot_begin_does_not_stop_the_other(world: World, start: Start) -> None:
+    """If the notification of one rule cannot even be made, the other is delivered."""
+    world.last_log_ms = None
+    with catching() as catcher:
+        alerter = world.alerter(policy(webhook_url=catcher.url, no_logs_threshold_minutes=5))
+        begin = alerter._begin_delivery
+
+        def begin_some(*arguments: Any) -> None:
+            if arguments[2].rule == "error_threshold":
+                raise RuntimeError("can't start new thread")
+            begin(*arguments)
+
+        alerter._begin_delivery = begin_some  # type: ignore[method-assign, assignment]
+        alerter.start("http://127.0.0.1:4310")
+        wait_until(lambda: catcher.rules() == ["no_logs"])
+        wait_until(lambda: alerter.state.last_error == "can't start new thread")
+        alerter.stop()
+
+
+def test_refusal_with_a_hint(start: Start) -> None:
+    """A service that wants its own format is named in the error, with what to set."""
+    with catching(*REFUSE) as catcher:
+        catcher.refusal = b"no_text"
+        alerter = start(policy(webhook_url=catcher.url))
+        wait_until(lambda: alerter.state.last_error)
+        text = 'answered with status 404: no_text. Slack expects {"text": …}; see Alerts into Slack'
+        with pytest.raises(AlertPolicyError) as refused:
+            alerter.send_test(WebhookToTest())
+        assert str(refused.value).startswith(f"the webhook {text}")
+        assert str(alerter.state.last_error).startswith(f"error_threshold: {text}")
+
+
+def test_test_in_a_format(world: World) -> None:
+    """A test is sent as the request says, else as the policy says, else by the URL."""
+    with catching() as catcher:
+        alerter = world.alerter(policy(webhook_url=catcher.url, webhook_format="discord"))
+        alerter.send_test(WebhookToTest())
+        alerter.send_test(WebhookToTest(format="teams"))
+        alerter.send_test(WebhookToTest(format="auto"))
+        alerter.stop()
+    kinds = [body.keys() & {"content", "attachments", "rule"} for body in catcher.payloads]
+    assert kinds == [{"content"}, {"attachments"}, {"rule"}]
+    assert catcher.payloads[2]["details"]["message"].startswith("Manual webhook test")
+    assert world.asked == []

@@ -3,7 +3,13 @@
 import pytest
 
 from mikroscope import resolve_settings
-from mikroscope.alerts.policy import AlertPolicy, apply_change, same_delivery, url_to_test
+from mikroscope.alerts.policy import (
+    AlertPolicy,
+    WebhookToTest,
+    apply_change,
+    same_delivery,
+    webhook_to_test,
+)
 from mikroscope.errors import AlertPolicyError
 from mikroscope.sidecar import alert_policy, policy_limits
 from tests.helpers.alerts import LIMITS, POLICY, policy
@@ -41,6 +47,7 @@ def test_limits_are_those_of_the_options() -> None:
         ({"enabled": False}, False),
         ({"webhook_url": "http://127.0.0.1:9/other"}, False),
         ({"webhook_timeout_ms": 1}, False),
+        ({"webhook_format": "slack"}, False),
         ({"webhook_retry_attempts": 1}, False),
         ({"webhook_backoff_ms": 1}, False),
     ],
@@ -83,6 +90,12 @@ def test_setting_a_url_enables_and_clearing_it_disables() -> None:
         ({"webhookUrl": "http://a..b"}, "webhookUrl"),
         ({"webhookUrl": 7}, "webhookUrl"),
         ({"webhookUrl": None, "enabled": True}, "webhookUrl"),
+        ({"webhookUrl": "", "enabled": True}, "webhookUrl"),
+        ({"webhookUrl": "https://"}, r"webhookUrl must be a URL with a valid host"),
+        ({"webhookUrl": "https://a b"}, r"webhookUrl must be a URL .*no space inside"),
+        ({"webhookFormat": "irc"}, "webhookFormat: expected auto, mikroscope, slack, discord or"),
+        ({"webhookFormat": None}, "webhookFormat: expected auto"),
+        ({"webhookFormat": ""}, "webhookFormat: expected auto"),
     ],
 )
 def test_wrong_change_is_refused(change: object, named: str) -> None:
@@ -91,15 +104,63 @@ def test_wrong_change_is_refused(change: object, named: str) -> None:
         apply_change(POLICY, change, LIMITS)
 
 
-def test_url_to_test() -> None:
-    """A test names a URL or none; anything else is refused."""
-    assert url_to_test({}) is None
-    assert url_to_test({"webhookUrl": None}) is None
-    assert url_to_test({"webhookUrl": "https://example.com"}) == "https://example.com"
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        ("errorTreshold", "errorThreshold"),
+        ("errorthreshold", "errorThreshold"),
+        ("webhookURL", "webhookUrl"),
+        ("cooldown", "cooldownMs"),
+        ("alertWindowMinutes", "windowMinutes"),
+    ],
+)
+def test_misspelt_field(field: str, meant: str) -> None:
+    """A field that is misspelt is refused with the one that was probably meant."""
+    with pytest.raises(AlertPolicyError) as caught:
+        apply_change(POLICY, {field: 1}, LIMITS)
+    assert str(caught.value) == f"Unknown field '{field}'. Did you mean {meant}?"
 
 
-@pytest.mark.parametrize("wrong", [[], {"url": "x"}, {"webhookUrl": "ftp://example.com"}])
-def test_wrong_url_to_test(wrong: object) -> None:
-    """Another shape, another field and another kind of URL are refused."""
+def test_unknown_field() -> None:
+    """A field that is like no other is refused with all that there are."""
+    with pytest.raises(AlertPolicyError, match=r"Unknown field 'x'\. Expected one of enabled, web"):
+        apply_change(POLICY, {"x": 1}, LIMITS)
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_empty_url(empty: str | None) -> None:
+    """An empty URL clears it and disables alerts, like null."""
+    found = apply_change(POLICY, {"webhookUrl": empty}, LIMITS)
+    assert (found.enabled, found.webhook_url) == (False, None)
+
+
+def test_space_around_a_url() -> None:
+    """Space around a URL is no part of it."""
+    found = apply_change(POLICY, {"webhookUrl": " https://example.com/a\n"}, LIMITS)
+    assert found.webhook_url == "https://example.com/a"
+
+
+@pytest.mark.parametrize("given", ["slack", " Slack "])
+def test_format_alone(given: str) -> None:
+    """The format can be changed alone; nothing else changes."""
+    found = apply_change(POLICY, {"webhookFormat": given}, LIMITS)
+    assert found == policy(webhook_format="slack")
+
+
+def test_webhook_to_test() -> None:
+    """A test names a URL or none, and a format or none."""
+    assert webhook_to_test({}) == WebhookToTest()
+    assert webhook_to_test({"webhookUrl": None}) == WebhookToTest()
+    assert webhook_to_test({"webhookUrl": ""}) == WebhookToTest()
+    assert webhook_to_test({"webhookUrl": "https://a"}) == WebhookToTest("https://a")
+    assert webhook_to_test({"webhookFormat": "teams"}) == WebhookToTest(format="teams")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], {"url": "x"}, {"webhookUrl": "ftp://example.com"}, {"webhookFormat": 1}, {"x": 1}],
+)
+def test_wrong_webhook_to_test(wrong: object) -> None:
+    """Another shape, another field and another kind of URL or format are refused."""
     with pytest.raises(AlertPolicyError):
-        url_to_test(wrong)
+        webhook_to_test(wrong)

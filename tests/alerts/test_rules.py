@@ -13,7 +13,7 @@ from mikroscope.alerts.rules import (
 from tests.helpers.alerts import NOW, POLICY, policy
 
 
-def seen(errors: int = 0, total: int = 10, last_log_ms: int = NOW) -> Observation:
+def seen(errors: int = 0, total: int = 10, last_log_ms: int | None = NOW) -> Observation:
     """Return the values that the rules evaluate."""
     return Observation(errors, total, last_log_ms)
 
@@ -46,6 +46,36 @@ def test_no_logs(quiet_ms: int, fires: bool) -> None:
     """The silence rule fires when the last entry is as old as its threshold."""
     found = rules(policy(no_logs_threshold_minutes=2), seen(last_log_ms=NOW - quiet_ms))
     assert found == (["no_logs"] if fires else [])
+
+
+def test_no_logs_without_any_entry() -> None:
+    """While there has never been an entry, it has been silent for long enough."""
+    (found,) = firing_rules(policy(no_logs_threshold_minutes=99), seen(last_log_ms=None), NOW)
+    assert found.details == {"thresholdMinutes": 99}
+    assert found.sentence == "the index has no log entry; the threshold is 99 minutes."
+    assert rules(POLICY, seen(last_log_ms=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "observation", "sentence"),
+    [
+        ({}, seen(3), "3 errors in the last 5 minutes; the threshold is 3."),
+        (
+            {"error_threshold": 1, "window_minutes": 1},
+            seen(1),
+            "1 error in the last minute; the threshold is 1.",
+        ),
+        (
+            {"no_logs_threshold_minutes": 1},
+            seen(last_log_ms=NOW - 119_000),
+            "no new log entry for 1 minute; the threshold is 1 minute.",
+        ),
+    ],
+)
+def test_sentence(changes: dict[str, int], observation: Observation, sentence: str) -> None:
+    """A rule says what it has counted and its threshold, in one sentence."""
+    (found,) = firing_rules(policy(**changes), observation, NOW)
+    assert found.sentence == sentence
 
 
 def test_no_logs_is_off_at_zero() -> None:

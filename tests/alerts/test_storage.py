@@ -46,13 +46,18 @@ def test_empty_policy_file(tmp_path: Path) -> None:
         ("[1]", "expected a JSON object"),
         ("[]", "expected a JSON object"),
         ("null", "expected a JSON object"),
-        ('{"nope": 1}', "nope: unknown field, expected one of enabled, webhookUrl, "),
+        ('{"nope": 1}', "Unknown field 'nope'. Expected one of enabled, webhookUrl, "),
         ('{"enabled": "maybe"}', "enabled: expected true or false, got 'maybe'"),
         ('{"errorThreshold": "7"}', "errorThreshold: expected a whole number from 1 to 100"),
         ('{"errorThreshold": 101}', "from 1 to 100, got 101"),
-        ('{"errorThreshold": 1.5}', "from 1 to 100, got 1.5"),
+        ('{"errorThreshold": 100.5}', "from 1 to 100, got 101"),
+        ('{"errorTreshold": 1}', "Did you mean errorThreshold? Correct the file or delete it"),
+        ('{"webhookFormat": "irc"}', "webhookFormat: expected auto, mikroscope, slack, discord or"),
         ('{"noLogsThresholdMinutes": -1}', "whole number from 0 to "),
-        ('{"webhookUrl": "ftp://SECRET"}', "webhookUrl: expected an http:// or https:// URL"),
+        (
+            '{"webhookUrl": "ftp://SECRET"}',
+            "webhookUrl must begin with http:// or https:// (",
+        ),
         ('{"webhookUrl": null, "enabled": true}', "enabled: expected false without a web"),
     ],
 )
@@ -77,6 +82,32 @@ def test_policy_file_below_a_floor(
     (warning,) = caplog.messages
     assert warning.startswith(f"{tmp_path / 'policy.json'}: intervalMs: ")
     assert warning.endswith("is too low and is raised to 1000")
+
+
+@pytest.mark.parametrize(
+    ("stored", "minutes"), [("2.5", 3), ("2.4", 2), ("1e0", 1), ("7.0", 7), ("0.2", 1), ("0.5", 1)]
+)
+def test_policy_file_with_fractions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: str, minutes: int
+) -> None:
+    """A fraction, which the original stored, is rounded with a warning that names the field."""
+    assert load(tmp_path, f'{{"windowMinutes": {stored}}}').window_minutes == minutes
+    is_whole = float(stored).is_integer()
+    rounded = [line for line in caplog.messages if f"windowMinutes: {stored} is rounded" in line]
+    assert len(rounded) == (0 if is_whole else 1)
+
+
+def test_policy_file_with_an_empty_url(tmp_path: Path) -> None:
+    """An empty URL is none, and switches alerts off."""
+    found = load(tmp_path, '{"webhookUrl": " "}')
+    assert (found.enabled, found.webhook_url) == (False, None)
+
+
+def test_policy_file_without_a_format(tmp_path: Path) -> None:
+    """A file of the original, which has no format, takes that of the options."""
+    path = tmp_path / "policy.json"
+    path.write_text('{"errorThreshold": 7}')
+    assert load_policy(path, policy(webhook_format="teams"), LIMITS).webhook_format == "teams"
 
 
 def test_last_sent(tmp_path: Path) -> None:

@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from mikroscope.alerts.channels import webhook
-from mikroscope.alerts.channels.webhook import DeliveryError, RefusedError, payload, post
+from mikroscope.alerts.channels.webhook import DeliveryError, RefusedError, post
 from mikroscope.alerts.delivery import DeliveryThread
-from mikroscope.alerts.rules import Notification
-from tests.helpers.alerts import NOW
 from tests.helpers.waiting import DEADLINE_S, wait_until
 from tests.helpers.webhooks import DRIP, DRIP_BODY, HANG, catching, make_certificate
 
@@ -39,19 +36,6 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[P
     webhook._trusted.cache_clear()
     yield certificate, key
     webhook._trusted.cache_clear()
-
-
-def test_payload() -> None:
-    """The payload names source, rule, severity, time, service and details."""
-    notification = Notification("no_logs", "warning", {"thresholdMinutes": 5})
-    assert msgspec.json.decode(payload(notification, NOW, "http://127.0.0.1:4310")) == {
-        "source": "mikroscope",
-        "rule": "no_logs",
-        "severity": "warning",
-        "triggeredAt": "2026-02-18T10:20:00.000Z",
-        "serviceUrl": "http://127.0.0.1:4310",
-        "details": {"thresholdMinutes": 5},
-    }
 
 
 def test_accepted(send: Post) -> None:
@@ -210,3 +194,38 @@ def test_error_contains_no_url(send: Post) -> None:
     for error in (refused.value, unreachable.value):
         assert "/hook" not in str(error)
         assert "127.0.0.1" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("tail", "answer", "shown"),
+    [
+        ("/services/T0/B0/k3y-abc", "Cannot POST /services/T0/B0/k3y-abc", "Cannot POST …"),
+        ("/services/T0/B0/k3y-abc", "no key k3y-abc in services", "no key … in services"),
+        ("/workflows?sig=a%2Fb-secret", "sig is a/b-secret", "sig is …"),
+        ("/workflows?sig=a%2Fb-secret", "bad sig=a%2Fb-secret", "bad …"),
+        ("/", "a/b", "a/b"),
+    ],
+)
+def test_answer_that_repeats_the_url(send: Post, tail: str, answer: str, shown: str) -> None:
+    """Parts of the URL that may be keys are not shown, even if the answer repeats them."""
+    with catching(404) as catcher:
+        catcher.refusal = answer.encode()
+        with pytest.raises(RefusedError) as refused:
+            send(catcher.url.removesuffix("/hook") + tail)
+    assert str(refused.value) == f"answered with status 404: {shown}"
+
+
+def test_password_in_the_url(send: Post) -> None:
+    """A user and a password in the URL are sent, and not shown either."""
+    with catching(401) as catcher:
+        catcher.refusal = b"joe:hunter2 is unknown"
+        with pytest.raises(RefusedError, match=r"401: …:… is unknown$"):
+            send(catcher.url.replace("127.0.0.1", "joe:hunter2@127.0.0.1"))
+
+
+def test_url_is_not_logged(send: Post, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing logs the URL, in programs that log everything either."""
+    caplog.set_level("DEBUG")
+    with catching() as catcher:
+        send(f"{catcher.url}/k3y-abc")
+    assert "k3y-abc" not in caplog.text

@@ -48,7 +48,14 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
             *("lastDurationMs", "lastError", "lastTriggerAtByRule"),
         },
         "alertPolicy": {
-            *("enabled", "webhookUrl", "intervalMs", "windowMinutes", "errorThreshold"),
+            *(
+                "enabled",
+                "webhookUrl",
+                "webhookFormat",
+                "intervalMs",
+                "windowMinutes",
+                "errorThreshold",
+            ),
             *("noLogsThresholdMinutes", "cooldownMs", "webhookTimeoutMs"),
             *("webhookRetryAttempts", "webhookBackoffMs"),
         },
@@ -238,7 +245,7 @@ def test_logs_directory_that_is_gone(serve: Serve, connect: Connect, tmp_path: P
 def test_alert_that_is_refused(serve: Serve, connect: Connect, tmp_path: Path) -> None:
     """A refused alert is a problem, with the status and the first line of the answer."""
     with catching(400) as catcher:
-        catcher.refusal = b"no_text\x1b[31m\nsecond line"
+        catcher.refusal = b"no_service\x1b[31m\nsecond line"
         client = with_records(
             serve,
             connect,
@@ -252,6 +259,6 @@ def test_alert_that_is_refused(serve: Serve, connect: Connect, tmp_path: Path) -
         )
         error = [{"level": "ERROR"}]
         client.post("/api/ingest", json=error, headers={"authorization": "Bearer t"})
-        expected = "alerts: error_threshold: answered with status 400: no_text\\x1b[31m"
+        expected = "alerts: error_threshold: answered with status 400: no_service\\x1b[31m"
         wait_until(lambda: problems(client) == expected)
         wait_until(lambda: problems(client) == "")

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mikroscope.errors import ConfigurationError
+from mikroscope.settings.description import describe
 from mikroscope.settings.options import (
     Option,
     Settings,
-    describe,
     options,
     resolve_settings,
 )
@@ -188,6 +188,7 @@ def test_what_is_new() -> None:
     assert {option.flag for option in options()} - set(FLAGS) == {
         *("--config", "--log-file-suffixes", "--log-format", "--log-requests"),
         *("--max-concurrent-requests", "--query-timeout-ms", "--ingest-fsync"),
+        *("--alert-webhook-format", "--redact-fields"),
     }
 
 
@@ -644,9 +645,41 @@ def test_host(host: str) -> None:
 
 def test_wrong_webhook_url() -> None:
     """A wrong webhook URL is refused without showing it, for it may hold a key."""
+    expected = "must begin with http:// or https:// (value not shown)"
     message = refusal(env={"MIKROSCOPE_ALERT_WEBHOOK_URL": f"ftp://{SECRET}"})
-    assert message.startswith("MIKROSCOPE_ALERT_WEBHOOK_URL: expected an http:// or https:// URL")
+    assert message == f"MIKROSCOPE_ALERT_WEBHOOK_URL {expected}"
+    assert refusal(overrides={"alertWebhookUrl": SECRET}) == f"--alert-webhook-url {expected}"
+    message = refusal(overrides={"alertWebhookUrl": f"https://a b/{SECRET}"})
+    assert message.startswith("--alert-webhook-url must be a URL with a valid host, and no space")
     assert SECRET not in message
+
+
+@pytest.mark.parametrize("given", ["slack", " Slack ", "TEAMS"])
+def test_webhook_format(given: str) -> None:
+    """The format of alerts is one of a few words, in any case."""
+    found = resolve_settings(env={"MIKROSCOPE_ALERT_WEBHOOK_FORMAT": given})
+    assert found.alert_webhook_format == given.strip().lower()
+
+
+def test_wrong_webhook_format() -> None:
+    """Another format is refused with those that there are."""
+    message = refusal(overrides={"alertWebhookFormat": "irc"})
+    assert message.endswith("expected auto or mikroscope or slack or discord or teams, got 'irc'")
+
+
+def test_fields_to_redact(write_config: WriteConfig) -> None:
+    """Names of fields are a list, in the file also a JSON array, and replace the default."""
+    assert "password" in resolve_settings(env={}).redact_fields
+    found = resolve_settings(env={"MIKROSCOPE_REDACT_FIELDS": "ssn, card number"})
+    assert found.redact_fields == ("ssn", "card number")
+    found = resolve_settings(write_config({"redactFields": ["ssn", "iban"]}), env={})
+    assert found.redact_fields == ("ssn", "iban")
+
+
+@pytest.mark.parametrize("wrong", ["-", "ssn,_", "a\nb"])
+def test_wrong_fields_to_redact(wrong: str) -> None:
+    """A name without a letter or digit would be no name, and is refused."""
+    assert refusal(overrides={"redactFields": wrong}).startswith("--redact-fields: expected ")
 
 
 # Floors
@@ -860,7 +893,7 @@ def test_errors_hide_secrets(key: str, write_config: WriteConfig) -> None:
     """An error about a secret option never shows what was given."""
     message = refusal(config_file_path=write_config({key: [f"{SECRET}\n"]}))
     assert SECRET not in message
-    assert message.endswith("got a secret value (not shown)")
+    assert message.endswith(("got a secret value (not shown)", "(value not shown)"))
 
 
 def test_long_values_are_cut() -> None:

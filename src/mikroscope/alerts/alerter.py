@@ -3,27 +3,34 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 import msgspec
 
-from mikroscope.alerts.channels.webhook import DeliveryError, payload, post
+from mikroscope.alerts.channels.formats import format_of, hint
+from mikroscope.alerts.channels.messages import encode
+from mikroscope.alerts.channels.webhook import DeliveryError, RefusedError, post
 from mikroscope.alerts.delivery import DeliveryThread, deliver
-from mikroscope.alerts.policy import AlertPolicy, apply_change, same_delivery
+from mikroscope.alerts.log_lines import line_of
+from mikroscope.alerts.policy import AlertPolicy, WebhookToTest, apply_change, same_delivery
+from mikroscope.alerts.redaction import Redactor
 from mikroscope.alerts.rules import (
+    MANUAL_TEST,
     Notification,
     Observation,
     cooldown_over,
     cooldown_start,
     count_errors,
+    error_levels,
     firing_rules,
 )
 from mikroscope.alerts.storage import load_last_sent, load_policy
 from mikroscope.disk import write_json
 from mikroscope.errors import AlertPolicyError, MikroScopeError
 from mikroscope.job_status import JobStatus, error_text
+from mikroscope.query.model import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +39,11 @@ _CATCH_UP_S = 10.0  # at most: how long the first evaluation waits for the index
 
 CountLevels = Callable[[int, int], Mapping[str, int]]
 """Counts the entries of each level between two epoch milliseconds, both inclusive."""
+NewestEntries = Callable[[int | None, int, Sequence[str] | None], Sequence[Entry]]
+"""Returns a few entries between two epoch milliseconds, both inclusive, newest first.
+
+The first may be None: from the beginning. With levels, only entries of these.
+"""
 
 
 class AlertState:
@@ -77,7 +89,9 @@ class Alerter:
         limits: Mapping[str, tuple[int, int]],
         path: Path,
         count_levels: CountLevels,
-        last_log_ms: Callable[[], int],
+        last_log_ms: Callable[[], int | None],
+        newest_entries: NewestEntries,
+        redactor: Redactor,
         caught_up: "Future[None]",
         clock_ms: Callable[[], int],
     ) -> None:
@@ -89,6 +103,8 @@ class Alerter:
         self.last_sent_ms = load_last_sent(self._state_path)
         self._count_levels = count_levels
         self._last_log_ms = last_log_ms
+        self._newest_entries = newest_entries
+        self._redactor = redactor
         self._caught_up = caught_up
         self._service_url = ""
         self._clock_ms = clock_ms
@@ -138,20 +154,22 @@ class Alerter:
         self.policy = policy
         self._changed.set()
 
-    def send_test(self, url: str | None) -> tuple[int, str]:
-        """Post a test to this URL, or to the policy's; return when it was sent, and to which URL.
+    def send_test(self, webhook: WebhookToTest) -> tuple[int, str]:
+        """Post a test to this webhook, or to the policy's; return when it was sent, and where to.
 
         Raises AlertPolicyError with the reason when it cannot be delivered.
         """
-        policy = self.policy
-        target = url or policy.webhook_url
+        target = webhook.url or self.policy.webhook_url
         if target is None:
             raise AlertPolicyError("no webhookUrl: set one in the policy or in the request")
+        chosen = webhook.format or self.policy.webhook_format
+        policy = msgspec.structs.replace(
+            self.policy, webhook_url=target, webhook_format=format_of(chosen, target)
+        )
         now_ms = self._clock_ms()
-        notification = Notification("manual_test", "warning", {})
-        policy = msgspec.structs.replace(policy, webhook_url=target)
+        body = self._encode(policy, MANUAL_TEST, (), now_ms)
         try:
-            self._delivery_thread.submit(self._deliver(policy, notification, now_ms)).result()
+            self._delivery_thread.submit(_deliver(policy, body)).result()
         except CancelledError:
             raise AlertPolicyError(f"the webhook was given up: {_STOP}") from None
         except DeliveryError as error:
@@ -189,31 +207,88 @@ class Alerter:
     def _evaluate(self, now_ms: int) -> None:
         with self._lock:
             policy, deliveries = self.policy, self._deliveries
-        counts = self._count_levels(now_ms - policy.window_minutes * 60_000, now_ms)
+        since_ms = now_ms - policy.window_minutes * 60_000
+        counts = self._count_levels(since_ms, now_ms)
         seen = Observation(count_errors(counts), sum(counts.values()), self._last_log_ms())
         notifications = firing_rules(policy, seen, now_ms)
+        problem = None
+        for one in self._due(policy, deliveries, notifications, now_ms):
+            try:
+                self._begin_delivery(policy, deliveries, one, counts, now_ms)
+            except Exception as error:  # the other rule is delivered all the same
+                problem = error
+        if problem is not None:
+            raise problem
+
+    def _due(
+        self,
+        policy: AlertPolicy,
+        deliveries: _Deliveries,
+        notifications: Sequence[Notification],
+        now_ms: int,
+    ) -> list[Notification]:
+        """Return what is to be sent: rules that neither cool down nor are being delivered."""
+        due = []
         with self._lock:
             if deliveries is not self._deliveries:
-                return  # the policy has changed meanwhile, and its evaluation follows
+                return []  # the policy has changed meanwhile, and its evaluation follows
             deliveries.firing = {one.rule for one in notifications}
-            for notification in notifications:
-                self._notify_unless_suppressed(policy, deliveries, notification, now_ms)
+            for one in notifications:
+                is_over = cooldown_over(policy, self.last_sent_ms.get(one.rule), now_ms)
+                if is_over and one.rule not in deliveries.under_way:
+                    due.append(one)
+                else:
+                    self.state.suppressed += 1
+        return due
 
-    def _notify_unless_suppressed(
+    def _begin_delivery(
         self,
         policy: AlertPolicy,
         deliveries: _Deliveries,
         notification: Notification,
+        counts: Mapping[str, int],
         now_ms: int,
     ) -> None:
-        """Begin a delivery, unless the rule cools down or one of it is under way."""
-        rule = notification.rule
-        is_over = cooldown_over(policy, self.last_sent_ms.get(rule), now_ms)
-        if not is_over or rule in deliveries.under_way:
-            self.state.suppressed += 1
-            return
-        notify = self._notify(policy, deliveries, notification, now_ms)
-        deliveries.under_way[rule] = self._delivery_thread.submit(notify)
+        format_ = format_of(policy.webhook_format, policy.webhook_url or "")
+        policy = msgspec.structs.replace(policy, webhook_format=format_)
+        # Only messages have lines, so that nothing else pays for reading them.
+        lines = [] if format_ == "mikroscope" else self._lines(policy, notification, counts, now_ms)
+        body = self._encode(policy, notification, lines, now_ms)
+        with self._lock:
+            if deliveries is not self._deliveries:
+                return  # the policy has changed meanwhile
+            notify = self._notify(policy, deliveries, notification, body, now_ms)
+            deliveries.under_way[notification.rule] = self._delivery_thread.submit(notify)
+
+    def _lines(
+        self,
+        policy: AlertPolicy,
+        notification: Notification,
+        counts: Mapping[str, int],
+        now_ms: int,
+    ) -> list[str]:
+        """Return the newest log lines of a rule, without secrets; none if they cannot be read."""
+        since_ms, levels = None, None
+        if notification.rule == "error_threshold":
+            since_ms, levels = now_ms - policy.window_minutes * 60_000, error_levels(counts)
+        try:
+            entries = self._newest_entries(since_ms, now_ms, levels)
+            return [line_of(entry, self._redactor) for entry in entries]
+        except Exception as error:  # a notification without lines is better than none
+            _log(f"alert {notification.rule} is sent without log lines", error)
+            return []
+
+    def _encode(
+        self, policy: AlertPolicy, notification: Notification, lines: Sequence[str], now_ms: int
+    ) -> bytes:
+        return encode(
+            policy.webhook_format,
+            notification,
+            lines,
+            now_ms=now_ms,
+            service_url=self._service_url,
+            webhook_url=policy.webhook_url or "",
+        )
 
     # --- the thread that delivers ---------------------------------------------------------------
 
@@ -222,12 +297,13 @@ class Alerter:
         policy: AlertPolicy,
         deliveries: _Deliveries,
         notification: Notification,
+        body: bytes,
         now_ms: int,
     ) -> None:
         rule = notification.rule
         problem = None
         try:
-            await self._deliver(policy, notification, now_ms)
+            await _deliver(policy, body)
             self._remember(rule, cooldown_start(policy, now_ms, self._clock_ms()))
         except asyncio.CancelledError:
             reason = _STOP if self._stopping.is_set() else "the policy has changed"
@@ -245,20 +321,24 @@ class Alerter:
                     if other == rule or other not in deliveries.firing:
                         del deliveries.errors[other]
 
-    async def _deliver(self, policy: AlertPolicy, notification: Notification, now_ms: int) -> None:
-        url, timeout_s = policy.webhook_url or "", policy.webhook_timeout_ms / 1000
-        body = payload(notification, now_ms, self._service_url)
-        await deliver(
-            lambda: post(url, body, timeout_s),
-            attempts=policy.webhook_retry_attempts,
-            backoff_s=policy.webhook_backoff_ms / 1000,
-        )
-
     def _remember(self, rule: str, sent_ms: int) -> None:
         with self._lock:
             self.state.sent += 1
             self.last_sent_ms[rule] = sent_ms
             write_json(self._state_path, self.last_sent_ms)
+
+
+async def _deliver(policy: AlertPolicy, body: bytes) -> None:
+    """Deliver a body to the policy's webhook, whose format is not `auto`. Raises DeliveryError."""
+    url, timeout_s = policy.webhook_url or "", policy.webhook_timeout_ms / 1000
+    try:
+        await deliver(
+            lambda: post(url, body, timeout_s),
+            attempts=policy.webhook_retry_attempts,
+            backoff_s=policy.webhook_backoff_ms / 1000,
+        )
+    except RefusedError as error:
+        raise RefusedError(f"{error}{hint(policy.webhook_format, str(error))}") from error
 
 
 def _log(what: str, error: Exception) -> None:

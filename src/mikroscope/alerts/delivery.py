@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from mikroscope.alerts.channels.webhook import DeliveryError, RefusedError
+from mikroscope.alerts.channels.webhook import THREAD_NAME, DeliveryError, RefusedError
 
 logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -84,9 +84,7 @@ class DeliveryThread:
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.SelectorEventLoop()
         loop.set_default_executor(_DaemonThreads())
-        thread = threading.Thread(
-            target=self._run, args=(loop,), name="mikroscope-webhooks", daemon=True
-        )
+        thread = threading.Thread(target=self._run, args=(loop,), name=THREAD_NAME, daemon=True)
         try:
             thread.start()
         except RuntimeError:

@@ -1,13 +1,19 @@
 """The alert policy, and the checks of a change to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from mikroscope.errors import AlertPolicyError
 from mikroscope.json_body import JsonBody
-from mikroscope.settings.values import HIDDEN, is_web_url, shown, whole_number
+from mikroscope.settings.values import (
+    WEBHOOK_FORMATS,
+    WebhookFormat,
+    shown,
+    web_url,
+    whole_number,
+)
 
 
 class AlertPolicy(JsonBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,6 +21,7 @@ class AlertPolicy(JsonBody, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     enabled: bool
     webhook_url: str | None
+    webhook_format: WebhookFormat
     interval_ms: int
     window_minutes: int
     error_threshold: int
@@ -36,7 +43,8 @@ def apply_change(
 ) -> AlertPolicy:
     """Return the policy with fields replaced; `limits` are the bounds of numbers by JSON key.
 
-    Setting a URL enables alerts and clearing it disables them, unless `enabled` is also given.
+    Setting a URL enables alerts and clearing it (null or "") disables them, unless `enabled` is
+    also given.
     Raises AlertPolicyError naming the field, what was expected, and the value unless it is a URL.
     """
     if not isinstance(change, dict) or not change:
@@ -53,13 +61,14 @@ def apply_change(
 def _checked(key: str, value: Any, limits: Mapping[str, tuple[int, int]]) -> object:
     if key == "webhookUrl":
         return _checked_url(value)
+    if key == "webhookFormat":
+        return _checked_format(value)
     if key == "enabled":
         if isinstance(value, bool):
             return value
         raise AlertPolicyError(f"{key}: expected true or false, got {shown(value)}")
     if key not in limits:
-        fields = ", ".join(("enabled", "webhookUrl", *limits))
-        raise AlertPolicyError(f"{key}: unknown field, expected one of {fields}")
+        raise _unknown(key, ("enabled", "webhookUrl", "webhookFormat", *limits))
     low, high = limits[key]
     number = whole_json_number(value)
     if number is None or not low <= number <= high:
@@ -69,12 +78,32 @@ def _checked(key: str, value: Any, limits: Mapping[str, tuple[int, int]]) -> obj
     return number
 
 
-def _checked_url(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and is_web_url(value)):
-        return value
-    raise AlertPolicyError(
-        f"webhookUrl: expected an http:// or https:// URL with a host, or null, got {HIDDEN}"
+def _unknown(key: str, fields: Sequence[str]) -> AlertPolicyError:
+    from difflib import get_close_matches  # only a mistake pays for this import
+
+    by_lower_case = {field.lower(): field for field in fields}
+    close = get_close_matches(key.lower(), by_lower_case, n=1)
+    advice = f"Did you mean {by_lower_case[close[0]]}?" if close else ""
+    return AlertPolicyError(
+        f"Unknown field {shown(key)}. {advice or 'Expected one of ' + ', '.join(fields)}"
     )
+
+
+def _checked_url(value: object) -> str | None:
+    """Return the URL; None clears it, and so does an empty text."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        return web_url(value)
+    except ValueError as error:
+        raise AlertPolicyError(f"webhookUrl {error}") from None
+
+
+def _checked_format(value: object) -> str:
+    if isinstance(value, str) and value.strip().lower() in WEBHOOK_FORMATS:
+        return value.strip().lower()
+    expected = f"{', '.join(WEBHOOK_FORMATS[:-1])} or {WEBHOOK_FORMATS[-1]}"
+    raise AlertPolicyError(f"webhookFormat: expected {expected}, got {shown(value)}")
 
 
 def whole_json_number(value: object) -> int | None:
@@ -82,8 +111,20 @@ def whole_json_number(value: object) -> int | None:
     return None if isinstance(value, str) else whole_number(value)
 
 
-def url_to_test(content: object) -> str | None:
-    """Return the URL of a test request, None to test the policy's. Raises AlertPolicyError."""
-    if not isinstance(content, dict) or set(content) - {"webhookUrl"}:
+class WebhookToTest(msgspec.Struct, frozen=True):
+    """Where to send a test, and as what; None means as the policy says."""
+
+    url: str | None = None
+    format: WebhookFormat | None = None
+
+
+def webhook_to_test(content: object) -> WebhookToTest:
+    """Check the body of a request for a test. Raises AlertPolicyError."""
+    if not isinstance(content, dict):
         raise AlertPolicyError('expected {} or {"webhookUrl": "https://…"}')
-    return _checked_url(content.get("webhookUrl"))
+    fields = ("webhookUrl", "webhookFormat")
+    if unknown := [key for key in content if key not in fields]:
+        raise _unknown(unknown[0], fields)
+    chosen = _checked_format(content["webhookFormat"]) if "webhookFormat" in content else None
+    checked = {"url": _checked_url(content.get("webhookUrl")), "format": chosen}
+    return msgspec.convert(checked, WebhookToTest)

@@ -1,6 +1,6 @@
 """The alert rules: from an observation and a time to what fires."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -18,32 +18,72 @@ class Observation(msgspec.Struct, frozen=True):
 
     error_count: int
     total_count: int
-    last_log_ms: int
+    last_log_ms: int | None
+    """None while there has never been an entry."""
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """A rule that has fired, with the details to send."""
+    """A rule that has fired: the details to send, and a sentence that says the same."""
 
     rule: Rule
     severity: Literal["critical", "warning"]
-    details: dict[str, int]
+    details: dict[str, int | str]
+    sentence: str
+
+    def heading(self, lines: int) -> str:
+        """Return what introduces this number of log lines."""
+        if self.rule == "no_logs":
+            return "The last entry" if lines == 1 else f"The last {lines} entries"
+        return "The newest" if lines == 1 else f"The newest {lines}"
+
+
+MANUAL_TEST = Notification(
+    "manual_test",
+    "warning",
+    {"message": "Manual webhook test from MikroScope"},
+    "Manual webhook test. Alerts of this server arrive here.",
+)
 
 
 def firing_rules(policy: AlertPolicy, seen: Observation, now_ms: int) -> list[Notification]:
     """Return the rules that fire now, including those that are cooling down."""
     found = []
     if seen.error_count >= policy.error_threshold:
-        details = {
-            "errorCount": seen.error_count,
-            "threshold": policy.error_threshold,
-            "totalWindowCount": seen.total_count,
-            "windowMinutes": policy.window_minutes,
-        }
-        found.append(Notification("error_threshold", "critical", details))
+        found.append(_too_many_errors(policy, seen))
     quiet_minutes = policy.no_logs_threshold_minutes
-    if quiet_minutes and now_ms - seen.last_log_ms >= quiet_minutes * _MINUTE_MS:
-        found.append(Notification("no_logs", "warning", {"thresholdMinutes": quiet_minutes}))
+    quiet_ms = None if seen.last_log_ms is None else now_ms - seen.last_log_ms
+    if quiet_minutes and (quiet_ms is None or quiet_ms >= quiet_minutes * _MINUTE_MS):
+        found.append(_silence(quiet_minutes, quiet_ms))
     return found
+
+
+def _too_many_errors(policy: AlertPolicy, seen: Observation) -> Notification:
+    details: dict[str, int | str] = {
+        "errorCount": seen.error_count,
+        "threshold": policy.error_threshold,
+        "totalWindowCount": seen.total_count,
+        "windowMinutes": policy.window_minutes,
+    }
+    window = "minute" if policy.window_minutes == 1 else f"{policy.window_minutes} minutes"
+    sentence = (
+        f"{_counted(seen.error_count, 'error')} in the last {window}; "
+        f"the threshold is {policy.error_threshold}."
+    )
+    return Notification("error_threshold", "critical", details, sentence)
+
+
+def _silence(threshold_minutes: int, quiet_ms: int | None) -> Notification:
+    if quiet_ms is None:
+        seen = "the index has no log entry"
+    else:
+        seen = f"no new log entry for {_counted(quiet_ms // _MINUTE_MS, 'minute')}"
+    sentence = f"{seen}; the threshold is {_counted(threshold_minutes, 'minute')}."
+    details: dict[str, int | str] = {"thresholdMinutes": threshold_minutes}
+    return Notification("no_logs", "warning", details, sentence)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def cooldown_over(policy: AlertPolicy, last_sent_ms: int | None, now_ms: int) -> bool:
@@ -68,4 +108,9 @@ def cooldown_start(policy: AlertPolicy, evaluated_ms: int, delivered_ms: int) ->
 
 def count_errors(counts: Mapping[str, int]) -> int:
     """Return how many entries have the level ERROR or a more severe one."""
-    return sum(count for level, count in counts.items() if is_error(level))
+    return sum(counts[level] for level in error_levels(counts))
+
+
+def error_levels(levels: Iterable[str]) -> list[str]:
+    """Return those of these levels that are ERROR or more severe."""
+    return [level for level in levels if is_error(level)]

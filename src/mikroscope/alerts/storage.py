@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,29 +20,36 @@ def load_policy(
 ) -> AlertPolicy:
     """Return the stored policy, or the default if none is stored.
 
-    Numbers below their floor are raised to it, with a warning. Raises ConfigurationError naming
-    the file and the field for anything else that `apply_change` refuses.
+    With a warning, numbers with a fraction are rounded, then those below their floor are raised to
+    it. Raises ConfigurationError naming the file and the field for anything else that
+    `apply_change` refuses.
     """
     stored = _load(path)
     if stored == {}:
         return default
     try:
-        return apply_change(default, _raised(path, stored, limits), limits)
+        return apply_change(default, _with_valid_numbers(path, stored, limits), limits)
     except AlertPolicyError as error:
-        raise ConfigurationError(f"{path}: {error}; correct the file or delete it") from None
+        text = f"{path}: {error}"
+        advice = " Correct" if text.endswith("?") else "; correct"
+        raise ConfigurationError(f"{text}{advice} the file or delete it") from None
 
 
-def _raised(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> Any:
-    """Return the content with each number below its floor raised to it."""
+def _with_valid_numbers(path: Path, stored: Any, limits: Mapping[str, tuple[int, int]]) -> Any:
+    """Return the content with its numbers rounded, and raised to their floors."""
     if not isinstance(stored, dict):
         return stored
-    raised = {}
+    changed = {}
     for key, (low, _) in limits.items():
-        number = whole_json_number(stored.get(key))
-        if low and number is not None and number < low:
-            logger.warning("%s: %s: %d is too low and is raised to %d", path, key, number, low)
-            raised[key] = low
-    return stored | raised
+        number = stored.get(key)
+        if isinstance(number, float) and not number.is_integer():
+            changed[key] = math.floor(number + 0.5)
+            logger.warning("%s: %s: %s is rounded to %d", path, key, number, changed[key])
+        whole = whole_json_number(changed.get(key, number))
+        if low and whole is not None and whole < low:
+            logger.warning("%s: %s: %d is too low and is raised to %d", path, key, whole, low)
+            changed[key] = low
+    return stored | changed
 
 
 def load_last_sent(path: Path) -> dict[str, int]:

@@ -1,7 +1,6 @@
 # ruff: noqa: RUF009 -- declare() is dataclasses.field() with metadata: it makes nothing mutable.
 """The options of MikroScope: each is declared once, here, and resolved into frozen Settings."""
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -10,26 +9,31 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mikroscope.errors import ConfigurationError
+from mikroscope.settings.floors import effective, warn_of_blanks
 from mikroscope.settings.sources import (
     Blanks,
-    Given,
     Layer,
     read_environment,
     read_file,
     read_overrides,
 )
-from mikroscope.settings.values import HIDDEN, LARGEST_INTEGER, Kind, Option, shown
+from mikroscope.settings.values import (
+    HIDDEN,
+    LARGEST_INTEGER,
+    WEBHOOK_FORMATS,
+    Kind,
+    Option,
+    WebhookFormat,
+    shown,
+)
 
 __all__ = [
     "Option",
     "Settings",
     "config_file",
-    "describe",
     "options",
     "resolve_settings",
 ]
-
-logger = logging.getLogger(__name__)
 
 _KIND_BY_TYPE: dict[object, Kind] = {
     bool: "boolean",
@@ -204,6 +208,13 @@ class Settings:
         kind="url",
         secret=True,  # such URLs often hold a key
     )
+    alert_webhook_format: WebhookFormat = declare(
+        "auto",
+        "What is posted: mikroscope (the JSON of the reference), or a message for slack, discord "
+        "or teams; auto recognises these three by the URL.",
+        kind="choice",
+        choices=WEBHOOK_FORMATS,
+    )
     alert_interval_ms: int = declare(
         30_000, "Milliseconds between two evaluations of the alert rules.", floor=1000
     )
@@ -236,6 +247,15 @@ class Settings:
         None,
         "File that stores the alert policy set over HTTP; unset, it is next to the index.",
         default=f"<db dir>/{_ALERT_CONFIG_NAME}",
+    )
+    redact_fields: tuple[str, ...] = declare(
+        (
+            *("password", "passwd", "pwd", "passphrase", "secret", "token", "authorization"),
+            *("cookie", "cookies", "apiKey", "accessKey", "privateKey", "secretKey"),
+        ),
+        "Fields whose values notifications show as ***; apiKey also means api_key, x-api-key and "
+        "stripeApiKey.",
+        kind="fields",
     )
 
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
@@ -306,24 +326,14 @@ def resolve_settings(
     given = read_file(*config_file(config_file_path, env), settable.values(), blanks)
     given |= read_environment(env, settable.values(), blanks)
     given |= read_overrides(overrides or {}, settable.values(), blanks)
-    _warn_of(blanks, given)
-    values: dict[str, Any] = {name: _effective(settable[name], given[name]) for name in given}
+    warn_of_blanks(blanks, given)
+    values: dict[str, Any] = {name: effective(settable[name], given[name]) for name in given}
     settings = Settings(**values, given=frozenset(given))
     _require(given, "auth_username", settable["auth_password"])
     _require(given, "auth_password", settable["auth_username"])
     if settings.protocol == "https":
         _require(given, "protocol", settable["tls_cert_path"], settable["tls_key_path"])
     return settings
-
-
-def describe(settings: Settings) -> dict[str, object]:
-    """Return the settings by JSON key, ready for JSON and for logs: secrets are masked."""
-    described = {
-        option.key: _plain(getattr(settings, option.name), option.secret)
-        for option in options()
-        if option.key and option is not _HTTPS
-    }
-    return described | {"alertConfigPath": str(settings.alert_config_file)}
 
 
 def _option(declared: Field[Any], group: str) -> Option:
@@ -362,24 +372,6 @@ def config_file(argument: str | Path | None, env: Mapping[str, str]) -> tuple[st
     return _CONFIG.default, None
 
 
-def _effective(option: Option, given: Given) -> object:
-    """Return the value, raised to the option's floor with a warning."""
-    if option.floor is None or given.value >= option.floor:
-        return given.value
-    text = f"{given.spelling}: {given.value} is too low and is raised to {option.floor}"
-    logger.warning("%s", text, extra={"fix": "set it to that value or a higher one"})
-    return option.floor
-
-
-def _warn_of(blanks: Blanks, given: Layer) -> None:
-    """Warn of empty credentials: the variable may be unset that their value comes from."""
-    for name, spelling in blanks.items():
-        if name not in given:
-            text = f"{spelling} is empty and counts as not set: no credential comes from it"
-            fix = "set it, also any variable that its value is taken from, or remove it"
-            logger.warning("%s", text, extra={"fix": fix})
-
-
 def _require(given: Layer, name: str, *needed: Option) -> None:
     """Raise ConfigurationError if `name` was given without all options it depends on."""
     missing = [f"{other.flag} ({other.env})" for other in needed if other.name not in given]
@@ -390,11 +382,3 @@ def _require(given: Layer, name: str, *needed: Option) -> None:
     raise ConfigurationError(
         f"{given[name].spelling}: expected together with {' and '.join(missing)}, got {value} alone"
     )
-
-
-def _plain(value: object, secret: bool) -> object:
-    if secret:
-        return "[configured]" if value else None
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from mikroscope.errors import ConfigurationError
@@ -20,8 +20,12 @@ Kind = Literal[
     "integer",
     "list",
     "suffixes",
+    "fields",
     "producers",
 ]
+WebhookFormat = Literal["auto", "mikroscope", "slack", "discord", "teams"]
+WEBHOOK_FORMATS: tuple[str, ...] = get_args(WebhookFormat)
+"""What an alert may look like; `auto` goes by the webhook's URL."""
 
 HIDDEN = "a secret value (not shown)"
 LARGEST_INTEGER = 2**53 - 1  # many JSON parsers round larger integers
@@ -70,6 +74,8 @@ def parse(option: Option, raw: object, spelling: str) -> object:
     try:
         return _PARSERS[option.kind](raw, option)
     except ValueError as error:
+        if option.kind == "url":
+            raise ConfigurationError(f"{spelling} {error}") from None
         got = HIDDEN if option.secret else shown(raw)
         raise ConfigurationError(f"{spelling}: expected {error}, got {got}") from None
 
@@ -111,8 +117,19 @@ def _username(raw: object, option: Option) -> str:
 
 
 def _url(raw: object, option: Option) -> str:
-    if not isinstance(raw, str) or not is_web_url(raw.strip()):
-        raise ValueError("an http:// or https:// URL with a host")
+    return web_url(raw)
+
+
+def web_url(raw: object) -> str:
+    """Return an http or https URL, without space around it.
+
+    Raises ValueError: what it must be, to follow the name of the option or field. URLs may hold a
+    key, so the text does not show the value.
+    """
+    if not isinstance(raw, str) or not raw.strip().lower().startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https:// (value not shown)")
+    if not is_web_url(raw.strip()):
+        raise ValueError("must be a URL with a valid host, and no space inside (value not shown)")
     return raw.strip()
 
 
@@ -205,6 +222,13 @@ def _suffixes(raw: object, option: Option) -> tuple[str, ...]:
     return suffixes
 
 
+def _fields(raw: object, option: Option) -> tuple[str, ...]:
+    names = _list(raw, option)
+    if not all(any(sign.isalnum() for sign in name) for name in names):
+        raise ValueError("field names such as password or api_key, separated by commas")
+    return names
+
+
 def _producers(raw: object, option: Option) -> tuple[tuple[str, str], ...]:
     seen: dict[str, str] = {}
     for number, (token, producer) in enumerate(_producer_pairs(raw), start=1):
@@ -252,5 +276,6 @@ _PARSERS: dict[Kind, Callable[[object, Option], object]] = {
     "integer": _integer,
     "list": _list,
     "suffixes": _suffixes,
+    "fields": _fields,
     "producers": _producers,
 }

@@ -293,3 +293,52 @@ class FilterContract(Contract):
                 and (word is None or record["message"].startswith(word))
             ]
             assert numbers_of(store, query) == expected[::-1], query
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            {"error.stack_trace": "Zorg", "error.type": "x"},
+            {"error.type": "Zorg"},
+            {"error": {"stack_trace": "Zorg"}},
+            {"exception.stacktrace": "Zorg"},
+            {"attributes": {"exception.message": "Zorg"}},
+            {"stacktrace": "Zorg"},
+            {"errorVerbose": "Zorg"},
+            {"errorCauses": [{"error": "Zorg"}]},
+            {"exception": [{"exc_type": "Zorg", "exc_value": "y", "frames": []}]},
+            {"exception": [{"frames": [{"filename": "Zorg.py", "lineno": 3, "name": "f"}]}]},
+            {"exception": {"frames": [{"method": "Zorg"}]}},
+            {"exception": {"class": "A", "trace": ["Zorg.php:3", "B.php:4"]}},
+            {"context": {"exception": {"trace": ["Zorg.php:3"]}}},
+            {"stackTrace": ["Error: x", " at Zorg"], "errorType": "E"},
+            {"throwable": {"className": "Zorg", "stepArray": [{"methodName": "m"}]}},
+            {"thrown": {"cause": {"message": "Zorg"}}},
+            {"throwable": ["x", " Zorg"]},
+            {"err": {"type": "Zorg", "stack": "s"}},
+            {"@x": "Zorg"},
+            {"Exception": "Zorg"},
+            {"full_message": "Zorg"},
+            {"record": {"exception": {"type": "Zorg", "value": "v"}}, "text": "t"},
+            {"exc_text": "Zorg"},
+            {"fields": {"error": "Zorg"}},
+        ],
+    )
+    def test_words_of_a_stack_trace(self, store: Store, record: Record) -> None:
+        """The words of errors are found, in texts, lists, objects and the frames of a stack."""
+        put(store, [at(0, n=0, message="Zorgs"), at(1, n=1, **record), at(2, n=2)])
+        assert found(store, text="zorg") == {1}
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            {"items": ["the Zorg one"]},
+            {"list": [{"title": "a Zorg"}]},
+            {"cart": {"name": "a Zorg"}},
+            {"exception": [{"locals": "a Zorg", "lineno": 3}]},
+            {"type": "a Zorg"},
+        ],
+    )
+    def test_words_of_other_texts_are_not_searched(self, store: Store, record: Record) -> None:
+        """Names decide which texts are searched by word, not every text of a record is."""
+        put(store, [at(1, n=1, **record)])
+        assert found(store, text="zorg") == set()

@@ -38,6 +38,7 @@ from tests.stores.contract.expiry import ExpiryContract
 from tests.stores.contract.filters import FilterContract
 from tests.stores.contract.idempotence import IdempotenceContract
 from tests.stores.contract.paging import PagingContract
+from tests.stores.contract.parts import PartContract
 from tests.stores.contract.questions import QuestionContract
 from tests.stores.contract.rebuilding import RebuildContract
 from tests.stores.contract.threads import ThreadContract
@@ -52,6 +53,10 @@ class Sqlite:
     def make_store(cls, path: Path) -> Store:
         """A store in one file."""
         return SqliteStore(path)
+
+
+class TestParts(Sqlite, PartContract):
+    """Records inside of lines."""
 
 
 class TestWriting(Sqlite, WritingContract):

@@ -1,26 +1,29 @@
-"""The webhook channel: the JSON of a notification, and one POST of it with a time limit."""
+"""The webhook channel: one POST with a time limit, whose errors do not show the URL."""
 
 import asyncio
+import logging
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-import msgspec
-
-from mikroscope.alerts.rules import Notification
 from mikroscope.errors import MikroScopeError
 from mikroscope.records.printable import printable
-from mikroscope.records.timestamps import format_time
 
 if TYPE_CHECKING:
     import httpx
 
+THREAD_NAME = "mikroscope-webhooks"
+"""The name of the thread that calls `post`."""
+
 _LINE_S = 1.0  # for the beginning of an answer's body
 _LINE_BYTES = 300
 _RETRIED = frozenset((408, 429))  # and every 5xx
+_KEY_LENGTH = 6  # shorter parts of a URL are no keys
 
 
 class DeliveryError(MikroScopeError):
@@ -31,20 +34,6 @@ class RefusedError(DeliveryError):
     """The webhook gave an answer that another attempt would not change."""
 
 
-def payload(notification: Notification, now_ms: int, service_url: str) -> bytes:
-    """Return the body to post for a notification."""
-    return msgspec.json.encode(
-        {
-            "source": "mikroscope",
-            "rule": notification.rule,
-            "severity": notification.severity,
-            "triggeredAt": format_time(now_ms),
-            "serviceUrl": service_url,
-            "details": notification.details,
-        }
-    )
-
-
 async def post(url: str, body: bytes, timeout_s: float) -> None:
     """Post once; return when the head of an answer with a 2xx status has arrived.
 
@@ -52,7 +41,9 @@ async def post(url: str, body: bytes, timeout_s: float) -> None:
     body of another answer. Redirects are not followed. Raises DeliveryError with the status and
     the first line of the answer, RefusedError where another attempt cannot help.
     """
+    logging.getLogger("httpx").addFilter(_drop_urls)
     status, line = await _answer(url, body, timeout_s)
+    line = _without_keys(line, url)
     text = f"answered with status {status}" + (f": {line}" if line else "")
     if status in _RETRIED or status >= 500:
         raise DeliveryError(text)
@@ -104,6 +95,26 @@ async def _first_line(answer: "httpx.Response") -> str:
                     break
     lines = content[:_LINE_BYTES].decode("utf-8", "replace").strip().splitlines()
     return printable(lines[0].strip()) if lines else ""
+
+
+def _without_keys(line: str, url: str) -> str:
+    """Return the line of an answer without the parts of the URL that may be keys.
+
+    Some servers answer "Cannot POST /services/T0/B0/key".
+    """
+    parts = urlsplit(url)
+    words = re.split(r"[/&=?]", f"{parts.path}?{parts.query}")
+    keys = [word for word in words if len(word) >= _KEY_LENGTH and not word.isalpha()]
+    hidden = [url, parts.path, parts.query, parts.username, parts.password, *keys]
+    for part in sorted(filter(None, hidden), key=len, reverse=True):
+        for spelling in (part, unquote(part)):
+            line = line.replace(spelling, "…") if len(spelling) > 1 else line
+    return line
+
+
+def _drop_urls(record: logging.LogRecord) -> bool:
+    """Keep httpx, here, from logging the URL of each request: it may hold a key."""
+    return record.threadName != THREAD_NAME
 
 
 def _reason(error: BaseException) -> str:

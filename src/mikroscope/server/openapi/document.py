@@ -16,6 +16,7 @@ from mikroscope.server.openapi.model import (
     ResponseDoc,
     Schema,
 )
+from mikroscope.settings.values import WEBHOOK_FORMATS
 from mikroscope.sidecar import policy_limits
 
 _REF = "#/components/schemas/{name}"
@@ -93,7 +94,10 @@ def payload_schemas() -> dict[str, Schema]:
         "PolicyChange": _policy_change(policy_limits()),
         "WebhookToTest": {
             "type": "object",
-            "properties": {"webhookUrl": {"type": ["string", "null"]}},
+            "properties": {
+                "webhookUrl": {"type": ["string", "null"]},
+                "webhookFormat": {"type": "string", "enum": list(WEBHOOK_FORMATS)},
+            },
             "additionalProperties": False,
         },
     }

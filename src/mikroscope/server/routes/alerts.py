@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mikroscope.alerts.policy import AlertPolicy, url_to_test
+from mikroscope.alerts.policy import AlertPolicy, webhook_to_test
 from mikroscope.errors import AlertPolicyError
 from mikroscope.records.parsing import NotARecordError, parse_json
 from mikroscope.records.timestamps import format_time
@@ -47,13 +47,15 @@ _GET_CONFIG = Operation(
 _PUT_CONFIG = Operation(
     method="PUT",
     path="/api/alerts/config",
-    name="putAlertConfig",
+    name="updateAlertConfig",
     tag="Alerts",
     access="api",
     summary="Change the alert policy",
     text=(
         "Takes any part of the policy, stores it and applies it at once. Setting a `webhookUrl` "
-        "enables alerts; `null` clears it and disables them, unless `enabled` is also given."
+        "enables alerts; `null` or an empty text clears it and disables them, unless `enabled` is "
+        "also given. `webhookFormat` says what is posted; `auto` recognises the webhooks of Slack, "
+        "Discord and Teams by their URLs."
     ),
     payload=Payload("PolicyChange", {"errorThreshold": 50, "windowMinutes": 10}),
     responses={
@@ -68,11 +70,14 @@ _PUT_CONFIG = Operation(
 _TEST_WEBHOOK = Operation(
     method="POST",
     path="/api/alerts/test-webhook",
-    name="testWebhook",
+    name="testAlertWebhook",
     tag="Alerts",
     access="api",
     summary="Send a test notification",
-    text="Sends it to the given URL, or else to the policy's.",
+    text=(
+        "Sends it to the given `webhookUrl`, or else to the policy's, in the given "
+        "`webhookFormat`, or else in the policy's."
+    ),
     payload=Payload("WebhookToTest", {}, required=False),
     responses={
         200: ResponseDoc("The notification was delivered.", WebhookTestResponse),
@@ -111,12 +116,12 @@ class AlertRoutes:
     async def test_webhook(self, request: Request) -> Response:
         self._auth.require_api(request)
         parameters_of(request, _TEST_WEBHOOK)
-        url = url_to_test(await self._read_json(request))
+        webhook = webhook_to_test(await self._read_json(request))
         if self._threads.available_tokens == 0:
             text = f"{_WEBHOOK_TESTS} webhook tests are running, which is the limit: try again"
             raise HTTPException(503, text, RETRY)
         sent_ms, target = await to_thread.run_sync(
-            self._alerter.send_test, url, limiter=self._threads
+            self._alerter.send_test, webhook, limiter=self._threads
         )
         sent_at = format_time(sent_ms)
         return json_response(WebhookTestResponse(ok=True, sent_at=sent_at, target_url=target))
