@@ -104,7 +104,7 @@ class Settings:
     cors_allow_origin: tuple[str, ...] = declare(
         ("*",),
         "Origins whose pages may call the API, separated by commas; * allows any.",
-        kind="list",
+        kind="origins",
     )
 
     max_concurrent_requests: int = declare(
