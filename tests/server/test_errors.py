@@ -102,6 +102,17 @@ def test_wrong_method(shared: httpx.Client, path: str, method: str, allow: str) 
         assert assert_error(answer, 405) == f"{path} does not support {method}, only {allow}"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/api/alerts/config"), ("POST", "/api/alerts/test-webhook")]
+)
+@pytest.mark.parametrize("body", ["{", '{"enabled": tru}', "enabled=true", "{'a': 1}"])
+def test_body_that_is_not_json(shared: httpx.Client, method: str, path: str, body: str) -> None:
+    """A body that is not JSON is a 400 that says where it ceases to be JSON."""
+    text = assert_error(shared.request(method, path, content=body), 400)
+    assert text.startswith("Invalid JSON payload: ")
+    assert "line 1 column " in text
+
+
 def test_head(shared: httpx.Client) -> None:
     """HEAD gets the response of GET without its content."""
     answer = shared.head("/health")

@@ -125,8 +125,13 @@ def _parse_lines(body: bytes) -> list[object]:
 # --- errors -------------------------------------------------------------------------------------
 
 
+def invalid_json(reason: str) -> str:
+    """Return the text of the error for a body that is not JSON."""
+    return f"Invalid JSON payload: {reason.removeprefix('not JSON: ')}"
+
+
 def _invalid_json(reason: str) -> IngestError:
-    return IngestError(f"Invalid JSON payload: {reason.removeprefix('not JSON: ')}")
+    return IngestError(invalid_json(reason))
 
 
 def _wrong_shape(what: str) -> IngestError:
