@@ -103,7 +103,7 @@ class Settings:
     )
     cors_allow_origin: tuple[str, ...] = declare(
         ("*",),
-        "Origins whose pages may call the API, separated by commas; * allows any.",
+        "Origins (scheme://host[:port]) whose pages may call the API, with commas; * allows any.",
         kind="origins",
     )
 
