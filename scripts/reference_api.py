@@ -66,17 +66,17 @@ def _meaning(parameter: Schema) -> str:
     schema, parts = parameter["schema"], [parameter["description"]]
     parts += ["Required."] if parameter["required"] else []
     parts += [f"Default: {schema['default']}."] if "default" in schema else []
-    parts += [f"Example: `{one}`." for one in schema.get("examples", [])]
     return " ".join(parts)
 
 
 def _body(body: Schema | None) -> list[str]:
     if body is None:
         return []
-    ((media, content),) = body["content"].items()
+    (media, content), *others = body["content"].items()
     optional = "" if body["required"] else ", optional"
     example = json.dumps(content["example"], ensure_ascii=False)
-    sent = f"Body: {_kind(content['schema'])} as `{media}`{optional}. Example:"
+    either = "".join(f", or `{other}`" for other, _ in others)
+    sent = f"Body: {_kind(content['schema'])} as `{media}`{either}{optional}. Example:"
     return [sent, "", "```json", example, "```", ""]
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 _CHECK_SPACE_S = 0.25
 _ALERT_LINES = 5  # log lines in a notification
+_FIRST_CLEAN_UP_S = 5.0  # a start waits for it no longer than this
+_FIRST_READING_S = 1.0  # likewise: few files are read before the first answer
 _RELOADED = (*CREDENTIALS, "tls_cert_path", "tls_key_path")
 
 
@@ -87,13 +90,23 @@ class Sidecar:
             logger.warning("%s: logs sent over HTTP are refused until more is free", problem)
 
     def start(self, url: str) -> None:
-        """Start indexing and watching the log files; alerts name `url` as the server's address."""
+        """Start indexing and watching the log files; alerts name `url` as the server's address.
+
+        Returns when the first clean-up is over and the files are read, or when either takes long.
+        """
         # Retention runs before the files are read, which costs less, and again afterwards.
         self.writer.start(scan=False)
         self.alerter.start(url)
         self.maintainer.start()
         if self._watcher is not None:
             self._watcher.start()
+        self._wait_for_first_runs()
+
+    def _wait_for_first_runs(self) -> None:
+        read_by = time.monotonic() + _FIRST_READING_S
+        self.maintainer.first_run.wait(_FIRST_CLEAN_UP_S)
+        with suppress(TimeoutError):
+            self.writer.caught_up.result(max(0.0, read_by - time.monotonic()))
 
     def close(self) -> None:
         """Write and index what was accepted, then release everything."""
@@ -173,7 +186,8 @@ class Sidecar:
     def _missing_logs(self) -> str | None:
         if self.settings.logs_path.is_dir():
             return None
-        return f"the logs directory {self.settings.logs_path} is gone: is its file system mounted?"
+        place = self.settings.logs_path.absolute()
+        return f"the logs directory {place} is gone: is its file system mounted?"
 
     def _lack_of_space(self) -> str | None:
         reserve = self.settings.min_free_bytes
@@ -181,8 +195,8 @@ class Sidecar:
             free = free_bytes(directory)
             if free is not None and free < reserve:
                 return (
-                    f"the disk of the {what} is nearly full: {directory} has {free} bytes free, "
-                    f"less than the {reserve} of --min-free-bytes"
+                    f"the disk of the {what} is nearly full: {directory.absolute()} has {free} "
+                    f"bytes free, less than the {reserve} of --min-free-bytes"
                 )
         return None
 

@@ -90,7 +90,7 @@ def test_wrong_token(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
         assert not handler.flush()  # at once: no retry is due for a long time
         assert handler.counts.waiting == 1
     told = capsys.readouterr().err
-    assert "does not accept these logs (401 credentials are missing or wrong" in told
+    assert "does not accept these logs (401 Unauthorized: Wrong credentials." in told
     assert "did not accept them: 1\n" in told
     assert TOKEN not in told
 

@@ -101,6 +101,54 @@ def test_challenge(
     assert answer.headers["www-authenticate"] == challenge
 
 
+BEARER = "'Authorization: Bearer …'"
+PRODUCER = "Bearer backend-token"
+API_TOKEN = "the API token (--api-token)"
+USER = "Basic auth (--auth-username, --auth-password)"
+
+
+@pytest.mark.parametrize(
+    ("options", "authorization", "text"),
+    [
+        (TOKEN, None, f"No credentials. Use {API_TOKEN} in {BEARER}"),
+        (TOKEN, "Bearer x", f"Wrong credentials. Use {API_TOKEN} in {BEARER}"),
+        (BASIC, basic("ops:x"), f"Wrong credentials. Use {USER}"),
+        (TOKEN | BASIC, "", f"No credentials. Use {API_TOKEN} in {BEARER} or {USER}"),
+        (TOKEN, PRODUCER, f"This token may send logs but not query. Use {API_TOKEN}"),
+        (BASIC, PRODUCER, f"This token may send logs but not query. Use {USER}"),
+    ],
+)
+def test_text_of_a_refusal(
+    serve: Serve,
+    connect: Connect,
+    options: dict[str, object],
+    authorization: str | None,
+    text: str,
+) -> None:
+    """A 401 of the API says what is wrong and which credentials to use; so for a producer."""
+    headers = {} if authorization is None else {"authorization": authorization}
+    answer = connect(serve(**options, **PRODUCERS)).get("/api/logs", headers=headers)
+    assert answer.json() == {"error": f"Unauthorized: {text}"}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (PRODUCERS | TOKEN, "Use a producer token (--ingest-producers)"),
+        (BASIC | TOKEN, f"Use {USER}"),
+        (PRODUCERS | BASIC | TOKEN, f"Use a producer token (--ingest-producers) or {USER}"),
+    ],
+)
+def test_api_token_at_ingest(
+    serve: Serve, connect: Connect, options: dict[str, object], text: str
+) -> None:
+    """A client that sends logs with the API token learns that it needs another one."""
+    headers = {"authorization": "Bearer api-token-123"}
+    answer = connect(serve(**options)).post("/api/ingest", json=[], headers=headers)
+    assert answer.status_code == 401
+    assert answer.json() == {"error": f"Unauthorized: This token may query but not send. {text}"}
+
+
 def test_health_needs_no_credentials(serve: Serve, connect: Connect) -> None:
     """/health needs no credentials and shows no secret."""
     webhook = "https://hooks.example/key-in-url"

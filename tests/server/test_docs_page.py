@@ -92,6 +92,50 @@ def test_page_tries_requests(browser: Browser, server: RunningServer) -> None:
     assert answered.value.status == 200
 
 
+SENT = {
+    "/api/logs": lambda answer: answer["entries"][0]["message"] == "found",
+    "/api/logs/aggregate": lambda answer: answer["buckets"] == [{"key": "ERROR", "count": 1}],
+}
+
+
+@pytest.mark.parametrize("path", SENT)
+def test_requests_that_are_tried_find_entries(
+    browser: Browser, serve: Serve, connect: Connect, path: str
+) -> None:
+    """No filter is filled in: a request that is sent as it stands on the page finds entries."""
+    server = serve(ingest_producers="producer=app")
+    headers = {"authorization": "Bearer producer"}
+    records = [{"level": "ERROR", "message": "found"}]
+    connect(server).post("/api/ingest", json=records, headers=headers).raise_for_status()
+    page = Visit(browser, server, f"/#tag/logs/GET{path}").page  # with a slash, too
+    page.get_by_role("button", name=f"(get {path})").first.click()
+    with page.expect_response(lambda answer: "/api/logs" in answer.url) as answered:
+        page.get_by_role("dialog").get_by_role("button", name="Send").first.click()
+    assert SENT[path](answered.value.json())
+
+
+def test_logs_that_are_sent_from_the_page(browser: Browser, server: RunningServer) -> None:
+    """The example record is sent without a header that would not fit it."""
+    page = Visit(browser, server, "#tag/logs/POST/api/ingest").page
+    page.get_by_role("button", name="(post /api/ingest)").first.click()
+    with page.expect_request(f"{server.url}/api/ingest") as sent:
+        page.get_by_role("dialog").get_by_role("button", name="Send").first.click()
+    assert "content-encoding" not in sent.value.all_headers()
+    assert '"message":"Order created"' in (sent.value.post_data or "")
+
+
+@pytest.mark.parametrize(("path", "base"), [("/docs", "./"), ("/docs/", "../")])
+def test_page_as_clients_know_it(
+    server: RunningServer, connect: Connect, path: str, base: str
+) -> None:
+    """The page has the texts that clients of the original look for, and links that lead home."""
+    text = connect(server).get(path).text
+    for expected in ("@scalar/api-reference", 'id="app"', "Scalar.createApiReference"):
+        assert expected in text
+    assert f'data-url="{base}openapi.json"' in text
+    assert f'src="{base}docs/scalar.js?v={scalar_version()}"' in text
+
+
 def test_page_forbids_other_hosts(server: RunningServer, connect: Connect) -> None:
     """The page's policy lets it load from, and connect to, its own server only."""
     answer = connect(server).get("/docs")

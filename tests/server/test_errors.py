@@ -36,7 +36,7 @@ def assert_error(answer: httpx.Response, status: int) -> str:
     [
         ("GET", "/", 404),
         ("GET", "/nowhere", 404),
-        ("GET", "/api/logs/", 404),
+        ("GET", "/api/logs//", 404),
         ("GET", "/API/LOGS", 404),
         ("GET", "//health", 404),
         ("GET", "/%00%ff%0a", 404),
@@ -51,10 +51,36 @@ def test_errors(shared: httpx.Client, method: str, path: str, status: int) -> No
     assert_error(shared.request(method, path), status)
 
 
-def test_unknown_route_is_named(shared: httpx.Client) -> None:
-    """A 404 names the path."""
-    text = assert_error(shared.get("/api/log?x=1"), 404)
-    assert text == "not found: /api/log"
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/api/log?x=1", "/api/logs"),
+        ("/API/LOGS/", "/api/logs"),
+        ("/logs", "/api/logs"),
+        ("/api/v1/logs", "/api/logs"),
+        ("/search", "/api/logs"),
+        ("/api/logs/agregate", "/api/logs/aggregate"),
+        ("/ingest", "/api/ingest"),
+        ("/api/health", "/health"),
+        ("/healthz", "/health"),
+        ("/readyz", "/ready"),
+        ("/metric", "/metrics"),
+        ("/swagger", "/docs"),
+        ("/api/alerts", "/api/alerts/config"),
+        ("/openapi.yml", "/openapi.yaml"),
+    ],
+)
+def test_unknown_path(shared: httpx.Client, path: str, meant: str) -> None:
+    """A 404 names the path, and the one that was probably meant."""
+    text = assert_error(shared.get(path), 404)
+    plain = path.partition("?")[0].removesuffix("/")
+    assert text == f"Unknown path {plain}. Did you mean {meant}? See /docs"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/favicon.ico", "/api", "/.env", "/a" * 9000])
+def test_unknown_path_without_a_meaning(shared: httpx.Client, path: str) -> None:
+    """No path is suggested where none is near in spelling or meaning."""
+    assert assert_error(shared.get(path), 404) == f"Unknown path {path}. See /docs"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +100,17 @@ def test_wrong_method(shared: httpx.Client, path: str, method: str, allow: str) 
     assert answer.headers["allow"] == allow
     if method != "HEAD":
         assert assert_error(answer, 405) == f"{path} does not support {method}, only {allow}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/api/alerts/config"), ("POST", "/api/alerts/test-webhook")]
+)
+@pytest.mark.parametrize("body", ["{", '{"enabled": tru}', "enabled=true", "{'a': 1}"])
+def test_body_that_is_not_json(shared: httpx.Client, method: str, path: str, body: str) -> None:
+    """A body that is not JSON is a 400 that says where it ceases to be JSON."""
+    text = assert_error(shared.request(method, path, content=body), 400)
+    assert text.startswith("Invalid JSON payload: ")
+    assert "line 1 column " in text
 
 
 def test_head(shared: httpx.Client) -> None:
@@ -142,7 +179,7 @@ def test_strange_host(shared: httpx.Client, host: bytes) -> None:
         connection.sendall(b"GET /nowhere HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % host)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert answer.endswith(b'{"error":"not found: /nowhere"}')
+    assert answer.endswith(b'{"error":"Unknown path /nowhere. See /docs"}')
 
 
 RESETS = {

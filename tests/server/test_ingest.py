@@ -140,12 +140,26 @@ def test_items_that_are_no_objects(client: httpx.Client) -> None:
     assert len(found(client, "kept", "yes")) == 1
 
 
-@pytest.mark.parametrize("body", ["{}", '{"log": []}', '{"logs": {}}', '"a"', "1", "null", "true"])
-def test_wrong_shape(roomy: httpx.Client, body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("{}", "got an object without fields"),
+        ('{"logs": {}}', "'logs' is not an array"),
+        ('{"logs": null, "a": 1}', "'logs' is not an array"),
+        ('{"a": 1, "logs": "x"}', "'logs' is not an array"),
+        ('"a"', "got a string"),
+        ("1", "got a number"),
+        ("null", "got null"),
+        ("true", "got a boolean"),
+    ],
+)
+def test_wrong_shape(roomy: httpx.Client, body: str, what: str) -> None:
     """Any other shape is a 400 that says what is expected."""
     answer = roomy.post("/api/ingest", content=body)
     assert answer.status_code == 400
-    assert '{"logs": [{…}]}' in answer.json()["error"]
+    text = answer.json()["error"]
+    assert text.startswith(f"Invalid ingest payload: {what}, expected [{{…}}], ")
+    assert '{"logs": [{…}]}' in text
 
 
 @pytest.mark.parametrize(
@@ -156,7 +170,7 @@ def test_not_json(roomy: httpx.Client, body: bytes) -> None:
     """A body that is not JSON is a 400 that says so."""
     answer = roomy.post("/api/ingest", content=body)
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith("the body is not JSON: ")
+    assert answer.json()["error"].startswith("Invalid JSON payload: ")
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t"])
@@ -269,7 +283,6 @@ PACKED = gzip.compress(b'[{"a": 1}]', mtime=0)  # the same bytes in every test p
         PACKED[:12],
         PACKED[:-8] + b"\0" * 8,
         PACKED + b"more",
-        b"",
     ],
 )
 def test_broken_gzip_body(roomy: httpx.Client, body: bytes) -> None:
@@ -331,17 +344,26 @@ def test_token_beyond_ascii(serve: Serve, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(
-    "authorization",
-    [None, "", "Bearer", "Bearer api-token", "Bearer BACKEND-TOKEN", "backend-token"],
+    ("authorization", "reason"),
+    [
+        (None, "No credentials. Use a producer token"),
+        ("", "No credentials. Use a producer token"),
+        ("Bearer", "Wrong credentials. Use a producer token"),
+        ("Bearer BACKEND-TOKEN", "Wrong credentials. Use a producer token"),
+        ("backend-token", "Wrong credentials. Use a producer token"),
+        ("Bearer api-token", "This token may query but not send. Use a producer token"),
+    ],
 )
-def test_wrong_credentials(serve: Serve, connect: Connect, authorization: str | None) -> None:
+def test_wrong_credentials(
+    serve: Serve, connect: Connect, authorization: str | None, reason: str
+) -> None:
     """Missing and wrong credentials, the API token too, are a 401 that names the accepted ones."""
     client = connect(serve(ingest_producers=PRODUCERS, api_token="api-token"))
     headers = {} if authorization is None else {"authorization": authorization}
     answer = post(client, [], headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == 'Bearer realm="mikroscope"'
-    assert "producer's token" in answer.json()["error"]
+    assert answer.json()["error"].startswith(f"Unauthorized: {reason} (--ingest-producers)")
 
 
 def test_credentials_come_first(client: httpx.Client) -> None:
@@ -356,7 +378,8 @@ def test_endpoint_is_off(serve: Serve, connect: Connect) -> None:
     """Without producers and without Basic auth ingest is off: a 404 that says how to enable it."""
     answer = post(connect(serve(api_token="t")), [], headers={"authorization": "Bearer t"})
     assert answer.status_code == 404
-    assert "--ingest-producers" in answer.json()["error"]
+    assert answer.json()["error"].startswith("Ingest endpoint is not enabled: ")
+    assert "--ingest-producers TOKEN=NAME" in answer.json()["error"]
 
 
 # --- files ----------------------------------------------------------------------------------------

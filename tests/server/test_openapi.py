@@ -1,6 +1,7 @@
 """The OpenAPI document is that of the routes, and that of every server."""
 
 import importlib.resources
+import json
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from mikroscope import RunningServer, __version__
+from mikroscope.ingest.native import make_batch
 from mikroscope.query.model import DEFAULT_LIMIT
 from mikroscope.server.app import OPERATIONS
 from mikroscope.server.openapi.document import make_document
@@ -59,6 +61,38 @@ def test_operations_have_names_of_their_own() -> None:
     names = {operation.name for operation in OPERATIONS}
     places = {(operation.method, operation.path) for operation in OPERATIONS}
     assert len(names) == len(places) == len(OPERATIONS)
+
+
+def test_operations_have_the_names_of_the_original() -> None:
+    """Generated clients keep the names of their methods."""
+    names = {operation.name for operation in OPERATIONS}
+    assert names >= {"getHealth", "ingestLogs", "getAlertConfig", "reindexLogs"}
+    assert names >= {"queryLogs", "aggregateLogs"}
+
+
+def test_form_of_the_files() -> None:
+    """The version is where clients of the original look for it."""
+    assert (FILES / "openapi.yaml").read_text().startswith("openapi: 3.1.0\n")
+    assert '"openapi": "3.1.0"' in (FILES / "openapi.json").read_text()
+
+
+def test_forms_of_ingest() -> None:
+    """The document names both forms of a body; each example is accepted."""
+    content = DOCUMENT["paths"]["/api/ingest"]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "application/x-ndjson"}
+    for media, form in content.items():
+        example = form["example"]
+        body = example.encode() if isinstance(example, str) else json.dumps(example).encode()
+        assert make_batch(body, "p", "2026-02-18T10:20:00.000Z", media).accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [([{}], True), ({"logs": []}, True), ({"a": 1}, True), ({}, False), ({"logs": 1}, False)],
+)
+def test_schema_of_an_ingest_body(body: object, fits: bool) -> None:
+    """The schema takes arrays, `logs` and single records, as the server does."""
+    assert validator("IngestBody").is_valid(body) == fits
 
 
 def test_references_lead_somewhere() -> None:

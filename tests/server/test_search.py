@@ -436,7 +436,8 @@ def test_wrong_limit(client: httpx.Client, limit: str) -> None:
     """A limit that is not a whole number from 1 on is a 400 with the parameter and the value."""
     for path, more in (("/api/logs", {}), ("/api/logs/aggregate", {"groupBy": "level"})):
         text = error(client, path, limit=limit, **more)
-        assert text == f"'limit' is {limit!r}, expected a whole number from 1 to 1000"
+        expected = "a whole number from 1 to 1000 (more counts as 1000)"
+        assert text == f"'limit' is {limit!r}, expected {expected}"
 
 
 def pages(client: httpx.Client, **parameters: object) -> Iterator[list[dict[str, Any]]]:
@@ -590,11 +591,24 @@ def test_aggregate_default_limit(serve: Serve, connect: Connect, tmp_path: Path)
     assert sizes == [100, 30, 1000, 1000]
 
 
-@pytest.mark.parametrize("by", ["", "Level", "tenant", "level,event"])
-def test_wrong_group_by(client: httpx.Client, by: str) -> None:
-    """An unknown or missing `groupBy` is a 400 that names the choices."""
-    text = error(client, "/api/logs/aggregate", groupBy=by)
-    assert text == f"'groupBy' is {by!r}, expected one of level, event, field, correlation"
+BY_FIELD = "to count by a field: groupBy=field&groupField="
+GROUPINGS = "expected one of level, event, field, correlation"
+
+
+@pytest.mark.parametrize(
+    ("by", "text"),
+    [
+        ("", f"'groupBy' is missing, {GROUPINGS}"),
+        ("level,event", f"'groupBy' is 'level,event', {GROUPINGS}"),
+        ("a b", f"'groupBy' is 'a b', {GROUPINGS}"),
+        ("Level", f"'groupBy' is 'Level', {GROUPINGS}; {BY_FIELD}Level"),
+        ("http.status", f"'groupBy' is 'http.status', {GROUPINGS}; {BY_FIELD}http.status"),
+        ("@template", f"'groupBy' is '@template', {GROUPINGS}; {BY_FIELD}@template"),
+    ],
+)
+def test_wrong_group_by(client: httpx.Client, by: str, text: str) -> None:
+    """An unknown `groupBy` is a 400 that names the choices, and how to count by a field."""
+    assert error(client, "/api/logs/aggregate", groupBy=by) == text
 
 
 def test_group_field_is_missing(client: httpx.Client) -> None:

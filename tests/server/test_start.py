@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import httpx
 import pytest
 
 from mikroscope import start_server
+from mikroscope.maintenance.maintainer import Maintainer
 from tests.helpers.server import Connect, Serve, counts_files, open_files, refusal, settings_in
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import DEADLINE_S, wait_until
 
 
 def test_second_server_on_an_index(serve: Serve, tmp_path: Path) -> None:
@@ -138,6 +140,34 @@ def test_file_that_is_no_index(tmp_path: Path) -> None:
     text = refusal(tmp_path, db_path=path)
     assert str(path) in text
     assert path.read_text() == "these are my notes\n" * 1000
+
+
+def test_first_answer(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """Retention has run before the first answer, and a few log files are read."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.ndjson").write_text('{"n":1}\n')
+    for _ in range(3):
+        server = serve()
+        health = connect(server).get("/health").json()
+        assert health["maintenance"]["runs"] >= 1
+        assert health["ingest"]["runs"] >= 1
+        assert [one["data"]["n"] for one in logs(connect(server))] == [1]
+        server.close()
+
+
+def test_start_does_not_wait_for_much(
+    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean-up or a reading that takes long does not keep the server from answering."""
+    stop = threading.Event()
+    monkeypatch.setattr("mikroscope.sidecar._FIRST_CLEAN_UP_S", 0.1)
+    monkeypatch.setattr("mikroscope.sidecar._FIRST_READING_S", 0.1)
+    monkeypatch.setattr(Maintainer, "_run", lambda _: stop.wait(DEADLINE_S))
+    try:
+        health = connect(serve()).get("/health").json()
+        assert (health["maintenance"]["runs"], health["ingest"]["runs"]) == (0, 0)
+    finally:
+        stop.set()
 
 
 def test_probe_is_removed(serve: Serve, tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ def test_https(serve: Serve, connect: Connect, certificate: Path) -> None:
     client = connect(server, verify=context, headers={"authorization": "Bearer backend-token"})
     assert server.url == f"https://127.0.0.1:{server.port}"
     assert client.post("/api/ingest", json=[{"over": "TLS"}]).status_code == 200
-    assert [entry["data"]["over"] for entry in logs(client)] == ["TLS"]
+    upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMA"}
+    answer = client.post("/api/ingest", json=[{"over": "TLS, with an upgrade"}], headers=upgrade)
+    assert answer.json()["accepted"] == 1
+    assert [one["data"]["over"] for one in logs(client)] == ["TLS, with an upgrade", "TLS"]
 
 
 @pytest.mark.parametrize(

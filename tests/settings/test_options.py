@@ -604,6 +604,52 @@ def test_wrong_cors(value: object, write_config: WriteConfig) -> None:
     assert "expected texts separated by commas, or a list of texts" in message
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "http://localhost:4320", "https://console.example", "http://[::1]:81"),
+        *("https://xn--mnchen-3ya.example", "chrome-extension://abcdef", "http://a:443"),
+    ],
+)
+def test_origin(origin: str) -> None:
+    """Origins are taken as browsers send them; * and null are taken, too."""
+    found = resolve_settings(env={}, overrides={"cors_allow_origin": origin})
+    assert found.cors_allow_origin == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("origin", "instead"),
+    [
+        ("http://console.example/", "http://console.example"),
+        ("https://console.example/app?x=1#y", "https://console.example"),
+        ("console.example", "https://console.example"),
+        ("//console.example/", "https://console.example"),
+        ("localhost:4320", "http://localhost:4320"),
+        ("127.0.0.1", "http://127.0.0.1"),
+        ("[::1]:4320/", "http://[::1]:4320"),
+        ("HTTPS://Console.Example", "https://console.example"),
+        ("https://console.example:443", "https://console.example"),
+        ("http://console.example:80", "http://console.example"),
+        ("https://user:pass@console.example", "https://console.example"),
+        ("https://münchen.example", "https://xn--mnchen-3ya.example"),
+        ("file:///home/me/page.html", "null"),
+    ],
+)
+def test_origin_in_another_form(origin: str, instead: str) -> None:
+    """An origin that no browser sends like this is refused, with what to write instead."""
+    message = refusal(overrides={"cors_allow_origin": f"http://a,{origin}"})
+    assert message.startswith(f"--cors-allow-origin: expected '{instead}' instead of {origin!r}: ")
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://*.console.example", "*.example", "http://", "http://a:x", "http:/a", "/"]
+)
+def test_no_origin(origin: str) -> None:
+    """What no origin can be made of is refused with an example."""
+    message = refusal(overrides={"cors_allow_origin": origin})
+    assert "expected an origin such as 'https://console.example', or * for any" in message
+
+
 @pytest.mark.parametrize("value", ["ndjson", ".a/b", ".", ",", [".log", "x"]])
 def test_wrong_suffixes(value: object) -> None:
     """A suffix begins with a dot and is part of a file name, and there is at least one."""

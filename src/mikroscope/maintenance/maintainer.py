@@ -90,7 +90,7 @@ class Maintainer:
 
     It has a thread of its own. It holds `exclusive` while it runs, since a rebuild would bring back
     what it deletes. It calls `on_first_prune` once: when the expired entries are deleted at the
-    start, or after a second.
+    start, or after a second. `first_run` is set when the first run is over.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Maintainer:
         clock_ms: Callable[[], int],
     ) -> None:
         self.state = MaintenanceState()
+        self.first_run = threading.Event()
         self._store = store
         self._tree = tree
         self._retention = retention
@@ -138,6 +139,7 @@ class Maintainer:
             is_starting = not self._caught_up.done()
             with self._exclusive:
                 self._run()
+            self.first_run.set()
             if not is_starting:
                 self._kept = None
             failed = self.state.job.last_error is not None

@@ -20,6 +20,7 @@ from mikroscope.records.timestamps import parse_time
 Kind = Literal["time", "level", "boolean", "text", "count", "choice"]
 
 _LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
+_FIELD_NAME = re.compile(r"[\w@.-]+")  # as it can stand in a URL
 _CAPITAL = re.compile(r"(?=[A-Z])")
 
 
@@ -49,12 +50,12 @@ class QueryParameter(NamedTuple):
 _TIME_FORMS = "inclusive: ISO 8601, or epoch seconds, ms, µs or ns."
 
 _TIME = "2026-02-18T10:20:00Z"
-_TIME_WITH_ZONE = "2026-02-18T11:20:00+02:00"
+_TIME_WITH_ZONE = "2026-02-18T13:20:00+02:00"
 
 FILTERS = (
     QueryParameter("from", "time", "TIME", f"Earliest time, {_TIME_FORMS}", _TIME),
     QueryParameter("to", "time", "TIME", f"Latest time, {_TIME_FORMS}", _TIME_WITH_ZONE),
-    QueryParameter("level", "level", "LEVEL", "Level, case-insensitive.", "ERROR"),
+    QueryParameter("level", "level", "LEVEL", "Level. Case-insensitive.", "ERROR"),
     QueryParameter(
         "audit", "boolean", "[BOOL]", "true: only audit entries; false: only all others."
     ),
@@ -72,8 +73,8 @@ FILTERS = (
         "text",
         "text",
         "WORDS",
-        "Words that must all occur, case-insensitive: in the message, in the error's text, or as "
-        "the value of a field.",
+        "Words that must all occur: in the message, in the error's text, or as the value of a "
+        "field. Case-insensitive.",
     ),
 )
 LIMIT = QueryParameter(
@@ -164,10 +165,19 @@ def parse_grouping(parameters: Mapping[str, str]) -> Grouping:
     by = parameters.get("groupBy", "")
     field = parameters.get("groupField") or None
     if by not in GROUPINGS:
-        raise QueryError(f"'groupBy' is {by!r}, expected one of {', '.join(GROUPINGS)}")
+        raise QueryError(_wrong_grouping(by))
     if by == "field" and field is None:
         raise QueryError("'groupField' is missing: groupBy=field needs the name of a field")
     return Grouping(cast(GroupBy, by), field if by == "field" else None)
+
+
+def _wrong_grouping(by: str) -> str:
+    expected = f"expected one of {', '.join(GROUPINGS)}"
+    if not by:
+        return f"'groupBy' is missing, {expected}"
+    if not _FIELD_NAME.fullmatch(by):
+        return f"'groupBy' is {by!r}, {expected}"
+    return f"'groupBy' is {by!r}, {expected}; to count by a field: groupBy=field&groupField={by}"
 
 
 def _given(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -203,7 +213,10 @@ def _text(name: str, text: str) -> str:
 
 def _count(name: str, text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not text.strip("0"):
-        raise QueryError(f"{name!r} is {text!r}, expected a whole number from 1 to {MAX_LIMIT}")
+        raise QueryError(
+            f"{name!r} is {text!r}, expected a whole number from 1 to {MAX_LIMIT} (more counts as "
+            f"{MAX_LIMIT})"
+        )
     return MAX_LIMIT if len(text) > 9 else min(int(text), MAX_LIMIT)
 
 

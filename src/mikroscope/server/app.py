@@ -12,6 +12,7 @@ from mikroscope.server.metrics import Metrics
 from mikroscope.server.middleware.access_log import AccessLogMiddleware
 from mikroscope.server.middleware.concurrency import ConcurrencyLimit
 from mikroscope.server.middleware.cors import CorsMiddleware
+from mikroscope.server.middleware.trailing_slash import TrailingSlash
 from mikroscope.server.responses import ERROR_HANDLERS
 from mikroscope.server.routes.admin import AdminRoutes
 from mikroscope.server.routes.alerts import AlertRoutes
@@ -49,7 +50,7 @@ def make_app(sidecar: Sidecar) -> App:
     routes = make_routes([area(context) for area in AREAS], slots)
     paths = [route.path for route in routes]
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
-    app.router.redirect_slashes = False  # /api/logs/ is not a route: it gets its 404
+    app.router.redirect_slashes = False  # no redirect: TrailingSlash
     cors = CorsMiddleware(app, settings.cors_allow_origin, paths)
     log = AccessLogMiddleware(cors, paths, settings.log_requests, metrics.observe)
-    return App(log, cors, auth)
+    return App(TrailingSlash(log), cors, auth)

@@ -10,6 +10,9 @@ from starlette.requests import Request
 
 from mikroscope.settings.options import Settings
 
+_FOR_API = "the API token (--api-token)"
+_FOR_INGEST = "a producer token (--ingest-producers)"
+
 
 class BasicUser(NamedTuple):
     """The user of Basic auth."""
@@ -36,24 +39,34 @@ class Auth:
         if self._api_token is None and self._user is None:
             return
         token, user = _credentials(request)
-        if self._api_token is not None and _same(token, self._api_token):
+        if self._is_api_token(token) or self._is_user(user):
             return
-        if self._is_user(user):
-            return
-        raise self._unauthorized(self._api_token is not None, "the API token")
+        accepted = _FOR_API if self._api_token is not None else None
+        misused = "This token may send logs but not query."
+        is_misused = self._producer_of(token) is not None
+        raise self._unauthorized(request, accepted, misused if is_misused else None)
 
     def require_producer(self, request: Request) -> str:
         """The id of the producer that sends a request. Raises 401."""
         token, user = _credentials(request)
+        producer = self._producer_of(token)
+        if producer is not None:
+            return producer
+        if self._user is not None and self._is_user(user):
+            return self._user.name
+        accepted = _FOR_INGEST if self._producers else None
+        misused = "This token may query but not send."
+        raise self._unauthorized(request, accepted, misused if self._is_api_token(token) else None)
+
+    def _is_api_token(self, token: str | None) -> bool:
+        return self._api_token is not None and _same(token, self._api_token)
+
+    def _producer_of(self, token: str | None) -> str | None:
         found = None
         for known, producer in self._producers:  # all of them, so that the time reveals nothing
             if _same(token, known):
                 found = producer
-        if found is not None:
-            return found
-        if self._user is not None and self._is_user(user):
-            return self._user.name
-        raise self._unauthorized(bool(self._producers), "a producer's token")
+        return found
 
     def _is_user(self, given: BasicUser | None) -> bool:
         if self._user is None or given is None:
@@ -61,18 +74,25 @@ class Auth:
         same_name = _same(given.name, self._user.name)
         return _same(given.password, self._user.password) and same_name
 
-    def _unauthorized(self, bearer: bool, token: str) -> HTTPException:
-        schemes = ["Bearer"] if bearer else []
-        ways = [f"send 'Authorization: Bearer …' with {token}"] if bearer else []
+    def _unauthorized(
+        self, request: Request, token: str | None, misused: str | None
+    ) -> HTTPException:
+        """Return a 401 that says why, and what is accepted: `token`, if any, or the user.
+
+        `misused` says what the given token is for, if it is valid elsewhere.
+        """
+        schemes = ["Bearer"] if token else []
+        ways = [token] if token else []
+        if token and not misused:
+            ways = [f"{token} in 'Authorization: Bearer …'"]
         if self._user is not None:
             schemes.append("Basic")
-            ways.append("use Basic auth with the configured user")
+            ways.append("Basic auth (--auth-username, --auth-password)")
+        is_given = bool(request.headers.get("authorization"))
+        reason = misused or ("Wrong credentials." if is_given else "No credentials.")
         challenge = ", ".join(f'{scheme} realm="mikroscope"' for scheme in schemes)
-        return HTTPException(
-            401,
-            f"credentials are missing or wrong: {' or '.join(ways)}",
-            {"www-authenticate": challenge},
-        )
+        text = f"Unauthorized: {reason} Use {' or '.join(ways)}"
+        return HTTPException(401, text, {"www-authenticate": challenge})
 
 
 def _credentials(request: Request) -> tuple[str | None, BasicUser | None]:

@@ -1,5 +1,6 @@
 """Builds the response of `/health` from the parts of a server."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -181,4 +182,4 @@ def _ms_text(milliseconds: int | None) -> str | None:
 
 
 def _path_text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    return None if path is None else os.path.abspath(path)

@@ -1,7 +1,7 @@
 """The shape of every response: JSON, and errors as `{"error": "<text>"}`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from mikroscope.errors import (
     QueryError,
 )
 from mikroscope.server.schemas import ErrorResponse
+from mikroscope.server.unknown_paths import nearest_path
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     text, path = error.detail, request.scope["path"]
     if error.status_code == 404 and text == "Not Found":
-        text = f"not found: {path}"
+        text = _unknown_path(path, [route.path for route in request.app.routes])
     elif error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
         text = f"{path} does not support {request.method}, only {headers['Allow']}"
     return error_response(error.status_code, text, headers)
+
+
+def _unknown_path(path: str, known: Iterable[str]) -> str:
+    meant = nearest_path(path, known)
+    hint = f" Did you mean {meant}?" if meant else ""
+    return f"Unknown path {path}.{hint} See /docs"
 
 
 async def _bad_request(request: Request, error: Exception) -> Response:

@@ -46,9 +46,15 @@ _PAGE = """\
 <link rel="icon" href="data:,">
 </head>
 <body>
-<noscript>This page needs JavaScript; <a href="openapi.yaml">openapi.yaml</a> does not.</noscript>
-<script id="api-reference" data-url="openapi.json" data-configuration="{configuration}"></script>
-<script src="docs/scalar.js?v={version}"></script>
+<!-- Rendered by @scalar/api-reference. Instead of calling Scalar.createApiReference in an inline
+script, which the page's policy forbids, the page names its document in data-url. -->
+<noscript>This page needs JavaScript; <a href="{base}openapi.yaml">openapi.yaml</a> does not.
+</noscript>
+<main id="app">
+<script id="api-reference"
+ data-url="{base}openapi.json" data-configuration="{configuration}"></script>
+<script src="{base}docs/scalar.js?v={version}"></script>
+</main>
 </body>
 </html>
 """
@@ -66,10 +72,11 @@ def openapi_file(name: str) -> bytes:
     return (_STATIC / name).read_bytes()
 
 
-def page() -> Response:
+def page(request: Request) -> Response:
     """The page `/docs`; its links are relative, so it also works below a path of a proxy."""
     configuration = html.escape(msgspec.json.encode(_CONFIGURATION).decode())
-    content = _PAGE.format(configuration=configuration, version=scalar_version())
+    base = "../" if request.scope["raw_path"].endswith(b"/") else "./"
+    content = _PAGE.format(base=base, configuration=configuration, version=scalar_version())
     headers = {"content-security-policy": _POLICY, "referrer-policy": "no-referrer"}
     return Response(content, headers=headers | _NO_SNIFFING, media_type="text/html")
 

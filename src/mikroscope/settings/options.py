@@ -107,8 +107,8 @@ class Settings:
     )
     cors_allow_origin: tuple[str, ...] = declare(
         ("*",),
-        "Origins whose pages may call the API, separated by commas; * allows any.",
-        kind="list",
+        "Origins (scheme://host[:port]) whose pages may call the API, with commas; * allows any.",
+        kind="origins",
     )
 
     max_concurrent_requests: int = declare(

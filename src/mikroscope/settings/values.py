@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from mikroscope.errors import ConfigurationError
+from mikroscope.settings.origins import check_origin
 
 Kind = Literal[
     "text",
@@ -19,6 +20,7 @@ Kind = Literal[
     "boolean",
     "integer",
     "list",
+    "origins",
     "suffixes",
     "fields",
     "producers",
@@ -215,6 +217,10 @@ def _list(raw: object, option: Option) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
+def _origins(raw: object, option: Option) -> tuple[str, ...]:
+    return tuple(check_origin(origin) for origin in _list(raw, option))
+
+
 def _suffixes(raw: object, option: Option) -> tuple[str, ...]:
     suffixes = _list(raw, option)
     if not suffixes or not all(_SUFFIX.fullmatch(suffix) for suffix in suffixes):
@@ -275,6 +281,7 @@ _PARSERS: dict[Kind, Callable[[object, Option], object]] = {
     "boolean": _boolean,
     "integer": _integer,
     "list": _list,
+    "origins": _origins,
     "suffixes": _suffixes,
     "fields": _fields,
     "producers": _producers,

@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mikroscope.server.http.connections import ConnectionTable
+from mikroscope.server.http.parser import Head, RequestParser
 from mikroscope.server.middleware.cors import CorsMiddleware
 from mikroscope.server.responses import RETRY, error_response
 
@@ -44,21 +45,23 @@ class _RefusedError(Exception):
         self.text = text
 
 
-def _size_of(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+def _size_of(url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
     return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
-def _check_head(url: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
-    """Raise _RefusedError unless a complete head has an allowed size and names its host as it must.
+def _check_head(head: Head) -> None:
+    """Raise _RefusedError unless a complete head can be taken, by its size, version and host.
 
     The size is that of what was parsed, so it does not depend on the packets in which it came.
     """
-    hosts = sum(name == b"host" for name, _ in headers)
-    if _size_of(url, headers) > MAX_HEAD_BYTES:
+    hosts = sum(name == b"host" for name, _ in head.headers)
+    if head.method == b"CONNECT":
+        raise _RefusedError(501, "CONNECT is not supported: this server is not a proxy")
+    if _size_of(head.url, head.headers) > MAX_HEAD_BYTES:
         raise _RefusedError(431, _LONG_HEAD)
-    if version not in ("1.0", "1.1"):
-        raise _RefusedError(400, f"HTTP/{version} is not supported: send HTTP/1.1")
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
+    if head.version not in ("1.0", "1.1"):
+        raise _RefusedError(400, f"HTTP/{head.version} is not supported: send HTTP/1.1")
+    if hosts > 1 or (hosts == 0 and head.version == "1.1"):
         raise _RefusedError(400, f"expected one Host header, got {hosts or 'none'}")
 
 
@@ -110,6 +113,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.transport = _LateWrites(transport)  # type: ignore[assignment]
+        self.parser = RequestParser(self)  # type: ignore[assignment]
         self._start(self.limits.head)
         if len(self.connections) > self.table.max_connections:
             self._make_room()
@@ -150,14 +154,23 @@ class HttpConnection(HttpToolsProtocol):
             raise _RefusedError(414, f"the URL is longer than {MAX_URL_BYTES} bytes")
 
     def on_headers_complete(self) -> None:
-        _check_head(self.url, self.headers, self.parser.get_http_version())
+        _check_head(self.head())
+        if self.parser.should_upgrade():
+            return
         super().on_headers_complete()
         self.table.begin_request(self)
         self._in_head = self._head_began = False
         self._in_body = True
         self._body_until = self.loop.time() + self.limits.body
 
+    def head(self) -> Head:
+        """Return the head of the request that is being parsed."""
+        parser = self.parser
+        return Head(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._in_body = False
         self.table.drop_body(self)

@@ -9,6 +9,8 @@ from mikroscope._version import __version__
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.server.openapi.model import (
     JSON,
+    NDJSON,
+    TEXT_SCHEMA,
     Access,
     Operation,
     Parameter,
@@ -57,6 +59,7 @@ _HEADERS = {
     "WWW-Authenticate": "The authentication schemes that are accepted.",
     "Retry-After": "Seconds to wait before trying again.",
     "Cache-Control": "How long the response may be cached.",
+    "Location": "Where to go.",
 }
 
 
@@ -88,7 +91,7 @@ def payload_schemas() -> dict[str, Schema]:
         "IngestBody": {
             "anyOf": [
                 logs,
-                {"type": "object", "properties": {"logs": logs}, "required": ["logs"]},
+                {"type": "object", "properties": {"logs": logs}, "minProperties": 1},
             ]
         },
         "PolicyChange": _policy_change(policy_limits()),
@@ -181,8 +184,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def _request_body(payload: Payload | None) -> dict[str, Any] | None:
     if payload is None:
         return None
-    content = {"schema": {"$ref": _REF.format(name=payload.schema)}, "example": payload.example}
-    return {"required": payload.required, "content": {JSON: content}}
+    schema = {"$ref": _REF.format(name=payload.schema)}
+    content: dict[str, Any] = {JSON: {"schema": schema, "example": payload.example}}
+    if payload.lines is not None:
+        line = msgspec.json.encode(payload.lines).decode()
+        content[NDJSON] = {"schema": TEXT_SCHEMA, "example": f"{line}\n"}
+    return {"required": payload.required, "content": content}
 
 
 def _response(doc: ResponseDoc) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from mikroscope.query.parameters import PARAMETERS, Kind, QueryParameter
 from mikroscope.server.schemas import ErrorResponse
 
 JSON = "application/json"
+NDJSON = "application/x-ndjson"
 YAML = "application/yaml"
 HTML = "text/html"
 TEXT = "text/plain"
@@ -37,11 +38,15 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """The body of a request; `schema` names one of `document.payload_schemas`."""
+    """The body of a request; `schema` names one of `document.payload_schemas`.
+
+    With `lines`, the body may also be NDJSON, of which that is an example line.
+    """
 
     schema: str
     example: Any
     required: bool = True
+    lines: Any = None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +87,14 @@ _MARKED_NAMES = {row.name: f"`{row.name}`" for row in PARAMETERS}
 def query_parameters(*rows: QueryParameter) -> tuple[Parameter, ...]:
     """Convert rows of the table of query parameters into parameters of an operation."""
     return tuple(
-        Parameter(row.name, row.help.format(**_MARKED_NAMES), _query_schema(row), row.required)
-        for row in rows
+        Parameter(row.name, _description(row), _query_schema(row), row.required) for row in rows
     )
+
+
+def _description(row: QueryParameter) -> str:
+    """The help, with the example: pages that try requests would send one from the schema."""
+    example = "" if row.example is None else f" Example: `{row.example}`."
+    return row.help.format(**_MARKED_NAMES) + example
 
 
 def _query_schema(row: QueryParameter) -> Schema:
@@ -93,6 +103,4 @@ def _query_schema(row: QueryParameter) -> Schema:
         schema["enum"] = list(row.choices)
     if row.default is not None:
         schema["default"] = row.default
-    if row.example is not None:
-        schema["examples"] = [row.example]
     return schema

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from mikroscope.alerts.policy import AlertPolicy, webhook_to_test
 from mikroscope.errors import AlertPolicyError
+from mikroscope.ingest.native import invalid_json
 from mikroscope.records.parsing import NotARecordError, parse_json
 from mikroscope.records.timestamps import format_time
 from mikroscope.server.openapi.model import (
@@ -137,4 +138,4 @@ class AlertRoutes:
         try:
             return parse_json(body)[0] if body.strip() else {}
         except NotARecordError as error:
-            raise AlertPolicyError(f"the body is not valid JSON: {error}") from None
+            raise AlertPolicyError(invalid_json(str(error))) from None

@@ -32,19 +32,24 @@ _LARGE_BODY = 65_536  # bytes; from this size on, a thread parses the body
 _INGEST = Operation(
     method="POST",
     path="/api/ingest",
-    name="ingest",
+    name="ingestLogs",
     tag="Logs",
     access="producer",
     summary="Send logs",
     text=(
+        "The body is an array of records, an object with such an array as `logs`, a single record, "
+        "or NDJSON: one record per line. NDJSON is recognised by its content type "
+        "(`application/x-ndjson`, `application/jsonl` and similar), or by several lines that are "
+        "not one JSON text.\n\n"
         "The server sets two fields in each record: `producerId`, from the credentials, and "
-        "`ingestedAt`. Items that are not objects are rejected; the others are accepted."
+        "`ingestedAt`. Items that are not objects are rejected; the others are accepted. A line "
+        "that is not JSON is an error, and nothing is stored."
     ),
     parameters=(
         Parameter(
             "Content-Encoding",
-            "Compression of the body; the size limit applies after decompression.",
-            TEXT_SCHEMA | {"enum": ["gzip", "identity"]},
+            "`gzip`, if the body is compressed; the size limit applies after decompression.",
+            TEXT_SCHEMA,
             place="header",
         ),
     ),
@@ -52,13 +57,13 @@ _INGEST = Operation(
         "IngestBody",
         [
             {
-                "timestamp": "2026-02-18T10:20:00.000Z",
                 "level": "INFO",
                 "event": "order.created",
                 "message": "Order created",
                 "orderId": "ORD-123",
             }
         ],
+        lines={"level": "INFO", "message": "Order created", "orderId": "ORD-123"},
     ),
     responses={
         200: ResponseDoc(
@@ -68,7 +73,9 @@ _INGEST = Operation(
             "The records are in the queue (`--ingest-async-queue`) and will be written soon.",
             IngestResponse,
         ),
-        400: ResponseDoc("The body is not JSON, or not of the expected shape."),
+        400: ResponseDoc(
+            "The body, or the line that the text names, is not JSON, or not of the expected shape."
+        ),
         401: ResponseDoc(
             "The producer's token, or the Basic auth user, is missing or wrong.",
             headers=("WWW-Authenticate",),
@@ -104,7 +111,9 @@ class IngestRoutes:
     async def ingest(self, request: Request) -> Response:
         if not self._sidecar.ingest_enabled:
             raise HTTPException(
-                404, "ingest is off: to enable it, set --ingest-producers, or Basic auth"
+                404,
+                "Ingest endpoint is not enabled: start the server with --ingest-producers "
+                "TOKEN=NAME, or with --auth-username and --auth-password",
             )
         producer = self._auth.require_producer(request)
         request.scope[PRODUCER] = producer
@@ -133,9 +142,11 @@ class IngestRoutes:
     ) -> IngestBatch:
         """Parse the body, a large one in a thread."""
         encoding = request.headers.get("content-encoding", "").strip().lower()
+        content_type = request.headers.get("content-type", "")
 
         def make() -> IngestBatch:
-            return make_batch(unpack_body(body, encoding, self._max_body), producer, received_at)
+            content = unpack_body(body, encoding, self._max_body)
+            return make_batch(content, producer, received_at, content_type)
 
         is_large = len(body) > _LARGE_BODY or encoding == "gzip"
         return await to_thread.run_sync(make) if is_large else make()

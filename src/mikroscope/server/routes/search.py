@@ -37,12 +37,12 @@ _LARGE_PAGES_WAITING = 64  # more would take the slots of other requests
 _LOGS = Operation(
     method="GET",
     path="/api/logs",
-    name="getLogs",
+    name="queryLogs",
     tag="Logs",
     access="api",
     summary="Get a page of entries",
     text=(
-        "Newest first; entries of the same millisecond: last received first. An entry must match "
+        "Newest first. Entries with the same millisecond: last received first. An entry must match "
         "every filter that is given; an empty parameter counts as not given."
     ),
     parameters=query_parameters(*FILTERS, LIMIT, CURSOR),
