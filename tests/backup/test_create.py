@@ -202,5 +202,5 @@ def test_a_damaged_index_is_not_backed_up(here: Machine, backups: Path) -> None:
 def test_no_index(here: Machine, backups: Path) -> None:
     """If there is no index yet, the error says how to create one."""
     here.index.unlink()
-    with pytest.raises(MikroScopeError, match="there is no index at"):
+    with pytest.raises(MikroScopeError, match="No index at"):
         make(here, backups)

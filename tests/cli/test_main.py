@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ def test_layers(program: Program) -> None:
 
     def index_in_force(*arguments: str, **variables: str) -> str:
         text = program.refuse(1, "query", *arguments, **variables)
-        return text.removeprefix("there is no index at ").partition(";")[0]
+        named = text.removeprefix("No index at ").partition(". Run this")[0]
+        return str(Path(named).relative_to(program.directory.resolve()))
 
     variables = {"MIKROSCOPE_DB_PATH": "from-environment.db"}
     assert index_in_force() == "data/mikroscope.db"

@@ -68,7 +68,7 @@ def test_restore_beside_a_server(program: Program, processes: Processes) -> None
         (2, "backup", "Missing argument 'DIR'"),
         (2, "backup b --only x", "'x' is not one of 'logs', 'index'"),
         (1, "backup logs/b", "is inside the log directory"),
-        (1, "backup b --db none.db", "there is no index at none.db"),
+        (1, "backup b --db none.db", "none.db. Run this where the server runs, or pass --db"),
         (1, "restore nowhere", "nowhere is not a backup"),
         (2, "doctor --online=maybe", "does not take a value"),
     ],

@@ -145,7 +145,7 @@ def test_reading_where_nothing_is(path: Path) -> None:
     """A store that only reads creates no file, and its error says how to create one."""
     with (
         closing(SqliteStore(path, write=False)) as reading,
-        pytest.raises(StoreError, match=r"no index at .* create one with 'mikroscope index'"),
+        pytest.raises(StoreError, match=r"No index at .* 'mikroscope index' creates one"),
     ):
         count(reading)
     assert not path.parent.exists()

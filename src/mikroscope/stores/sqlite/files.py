@@ -27,7 +27,7 @@ DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError, msgsp
 
 def resolve_link(path: Path) -> Path:
     """Return the target of a link to an index, which is locked and replaced instead of the link."""
-    return path.resolve() if path.is_symlink() else path
+    return path.resolve() if os.path.islink(path) else path  # not Path.is_symlink: it may raise
 
 
 def sibling(path: Path, suffix: str) -> Path:

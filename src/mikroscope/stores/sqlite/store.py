@@ -84,7 +84,7 @@ class SqliteStore:
         except BaseException:
             self._unlock()
             raise
-        self._readers = Readers(path, READERS, query_timeout_s)
+        self._readers = Readers(path, READERS, query_timeout_s, may_copy=not write)
 
     def sources(self) -> list[Source]:
         """Return every source that is not discarded, as last committed."""

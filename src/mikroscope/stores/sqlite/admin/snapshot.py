@@ -14,8 +14,9 @@ from mikroscope.records.parsing import NotARecordError, parse_line
 from mikroscope.stores.administration import SnapshotContent
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
+from mikroscope.stores.sqlite.read.access import Reading, open_reader
 from mikroscope.stores.sqlite.rows import FULL_FRAME
-from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader, require_index
+from mikroscope.stores.sqlite.schema import KEY_BITS
 from mikroscope.stores.sqlite.store import SqliteStore
 
 RESTORING = ".restoring"
@@ -30,12 +31,12 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
     deleted entries have left in the original. Raises StoreError, StorageFullError if the disk of
     the copy is full.
     """
-    require_index(path)
-    with files.translating_errors(path), files.shared_lock(path):
-        connection = open_reader(path)
-    with closing(connection):
+    with files.translating_errors(path):
+        reading = open_reader(path)
+    with closing(reading):
         try:
-            connection.execute("VACUUM INTO ?", (str(target),))
+            reading.sql.execute("VACUUM INTO ?", (str(target),))
+            _require_rest(path, reading)
         except files.DAMAGE as error:
             raise files.damaged(path, error) from error
         except (apsw.FullError, apsw.IOError) as error:
@@ -44,6 +45,12 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
             raise StoreError(f"{path} cannot be copied to {target}: {error}") from error
     shutil.copymode(path, target)
     return _content(target)
+
+
+def _require_rest(path: Path, reading: Reading) -> None:
+    """Raise StoreError if the file was not at rest, but had to be while it was read."""
+    if reading.is_torn():
+        raise StoreError(f"{path} was changed while it was read: run this again")
 
 
 def _content(copy: Path) -> SnapshotContent:
@@ -68,10 +75,10 @@ def verify(path: Path) -> int:
     Raises IndexFormatError if it has another format, DamagedIndexError if anything in it is wrong,
     StoreError if it cannot be read. Damage is not marked beside the file.
     """
-    require_index(path)
     try:
-        with files.shared_lock(path), closing(open_reader(path)) as connection:
-            damage = _find_damage(connection)
+        with closing(open_reader(path)) as reading:
+            damage = _find_damage(reading.sql)
+            _require_rest(path, reading)
     except files.DAMAGE as error:
         damage = str(error)
     except apsw.Error as error:
