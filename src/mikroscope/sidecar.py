@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mikroscope.alerts.policy import AlertPolicy
-from mikroscope.disk import free_bytes, prepare_directory
+from mikroscope.disk import (
+    free_bytes,
+    prepare_directory,
+    require_no_directory,
+    require_no_file,
+)
 from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexing.index_check import IndexCheck
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
 from mikroscope.logfiles.appender import LogAppender
+from mikroscope.logfiles.skipped import skipped_files
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECK_SPACE_S = 0.25
+_CREATED = (
+    "created the logs directory %s, which did not exist: if your logs are elsewhere, set --logs"
+)
 _RELOADED = (*CREDENTIALS, "tls_cert_path", "tls_key_path")
 
 
@@ -49,8 +58,11 @@ class Sidecar:
         self.db_directory = settings.db_path.resolve().parent
         # With an index there is something to answer from, and to clean up.
         has_index, reserve = settings.db_path.exists(), settings.min_free_bytes
+        require_no_file(settings.logs_path, "--logs")
+        require_no_directory(settings.db_path, "--db")
         prepare_directory(self.db_directory, "database", reserve, may_be_full=has_index)
-        prepare_directory(settings.logs_path, "logs", reserve, may_be_full=has_index)
+        if prepare_directory(settings.logs_path, "logs", reserve, may_be_full=has_index):
+            logger.info(_CREATED, settings.logs_path.absolute())
         _check_backup_directory(settings)
         self._check_space_at = 0.0
         self._space_problem: str | None = None
@@ -65,6 +77,7 @@ class Sidecar:
         except BaseException:
             self.store.close()
             raise
+        self._skipped = threading.Thread(target=_name_skipped, args=(settings,), daemon=True)
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
         self._index_check = IndexCheck(self.store)
@@ -83,12 +96,17 @@ class Sidecar:
 
     def start(self, url: str) -> None:
         """Start indexing and watching the log files; alerts name `url` as the server's address."""
+        self._skipped.start()
         # Retention runs before the files are read, which costs less, and again afterwards.
         self.writer.start(scan=False)
         self.alerter.start(url)
         self.maintainer.start()
         if self._watcher is not None:
             self._watcher.start()
+
+    def wait_for_first_notes(self, timeout_s: float) -> None:
+        """Wait until the log has named the files that are not indexed, or for this time."""
+        self._skipped.join(timeout_s)
 
     def close(self) -> None:
         """Write and index what was accepted, then release everything."""
@@ -230,6 +248,13 @@ class Sidecar:
             caught_up=self.writer.caught_up,
             clock_ms=_now_ms,
         )
+
+
+def _name_skipped(settings: Settings) -> None:
+    """Log which files are not indexed. The whole tree is listed for that, so a start goes on."""
+    found = skipped_files(open_tree(settings), settings.log_file_suffixes)
+    if found is not None:
+        logger.warning("%s: %s", found.text, found.fix)
 
 
 def _check_backup_directory(settings: Settings) -> None:

@@ -129,6 +129,7 @@ def test_kill(processes: Processes) -> None:
 
 def test_log_of_a_server(processes: Processes) -> None:
     """A server that starts, sees files change and stops logs nothing but how to query it."""
+    (processes.directory / "logs").mkdir()
     process = processes.start(*SERVE, "--cors-allow-origin", "*")
     url = url_of(process)
     processes.write("app.ndjson", {"n": 1})

@@ -86,6 +86,10 @@ class RunningServer:
         if tls is not None and settings.tls_cert_path is not None:
             tls.load_cert_chain(settings.tls_cert_path, settings.tls_key_path)
 
+    def wait_for_first_notes(self, timeout_s: float) -> None:
+        """Wait until the log has named the files that are not indexed, or for this time."""
+        self._sidecar.wait_for_first_notes(timeout_s)
+
     @property
     def lost_records(self) -> int:
         """Number of records that were accepted with 202 and could not be written before the end."""

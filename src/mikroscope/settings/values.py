@@ -70,8 +70,9 @@ def parse(option: Option, raw: object, spelling: str) -> object:
     try:
         return _PARSERS[option.kind](raw, option)
     except ValueError as error:
-        got = HIDDEN if option.secret else shown(raw)
-        raise ConfigurationError(f"{spelling}: expected {error}, got {got}") from None
+        got = "(value not shown)" if option.secret else f"got {shown(raw)}"
+        text = f"{spelling}: expected {error}{' ' if option.secret else ', '}{got}"
+        raise ConfigurationError(text, f"correct {spelling}") from None
 
 
 def shown(raw: object) -> str:
@@ -111,8 +112,10 @@ def _username(raw: object, option: Option) -> str:
 
 
 def _url(raw: object, option: Option) -> str:
-    if not isinstance(raw, str) or not is_web_url(raw.strip()):
-        raise ValueError("an http:// or https:// URL with a host")
+    if not isinstance(raw, str) or not raw.strip().lower().startswith(("http://", "https://")):
+        raise ValueError("a URL, which must begin with http:// or https://")
+    if not is_web_url(raw.strip()):
+        raise ValueError("a URL with a valid host and port, such as https://example.com/hook")
     return raw.strip()
 
 

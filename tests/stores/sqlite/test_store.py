@@ -172,7 +172,7 @@ def test_a_file_that_is_no_database(path: Path, write: bool) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 100)
     with (
-        pytest.raises(StoreError, match=r"is damaged .file is not a database"),
+        pytest.raises(StoreError, match=r"is not an SQLite file"),
         closing(SqliteStore(path, write=write)) as opened,
     ):
         count(opened)

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 from zstandard import ZstdError
 
-from mikroscope.errors import DamagedIndexError, StorageFullError, StoreError
+from mikroscope.errors import DamagedIndexError, NotAnIndexError, StorageFullError, StoreError
 from mikroscope.query.model import Query
 from mikroscope.records.parsing import NotARecordError, parse_line
 from mikroscope.stores.administration import SnapshotContent
@@ -79,6 +79,8 @@ def verify(path: Path) -> int:
         with closing(open_reader(path)) as reading:
             damage = _find_damage(reading.sql)
             _require_rest(path, reading)
+    except apsw.NotADBError as error:
+        raise NotAnIndexError(f"{path} is not an SQLite file") from error
     except files.DAMAGE as error:
         damage = str(error)
     except apsw.Error as error:
@@ -127,7 +129,7 @@ def staging(path: Path) -> Iterator[Path]:
     Raises StoreError if a server uses the index. A file left at that path is deleted at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = files.lock(path)
+    lock = files.lock(path, to_restore=True)
     staged = files.sibling(path, RESTORING)
     try:
         staged.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import apsw
 
+from mikroscope.disk import require_no_directory
 from mikroscope.errors import StoreError
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.schema import check_version, connect, file_identity
@@ -67,6 +68,7 @@ class _State(NamedTuple):
 def require_index(path: Path) -> None:
     """Raise StoreError if there is nothing at `path`, or nothing that this user may read."""
     try:
+        require_no_directory(path, "--db")
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(
