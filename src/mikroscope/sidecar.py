@@ -77,7 +77,7 @@ class Sidecar:
         except BaseException:
             self.store.close()
             raise
-        self._skipped = threading.Thread(target=_name_skipped, args=(settings,), daemon=True)
+        self._skipped = threading.Thread(target=name_skipped, args=(settings,), daemon=True)
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
         self._index_check = IndexCheck(self.store)
@@ -250,9 +250,10 @@ class Sidecar:
         )
 
 
-def _name_skipped(settings: Settings) -> None:
-    """Log which files are not indexed. The whole tree is listed for that, so a start goes on."""
-    found = skipped_files(open_tree(settings), settings.log_file_suffixes)
+def name_skipped(settings: Settings) -> None:
+    """Log which files are not indexed, and why; nothing if there is no logs directory."""
+    root = settings.logs_path.resolve()
+    found = skipped_files(root, settings.log_file_suffixes) if root.is_dir() else None
     if found is not None:
         logger.warning("%s: %s", found.text, found.fix)
 

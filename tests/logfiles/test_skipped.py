@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from mikroscope.logfiles.skipped import skipped_files
-from mikroscope.logfiles.tree import LogTree
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
 
@@ -16,7 +15,7 @@ def skipped(root: Path, **files: str) -> tuple[str, str] | None:
         path = root / name.replace("__", "/").replace("_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    return skipped_files(LogTree(root, SUFFIXES), SUFFIXES)
+    return skipped_files(root, SUFFIXES)
 
 
 def test_nothing_is_skipped(tmp_path: Path) -> None:

@@ -31,13 +31,18 @@ def test_port_that_is_taken(serve: Serve, tmp_path: Path) -> None:
     """A port in use is an error that says so once."""
     port = serve().port
     text = refusal(tmp_path / "other", port=port)
-    assert text == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert text == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; stop the program that "
+        "listens there, or choose another --port"
+    )
 
 
 def test_address_of_another_machine(tmp_path: Path) -> None:
     """An address of another machine is an error."""
     text = refusal(tmp_path, host="192.0.2.1")
-    assert text == f"cannot listen on 192.0.2.1:0: {os.strerror(errno.EADDRNOTAVAIL)}"
+    reason = os.strerror(errno.EADDRNOTAVAIL)
+    fix = "set --host to an address of this machine"
+    assert text == f"cannot listen on 192.0.2.1:0: {reason}; {fix}"
 
 
 @pytest.mark.parametrize("host", ["a..b", "." * 70, "x" * 70])

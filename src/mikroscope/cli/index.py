@@ -38,13 +38,14 @@ def index(rebuild: bool, **given: Any) -> None:
     there is nothing to index: the report has zeros.
     """
     from mikroscope.indexing.rebuild import index_report
-    from mikroscope.sidecar import open_tree
+    from mikroscope.sidecar import name_skipped, open_tree
 
     settings = settings_of(given)
     require_no_file(settings.logs_path, "--logs")
     require_no_directory(settings.db_path, "--db")
     started = datetime.now(UTC)
     stats = (_rebuild if rebuild else _index)(settings, open_tree(settings))
+    name_skipped(settings)
     print_json({"report": index_report(stats, started, datetime.now(UTC))})
 
 

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(error.help)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _fail(_one_line(error), error.exit_code)
+        _fail(_one_line(error, sys.argv[1:] if arguments is None else arguments), error.exit_code)
     except click.Abort:
         _fail("interrupted", 130)
     except MikroScopeError as error:
@@ -93,10 +93,12 @@ class _LazyCommands(MutableMapping[str, click.Command]):
 cli.commands = _LazyCommands()
 
 
-def _one_line(error: click.ClickException) -> str:
+def _one_line(error: click.ClickException, arguments: list[str]) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "mikroscope"
-    text = " ".join(hints.message(error).split())
+    if context is None and arguments and arguments[0] in _COMMANDS:
+        command = f"mikroscope {arguments[0]}"
+    text = " ".join(hints.message(error).split()).removesuffix(".")
     return f"{text} (see '{command} --help')"
 
 

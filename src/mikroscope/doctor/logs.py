@@ -43,7 +43,7 @@ def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterat
     else:
         count = in_words(len(listing.files), "readable file")
         yield ok("log files", f"{count} below {tree.root}")
-    yield from _check_skipped(tree, suffixes, nameless)
+    yield from _check_skipped(tree.root, suffixes, nameless)
     yield lines
     yield from _check_packed(tree, listing.files, now_s)
     yield from _check_times(listing.files, now_s)
@@ -60,11 +60,8 @@ def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterat
         )
 
 
-def _check_skipped(
-    tree: LogTree, suffixes: tuple[str, ...], nameless: list[str]
-) -> Iterator[Finding]:
-    with _nothing_logged():
-        skipped = skipped_files(tree, suffixes)
+def _check_skipped(root: Path, suffixes: tuple[str, ...], nameless: list[str]) -> Iterator[Finding]:
+    skipped = skipped_files(root, suffixes)
     if skipped is not None:
         yield warning("files left out", skipped.text, skipped.fix)
     if nameless:

@@ -19,15 +19,22 @@ class Skipped(NamedTuple):
     fix: str
 
 
-def skipped_files(tree: LogTree, suffixes: tuple[str, ...]) -> Skipped | None:
-    """Walk a tree and describe the files that are not read; None if there are none to name.
+class _SilentTree(LogTree):
+    """A tree that logs nothing: whoever indexes these files does."""
+
+    def _warn_once(self, problem: str) -> None:
+        pass
+
+
+def skipped_files(root: Path, suffixes: tuple[str, ...]) -> Skipped | None:
+    """List a tree and describe the files that are not read; None if there are none to name.
 
     Hidden files (of editors and file managers) and empty ones are not named.
     """
     kinds = {}
-    for path in sorted(tree.walk().others):
+    for path in sorted(_SilentTree(root, suffixes).walk().others):
         kind = _kind(path, suffixes)
-        is_empty = kind == _PLAIN_TEXT and not _size(tree.root / path)
+        is_empty = kind == _PLAIN_TEXT and not _size(root / path)
         if not is_empty and not PurePosixPath(path).name.startswith("."):
             kinds[path] = kind
     if not kinds:
