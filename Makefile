@@ -32,7 +32,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { echo "the module venv is needed (Debian: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.runtime: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "installing MikroScope into $(VENV); this happens once and takes about 20 seconds" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.development: $(BIN)/python pyproject.toml
@@ -40,7 +41,7 @@ $(VENV)/.development: $(BIN)/python pyproject.toml
 	@touch $@
 
 serve: $(VENV)/.runtime
-	@test -e logs || $(BIN)/mikroscope mock-data
+	@test -e logs || { echo "no ./logs yet: writing sample logs" >&2; $(BIN)/mikroscope mock-data >&2; }
 	@exec $(BIN)/mikroscope serve
 
 check: lint types

@@ -40,7 +40,9 @@ def test_prepare_refuses_a_file(tmp_path: Path) -> None:
     """A file in place of the directory is an error that names it."""
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(MikroScopeError, match=f"^the logs directory {path} is a file"):
+    with pytest.raises(
+        MikroScopeError, match=f"the logs directory cannot be {path}: {path} is a file"
+    ):
         prepare_directory(path, "logs", 0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from mikroscope.errors import MikroScopeError, StorageFullError
+from mikroscope.errors import ConfigurationError, MikroScopeError, StorageFullError
 
 PROBE_PREFIX = ".mikroscope-probe-"
 NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -25,26 +25,40 @@ def free_bytes(directory: Path) -> int | None:
     return None
 
 
+def require_no_file(directory: Path, flag: str) -> None:
+    """Raise ConfigurationError if there is a file where a flag names a directory."""
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise ConfigurationError(f"{directory.absolute()} is a file; {flag} takes a directory")
+
+
+def require_no_directory(file: Path, flag: str) -> None:
+    """Raise ConfigurationError if there is a directory where a flag names a file."""
+    if os.path.isdir(file):
+        raise ConfigurationError(f"{file.absolute()} is a directory; {flag} takes a file")
+
+
 def prepare_directory(
     directory: Path, purpose: str, min_free_bytes: int, *, may_be_full: bool = False
-) -> None:
+) -> bool:
     """Create a directory if it is missing, write a probe to it, and check its free space.
 
-    With `may_be_full` a lack of space is no error. Raises MikroScopeError naming the directory and
-    what is wrong.
+    Returns whether it was missing. With `may_be_full` a lack of space is no error. Raises
+    MikroScopeError naming the directory and what is wrong.
     """
+    was_missing = not os.path.exists(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=directory, prefix=PROBE_PREFIX) as probe:
             probe.write(b"probe")
             probe.flush()
-    except FileExistsError as error:
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(one for one in (directory, *directory.parents) if os.path.exists(one))
         raise MikroScopeError(
-            f"the {purpose} directory {directory} is a file, expected a directory"
+            f"the {purpose} directory cannot be {directory.absolute()}: {file.absolute()} is a file"
         ) from error
     except OSError as error:
         if may_be_full and error.errno in NO_SPACE:
-            return
+            return was_missing
         raise MikroScopeError(
             f"the {purpose} directory {directory} cannot be written: {error.strerror}"
         ) from error
@@ -54,6 +68,7 @@ def prepare_directory(
             f"the {purpose} directory {directory} has {free} bytes free, expected at least "
             f"{min_free_bytes}: free some space, or lower --min-free-bytes"
         )
+    return was_missing
 
 
 def sync(path: Path) -> None:

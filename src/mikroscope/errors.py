@@ -12,9 +12,16 @@ class MikroScopeError(Exception):
 
 
 class ConfigurationError(MikroScopeError):
-    """An option, a config file or an environment variable is invalid; exit code 2."""
+    """An option, a config file or an environment variable is invalid; exit code 2.
+
+    `fix` says what to change, and where, if the text does not say so itself.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 class QueryError(MikroScopeError):
@@ -39,6 +46,10 @@ class StorageFullError(StoreError):
 
 class DamagedIndexError(StoreError):
     """The index file is damaged and has to be rebuilt from the log files."""
+
+
+class NotAnIndexError(DamagedIndexError):
+    """The file that should be the index is not an SQLite file at all."""
 
 
 class IndexFormatError(StoreError):

@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mikroscope.alerts.policy import AlertPolicy
-from mikroscope.disk import free_bytes, prepare_directory
+from mikroscope.disk import (
+    free_bytes,
+    prepare_directory,
+    require_no_directory,
+    require_no_file,
+)
 from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexing.index_check import IndexCheck
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
 from mikroscope.logfiles.appender import LogAppender
+from mikroscope.logfiles.skipped import skipped_files
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
@@ -41,6 +47,9 @@ _CHECK_SPACE_S = 0.25
 _ALERT_LINES = 5  # log lines in a notification
 _FIRST_CLEAN_UP_S = 5.0  # a start waits for it no longer than this
 _FIRST_READING_S = 1.0  # likewise: few files are read before the first answer
+_CREATED = (
+    "created the logs directory %s, which did not exist: if your logs are elsewhere, set --logs"
+)
 _RELOADED = (*CREDENTIALS, "tls_cert_path", "tls_key_path")
 
 
@@ -57,8 +66,11 @@ class Sidecar:
         self.db_directory = settings.db_path.resolve().parent
         # With an index there is something to answer from, and to clean up.
         has_index, reserve = settings.db_path.exists(), settings.min_free_bytes
+        require_no_file(settings.logs_path, "--logs")
+        require_no_directory(settings.db_path, "--db")
         prepare_directory(self.db_directory, "database", reserve, may_be_full=has_index)
-        prepare_directory(settings.logs_path, "logs", reserve, may_be_full=has_index)
+        if prepare_directory(settings.logs_path, "logs", reserve, may_be_full=has_index):
+            logger.info(_CREATED, settings.logs_path.absolute())
         _check_backup_directory(settings)
         self._check_space_at = 0.0
         self._space_problem: str | None = None
@@ -73,6 +85,7 @@ class Sidecar:
         except BaseException:
             self.store.close()
             raise
+        self._skipped = threading.Thread(target=name_skipped, args=(settings,), daemon=True)
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
         self._index_check = IndexCheck(self.store)
@@ -94,6 +107,7 @@ class Sidecar:
 
         Returns when the first clean-up is over and the files are read, or when either takes long.
         """
+        self._skipped.start()
         # Retention runs before the files are read, which costs less, and again afterwards.
         self.writer.start(scan=False)
         self.alerter.start(url)
@@ -107,6 +121,10 @@ class Sidecar:
         self.maintainer.first_run.wait(_FIRST_CLEAN_UP_S)
         with suppress(TimeoutError):
             self.writer.caught_up.result(max(0.0, read_by - time.monotonic()))
+
+    def wait_for_first_notes(self, timeout_s: float) -> None:
+        """Wait until the log has named the files that are not indexed, or for this time."""
+        self._skipped.join(timeout_s)
 
     def close(self) -> None:
         """Write and index what was accepted, then release everything."""
@@ -282,6 +300,14 @@ class _IndexObserver:
 
     def _search(self, query: Query, limit: int) -> list[Entry]:
         return self._store.search(query, PageRequest(limit)).entries
+
+
+def name_skipped(settings: Settings) -> None:
+    """Log which files are not indexed, and why; nothing if there is no logs directory."""
+    root = settings.logs_path.resolve()
+    found = skipped_files(root, settings.log_file_suffixes) if root.is_dir() else None
+    if found is not None:
+        logger.warning("%s: %s", found.text, found.fix)
 
 
 def _check_backup_directory(settings: Settings) -> None:

@@ -159,7 +159,7 @@ def test_a_running_server(here: Machine, backups: Path) -> None:
     backup = make(here, backups)
     with (
         start_server(here.settings),
-        pytest.raises(MikroScopeError, match="another MikroScope server"),
+        pytest.raises(MikroScopeError, match="Stop it before restoring"),
     ):
         restore(here.settings, backup, force=True)
 

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from tests.helpers.program import Processes, Program
 from tests.helpers.waiting import DEADLINE_S, wait_until
 
@@ -45,9 +47,37 @@ def test_index_with_bad_lines(program: Program) -> None:
 
 
 def test_missing_logs(program: Program) -> None:
-    """A missing logs directory is a failure that names it and the flag."""
-    text = program.refuse(1, "index", "--logs", "nowhere")
-    assert text == "log directory nowhere does not exist: set --logs"
+    """Without a logs directory the report has zeros, and stderr says where it was expected."""
+    done = program.run("index", "--logs", "nowhere")
+    place = program.directory.resolve() / "nowhere"
+    assert done.stderr.startswith(f"mikroscope: No logs directory at {place}. Run this where ")
+    report = json.loads(done.stdout)["report"]
+    assert (done.returncode, report["mode"]) == (0, "full")
+    assert [value for value in report.values() if isinstance(value, int)] == [0] * 5
+
+
+def test_rebuild_without_logs(program: Program) -> None:
+    """A rebuild without a logs directory is refused: it would leave an empty index."""
+    text = program.refuse(1, "index", "--rebuild", "--logs", "nowhere")
+    assert text.endswith(
+        "nowhere. Run this where the logs are, or pass --logs; a rebuild would leave an empty index"
+    )
+
+
+@pytest.mark.parametrize("command", ["index", "index --rebuild", "backup saved"])
+def test_a_file_as_logs_directory(program: Program, command: str) -> None:
+    """A log file passed as --logs is wrong usage; the error says what the flag takes."""
+    path = program.write("api.log", {"n": 1})
+    text = program.refuse(2, *command.split(), "--logs", "logs/api.log")
+    assert text == f"{path.resolve()} is a file; --logs takes a directory"
+
+
+@pytest.mark.parametrize("command", ["index", "index --rebuild", "query"])
+def test_a_directory_as_index(program: Program, command: str) -> None:
+    """A directory passed as --db is wrong usage; the error says what the flag takes."""
+    program.write("api.log", {"n": 1})
+    text = program.refuse(2, *command.split(), "--db", "logs")
+    assert text == f"{program.directory.resolve() / 'logs'} is a directory; --db takes a file"
 
 
 def test_mock_data_and_index(processes: Processes) -> None:

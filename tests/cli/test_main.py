@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ def test_layers(program: Program) -> None:
 
     def index_in_force(*arguments: str, **variables: str) -> str:
         text = program.refuse(1, "query", *arguments, **variables)
-        return text.removeprefix("there is no index at ").partition(";")[0]
+        named = text.removeprefix("No index at ").partition(". Run this")[0]
+        return str(Path(named).relative_to(program.directory.resolve()))
 
     variables = {"MIKROSCOPE_DB_PATH": "from-environment.db"}
     assert index_in_force() == "data/mikroscope.db"
@@ -36,7 +38,7 @@ def test_layers(program: Program) -> None:
         ("serve --port=70000", {}, "{}", "--port: expected a whole number"),
         ("serve", {"MIKROSCOPE_PORT": "abc"}, "{}", "MIKROSCOPE_PORT: expected a whole number"),
         ("serve", {}, '{"port": "abc"}', "port in ./mikroscope.config.json: expected a whole"),
-        ("serve", {}, '{"prot": 1}', "'prot' in ./mikroscope.config.json: unknown option"),
+        ("serve", {}, '{"prot": 1}', "Unknown option 'prot' in ./mikroscope.config.json"),
         ("serve", {}, "{", "./mikroscope.config.json: expected JSON, but line 1"),
         ("serve --config none.json", {}, "{}", "--config: expected an existing file"),
         ("query", {"MIKROSCOPE_CONFIG_PATH": "no"}, "{}", "MIKROSCOPE_CONFIG_PATH: expected a"),
@@ -50,7 +52,6 @@ def test_layers(program: Program) -> None:
         ("serve extra", {}, "{}", "Got unexpected extra argument (extra)"),
         ("serve --port", {}, "{}", "Option '--port' requires an argument"),
         ("nonsense", {}, "{}", "No such command 'nonsense'"),
-        ("", {}, "{}", "Missing command"),
         ("query --limit 0", {}, "{}", "'limit' is '0', expected a whole number from 1 to 1000"),
         ("query --from yesterday", {}, "{}", "'from' is 'yesterday', expected an ISO 8601 time"),
         ("query --audit maybe", {}, "{}", "'audit' is 'maybe', expected true or false"),
@@ -95,6 +96,69 @@ def test_secrets_in_errors(
     """An error about a secret does not show it."""
     (program.directory / "mikroscope.config.json").write_text(json.dumps(config))
     assert SECRET not in program.refuse(2, *SERVE, *flags, **variables)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("query --since 5m", "No such option '--since'. Did you mean '--from'?"),
+        ("query --until 5m", "No such option '--until'. Did you mean '--to'?"),
+        ("query --grep x", "No such option '--grep'. Did you mean '--text'?"),
+        ("query --tail 5", "No such option '--tail'. Did you mean '--limit'?"),
+        ("query -n 5", "No such option '-n'. Did you mean '--limit'?"),
+        ("query --severity warn", "No such option '--severity'. Did you mean '--level'?"),
+        ("query --database x", "No such option '--database'. Did you mean '--db'?"),
+        ("query --levle x", "No such option '--levle'. Did you mean '--level'?"),
+        ("query --form x", "No such option '--form'. Did you mean '--from'?"),
+        ("query --format json", "No such option '--format'. The output is always JSON"),
+        ("query --url x", "No such option '--url'. This command reads the index file (--db);"),
+        ("aggregate --token x", "No such option '--token'. This command reads the index file"),
+        ("aggregate --by level", "No such option '--by'. Did you mean '--group-by'?"),
+        ("aggregate --colour level", "No such option '--colour' (see "),
+        ("serve --bind x", "No such option '--bind'. Did you mean '--host'?"),
+        ("serve --token x", "No such option '--token'. Did you mean '--api-token'?"),
+        ("serve --log-dir x", "No such option '--log-dir'. Did you mean '--logs'?"),
+        ("serve --webhook x", "No such option '--webhook'. Did you mean '--alert-webhook-url'?"),
+        ("serve --prot 1", "No such option '--prot'. Did you mean '--port'?"),
+        ("serve --since 1", "No such option '--since' (see "),
+        ("index --reindex", "No such option '--reindex'. Did you mean '--rebuild'?"),
+        ("restore x --dry-run", "No such option '--dry-run'. Did you mean '--check'?"),
+        ("mock-data --output x", "No such option '--output'. Did you mean '--out-dir'?"),
+        ("start", "No such command 'start'. Did you mean 'mikroscope serve'?"),
+        ("search x", "No such command 'search'. Did you mean 'mikroscope query'?"),
+        ("reindex", "No such command 'reindex'. Did you mean 'mikroscope index --rebuild'?"),
+        ("qurey", "No such command 'qurey'. Did you mean 'query'?"),
+        ("demo alert", "No such command 'alert'. Did you mean 'alerts'?"),
+        ("frobnicate", "No such command 'frobnicate' (see 'mikroscope --help')"),
+    ],
+)
+def test_what_was_meant(program: Program, arguments: str, expected: str) -> None:
+    """A wrong name gets the one that means the same, or that differs by a typing error; other
+    names, however alike, are not suggested.
+    """
+    assert program.refuse(2, *arguments.split()).startswith(expected)
+
+
+def test_a_field_as_group(program: Program) -> None:
+    """The name of a field as --group-by gets the flags that count by it, ready for a shell."""
+    text = program.refuse(2, "aggregate", "--group-by", "user id")
+    assert text.startswith("'groupBy' is 'user id', expected one of level, event, field, ")
+    assert text.endswith("; to count by a field: --group-by field --group-field 'user id'")
+
+
+@pytest.mark.parametrize("group", ["", "demo", "demo alerts"])
+def test_no_command(program: Program, group: str) -> None:
+    """Without a command the help is printed; exit code 2 tells scripts that nothing was done."""
+    done = program.run(*group.split())
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout == program.run(*group.split(), "--help").stdout
+
+
+def test_order_of_the_commands(program: Program) -> None:
+    """The help begins with the command that a new user needs first, and cuts no description."""
+    commands = program.run("--help").stdout.partition("Commands:\n")[2]
+    assert commands.startswith("  serve ")
+    assert "..." not in commands
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -57,7 +57,9 @@ def test_restore_beside_a_server(program: Program, processes: Processes) -> None
     process = processes.start(*SERVE)
     url_of(process)
     text = program.refuse(1, "restore", saved["backup"], "--force")
-    assert f"another MikroScope server (process {process.pid})" in text
+    assert text.startswith(
+        f"A server (process {process.pid}) is using this index. Stop it before restoring to "
+    )
     stop(process)
     program.ask("restore", saved["backup"], "--force")
 
@@ -68,7 +70,7 @@ def test_restore_beside_a_server(program: Program, processes: Processes) -> None
         (2, "backup", "Missing argument 'DIR'"),
         (2, "backup b --only x", "'x' is not one of 'logs', 'index'"),
         (1, "backup logs/b", "is inside the log directory"),
-        (1, "backup b --db none.db", "there is no index at none.db"),
+        (1, "backup b --db none.db", "none.db. Run this where the server runs, or pass --db"),
         (1, "restore nowhere", "nowhere is not a backup"),
         (2, "doctor --online=maybe", "does not take a value"),
     ],
@@ -93,8 +95,8 @@ def test_doctor_for_people(program: Program) -> None:
     done = program.run("doctor", *flags)
     assert (done.returncode, done.stderr) == (0, "")
     *_, last, verdict = done.stdout.splitlines()
-    assert last.startswith("warning: files left out: 1 not indexed")
-    assert "notes.txt -- fix: add the end of the name" in last
+    assert last.startswith("warning: files left out: 1 file is not indexed: notes.txt (.txt)")
+    assert " -- fix: to index them, set --log-file-suffixes " in last
     assert verdict.startswith("problems: 0, warnings: 1, ok: ")
 
 

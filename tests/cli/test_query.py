@@ -110,9 +110,12 @@ def test_default_limit_of_an_aggregate(program: Program) -> None:
 
 @pytest.mark.parametrize("command", ["query", "aggregate --group-by level"])
 def test_missing_index(program: Program, command: str) -> None:
-    """A missing index is a failure that names it and says how to create one; none is created."""
+    """A missing index is a failure that says where it was expected: mostly it is the wrong
+    directory. None is created.
+    """
     text = program.refuse(1, *command.split(), "--db", "nowhere/index.db")
-    assert text.startswith("there is no index at nowhere/index.db; set --db, or create one with ")
+    place = program.directory.resolve() / "nowhere" / "index.db"
+    assert text.startswith(f"No index at {place}. Run this where the server runs, or pass --db")
     assert not (program.directory / "nowhere").exists()
 
 

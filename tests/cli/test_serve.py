@@ -9,7 +9,7 @@ import threading
 import httpx
 import pytest
 
-from tests.helpers.program import SERVE, Processes, refused, stop, url_of
+from tests.helpers.program import SERVE, Processes, Terminal, refused, stop, url_of
 from tests.helpers.waiting import DEADLINE_S, wait_until
 
 BACKEND = {"authorization": "Bearer backend-token"}
@@ -35,6 +35,33 @@ def test_url_answers(processes: Processes) -> None:
     """The server answers at that URL as soon as the line is printed."""
     url = url_of(processes.start(*SERVE))
     assert httpx.get(f"{url}/health", trust_env=False).json()["ok"] is True
+
+
+def test_files_that_are_not_read(processes: Processes) -> None:
+    """The log of a start names files that are not indexed, and the option that includes them."""
+    (processes.write("java/app.log", {"n": 1}).parent / "plain.log").write_text("no JSON\n")
+    (processes.directory / "logs" / "notes.txt").write_text("x")
+    process = processes.start(*SERVE)
+    url_of(process)
+    wait_until(lambda: "not indexed" in processes.stderr)
+    assert "2 files are not indexed: java/plain.log (plain text), notes.txt (.txt): to index" in (
+        processes.stderr
+    )
+    assert stop(process) == (0, "")
+
+
+def test_on_a_terminal(processes: Processes) -> None:
+    """On a terminal the start ends with the address to open, below everything that it logs."""
+    processes.write("app.ndjson", {"n": 1})
+    (processes.directory / "logs" / "notes.txt").write_text("x")
+    with Terminal(processes.directory, *SERVE) as terminal:
+        shown = terminal.read_until("  open   ")
+        url = re.search(r"  open   (http://127\.0\.0\.1:\d+/)\r\n", shown)
+        assert url is not None
+        assert shown.endswith(url[0])
+        assert "1 file is not indexed: notes.txt (.txt)" in shown
+        assert httpx.get(f"{url[1]}health", trust_env=False).json()["ok"] is True
+        assert terminal.interrupt() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -129,6 +156,7 @@ def test_kill(processes: Processes) -> None:
 
 def test_log_of_a_server(processes: Processes) -> None:
     """A server that starts, sees files change and stops logs nothing but how to query it."""
+    (processes.directory / "logs").mkdir()
     process = processes.start(*SERVE, "--cors-allow-origin", "*")
     url = url_of(process)
     processes.write("app.ndjson", {"n": 1})
@@ -152,7 +180,7 @@ def test_port_that_is_taken(processes: Processes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         text = refused(1, processes.complete("serve", "--port", port, "--min-free-bytes", "0"))
-    assert text == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert text.startswith(f"cannot listen on 127.0.0.1:{port}: Address already in use; stop ")
 
 
 def test_second_server(processes: Processes) -> None:

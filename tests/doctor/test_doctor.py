@@ -100,7 +100,7 @@ def test_config_that_is_wrong(ask: Ask, tmp_path: Path) -> None:
     """The error names the source, and nothing else is checked."""
     (tmp_path / "c.json").write_text('{"port": "many"}')
     found = ask("c.json")
-    expect(found["config"], "problem", "c.json", "correct it in the place named above")
+    expect(found["config"], "problem", "c.json", "correct port in c.json")
     assert set(found) == {"versions", "config"}
 
 
@@ -175,7 +175,7 @@ def test_without_rights() -> None:
     status, text = found["database directory"]
     assert (status, "is not writable by" in text) == ("problem", True)
     assert found["logs directory"][0] == "ok"
-    assert found["log files"] == ["problem", "2 cannot be read: app.ndjson, shut/"]
+    assert found["log files"] == ["problem", "2 paths cannot be read: app.ndjson, shut/"]
     for check, words in (
         ("index files", "i.db-wal and 1 more cannot be read and written by"),
         ("ingest files", "2026-02-18.ndjson cannot be read and written by"),
@@ -211,7 +211,7 @@ def test_watches(tmp_path: Path, limit: int, status: str) -> None:
     (tmp_path / "limit").write_text(str(limit))
     finding = check_watches(tmp_path / "logs", tmp_path / "limit")
     assert finding is not None
-    expect(finding, status, f"log directories: 2; directories that can be watched: {limit}")
+    expect(finding, status, f"2 log directories; up to {limit} can be watched")
     assert check_watches(tmp_path, tmp_path / "nowhere") is None
 
 
@@ -241,9 +241,9 @@ def test_a_torn_index(ask: Ask, tmp_path: Path) -> None:
 
 
 def test_an_index_that_is_none(ask: Ask, tmp_path: Path) -> None:
-    """A file that is not an index is reported as damaged or as named by mistake."""
+    """A file that is not an index is named as such; what follows depends on its name."""
     index(tmp_path).write_bytes(b"something else" * 1000)
-    expect(ask()["index"], "problem", "damaged")
+    expect(ask()["index"], "problem", "is not an SQLite file", "the next start moves this one")
     (tmp_path / "data" / "notes.txt").write_text("something else")
     found = ask(db_path=tmp_path / "data" / "notes.txt")
     expect(found["index"], "problem", "is not an index", "set --db to another file")
@@ -354,7 +354,7 @@ def test_packed_files_that_are_damaged(ask: Ask, tmp_path: Path) -> None:
     for path in (tmp_path / "logs").glob("*.gz"):
         os.utime(path, (10**9, 10**9))
     finding = ask()["packed files"]
-    expect(finding, "warning", "2 cannot be unpacked to the end: cut.ndjson.gz (", "backup")
+    expect(finding, "warning", "2 files cannot be unpacked to the end: cut.ndjson.gz (", "backup")
     assert "none.ndjson.gz (Not a gzipped file" in finding.text
 
 
@@ -363,7 +363,7 @@ def test_a_name_that_is_not_utf8(
 ) -> None:
     """A file whose name is not UTF-8 is a warning, and not printed on stderr."""
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/logs/\xff.ndjson")).write_bytes(lines(1))
-    expect(ask()["names"], "warning", "1 not indexed because the name", "rename")
+    expect(ask()["names"], "warning", "1 file not indexed because the name", "rename")
     assert capfd.readouterr().err == ""
 
 
@@ -384,7 +384,8 @@ def test_files_left_out(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "logs" / "access.txt").write_text("x")
     (tmp_path / "logs" / "plain.log").write_text("x")
     (tmp_path / "logs" / ".hidden").write_text("x")
-    expect(ask()["files left out"], "warning", "2 not indexed", "--log-file-suffixes")
+    text = "2 files are not indexed: access.txt (.txt), plain.log (plain text)"
+    expect(ask()["files left out"], "warning", text, "--log-file-suffixes")
 
 
 # --- server, port, TLS, webhook ---------------------------------------------------------------

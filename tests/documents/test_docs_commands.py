@@ -29,6 +29,10 @@ from tests.helpers.waiting import wait_until
 # Blocks that another test runs: the document, words of the block, the test.
 RUN_ELSEWHERE = [
     ("README.md", "$RELEASE/install.sh", "release/test_install.py::test_lines_of_the_readme"),
+    ("README.md", "make serve", "documents/test_first_screen.py::test_from_a_checkout"),
+    ("README.md", "uv build", "documents/test_first_screen.py::test_from_a_wheel"),
+    ("README.md", "pip wheel", "documents/test_first_screen.py::test_from_a_wheel"),
+    ("README.md", "docker build", "documents/test_first_screen.py::test_in_a_container"),
     ("README.md", "uv tool install", "release/test_release.py::test_wheel"),
     ("README.md", "SHA256SUMS.txt", "release/test_release.py::test_manual_archive"),
     ("docs/benchmarks.md", "python -m benches", "documents/test_docs_commands.py::test_benchmarks"),
@@ -36,7 +40,6 @@ RUN_ELSEWHERE = [
 # Blocks that cannot be run here: the document, words of the block, the reason. They are linted,
 # and their make targets are checked.
 NOT_RUN = [
-    ("README.md", "make serve", "a server that stays, and what runs these tests"),
     (
         "docs/install.md",
         "make release",

@@ -4,7 +4,9 @@ import contextlib
 import json
 import logging
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, Self
 
 from mikroscope import cli
 from tests.helpers.waiting import DEADLINE_S
@@ -113,6 +115,44 @@ class Processes(Program):
         for process in self.running:
             with process:  # closes its pipe and waits
                 process.kill()
+
+
+class Terminal:
+    """The program in a process of its own that is connected to a terminal."""
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self._own, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mikroscope", *arguments],
+            cwd=directory,
+            env=environment({"TERM": "dumb", "COLUMNS": "200"}),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+
+    def read_until(self, text: str) -> str:
+        """Return what was shown, up to the end of the line with this text."""
+        shown = b""
+        while text.encode() not in shown or not shown.endswith(b"\n"):
+            ready, _, _ = select.select([self._own], [], [], DEADLINE_S)
+            assert ready, shown
+            shown += os.read(self._own, 65_536)
+        return shown.decode()
+
+    def interrupt(self) -> int:
+        """Send the signal of Ctrl-C; return the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            self._process.kill()
+        os.close(self._own)
 
 
 def refused(code: int, done: "CompletedProcess[str]") -> str:

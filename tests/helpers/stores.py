@@ -44,7 +44,7 @@ def lines(*numbers: int, size: int = 0) -> bytes:
 
 # Root may read everything, so tests of permissions run as a user without rights. That user
 # cannot read Python's own files either, so a program calls this after its imports.
-_BECOME_NOBODY = """
+BECOME_NOBODY = """
 def become_nobody():
     import os
     if os.getuid() == 0:
@@ -56,7 +56,7 @@ def become_nobody():
 
 def run_python(program: str, *arguments: object) -> str:
     """Run a program in a separate process, with `become_nobody` defined; return its output."""
-    command = [sys.executable, "-c", _BECOME_NOBODY + program, *map(str, arguments)]
+    command = [sys.executable, "-c", BECOME_NOBODY + program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -17,7 +17,6 @@ from mikroscope import resolve_settings, start_server
 from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.maintenance.file_retention import Expired, delete_file
-from mikroscope.maintenance.maintainer import in_words
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.stores import all_entries
@@ -455,12 +454,3 @@ def test_a_clean_up_goes_on_in_a_new_index(keeper: Keeper, serve: Serve, connect
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     wait_until(lambda: keeper.health(client)["maintenance"]["runs"])
     assert keeper.health(client)["maintenance"]["lastError"] is None
-
-
-@pytest.mark.parametrize(
-    ("count", "what", "expected"),
-    [(1, "day", "1 day"), (30, "day", "30 days"), (2, "audit entry", "2 audit entries")],
-)
-def test_in_words(count: int, what: str, expected: str) -> None:
-    """Counts in the log agree with their nouns."""
-    assert in_words(count, what) == expected

@@ -33,13 +33,18 @@ def test_port_that_is_taken(serve: Serve, tmp_path: Path) -> None:
     """A port in use is an error that says so once."""
     port = serve().port
     text = refusal(tmp_path / "other", port=port)
-    assert text == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert text == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; stop the program that "
+        "listens there, or choose another --port"
+    )
 
 
 def test_address_of_another_machine(tmp_path: Path) -> None:
     """An address of another machine is an error."""
     text = refusal(tmp_path, host="192.0.2.1")
-    assert text == f"cannot listen on 192.0.2.1:0: {os.strerror(errno.EADDRNOTAVAIL)}"
+    reason = os.strerror(errno.EADDRNOTAVAIL)
+    fix = "set --host to an address of this machine"
+    assert text == f"cannot listen on 192.0.2.1:0: {reason}; {fix}"
 
 
 @pytest.mark.parametrize("host", ["a..b", "." * 70, "x" * 70])
@@ -96,11 +101,11 @@ def test_free_port(serve: Serve, tmp_path: Path) -> None:
     [("logs_path", "file/logs", "logs"), ("db_path", "file/data/index.db", "database")],
 )
 def test_directory_that_cannot_be(tmp_path: Path, option: str, path: str, purpose: str) -> None:
-    """A directory that cannot be written is an error that names it, its use and the reason."""
+    """A directory that cannot be created is an error that names it, its use and the reason."""
     (tmp_path / "file").write_text("a file where a directory should be")
     text = refusal(tmp_path, **{option: tmp_path / path})
-    assert text.startswith(f"the {purpose} directory {tmp_path}/file/")
-    assert text.endswith(" cannot be written: Not a directory")
+    assert text.startswith(f"the {purpose} directory cannot be {tmp_path}/file/")
+    assert text.endswith(f": {tmp_path}/file is a file")
 
 
 @pytest.mark.parametrize(("option", "name"), [("logs_path", "file"), ("db_path", "file/index.db")])
@@ -108,7 +113,28 @@ def test_file_in_place_of_a_directory(tmp_path: Path, option: str, name: str) ->
     """A file in place of the directory is an error that says so."""
     (tmp_path / "file").write_text("a file where a directory should be")
     text = refusal(tmp_path, **{option: tmp_path / name})
-    assert text.endswith(f" directory {tmp_path}/file is a file, expected a directory")
+    if option == "logs_path":
+        assert text == f"{tmp_path}/file is a file; --logs takes a directory"
+    else:
+        assert text.endswith(f" directory cannot be {tmp_path}/file: {tmp_path}/file is a file")
+
+
+def test_directory_in_place_of_the_index(tmp_path: Path) -> None:
+    """A directory in place of the index is an error that names the flag."""
+    text = refusal(tmp_path, db_path=tmp_path)
+    assert text == f"{tmp_path} is a directory; --db takes a file"
+
+
+def test_logs_directory_that_was_missing(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server says when it has created the logs directory, and only then."""
+    caplog.set_level("INFO")
+    serve(logs_path=tmp_path / "new").close()
+    serve(logs_path=tmp_path / "new").close()
+    created = [text for text in caplog.messages if text.startswith("created ")]
+    (text,) = created
+    assert text.startswith(f"created the logs directory {tmp_path}/new, which did not exist: ")
 
 
 def test_too_little_room(tmp_path: Path) -> None:

@@ -348,13 +348,13 @@ def test_broken_file(tmp_path: Path, content: bytes, words: str) -> None:
 def test_unknown_key(write_config: WriteConfig) -> None:
     """An unknown key in the file is refused, with the closest name as a hint."""
     message = refusal(config_file_path=write_config({"ingestQueFlushMs": 1}))
-    assert "'ingestQueFlushMs' in " in message
-    assert message.endswith("did you mean ingestQueueFlushMs?")
+    assert message.startswith("Unknown option 'ingestQueFlushMs' in ")
+    assert message.endswith(". Did you mean 'ingestQueueFlushMs'?")
 
 
 def test_unknown_key_without_hint(write_config: WriteConfig) -> None:
     """An unknown key that resembles nothing gets no hint."""
-    assert "did you mean" not in refusal(config_file_path=write_config({"zzz": 1}))
+    assert "Did you mean" not in refusal(config_file_path=write_config({"zzz": 1}))
 
 
 def test_key_twice(write_config: WriteConfig) -> None:
@@ -372,7 +372,7 @@ def test_unknown_variables_are_ignored() -> None:
 def test_unknown_override() -> None:
     """An override that names no option is refused, with a hint."""
     message = refusal(overrides={"prot": 1})
-    assert message == "'prot': unknown option; did you mean port?"
+    assert message == "Unknown option 'prot'. Did you mean 'port'?"
 
 
 def test_override_twice() -> None:
@@ -939,7 +939,7 @@ def test_errors_hide_secrets(key: str, write_config: WriteConfig) -> None:
     """An error about a secret option never shows what was given."""
     message = refusal(config_file_path=write_config({key: [f"{SECRET}\n"]}))
     assert SECRET not in message
-    assert message.endswith(("got a secret value (not shown)", "(value not shown)"))
+    assert message.endswith(" (value not shown)")
 
 
 def test_long_values_are_cut() -> None:
@@ -974,7 +974,7 @@ def test_misspelt_variable(caplog: pytest.LogCaptureFixture) -> None:
     resolve_settings(env={"MIKROSCOPE_API_TOKN": "secret", "OTHER_PORT": "x"})
     (message,) = caplog.messages
     assert message == (
-        "MIKROSCOPE_API_TOKN is not an option and is ignored; did you mean MIKROSCOPE_API_TOKEN?"
+        "MIKROSCOPE_API_TOKN is not an option and is ignored. Did you mean 'MIKROSCOPE_API_TOKEN'?"
     )
 
 

@@ -52,7 +52,7 @@ def test_reading_needs_an_index(tmp_path: Path) -> None:
     """Opening an index for reading does not create it and does not allow writing."""
     with (
         closing(open_store(tmp_path / "none.db")) as store,
-        pytest.raises(StoreError, match="there is no index at"),
+        pytest.raises(StoreError, match="No index at"),
     ):
         store.search(Query())
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,7 @@ from mikroscope.backup.manifest import (
     sync_tree,
     verify_files,
 )
-from mikroscope.disk import free_bytes, sync, translating_errors, write_json
+from mikroscope.disk import free_bytes, require_no_file, sync, translating_errors, write_json
 from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
 from mikroscope.json_body import JsonBody
 from mikroscope.records.timestamps import format_moment
@@ -33,6 +33,7 @@ from mikroscope.settings.options import Settings
 from mikroscope.sidecar import open_tree
 from mikroscope.stores import administer
 from mikroscope.stores.administration import SnapshotContent, Snapshots
+from mikroscope.wording import in_words
 
 Clock = Callable[[], datetime]
 
@@ -128,7 +129,7 @@ def _verify(settings: Settings, backup: Path, manifest: Manifest) -> None:
     entries = snapshots_of(settings.db_path).verify(backup / INDEX)
     if entries != manifest.entries:
         raise MikroScopeError(
-            f"the backup {backup} is damaged: its index has {entries} entries, "
+            f"the backup {backup} is damaged: its index has {in_words(entries, 'entry')}, "
             f"expected {manifest.entries}"
         )
 
@@ -183,15 +184,19 @@ def _previous(directory: Path) -> Previous:
 
 
 def _check_place(settings: Settings, directory: Path) -> None:
+    require_no_file(settings.logs_path, "--logs")
     if not settings.logs_path.is_dir():
-        raise MikroScopeError(f"log directory {settings.logs_path} does not exist: set --logs")
+        raise MikroScopeError(
+            f"No logs directory at {settings.logs_path.absolute()}. Run this where the server "
+            "runs, or pass --logs"
+        )
     if directory.resolve().is_relative_to(settings.logs_path.resolve()):
         raise MikroScopeError(
             f"{directory} is inside the log directory {settings.logs_path}, where its files would "
             "be indexed again: choose another directory"
         )
     if directory.exists() and not directory.is_dir():
-        raise MikroScopeError(f"{directory} is a file, expected a directory for backups")
+        raise MikroScopeError(f"{directory} is a file; backups go into a directory")
 
 
 def _reserve(settings: Settings, part: Path) -> int:

@@ -22,7 +22,7 @@ _only = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Back up everything while a server runs.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @setting_options(_BACKUP_OPTIONS)
 @_only
@@ -40,7 +40,7 @@ def backup(directory: Path, only: Any, **given: Any) -> None:
     print_json(back_up(settings, directory, __version__, only))
 
 
-@click.command()
+@click.command(short_help="Restore a backup.")
 @click.argument("backup_path", metavar="BACKUP", type=click.Path(path_type=Path))
 @setting_options(_PLACES)
 @_only

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from mikroscope.cli.hints import Group
 from mikroscope.cli.options import version_option
 from mikroscope.cli.output import print_json
 
 
-@click.command("mock-data")
+@click.command("mock-data", short_help="Write sample logs to explore.")
 @click.option("--days", metavar="N", help="Days of logs, ending yesterday.  [default: 21]")
 @click.option("--logs-per-day", metavar="N", help="Normal records per day.  [default: 1200]")
 @click.option("--audit-logs-per-day", metavar="N", help="Audit records per day.  [default: 150]")
@@ -33,13 +34,13 @@ def mock_data(**given: Any) -> None:
     )
 
 
-@click.group()
+@click.group(cls=Group)
 @version_option
 def demo() -> None:
-    """Run a self-contained demo."""
+    """Run a self-contained alert demo."""
 
 
-@demo.group("alerts")
+@demo.group("alerts", cls=Group, short_help="See an alert arrive.")
 @click.option(
     "--dir",
     "directory",
@@ -57,7 +58,7 @@ def demo_alerts(context: click.Context, directory: Path) -> None:
     context.obj = AlertDemo(directory)
 
 
-@demo_alerts.command()
+@demo_alerts.command(short_help="Start the demo.")
 @click.argument("mode", type=click.Choice(["error", "nologs"]), default="error")
 @click.pass_obj
 def up(alert_demo: Any, mode: Any) -> None:
@@ -68,7 +69,7 @@ def up(alert_demo: Any, mode: Any) -> None:
     click.echo(f"next: {what}, then 'mikroscope demo alerts logs'; 'down' stops it", err=True)
 
 
-@demo_alerts.command("trigger-error")
+@demo_alerts.command("trigger-error", short_help="Send errors; show the webhook request.")
 @click.pass_obj
 def trigger_error(alert_demo: Any) -> None:
     """Send errors, and show the webhook request that they trigger."""

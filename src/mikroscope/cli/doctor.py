@@ -9,7 +9,7 @@ from mikroscope.cli.options import setting_options, version_option
 from mikroscope.cli.output import print_json
 
 
-@click.command()
+@click.command(short_help="Check everything the server depends on.")
 @setting_options()
 @click.option("--online", is_flag=True, help="Also try to connect to the webhook.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

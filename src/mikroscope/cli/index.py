@@ -10,7 +10,9 @@ import click
 
 from mikroscope.cli.options import setting_options, settings_of, version_option
 from mikroscope.cli.output import print_json
+from mikroscope.disk import require_no_directory, require_no_file
 from mikroscope.errors import MikroScopeError, StoreError
+from mikroscope.records.printable import printable
 from mikroscope.settings.options import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
 
 
-@click.command()
+@click.command(short_help="Index new lines once, or rebuild the index.")
 @setting_options(_INDEX_OPTIONS)
 @click.option(
     "--rebuild",
@@ -32,20 +34,29 @@ _INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
 def index(rebuild: bool, **given: Any) -> None:
     """Index new lines of the log files once, and print a report.
 
-    A server may be running on the same index, even during a rebuild.
+    A server may be running on the same index, even during a rebuild. Without a logs directory
+    there is nothing to index: the report has zeros.
     """
     from mikroscope.indexing.rebuild import index_report
+    from mikroscope.sidecar import name_skipped, open_tree
 
     settings = settings_of(given)
+    require_no_file(settings.logs_path, "--logs")
+    require_no_directory(settings.db_path, "--db")
     started = datetime.now(UTC)
-    stats = (_rebuild if rebuild else _index)(settings, _tree(settings))
+    stats = (_rebuild if rebuild else _index)(settings, open_tree(settings))
+    name_skipped(settings)
     print_json({"report": index_report(stats, started, datetime.now(UTC))})
 
 
 def _index(settings: Settings, tree: "LogTree") -> "IndexStats":
     from mikroscope.indexing.once import index_once
+    from mikroscope.indexing.stats import IndexStats
     from mikroscope.stores import open_store
 
+    if not tree.root.is_dir():
+        click.echo(printable(f"mikroscope: {_missing(settings)}; nothing is indexed"), err=True)
+        return IndexStats()
     with closing(open_store(settings.db_path, "write")) as store:
         return index_once(store, tree, _watch)
 
@@ -54,6 +65,8 @@ def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
     from mikroscope.indexing.once import rebuild_once, scan_sources
     from mikroscope.stores import begin_rebuild, open_store
 
+    if not tree.root.is_dir():
+        raise MikroScopeError(f"{_missing(settings)}; a rebuild would leave an empty index")
     # The old index records per source what retention has deleted. A scan first updates where its
     # files are now, so that the rebuild finds those records.
     if settings.db_path.exists():
@@ -63,13 +76,9 @@ def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
         return rebuild_once(rebuild, tree, _watch)
 
 
-def _tree(settings: Settings) -> "LogTree":
-    from mikroscope.sidecar import open_tree
-
-    tree = open_tree(settings)
-    if not tree.root.is_dir():
-        raise MikroScopeError(f"log directory {settings.logs_path} does not exist: set --logs")
-    return tree
+def _missing(settings: Settings) -> str:
+    place = settings.logs_path.absolute()
+    return f"No logs directory at {place}. Run this where the logs are, or pass --logs"
 
 
 def _watch(steps: Iterator[None], indexer: "Indexer") -> None:

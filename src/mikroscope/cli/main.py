@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+from mikroscope.cli import hints
 from mikroscope.cli.log_format import log_to_stderr
 from mikroscope.cli.options import version_option
 from mikroscope.errors import MikroScopeError
@@ -30,12 +31,16 @@ _COMMANDS = {
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 on success, 1 on failure, 2 on wrong usage, 130 on Ctrl-C.
 
-    Every error is printed as one line on stderr.
+    Every error is printed as one line on stderr. A command that only groups others prints its help
+    and exits with 2.
     """
     try:
         code = cli.main(arguments, prog_name="mikroscope", standalone_mode=False)
+    except hints.NoCommand as error:
+        click.echo(error.help)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
-        _fail(_one_line(error), error.exit_code)
+        _fail(_one_line(error, sys.argv[1:] if arguments is None else arguments), error.exit_code)
     except click.Abort:
         _fail("interrupted", 130)
     except MikroScopeError as error:
@@ -54,8 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @click.group(
+    cls=hints.Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=False,
+    epilog="Start with 'mikroscope serve': it indexes ./logs and prints the address to open.",
 )
 @version_option
 def cli() -> None:
@@ -87,10 +93,12 @@ class _LazyCommands(MutableMapping[str, click.Command]):
 cli.commands = _LazyCommands()
 
 
-def _one_line(error: click.ClickException) -> str:
+def _one_line(error: click.ClickException, arguments: list[str]) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "mikroscope"
-    text = " ".join(error.format_message().split())
+    if context is None and arguments and arguments[0] in _COMMANDS:
+        command = f"mikroscope {arguments[0]}"
+    text = " ".join(hints.message(error).split()).removesuffix(".")
     return f"{text} (see '{command} --help')"
 
 

@@ -1,12 +1,15 @@
 """`mikroscope query` and `mikroscope aggregate`: query an index without a server."""
 
 from collections.abc import Callable, Iterable
+from shlex import quote
 from typing import Any
 
 import click
 
 from mikroscope.cli.options import Command, setting_options, settings_of, version_option
 from mikroscope.cli.output import print_json
+from mikroscope.errors import QueryError
+from mikroscope.query.model import GROUPINGS, Grouping
 from mikroscope.query.parameters import (
     CURSOR,
     FILTERS,
@@ -69,16 +72,27 @@ def query(**given: Any) -> None:
     _with_store(given, lambda store: store.search(parse_query(parameters), parse_page(parameters)))
 
 
-@click.command()
+@click.command(short_help="Count entries by level, event, field or correlation.")
 @setting_options(_SETTINGS)
 @_query_options((*GROUPING, *FILTERS, LIMIT._replace(default=_DEFAULT_BUCKETS)))
 @version_option
 def aggregate(**given: Any) -> None:
     """Print the number of entries for each value, highest first."""
     parameters = _take_parameters(given)
-    grouping = parse_grouping(parameters)
+    grouping = _grouping(parameters)
     query, limit = parse_query(parameters), parse_limit(parameters, _DEFAULT_BUCKETS)
     _with_store(given, lambda store: store.aggregate(query, grouping, limit))
+
+
+def _grouping(parameters: dict[str, str]) -> Grouping:
+    by = parameters.get("groupBy", "")
+    try:
+        return parse_grouping(parameters)
+    except QueryError as error:
+        if not by or by in GROUPINGS:
+            raise
+        flags = f"--group-by field --group-field {quote(by)}"
+        raise QueryError(f"{error}; to count by a field: {flags}") from None
 
 
 def _take_parameters(given: dict[str, Any]) -> dict[str, str]:

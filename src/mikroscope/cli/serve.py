@@ -19,6 +19,7 @@ from mikroscope.cli.options import setting_options, settings_of, version_option
 from mikroscope.errors import MikroScopeError
 from mikroscope.records.printable import printable
 from mikroscope.settings.options import Settings
+from mikroscope.wording import in_words
 
 if TYPE_CHECKING:
     from mikroscope.server.run import RunningServer
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 # hundred entries needs the lock some hundred times, so Python's default of 5 ms is too long.
 _SWITCH_S = 0.0005
 _STOP, _RELOAD = b"s", b"r"
+_NOTES_S = 1.0  # how long the address waits for what the log has to say first
 logger = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(short_help="Start the server.")
 @setting_options()
 @version_option
 def serve(**given: Any) -> int:
@@ -53,7 +55,7 @@ def serve(**given: Any) -> int:
         reload = partial(_reload, server, settings_given)
         places = f"logs: {settings.logs_path}, db: {settings.db_path}"
         click.echo(printable(f"MikroScope listens on {server.url} ({places})"))
-        click.echo(f"try: {_first_query(server.url, settings)}", err=True)
+        _greet(server, settings)
         notifier.ready(f"listens on {server.url}")
         while not signals.wait(step_s, reload):
             if not server.is_alive():
@@ -61,8 +63,21 @@ def serve(**given: Any) -> int:
             notifier.ping_watchdog(lambda: server.is_responsive(step_s))
         notifier.stopping()
     if server.lost_records:
-        raise MikroScopeError(f"{server.lost_records} queued records could not be written")
+        raise MikroScopeError(
+            f"{in_words(server.lost_records, 'queued record')} could not be written"
+        )
     return 0
+
+
+def _greet(server: "RunningServer", settings: Settings) -> None:
+    """Print on stderr what to do next; on a terminal the last line is the address to open."""
+    query = _first_query(server.url, settings)
+    if not sys.stderr.isatty():
+        click.echo(f"try: {query}", err=True)
+        return
+    server.wait_for_first_notes(_NOTES_S)
+    for what, text in (("query", query), ("stop", "Ctrl-C"), ("open", f"{server.url}/")):
+        click.echo(f"  {what:6} {text}", err=True)
 
 
 def _reload(server: "RunningServer", given: dict[str, Any]) -> None:

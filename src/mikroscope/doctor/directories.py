@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mikroscope.disk import free_bytes
 from mikroscope.doctor.findings import Finding, ok, problem, warning
+from mikroscope.wording import in_words
 
 _FEW_FILES = 1000  # that can still be created on a disk
 _MEBIBYTE = 1 << 20
@@ -23,7 +24,9 @@ def check_directory(what: str, directory: Path) -> Finding:
     if directory.is_dir():
         return _check_rights(check, directory, f"{directory} is writable by {_user()}")
     if directory.exists():
-        return problem(check, f"{directory} is a file", f"set {_FLAG[what]} to another directory")
+        taken = "an index in a directory" if what == "database" else "a directory"
+        text = f"{directory.absolute()} is a file; {_FLAG[what]} takes {taken}"
+        return problem(check, text, f"set {_FLAG[what]} to another path")
     parent = next(one for one in directory.absolute().parents if one.exists())
     return _check_rights(check, parent, f"{directory} does not exist yet, and can be created")
 
@@ -36,7 +39,8 @@ def check_written(what: str, paths: Iterable[Path]) -> Finding:
     found = [path for path in paths if path.exists()]
     closed = [path for path in found if not os.access(path, _ALL if path.is_dir() else _BOTH)]
     if not closed:
-        return ok(what, f"{len(found)} writable by {_user()}" if found else "none yet")
+        count = in_words(len(found), "file" if what == "index files" else "path")
+        return ok(what, f"{count} writable by {_user()}" if found else "none yet")
     owner = _name(closed[0].stat().st_uid)
     more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
     return problem(
@@ -61,7 +65,7 @@ def check_free_space(what: str, directory: Path, min_free_bytes: int) -> Finding
         return warning(check, text, fix)
     inodes = os.statvfs(place)
     if inodes.f_files and inodes.f_favail < _FEW_FILES:
-        few = f"only {inodes.f_favail} more files can be created at {place}"
+        few = f"only {in_words(inodes.f_favail, 'more file')} can be created at {place}"
         return warning(check, few, "delete files that are no longer needed")
     return ok(check, text)
 
@@ -95,7 +99,7 @@ def check_watches(root: Path, limit_file: Path = _WATCHES) -> Finding | None:
     except (OSError, ValueError):
         return None
     directories = sum(1 for _ in os.walk(root, followlinks=False))
-    text = f"log directories: {directories}; directories that can be watched: {limit}"
+    text = f"{in_words(directories, 'log directory')}; up to {limit:,} can be watched"
     fix = f"sysctl fs.inotify.max_user_watches={max(524_288, 4 * directories)}"
     if directories > limit:
         return problem("watch", f"{text}; new lines in the rest are found later, by scans", fix)

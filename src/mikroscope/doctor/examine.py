@@ -48,7 +48,8 @@ def examine(
             settings = resolve_settings(config_file_path=config_path, overrides=overrides)
         index = administer(settings.db_path.resolve())
     except MikroScopeError as error:
-        wrong = problem("config", str(error), "correct it in the place named above")
+        fix = getattr(error, "fix", None) or "correct the option named here"
+        wrong = problem("config", str(error), fix)
         return diagnosis([check_versions(version), wrong])
     findings = [check_versions(version, index)]
     findings += noted
@@ -71,7 +72,7 @@ def _checks(
         lambda: _check_secrets(settings, config_path),
         lambda: iter([check_clock(time.time(), _written(settings))]),
         lambda: check_index(index, address, int(now.timestamp() * 1000)),
-        lambda: check_logs(open_tree(settings), now.timestamp()),
+        lambda: check_logs(open_tree(settings), settings.log_file_suffixes, now.timestamp()),
         lambda: _check_watches(settings),
         lambda: _check_server(settings, index),
         lambda: _check_tls(settings, now),
@@ -180,7 +181,7 @@ def _warnings_noted() -> Iterator[list[Finding]]:
     found: list[Finding] = []
 
     def note(record: logging.LogRecord) -> None:
-        fix = getattr(record, "fix", "correct it in the place named above")
+        fix = getattr(record, "fix", "correct the option named here")
         found.append(warning("config", record.getMessage(), fix))
 
     handler = logging.Handler()

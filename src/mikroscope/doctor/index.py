@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
-from mikroscope.errors import DamagedIndexError, IndexFormatError, StoreError
+from mikroscope.errors import DamagedIndexError, IndexFormatError, NotAnIndexError, StoreError
 from mikroscope.query.model import Entry
 from mikroscope.records.timestamps import parse_time
 from mikroscope.stores.administration import Inspectable, UnfinishedRebuild
+from mikroscope.wording import in_words
 
 _MUCH_UNMERGED_BYTES = 256 << 20
 _AHEAD_MS = 5 * 60_000
@@ -43,8 +44,7 @@ def _check_content(index: Inspectable, address: str, now_ms: int) -> Iterator[Fi
     if content is None:
         yield ok("index", f"no index at {address} yet; the first start creates it")
         return
-    entries = "1 entry" if content.entries == 1 else f"{content.entries:,} entries"
-    yield ok("index", f"{address} is intact: {entries}")
+    yield ok("index", f"{address} is intact: {in_words(content.entries, 'entry')}")
     if content.newest is not None:
         yield _check_newest(content.newest, now_ms)
 
@@ -63,6 +63,13 @@ def _explain(error: StoreError, index: Inspectable, address: str) -> Finding:
         return problem("index", str(error), fix)
     if not index.may_be_an_index():
         return problem("index", f"{address} is not an index", "set --db to another file")
+    if isinstance(error, NotAnIndexError):
+        return problem(
+            "index",
+            f"{address} is not an SQLite file",
+            "set --db to another file; otherwise the next start moves this one and makes a new "
+            "index",
+        )
     return problem(
         "index",
         str(error),
@@ -78,7 +85,8 @@ def _check_newest(newest: Entry, now_ms: int) -> Finding:
         return ok("newest entry", text)
     return warning(
         "newest entry",
-        f"{text} in {newest.source_file}, {(time_ms - now_ms) // 60_000:,} minutes in the future",
+        f"{text} in {newest.source_file}, "
+        f"{in_words((time_ms - now_ms) // 60_000, 'minute')} in the future",
         "set the clock of this machine, or of the one that wrote the entry; if the file has local "
         "times without a zone, write the zone too",
     )

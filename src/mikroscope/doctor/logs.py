@@ -10,8 +10,10 @@ from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.logfiles.reader import FileStat
+from mikroscope.logfiles.skipped import skipped_files
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.records.parsing import NotARecordError, parse_line
+from mikroscope.wording import in_words
 
 _SAMPLED_FILES = 50
 _SAMPLED_BYTES = 64 << 10  # of each, from its end
@@ -22,8 +24,8 @@ _AHEAD_S = 60.0
 _NAMED = 3
 
 
-def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
-    """Findings about the files of a tree."""
+def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterator[Finding]:
+    """Findings about the files of a tree; `suffixes` are those of the files to index."""
     if not tree.root.is_dir():
         yield ok("log files", f"none yet: {tree.root} does not exist")
         return
@@ -35,13 +37,13 @@ def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
     if closed:
         yield problem(
             "log files",
-            f"{len(closed)} cannot be read: {_some(closed)}",
+            f"{in_words(len(closed), 'path')} cannot be read: {_some(closed)}",
             "let the server's user read them (chmod, chown, or a shared group)",
         )
     else:
-        yield ok("log files", f"{len(listing.files)} readable below {tree.root}")
-    left_out = [path for path in listing.others if not Path(path).name.startswith(".")]
-    yield from _check_left_out(left_out, nameless)
+        count = in_words(len(listing.files), "readable file")
+        yield ok("log files", f"{count} below {tree.root}")
+    yield from _check_skipped(tree.root, suffixes, nameless)
     yield lines
     yield from _check_packed(tree, listing.files, now_s)
     yield from _check_times(listing.files, now_s)
@@ -58,20 +60,14 @@ def check_logs(tree: LogTree, now_s: float) -> Iterator[Finding]:
         )
 
 
-def _check_left_out(left_out: list[str], nameless: list[str]) -> Iterator[Finding]:
-    if left_out:
-        yield warning(
-            "files left out",
-            f"{len(left_out)} not indexed because of name or content: {_some(left_out)}",
-            "add the end of the name to --log-file-suffixes (a .log file must contain JSON), or "
-            "move them out of the log directory",
-        )
+def _check_skipped(root: Path, suffixes: tuple[str, ...], nameless: list[str]) -> Iterator[Finding]:
+    skipped = skipped_files(root, suffixes)
+    if skipped is not None:
+        yield warning("files left out", skipped.text, skipped.fix)
     if nameless:
-        yield warning(
-            "names",
-            f"{len(nameless)} not indexed because the name is not UTF-8: {_some(nameless)}",
-            "rename them",
-        )
+        what = in_words(len(nameless), "file")
+        text = f"{what} not indexed because the name is not UTF-8: {_some(nameless)}"
+        yield warning("names", text, "rename to UTF-8")
 
 
 def _check_times(files: Mapping[str, FileStat], now_s: float) -> Iterator[Finding]:
@@ -79,9 +75,9 @@ def _check_times(files: Mapping[str, FileStat], now_s: float) -> Iterator[Findin
     if ahead:
         yield warning(
             "file times",
-            f"{len(ahead)} written in the future: {_some(ahead)}",
-            "set the clock of the machine that writes them, then touch them: retention deletes "
-            "files by that time",
+            f"{in_words(len(ahead), 'log file')} written in the future: {_some(ahead)}",
+            "set the clock of the machine that writes there, then touch the files: retention goes "
+            "by that time",
         )
 
 
@@ -102,9 +98,8 @@ def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) ->
     if damaged:
         yield warning(
             "packed files",
-            f"{len(damaged)} cannot be unpacked to the end: {_some(damaged)}",
-            "restore them from a backup, or compress them again; the lines before the damage are "
-            "indexed",
+            f"{in_words(len(damaged), 'file')} cannot be unpacked to the end: {_some(damaged)}",
+            "restore from a backup, or compress again; the lines before the damage are indexed",
         )
 
 
@@ -159,14 +154,14 @@ def _check_lines(tree: LogTree, files: Mapping[str, FileStat]) -> Finding:
         lines += count
         if reason is not None:
             wrong.append(f"{path} ({reason})")
-    text = f"the last lines of the newest files ({lines} in {len(newest)})"
+    text = f"checked {in_words(lines, 'line')} at the end of {in_words(len(newest), 'file')}"
     if not wrong:
-        return ok("log lines", f"{text} are JSON objects")
+        return ok("log lines", f"{text}: only JSON objects")
     return warning(
         "log lines",
-        f"{text} are not all JSON objects: {_some(wrong)}",
+        f"{text}; not JSON objects: {_some(wrong)}",
         "have the service write one JSON object per line; the server's log names each bad line, "
-        "and all other lines of these files are indexed",
+        "and all other lines are indexed",
     )
 
 

@@ -20,6 +20,7 @@ from mikroscope.maintenance.file_retention import (
     is_written_here,
 )
 from mikroscope.stores.base import Cutoffs, Deleted, Store
+from mikroscope.wording import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -267,13 +268,6 @@ class Maintainer:
                 logger.info("retention: deleted %s older than %s", amount, in_words(days))
         if self.state.job.last_error:
             logger.error("retention is incomplete: %s", self.state.job.last_error)
-
-
-def in_words(count: int, what: str = "day") -> str:
-    """Return "1 day", "30 days" or "2 audit entries"."""
-    if count == 1:
-        return f"1 {what}"
-    return f"{count} {what.removesuffix('y')}ies" if what.endswith("try") else f"{count} {what}s"
 
 
 def _cutoffs(now_ms: int, days: int, audit_days: int) -> Cutoffs:

@@ -1,6 +1,7 @@
 """Runs a server: its socket, TLS, the thread of the event loop, and a graceful stop."""
 
 import asyncio
+import errno
 import logging
 import os
 import resource
@@ -28,6 +29,11 @@ _CONNECTIONS = 4096
 _HANDSHAKE_PART = 4  # of so many connections, one may be in its TLS handshake
 _BODY_BYTES = 67_108_864  # of all incomplete bodies together
 _TICK_S = 0.1
+_FIXES = {
+    errno.EADDRINUSE: "; stop the program that listens there, or choose another --port",
+    errno.EADDRNOTAVAIL: "; set --host to an address of this machine",
+    errno.EACCES: "; ports below 1024 are for root: choose another --port",
+}
 _GRACE_S = 10  # for requests that are running when the server stops
 
 
@@ -85,6 +91,10 @@ class RunningServer:
         tls = self._uvicorn.config.ssl
         if tls is not None and settings.tls_cert_path is not None:
             tls.load_cert_chain(settings.tls_cert_path, settings.tls_key_path)
+
+    def wait_for_first_notes(self, timeout_s: float) -> None:
+        """Wait until the log has named the files that are not indexed, or for this time."""
+        self._sidecar.wait_for_first_notes(timeout_s)
 
     @property
     def lost_records(self) -> int:
@@ -214,7 +224,8 @@ def _listen(settings: Settings) -> socket.socket:
         raise MikroScopeError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     except OSError as error:  # the text of the error repeats the address
         reason = os.strerror(error.errno) if error.errno else error
-        raise MikroScopeError(f"cannot listen on {host}:{port}: {reason}") from error
+        fix = _FIXES.get(error.errno or 0, "")
+        raise MikroScopeError(f"cannot listen on {host}:{port}: {reason}{fix}") from error
     except UnicodeError as error:
         raise MikroScopeError(f"cannot listen on {host}:{port}: no such host") from error
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mikroscope.errors import ConfigurationError
 from mikroscope.settings.values import Option, Pairs, parse, shown
+from mikroscope.wording import did_you_mean, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def read_file(
     layer: Layer = {}
     for key, raw in _json_pairs(text, place):
         if key not in by_key:
-            raise _unknown(f"{shown(key)} in {place}", key, by_key)
+            raise _unknown(key, f" in {place}", by_key)
         option = by_key[key]
         if option.name in layer:
             raise ConfigurationError(f"{key} in {place}: expected once, got it twice")
@@ -80,8 +81,10 @@ def read_environment(
             else:
                 layer[known[name].name] = _given(known[name], text, name)
         elif not name.startswith(_OTHERS):
-            text = f"{name} is not an option and is ignored{_nearest(name, known)}"
-            logger.warning("%s", text, extra={"fix": "correct its name, or remove it"})
+            text = f"{name} is not an option and is ignored{did_you_mean(name, known)}"
+            meant = nearest(name, known)
+            fix = f"unset {name}" if meant is None else f"rename it to {meant}, or unset it"
+            logger.warning("%s", text, extra={"fix": fix})
     return _fold_https(layer)
 
 
@@ -106,7 +109,7 @@ def read_overrides(
     layer: Layer = {}
     for name, raw in overrides.items():
         if name not in by_name:
-            raise _unknown(shown(name), name, by_name)
+            raise _unknown(name, "", by_name)
         option = by_name[name]
         # An empty text means "none"; an empty number or switch is a mistake, which parse() refuses.
         if raw is None:
@@ -171,7 +174,8 @@ def _json_pairs(text: str, place: str) -> Pairs:
         content = json.loads(text, object_pairs_hook=Pairs)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ConfigurationError(f"{place}: expected JSON, but {where}: {error.msg}") from None
+        text = f"{place}: expected JSON, but {where}: {error.msg}"
+        raise ConfigurationError(text, f"correct {where} of {place}") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
         raise ConfigurationError(f"{place}: expected JSON of sensible size and depth") from None
     if not isinstance(content, Pairs):
@@ -179,12 +183,8 @@ def _json_pairs(text: str, place: str) -> Pairs:
     return content
 
 
-def _unknown(spelling: str, name: str, known: Iterable[str]) -> ConfigurationError:
-    return ConfigurationError(f"{spelling}: unknown option{_nearest(name, known)}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # only a mistake pays for this import
-
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _unknown(name: str, place: str, known: Iterable[str]) -> ConfigurationError:
+    meant = nearest(name, known)
+    fix = "remove it" if meant is None else f"rename it to '{meant}'"
+    text = f"Unknown option {shown(name)}{place}{did_you_mean(name, known)}"
+    return ConfigurationError(text, f"{fix}{place}")

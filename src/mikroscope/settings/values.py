@@ -77,9 +77,10 @@ def parse(option: Option, raw: object, spelling: str) -> object:
         return _PARSERS[option.kind](raw, option)
     except ValueError as error:
         if option.kind == "url":
-            raise ConfigurationError(f"{spelling} {error}") from None
-        got = HIDDEN if option.secret else shown(raw)
-        raise ConfigurationError(f"{spelling}: expected {error}, got {got}") from None
+            raise ConfigurationError(f"{spelling} {error}", f"correct {spelling}") from None
+        got = "(value not shown)" if option.secret else f"got {shown(raw)}"
+        text = f"{spelling}: expected {error}{' ' if option.secret else ', '}{got}"
+        raise ConfigurationError(text, f"correct {spelling}") from None
 
 
 def shown(raw: object) -> str:

@@ -150,7 +150,7 @@ def test_reading_where_nothing_is(path: Path) -> None:
     """A store that only reads creates no file, and its error says how to create one."""
     with (
         closing(SqliteStore(path, write=False)) as reading,
-        pytest.raises(StoreError, match=r"no index at .* create one with 'mikroscope index'"),
+        pytest.raises(StoreError, match=r"No index at .* 'mikroscope index' creates one"),
     ):
         count(reading)
     assert not path.parent.exists()
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_database(path: Path, write: bool) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 100)
     with (
-        pytest.raises(StoreError, match=r"is damaged .file is not a database"),
+        pytest.raises(StoreError, match=r"is not an SQLite file"),
         closing(SqliteStore(path, write=write)) as opened,
     ):
         count(opened)

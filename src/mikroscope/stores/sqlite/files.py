@@ -13,7 +13,13 @@ import apsw
 import msgspec
 from zstandard import ZstdError
 
-from mikroscope.errors import DamagedIndexError, MikroScopeError, StorageFullError, StoreError
+from mikroscope.errors import (
+    DamagedIndexError,
+    MikroScopeError,
+    NotAnIndexError,
+    StorageFullError,
+    StoreError,
+)
 from mikroscope.records.parsing import NotARecordError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +33,7 @@ DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError, msgsp
 
 def resolve_link(path: Path) -> Path:
     """Return the target of a link to an index, which is locked and replaced instead of the link."""
-    return path.resolve() if path.is_symlink() else path
+    return path.resolve() if os.path.islink(path) else path  # not Path.is_symlink: it may raise
 
 
 def sibling(path: Path, suffix: str) -> Path:
@@ -50,10 +56,11 @@ def create(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, MODE))
 
 
-def lock(path: Path) -> int:
+def lock(path: Path, *, to_restore: bool = False) -> int:
     """Lock `<db>.lock` and return its descriptor. Raises StoreError if another process holds it.
 
-    The system releases the lock when the process ends, even after a crash.
+    The error says what to do, for a server and for a restore. The system releases the lock when the
+    process ends, even after a crash.
     """
     descriptor = os.open(sibling(path, ".lock"), os.O_RDWR | os.O_CREAT, MODE)
     try:
@@ -61,7 +68,11 @@ def lock(path: Path) -> int:
     except OSError:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
-        raise _in_use(path, f"process {holder or 'unknown'}") from None
+        who = f"process {holder or 'unknown'}"
+        if to_restore:
+            text = f"A server ({who}) is using this index. Stop it before restoring to {path}"
+            raise StoreError(text) from None
+        raise _in_use(path, who) from None
     os.ftruncate(descriptor, 0)  # the process id is for the error message above
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
@@ -134,9 +145,13 @@ def damaged(path: Path, error: Exception) -> DamagedIndexError:
     Damage that opening the file may not reveal is marked by a file next to it, so that the next
     start rebuilds the index.
     """
+    if isinstance(error, apsw.NotADBError):  # this shows whenever it is opened
+        return NotAnIndexError(
+            f"{path} is not an SQLite file: pass another --db, or replace it with "
+            "'mikroscope index --rebuild'"
+        )
     mark = sibling(path, ".damaged")
-    # That a file is not a database at all shows whenever it is opened.
-    if not isinstance(error, apsw.NotADBError) and not mark.exists():
+    if not mark.exists():
         logger.error("the index %s is damaged: %s", path, error)
         with contextlib.suppress(OSError):
             mark.touch()

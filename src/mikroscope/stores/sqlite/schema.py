@@ -136,23 +136,6 @@ def _create_tables(connection: apsw.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def require_index(path: Path) -> None:
-    """Raise StoreError if there is nothing at `path`."""
-    if not path.exists():
-        raise StoreError(
-            f"there is no index at {path}; set --db, "
-            "or create one with 'mikroscope index' or 'mikroscope serve'"
-        )
-
-
-def open_reader(path: Path) -> apsw.Connection:
-    """Open a read-only connection. Raises StoreError if `path` is not an index of this version."""
-    connection = connect(path, apsw.SQLITE_OPEN_READONLY)
-    connection.execute("PRAGMA cache_size = -8000")
-    check_version(connection, path)
-    return connection
-
-
 def check_version(connection: apsw.Connection, path: Path) -> None:
     """Raise StoreError unless the file is an index of this version."""
     if not connection.pragma("schema_version"):
@@ -173,7 +156,7 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
         )
 
 
-def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
+def connect(path: Path | str, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
     """Open a connection that waits up to BUSY_MS while another one holds a lock."""
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(BUSY_MS)

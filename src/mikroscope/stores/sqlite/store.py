@@ -9,6 +9,7 @@ import apsw
 from mikroscope.errors import (
     DamagedIndexError,
     IndexFormatError,
+    NotAnIndexError,
     StaleBatchError,
     StoreError,
 )
@@ -84,7 +85,7 @@ class SqliteStore:
         except BaseException:
             self._unlock()
             raise
-        self._readers = Readers(path, READERS, query_timeout_s)
+        self._readers = Readers(path, READERS, query_timeout_s, may_copy=not write)
 
     def sources(self) -> list[Source]:
         """Return every source that is not discarded, as last committed."""
@@ -252,18 +253,24 @@ class SqliteStore:
                 raise DamagedIndexError(f"the index {self._path} is damaged")
             return self._open_writer(probe=True)
         except DamagedIndexError as error:
+            is_other = isinstance(error, NotAnIndexError)
             if not files.may_be_an_index(self._path):
-                raise StoreError(f"{self._path} is not an index: {error.__cause__}") from error
-            self._set_aside("damaged", error)
-        except IndexFormatError as error:
-            self._set_aside("old-format", error)
+                what = "SQLite file" if is_other else f"index: {error.__cause__}"
+                raise StoreError(f"{self._path} is not an {what}; pass another --db") from error
+            what = "is not an SQLite file" if is_other else f"is damaged ({error.__cause__})"
+            self._set_aside("damaged", what if error.__cause__ else "is damaged")
+        except IndexFormatError:
+            self._set_aside("old-format", "has the index format of another version")
         return self._open_writer()
 
-    def _set_aside(self, why: str, error: StoreError) -> None:
+    def _set_aside(self, why: str, what: str) -> None:
         with files.exclusive_lock(self._path):
             aside = files.set_aside(self._path, why)
         logger.error(
-            "%s; it is kept as %s, and the index is rebuilt from the log files", error, aside
+            "%s %s; it was moved to %s, and a new index is made from the log files",
+            self._path,
+            what,
+            aside,
         )
 
     def _lock_file(self) -> None:

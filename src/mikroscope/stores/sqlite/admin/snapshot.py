@@ -8,14 +8,15 @@ from pathlib import Path
 import apsw
 from zstandard import ZstdError
 
-from mikroscope.errors import DamagedIndexError, StorageFullError, StoreError
+from mikroscope.errors import DamagedIndexError, NotAnIndexError, StorageFullError, StoreError
 from mikroscope.query.model import Query
 from mikroscope.records.parsing import NotARecordError, parse_line
 from mikroscope.stores.administration import SnapshotContent
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
+from mikroscope.stores.sqlite.read.access import Reading, open_reader
 from mikroscope.stores.sqlite.rows import FULL_FRAME
-from mikroscope.stores.sqlite.schema import KEY_BITS, open_reader, require_index
+from mikroscope.stores.sqlite.schema import KEY_BITS
 from mikroscope.stores.sqlite.store import SqliteStore
 
 RESTORING = ".restoring"
@@ -30,12 +31,12 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
     deleted entries have left in the original. Raises StoreError, StorageFullError if the disk of
     the copy is full.
     """
-    require_index(path)
-    with files.translating_errors(path), files.shared_lock(path):
-        connection = open_reader(path)
-    with closing(connection):
+    with files.translating_errors(path):
+        reading = open_reader(path)
+    with closing(reading):
         try:
-            connection.execute("VACUUM INTO ?", (str(target),))
+            reading.sql.execute("VACUUM INTO ?", (str(target),))
+            _require_rest(path, reading)
         except files.DAMAGE as error:
             raise files.damaged(path, error) from error
         except (apsw.FullError, apsw.IOError) as error:
@@ -44,6 +45,12 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
             raise StoreError(f"{path} cannot be copied to {target}: {error}") from error
     shutil.copymode(path, target)
     return _content(target)
+
+
+def _require_rest(path: Path, reading: Reading) -> None:
+    """Raise StoreError if the file was not at rest, but had to be while it was read."""
+    if reading.is_torn():
+        raise StoreError(f"{path} was changed while it was read: run this again")
 
 
 def _content(copy: Path) -> SnapshotContent:
@@ -68,10 +75,12 @@ def verify(path: Path) -> int:
     Raises IndexFormatError if it has another format, DamagedIndexError if anything in it is wrong,
     StoreError if it cannot be read. Damage is not marked beside the file.
     """
-    require_index(path)
     try:
-        with files.shared_lock(path), closing(open_reader(path)) as connection:
-            damage = _find_damage(connection)
+        with closing(open_reader(path)) as reading:
+            damage = _find_damage(reading.sql)
+            _require_rest(path, reading)
+    except apsw.NotADBError as error:
+        raise NotAnIndexError(f"{path} is not an SQLite file") from error
     except files.DAMAGE as error:
         damage = str(error)
     except apsw.Error as error:
@@ -120,7 +129,7 @@ def staging(path: Path) -> Iterator[Path]:
     Raises StoreError if a server uses the index. A file left at that path is deleted at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = files.lock(path)
+    lock = files.lock(path, to_restore=True)
     staged = files.sibling(path, RESTORING)
     try:
         staged.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from mikroscope.records.parsing import Fields, parse_line
 from mikroscope.records.timestamps import format_time, has_zone
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
+from mikroscope.stores.sqlite.read.access import open_reader
 from mikroscope.stores.sqlite.read.day_cache import DayCountCache, DayState
 from mikroscope.stores.sqlite.read.planner import Plan, Planner, Plans, encode_cursor
 from mikroscope.stores.sqlite.read.recheck import Recheck
@@ -33,11 +34,9 @@ from mikroscope.stores.sqlite.schema import (
     KEY_MASK,
     LINE_MASK,
     MAX_MS,
-    file_identity,
-    open_reader,
-    require_index,
 )
 
+_TRIES = 5
 _CHECK_EVERY = 20_000  # instructions of SQLite's virtual machine between two checks of the deadline
 _ROW = "e.key, e.source, e.line, e.flags, e.dictionary, e.data"
 _WALK = f"SELECT {_ROW} FROM entries e WHERE e.key BETWEEN ? AND ? ORDER BY e.key DESC"  # noqa: S608
@@ -75,12 +74,11 @@ class Row(NamedTuple):
 class Connection:
     """A reading connection; a question runs within `snapshot`, in one thread."""
 
-    def __init__(self, path: Path, day_counts: DayCountCache) -> None:
-        require_index(path)
+    def __init__(self, path: Path, day_counts: DayCountCache, may_copy: bool = False) -> None:
         self.day_counts = day_counts
-        with files.shared_lock(path):
-            self.identity = file_identity(path)
-            self.sql = open_reader(path)
+        self.reading = open_reader(path, may_copy)
+        self.identity = self.reading.identity
+        self.sql = self.reading.sql
         self._dictionaries: dict[int, Dictionary] = {0: Dictionary(0, b"")}
         self._deadline = inf
         self.sql.set_progress_handler(self._is_late, _CHECK_EVERY)
@@ -230,11 +228,15 @@ class Connection:
 
 
 class Readers:
-    """Up to `size` connections, each opened when it is first needed."""
+    """Up to `size` connections, each opened when it is first needed.
 
-    def __init__(self, path: Path, size: int, timeout_s: float) -> None:
+    With `may_copy` they may read a private copy where nothing can be shared with writers.
+    """
+
+    def __init__(self, path: Path, size: int, timeout_s: float, may_copy: bool = False) -> None:
         self._path = path
         self._timeout_s = timeout_s
+        self._may_copy = may_copy
         self._free = threading.Semaphore(size)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -259,45 +261,52 @@ class Readers:
             for connection in self._busy:
                 connection.sql.interrupt()
             for connection in self._idle:
-                connection.sql.close()
+                connection.reading.close()
             self._idle.clear()
 
     def _ask(self, question: Callable[[Connection], Answer]) -> Answer:
-        connection = self._take()
-        try:
-            with connection.snapshot(self._timeout_s):
-                return question(connection)
-        finally:
-            self._release(connection)
+        for _ in range(_TRIES):
+            connection = self._take()
+            try:
+                with connection.snapshot(self._timeout_s):
+                    answer = question(connection)
+                if not connection.reading.is_torn():
+                    return answer
+            except Exception:  # a file that changes while it is read may cause any error
+                if not connection.reading.is_torn():
+                    raise
+            finally:
+                self._release(connection)
+        raise StoreError(f"{self._path} changes while it is read: query the server over HTTP")
 
     def _take(self) -> Connection:
         with self._lock:
             if self._closed:
                 raise StoreError("the index is closed")
             self._drop_replaced()
-            connection = (
-                self._idle.pop() if self._idle else Connection(self._path, self._day_counts)
-            )
+            connection = self._idle.pop() if self._idle else self._open()
             self._busy.append(connection)
             return connection
 
+    def _open(self) -> Connection:
+        return Connection(self._path, self._day_counts, self._may_copy)
+
     def _drop_replaced(self) -> None:
-        """Close connections to an index that was replaced by another one.
+        """Close connections to an index that was replaced by another one, or has changed.
 
         After the last one is closed a later index may get the same inode, so the cached counts,
         which are keyed by inode, are dropped as well.
         """
-        identity = file_identity(self._path)
-        for connection in [one for one in self._idle if one.identity != identity]:
+        for connection in [one for one in self._idle if not one.reading.is_current()]:
             self._idle.remove(connection)
-            connection.sql.close()
+            connection.reading.close()
             self._day_counts = DayCountCache()
 
     def _release(self, connection: Connection) -> None:
         with self._lock:
             self._busy.remove(connection)
             if self._closed:
-                connection.sql.close()
+                connection.reading.close()
             else:
                 self._idle.append(connection)
 

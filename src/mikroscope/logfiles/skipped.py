@@ -1,0 +1,77 @@
+"""Says which files below the logs directory are not indexed, why, and what would include them."""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.wording import in_words
+
+_NAMED = 3
+_PACKED = (".gz", ".zst")
+_PLAIN_TEXT, _NO_SUFFIX = "plain text", "no suffix"
+
+
+class Skipped(NamedTuple):
+    """Files that are not indexed: `text` names some of them with reasons, `fix` what to do."""
+
+    text: str
+    fix: str
+
+
+class _SilentTree(LogTree):
+    """A tree that logs nothing: whoever indexes these files does."""
+
+    def _warn_once(self, problem: str) -> None:
+        pass
+
+
+def skipped_files(root: Path, suffixes: tuple[str, ...]) -> Skipped | None:
+    """List a tree and describe the files that are not read; None if there are none to name.
+
+    Hidden files (of editors and file managers) and empty ones are not named.
+    """
+    kinds = {}
+    for path in sorted(_SilentTree(root, suffixes).walk().others):
+        kind = _kind(path, suffixes)
+        is_empty = kind == _PLAIN_TEXT and not _size(root / path)
+        if not is_empty and not PurePosixPath(path).name.startswith("."):
+            kinds[path] = kind
+    if not kinds:
+        return None
+    named = ", ".join(f"{path} ({kinds[path]})" for path in list(kinds)[:_NAMED])
+    more = f" and {len(kinds) - _NAMED} more" if len(kinds) > _NAMED else ""
+    verb = "is" if len(kinds) == 1 else "are"
+    text = f"{in_words(len(kinds), 'file')} {verb} not indexed: {named}{more}"
+    return Skipped(text, _fix(set(kinds.values()), suffixes))
+
+
+def _fix(kinds: set[str], suffixes: tuple[str, ...]) -> str:
+    parts = []
+    if new := sorted(kinds - {_PLAIN_TEXT, _NO_SUFFIX}):
+        parts.append(f"to index them, set --log-file-suffixes {','.join((*suffixes, *new))}")
+    if _PLAIN_TEXT in kinds:
+        parts.append("the first line of a .log file must be a JSON object")
+    if _NO_SUFFIX in kinds:
+        parts.append("rename files without a suffix")
+    return "; ".join([*parts, "or move them out of the logs directory"])
+
+
+def _kind(path: str, suffixes: tuple[str, ...]) -> str:
+    """Return the end of a name that could be configured, or what else is the reason."""
+    name = PurePosixPath(path).name
+    packed = next((one for one in _PACKED if name.endswith(one)), "")
+    parts = name.removesuffix(packed).split(".")
+    while len(parts) > 2 and parts[-1].isdecimal():  # the number that rotation has added
+        parts.pop()
+    end = f".{parts[-1]}" if len(parts) > 1 else ""
+    if end and f"{end}{packed}".endswith(suffixes):
+        return _PLAIN_TEXT
+    return f"{end}{packed}" or _NO_SUFFIX
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
