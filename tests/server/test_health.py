@@ -12,7 +12,10 @@ from tests.helpers.server import TOKEN, Connect, Serve, health
 from tests.helpers.waiting import wait_until
 from tests.helpers.webhooks import catching
 
-COUNTERS = ["filesScanned", "linesScanned", "recordsInserted", "recordsSkipped", "parseErrors"]
+COUNTERS = [
+    *("filesScanned", "linesScanned", "recordsInserted", "recordsSkipped", "parseErrors"),
+    "unreadableTimestamps",
+]
 
 
 DELETED = [
@@ -189,7 +192,7 @@ def test_index_that_is_deleted(serve: Serve, connect: Connect, tmp_path: Path) -
     client = with_records(serve, connect, tmp_path)
     for file in (tmp_path / "data").glob("mikroscope.db*"):
         file.unlink()
-    wait_until(lambda: "no index at" in problems(client))
+    wait_until(lambda: "No index at" in problems(client))
     wait_until(lambda: entries(client) == 10)
     wait_until(lambda: problems(client) == "")
 

@@ -53,6 +53,7 @@ def test_ingest_and_index(serve: Serve, connect: Connect) -> None:
     assert plain(found, "ingest_bytes_total") == len(content)
     assert plain(found, "index_records_total") == 2
     assert plain(found, "index_parse_errors_total") == 0
+    assert plain(found, "index_unreadable_timestamps_total") == 0
     assert plain(found, "index_failing") == 0
     assert plain(found, "up") == 1
     assert plain(found, "index_size_bytes") > 0
@@ -69,7 +70,7 @@ def test_names_and_types(serve: Serve, connect: Connect) -> None:
     assert {name for name, kind in types.items() if kind == "counter"} == {
         name for name in types if name.endswith("_total")
     }
-    assert len(types) == 27
+    assert len(types) == 28
 
 
 def test_start_without_prometheus() -> None:

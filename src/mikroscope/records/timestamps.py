@@ -23,7 +23,7 @@ _ISO_START = re.compile(r"\d{4}-?(?:\d\d|W)", re.ASCII)
 # JSON of older .NET: epoch milliseconds, and an offset that does not change them.
 _DOTNET_DATE = re.compile(r"/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
-_YEAR_TWO_MS = -62_104_060_800_000  # 0001-12-31T00:00:00Z
+_YEAR_TWO_MS = -62_104_060_800_000  # 0002-01-01T00:00:00Z
 # Zeros of other clocks: 1601-01-01T00:00:00Z of Windows, and what Go's UnixNano makes of year 1.
 _OTHER_ZEROS_MS = (-11_644_473_600_000, -6_795_364_578_872)
 _BLANK = ("", "-")  # RFC 5424 writes "-" for what is not known

@@ -15,6 +15,7 @@ from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite import schema, terms
 from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS
 from mikroscope.stores.sqlite.terms import TermEncoder, decode_token, encode_tokens
+from mikroscope.stores.sqlite.texts import MAX_DEPTH, MAX_SEARCHED, words_of
 
 # JSON has no lone surrogates; those that a parser lets through become "?" before they come here.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -52,7 +53,7 @@ def _without_day(token: str) -> str:
     return token.removeprefix(DAY_TEXT)
 
 
-def words_of(record: Fields) -> set[str]:
+def words_in(record: Fields) -> set[str]:
     """Return the words of a record's document, as FTS5 folds them."""
     return {token.lower() for token in all_of(record) - tokens_of(record)}
 
@@ -128,7 +129,7 @@ def test_no_field_looks_like_what_is_derived(pair: tuple[str, str]) -> None:
 @given(texts)
 def test_no_word_is_a_token_of_a_field(text: str) -> None:
     """A word of a text never looks like a field's value or a derived value."""
-    for word in terms.words_of(text):
+    for word in words_of(text):
         encoded = word.encode()
         assert b"=" not in encoded
         assert not encoded.startswith(encode_tokens([terms.MARK]))
@@ -137,8 +138,8 @@ def test_no_word_is_a_token_of_a_field(text: str) -> None:
 @given(texts)
 def test_words_are_folded(text: str) -> None:
     """A word is found in any mix of capital and small letters."""
-    words = set(terms.words_of(text))
-    assert set(terms.words_of(text.casefold())) == words
+    words = set(words_of(text))
+    assert set(words_of(text.casefold())) == words
 
 
 @pytest.mark.parametrize(
@@ -296,7 +297,7 @@ def test_deep_objects() -> None:
     for _ in range(400):
         record = {"k": "v", "o": record}
     paths = {token for token in tokens_of(record) if token.endswith("k=v")}
-    assert len(paths) == terms.MAX_DEPTH + 1
+    assert len(paths) == MAX_DEPTH + 1
 
 
 def test_days_as_texts() -> None:
@@ -332,16 +333,16 @@ def test_days_as_texts() -> None:
 )
 def test_words(record: Fields, words: set[str]) -> None:
     """Words of messages and errors are tokens, with case folded beyond ASCII."""
-    assert words_of(record) == words
+    assert words_in(record) == words
 
 
 def test_endless_texts() -> None:
     """Only the beginning of a very long text is searched."""
-    words = words_of({"message": "first " + "x" * terms.MAX_SEARCHED + " last"})
+    words = words_in({"message": "first " + "x" * MAX_SEARCHED + " last"})
     assert ("first" in words, "last" in words) == (True, False)
 
 
 @given(st.text(string.printable))
 def test_ascii_and_other_texts_have_the_same_words(text: str) -> None:
     """ASCII texts and all others are split into the same words."""
-    assert terms.words_of(text) == terms.words_of(text + " é")[:-1]
+    assert words_of(text) == words_of(text + " é")[:-1]

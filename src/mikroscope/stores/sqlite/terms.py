@@ -26,7 +26,6 @@ encoded hash: a mark and ten characters.
 
 import codecs
 import hashlib
-import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -42,11 +41,16 @@ from mikroscope.records.conventions import ERROR_PARTS, TEXT_FIELDS
 from mikroscope.records.fields import scalar_text
 from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite.schema import DAY_MS
+from mikroscope.stores.sqlite.texts import (
+    ERROR_FIELDS,
+    MAX_DEPTH,
+    collect_texts,
+    encode_words,
+    error_texts,
+)
 
 MAX_TEXT_VALUE = 24  # characters; longer values that contain a space are hashed
 MAX_VALUE = 128  # characters; longer values without a space are hashed
-MAX_DEPTH = 16  # of nested objects
-MAX_SEARCHED = 32_768  # characters of one text; words beyond are not indexed
 MAX_KNOWN_NAMES = 10_000
 MAX_KNOWN_DAYS = 100
 HASH_CHARACTERS = 10  # six bits each
@@ -62,7 +66,6 @@ _OWN_ATTRIBUTES = frozenset(("event", "correlationId"))
 
 # Records with none of these keys, which are most of them, need nothing of what is rare.
 _RARE_FIELDS = (TEXT_FIELDS - {"message"}) | CORRELATION_STARTS - {"correlationId"}
-_ERROR_FIELDS = TEXT_FIELDS - {"message"}
 
 # The characters to escape, in the order of their escape bytes from 0x80 on.
 _ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F, ord(SEPARATOR)]
@@ -75,10 +78,6 @@ _TABLE = bytes(_ESCAPES)
 _UNESCAPES = bytearray(range(256))
 _UNESCAPES[0x80 : 0x80 + len(_ESCAPED)] = bytes(_ESCAPED)
 _FIRST_LEAD_BYTE = 0xC0  # the first byte of every multi-byte character in UTF-8 is at least this
-_WORD_TABLE = bytes(
-    code if code >= 0x80 or chr(code).isalnum() or code == 0x5F else 0x20 for code in range(256)
-)
-_WORD = re.compile(r"\w+")
 _RESERVED = str.maketrans({"=": "\x1ce", SEPARATOR: "\x1cs", MARK: "\x1cm", "\x1c": "\x1cc"})
 
 
@@ -160,7 +159,7 @@ class TermEncoder:
         texts = [message] if message else []
         has_rare = not _RARE_FIELDS.isdisjoint(fields)
         if has_rare:
-            texts += _error_texts(fields, message)
+            texts += error_texts(fields, message)
         _add_event(tokens, prefixes.day, fields, message)
         if has_rare or "correlationId" in fields:
             _add_correlation(tokens, prefixes.day, fields)
@@ -169,7 +168,7 @@ class TermEncoder:
         if time_field and not isinstance(fields.get(time_field), dict):
             fields.pop(time_field, None)  # a nested one is not there
         _add_fields(tokens, texts, fields, prefixes)
-        return encode_tokens(tokens) + b"".join(map(_words, texts))
+        return encode_tokens(tokens) + b"".join(map(encode_words, texts))
 
 
 def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _Prefixes) -> None:
@@ -189,7 +188,7 @@ def _add_fields(tokens: list[str], texts: list[str], fields: Fields, prefixes: _
     for name in sorted(compound, key=len):
         if type(fields[name]) is dict:
             nested = _Nested(tokens, texts, prefixes, seen)
-            nested.add(name, fields[name], 1, name in _ERROR_FIELDS)
+            nested.add(name, fields[name], 1, name in ERROR_FIELDS)
 
 
 def _token(prefixes: _Prefixes, name: str, value: Any, compound: list[str]) -> str:
@@ -224,10 +223,10 @@ class _Nested(NamedTuple):
             if text is not None:
                 self._add_scalar(f"{path}.{name}", text)
             if name in searched and (kind is str or kind is list):
-                _collect(value, self.texts, depth)
+                collect_texts(value, self.texts, depth)
         if depth < MAX_DEPTH:
             for name in sorted(inner, key=len):
-                is_error = in_error or name in _ERROR_FIELDS
+                is_error = in_error or name in ERROR_FIELDS
                 self.add(f"{path}.{name}", fields[name], depth + 1, is_error)
 
     def _add_scalar(self, path: str, text: str) -> None:
@@ -237,30 +236,6 @@ class _Nested(NamedTuple):
             prefix = f"{day}{_UNUSABLE}{prefix[len(day) :]}"
         self.tokens.append(prefix + shorten(text))
         self.seen.add(path)
-
-
-def _error_texts(fields: Fields, message: str) -> list[str]:
-    """Return the texts of a record's errors; those in objects are left to `_Nested`."""
-    texts: list[str] = []
-    for name in _ERROR_FIELDS.intersection(fields):
-        value = fields[name]
-        if value is not message and not isinstance(value, dict):
-            _collect(value, texts, 1)
-    return texts
-
-
-def _collect(value: object, texts: list[str], depth: int) -> None:
-    """Add a text, those of a list, and of objects in a list those of an error's parts."""
-    if isinstance(value, str):
-        texts.append(value)
-    elif depth >= MAX_DEPTH:
-        return
-    elif isinstance(value, list):
-        for one in value:
-            _collect(one, texts, depth + 1)
-    elif isinstance(value, dict):
-        for name in ERROR_PARTS.intersection(value):
-            _collect(value[name], texts, depth + 1)
 
 
 def _add_event(tokens: list[str], day: str, fields: Fields, message: str) -> None:
@@ -399,22 +374,6 @@ def event_prefixes() -> list[str]:
 def correlation_prefixes() -> list[str]:
     """Return the beginnings of the tokens of an entry's correlation."""
     return [field_prefix("correlationId"), OTHER_CORRELATION]
-
-
-# --- words ----------------------------------------------------------------------------------
-
-
-def _words(text: str) -> bytes:
-    """Return a text's words with a space before each; FTS5 itself folds ASCII letters."""
-    text = text[:MAX_SEARCHED]
-    if text.isascii():
-        return b" " + text.encode().translate(_WORD_TABLE)
-    return b" " + " ".join(_WORD.findall(text.casefold())).encode("utf-8", "replace")
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a search, split as `_words` does, in lower case."""
-    return [word.decode() for word in _words(text).lower().split()]
 
 
 def expression(groups: Iterable[Iterable[bytes]]) -> bytes:

@@ -21,6 +21,7 @@ from mikroscope.stores.sqlite.schema import (
     clamp,
 )
 from mikroscope.stores.sqlite.terms import AnyOf
+from mikroscope.stores.sqlite.texts import words_of
 
 MAX_SEARCHED_FIELDS = 200
 MAX_DAYS = 64  # that one expression names
@@ -151,7 +152,7 @@ def _text_plan(query: Query, spill_ms: int, cursor: str | None = None) -> Plan |
     These are not all entries that match, but show at little cost that there are many.
     """
     ranges = _ranges(query, spill_ms, cursor)
-    words = terms.words_of(query.text or "")
+    words = words_of(query.text or "")
     if not words or not ranges:
         return None
     match = terms.expression([[word.encode()] for word in words])
@@ -196,7 +197,7 @@ def search_groups(word: str, fields: Sequence[str]) -> list[AnyOf]:
 
     Capitals are folded here, as FTS5's tokenizer does, since `encode_tokens` escapes them.
     """
-    parts = terms.words_of(word)
+    parts = words_of(word)
     values = [terms.field_tokens(name, word) for name in fields[:MAX_SEARCHED_FIELDS]]
     plain = [*chain.from_iterable(value.plain for value in values)]
     daily = [*chain.from_iterable(value.daily for value in values)]
