@@ -279,6 +279,28 @@ def test_a_file_that_never_rests(place: Place, monkeypatch: pytest.MonkeyPatch) 
     store.close()
 
 
+@pytest.mark.parametrize("write", [True, False])
+def test_locks_outlive_an_opening(place: Place, write: bool) -> None:
+    """Opening an index leaves the locks of this process in place: closing any descriptor of the
+    file would end them, and another process's last connection would then delete the log.
+    """
+    store = SqliteStore(place.database, write=write)
+    assert count(store) == 2
+    closes_last = """
+import sys, apsw
+connection = apsw.Connection(sys.argv[1])
+connection.execute("SELECT count(*) FROM sources").fetchall()
+connection.close()
+"""
+    command = [sys.executable, "-c", closes_last, str(place.database)]
+    subprocess.run(command, check=True, timeout=60)
+    assert files.sibling(place.database, "-wal").exists()
+    place.append("a.ndjson", lines(3))
+    place.index()
+    assert count(store) == 3
+    store.close()
+
+
 def test_a_writer_s_own_questions_need_no_copy(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
