@@ -19,7 +19,7 @@ _TEXT = """\
 # The last run of `make test-long`
 
 `make test-long` runs what `make test` has in a short form at full length: kills, floods, installs
-of every kind, and input that hypothesis makes up anew each time. It writes this file itself.
+of every kind, and input that hypothesis invents for each run. It writes this file itself.
 
 | | |
 |---|---|

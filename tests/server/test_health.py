@@ -192,7 +192,7 @@ def test_index_that_is_deleted(serve: Serve, connect: Connect, tmp_path: Path) -
     client = with_records(serve, connect, tmp_path)
     for file in (tmp_path / "data").glob("mikroscope.db*"):
         file.unlink()
-    wait_until(lambda: "No index at" in problems(client))
+    wait_until(lambda: "is gone: it is built again" in problems(client))
     wait_until(lambda: entries(client) == 10)
     wait_until(lambda: problems(client) == "")
 

@@ -279,6 +279,32 @@ def test_a_file_that_never_rests(place: Place, monkeypatch: pytest.MonkeyPatch) 
     store.close()
 
 
+# Prints whether another process may take the lock that excludes all readers: SQLite's "exclusive"
+# lock, which covers these bytes of the file (its file format's "lock-byte page").
+TAKES_ALL = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000000 + 2)
+        print("it is free")
+    except BlockingIOError:
+        print("it is held")
+"""
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_locks_outlive_an_opening(place: Place, write: bool) -> None:
+    """Opening an index leaves the locks of this process in place: to close any descriptor of the
+    file would end them, and another process could believe that it is the last one.
+    """
+    store = SqliteStore(place.database, write=write)
+    assert count(store) == 2
+    command = [sys.executable, "-c", TAKES_ALL, str(place.database)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "it is held\n"
+    store.close()
+
+
 def test_a_writer_s_own_questions_need_no_copy(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Opens an index file for reading, also for a user who may not write to it or next to it."""
 
 import contextlib
+import errno
 import os
 import pwd
 import shutil
@@ -65,11 +66,17 @@ class _State(NamedTuple):
     log: tuple[int, ...]  # () if there is none, or an empty one
 
 
-def require_index(path: Path) -> None:
-    """Raise StoreError if there is nothing at `path`, or nothing that this user may read."""
+def _require_readable(path: Path) -> None:
+    """Raise StoreError if there is nothing at `path`, or nothing that this user may read.
+
+    The file is not opened for that: closing it would end all locks that SQLite has on it in this
+    process (as by POSIX), and another process could delete the write-ahead log under a server.
+    """
+    require_no_directory(path, "--db")
     try:
-        require_no_directory(path, "--db")
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        os.stat(path)
+        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(
             f"No index at {path.absolute()}. Run this where the server runs, or pass --db; "
@@ -82,13 +89,16 @@ def require_index(path: Path) -> None:
 def open_reader(path: Path, may_copy: bool = True) -> Reading:
     """Open an index for reading. Raises StoreError if it is missing, unreadable or no index.
 
-    Nothing is created next to an index of another user. Without `may_copy`, the connection always
-    shares memory with writers.
+    Nothing is created next to an index of another user. Without `may_copy`, which is for the
+    processes that write, the connection always shares memory with writers.
     """
-    require_index(path)
-    with _kept_from_replacement(path):
-        if not may_copy:
+    if not may_copy:
+        if not path.exists():
+            raise StoreError(f"the index {path} is gone: it is built again from the log files")
+        with files.shared_lock(path):
             return Reading(path, _connect(path, str(path)))
+    _require_readable(path)
+    with _kept_from_replacement(path):
         if _may_share_memory(path):
             with contextlib.suppress(*_NOT_SHARED):
                 return Reading(path, _connect(path, str(path)))
