@@ -33,6 +33,7 @@ from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.query.model import MAX_LIMIT, Entry, Grouping, PageRequest, Query
 from mikroscope.records.timestamps import parse_time
+from mikroscope.records.zones import set_default_zone
 from mikroscope.settings.options import Settings, options
 from mikroscope.settings.sources import CREDENTIALS
 from mikroscope.stores import open_store
@@ -75,6 +76,7 @@ class Sidecar:
         self._check_space_at = 0.0
         self._space_problem: str | None = None
         self.started_s = time.monotonic()
+        set_default_zone(settings.default_timezone)
         self.store: Store = open_store(
             settings.db_path, "server", query_timeout_s=settings.query_timeout_ms / 1000
         )

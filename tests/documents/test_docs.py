@@ -35,7 +35,7 @@ def test_parity_names_every_option_of_the_original() -> None:
     """The parity table has every option of the original."""
     new = {"--log-file-suffixes", "--log-format", "--log-requests"}
     new |= {"--max-concurrent-requests", "--query-timeout-ms", "--ingest-fsync"}
-    new |= {"--alert-webhook-format", "--redact-fields"}
+    new |= {"--alert-webhook-format", "--redact-fields", "--default-timezone"}
     flags = {option.flag for option in options()} - new
     assert not {flag for flag in flags if f"`{flag}`" not in PARITY}
 
@@ -164,6 +164,7 @@ def test_dependencies_are_the_decided_ones() -> None:
         "prometheus-client",
         "rich",
         "starlette",
+        "tzdata",
         "uvicorn",
         "uvloop",
         "watchfiles",

@@ -188,7 +188,7 @@ def test_what_is_new() -> None:
     assert {option.flag for option in options()} - set(FLAGS) == {
         *("--config", "--log-file-suffixes", "--log-format", "--log-requests"),
         *("--max-concurrent-requests", "--query-timeout-ms", "--ingest-fsync"),
-        *("--alert-webhook-format", "--redact-fields"),
+        *("--alert-webhook-format", "--redact-fields", "--default-timezone"),
     }
 
 
@@ -1023,3 +1023,17 @@ def test_empty_credentials_are_warned_of(
     """Credentials that are given without a value get a warning unless another layer has one."""
     resolve_settings(env=env, overrides=overrides)
     assert [text.split(" and counts")[0] for text in caplog.messages] == expected
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "+05:30", "-03", "CET", "Z"])
+def test_default_timezone(zone: str) -> None:
+    """The zone of times that name none is an IANA name, an offset or a known abbreviation."""
+    settings = resolve_settings(env={"MIKROSCOPE_DEFAULT_TIMEZONE": f" {zone} "})
+    assert settings.default_timezone == zone
+
+
+@pytest.mark.parametrize("zone", ["Berlin", "Europe/Atlantis", "+25:00", "IST", "../etc/passwd"])
+def test_wrong_timezone(zone: str) -> None:
+    """A zone that is not known, or means several, is refused."""
+    message = refusal(overrides={"defaultTimezone": zone})
+    assert message.startswith("--default-timezone: expected a time zone such as Europe/Berlin")

@@ -13,6 +13,7 @@ from mikroscope.cli.output import print_json
 from mikroscope.disk import require_no_directory, require_no_file
 from mikroscope.errors import MikroScopeError, StoreError
 from mikroscope.records.printable import printable
+from mikroscope.records.zones import set_default_zone
 from mikroscope.settings.options import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from mikroscope.indexing.stats import IndexStats
     from mikroscope.logfiles.tree import LogTree
 
-_INDEX_OPTIONS = ("logs_path", "db_path", "config_path", "log_file_suffixes")
+_INDEX_OPTIONS = (
+    *("logs_path", "db_path", "config_path", "log_file_suffixes", "default_timezone"),
+)
 
 
 @click.command(short_help="Index new lines once, or rebuild the index.")
@@ -43,6 +46,7 @@ def index(rebuild: bool, **given: Any) -> None:
     settings = settings_of(given)
     require_no_file(settings.logs_path, "--logs")
     require_no_directory(settings.db_path, "--db")
+    set_default_zone(settings.default_timezone)
     started = datetime.now(UTC)
     stats = (_rebuild if rebuild else _index)(settings, open_tree(settings))
     name_skipped(settings)

@@ -22,8 +22,9 @@ from mikroscope.query.parameters import (
     parse_page,
     parse_query,
 )
+from mikroscope.records.zones import set_default_zone
 
-_SETTINGS = ("db_path", "config_path")
+_SETTINGS = ("db_path", "config_path", "default_timezone")
 _DEFAULT_BUCKETS = 25
 _FLAGS = {parameter.name: parameter.flag for parameter in PARAMETERS}
 
@@ -115,6 +116,7 @@ def _with_store(given: dict[str, Any], question: Callable[[Any], object]) -> Non
     from mikroscope.stores import open_store
 
     settings = settings_of(given)
+    set_default_zone(settings.default_timezone)
     store = open_store(settings.db_path, "read")
     try:
         print_json(question(store))

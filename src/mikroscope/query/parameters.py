@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC
 from typing import Any, Literal, NamedTuple, cast
 
 from mikroscope.errors import QueryError
@@ -186,9 +187,9 @@ def _given(parameters: Mapping[str, str]) -> dict[str, str]:
 
 def _time_ms(name: str, text: str) -> int:
     # A plus sign that was not percent-encoded arrives as a space: 10:00:00 02:00.
-    milliseconds = parse_time(text)
+    milliseconds = parse_time(text, UTC)
     if milliseconds is None:
-        milliseconds = parse_time(_LOST_PLUS.sub("+", text))
+        milliseconds = parse_time(_LOST_PLUS.sub("+", text), UTC)
     if milliseconds is None:
         raise QueryError(
             f"{name!r} is {text!r}, expected an ISO 8601 time such as {_TIME}, "

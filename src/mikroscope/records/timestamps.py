@@ -6,7 +6,7 @@ without a zone is in the default zone (`zones`).
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from mikroscope.records.written_times import parse_compact, parse_written
 from mikroscope.records.zones import default_zone, in_zone
@@ -32,16 +32,17 @@ _MINUTE = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:", re.ASCII)
 _MAX_MINUTES = 10_000
 
 
-def parse_time(value: object) -> int | None:
+def parse_time(value: object, zone: tzinfo | None = None) -> int | None:
     """Return the epoch milliseconds of a string, a number or an object.
 
-    None if the value is not a time.
+    None if the value is not a time. `zone` is that of a text that names none: None means the
+    default zone.
     """
     if isinstance(value, str):
         found = canonical_ms(value)
         if found is None:
-            found = parse_iso(value)
-        return found if found is not None else _parse_other_text(value)
+            found = parse_iso(value, zone)
+        return found if found is not None else _parse_other_text(value, zone)
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -119,7 +120,7 @@ class _MinuteTexts(dict[int, str]):
 _MINUTE_TEXTS = _MinuteTexts()
 
 
-def parse_iso(text: str) -> int | None:
+def parse_iso(text: str, zone: tzinfo | None = None) -> int | None:
     """Return the epoch milliseconds of an ISO 8601 text; None if it is not one.
 
     Fractions of a millisecond are truncated, not rounded.
@@ -127,7 +128,7 @@ def parse_iso(text: str) -> int | None:
     if not _ISO_START.match(text) or (text[4:5] != "-" and _EPOCH_TEXT.fullmatch(text)):
         return None
     try:
-        return _milliseconds(datetime.fromisoformat(text))
+        return _milliseconds(datetime.fromisoformat(text), zone)
     except (ValueError, OverflowError):
         return None
 
@@ -136,7 +137,7 @@ def has_zone(text: str) -> bool:
     """Return True if a text is an ISO 8601 time with a zone."""
     if canonical_ms(text) is not None:
         return True
-    if parse_iso(text) is None:
+    if " " in text[11:] or parse_iso(text) is None:  # Python reads a space before the zone too
         return False
     return datetime.fromisoformat(text).tzinfo is not None
 
@@ -171,24 +172,24 @@ def format_moment(moment: datetime) -> str:
     return format_time((moment - EPOCH) // MILLISECOND)
 
 
-def _milliseconds(moment: datetime) -> int:
+def _milliseconds(moment: datetime, zone: tzinfo | None = None) -> int:
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=default_zone())
+        moment = moment.replace(tzinfo=zone or default_zone())
     return (moment - EPOCH) // MILLISECOND
 
 
-def _parse_other_text(text: str) -> int | None:
+def _parse_other_text(text: str, zone: tzinfo | None) -> int | None:
     """Read a text that is not ISO 8601: a compact date, a number, or a written form."""
     text = text.strip()
     if (compact := parse_compact(text)) is not None:
-        return _milliseconds(compact)
+        return _milliseconds(compact, zone)
     if (number := _parse_number(text)) is not None:
         return number
     if (dotnet := _DOTNET_DATE.fullmatch(text)) is not None:
         return _within_range(int(dotnet[1]))
     try:
         moment = parse_written(text)
-        return None if moment is None else _milliseconds(moment)
+        return None if moment is None else _milliseconds(moment, zone)
     except OverflowError:
         return None
 

@@ -9,7 +9,7 @@ import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from mikroscope.records.zones import default_zone, in_zone
+from mikroscope.records.zones import in_zone
 
 _MONTHS = {
     name: number
@@ -70,9 +70,10 @@ _MAX_LENGTH = 100  # characters; no form is longer
 
 
 def parse_written(text: str) -> datetime | None:
-    """Return the moment that a text in one of the forms means, with a zone; None for other texts.
+    """Return the moment that a text in one of the forms means; None for other texts.
 
-    A zone whose name is not known makes it another text: its time would be off by hours.
+    It has a zone if the text names one. A name that is not known makes it another text: its time
+    would be off by hours.
     """
     if len(text) > _MAX_LENGTH:
         return None
@@ -112,7 +113,7 @@ def _moment(parts: dict[str, str | None]) -> datetime | None:
     except ValueError:
         return None
     zone = parts.get("zone") or parts.get("before")
-    whole = moment.replace(tzinfo=default_zone()) if zone is None else in_zone(moment, zone)
+    whole = moment if zone is None else in_zone(moment, zone)
     return whole + timedelta(seconds=1) if whole is not None and second == 60 else whole
 
 

@@ -167,6 +167,12 @@ class Settings:
         "Suffixes of the files to index; a .log file is indexed only if its first line is JSON.",
         kind="suffixes",
     )
+    default_timezone: str = declare(
+        "UTC",
+        "Time zone of times in logs that name none: Europe/Berlin, +02:00. Applies to lines that "
+        "are indexed from then on.",
+        kind="timezone",
+    )
 
     db_retention_days: int = declare(
         30,

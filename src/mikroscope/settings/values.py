@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from mikroscope.errors import ConfigurationError
+from mikroscope.records.zones import zone_named
 from mikroscope.settings.origins import check_origin
 
 Kind = Literal[
@@ -22,6 +23,7 @@ Kind = Literal[
     "list",
     "origins",
     "suffixes",
+    "timezone",
     "fields",
     "producers",
 ]
@@ -222,6 +224,13 @@ def _origins(raw: object, option: Option) -> tuple[str, ...]:
     return tuple(check_origin(origin) for origin in _list(raw, option))
 
 
+def _timezone(raw: object, option: Option) -> str:
+    name = _text(raw, option).strip()
+    if zone_named(name) is None:
+        raise ValueError("a time zone such as Europe/Berlin, +02:00 or UTC")
+    return name
+
+
 def _suffixes(raw: object, option: Option) -> tuple[str, ...]:
     suffixes = _list(raw, option)
     if not suffixes or not all(_SUFFIX.fullmatch(suffix) for suffix in suffixes):
@@ -284,6 +293,7 @@ _PARSERS: dict[Kind, Callable[[object, Option], object]] = {
     "list": _list,
     "origins": _origins,
     "suffixes": _suffixes,
+    "timezone": _timezone,
     "fields": _fields,
     "producers": _producers,
 }

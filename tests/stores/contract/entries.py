@@ -52,6 +52,7 @@ class EntryContract(Contract):
             ("2026-02-18 10:20:00,123456789+01:00", "2026-02-18 10:20:00,123456789+01:00"),
             ("2026-02-18 10:20:00,123456789", "2026-02-18T10:20:00.123Z"),
             ("18/Feb/2026:10:20:00 +0100", "2026-02-18T09:20:00.000Z"),
+            ("2026-02-18 10:20:00 -03", "2026-02-18T13:20:00.000Z"),
             ("9999-12-31T23:59:59.999-12:00", "9999-12-31T23:59:59.999-12:00"),
             ("0002-01-01T00:00:00Z", "0002-01-01T00:00:00Z"),
             (1770000000, "2026-02-02T02:40:00.000Z"),
@@ -122,3 +123,12 @@ class EntryContract(Contract):
         """Equal records are separate entries."""
         put(store, [at(0, n=1)] * 3)
         assert [entry.line_number for entry in entries_of(store)] == [3, 2, 1]
+
+    def test_a_time_inside_of_an_object(self, store: Store) -> None:
+        """The time may be in an object, also of the first lines, which a store may learn from."""
+        record = {"record": {"time": {"timestamp": 1_771_410_000.5}, "level": {"name": "ERROR"}}}
+        put(store, [record] * 1_500)
+        entries = store.search(Query(from_ms=1_771_410_000_500, to_ms=1_771_410_000_500)).entries
+        assert {one.timestamp for one in entries} == {"2026-02-18T10:20:00.500Z"}
+        assert {one.level for one in entries} == {"ERROR"}
+        assert store.count(Query(field="record.time.timestamp", value="1771410000.5")) == 1_500

@@ -10,7 +10,7 @@ import msgspec
 
 from mikroscope.errors import StoreError
 from mikroscope.logfiles.sources import Checkpoint, Source
-from mikroscope.records.attributes import is_audit_path, time_of
+from mikroscope.records.attributes import find_time, is_audit_path
 from mikroscope.records.parsing import Fields, NotARecordError, parse_line
 from mikroscope.stores.base import BatchResult, Executor, LineProblem
 from mikroscope.stores.sqlite.compression import SAMPLE_LINES, Dictionary, Packer, strip_time
@@ -258,6 +258,5 @@ def _sample(ranges: Sequence[LineRange]) -> list[bytes]:
             fields, text = parse_line(raw)
         except NotARecordError:
             continue
-        found = time_of(fields)
-        sample.append(text if found is None else strip_time(text, fields[found[1]]))
+        sample.append(strip_time(text, find_time(fields).value))
     return sample

@@ -14,6 +14,7 @@ from mikroscope.records.levels import level_named
 from mikroscope.records.parsing import Fields, NotARecordError, cut_nesting, parse_line
 from mikroscope.records.timestamps import canonical_ms
 from mikroscope.records.wrappers import may_wrap, unwrap
+from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary, strip_text, strip_time
 from mikroscope.stores.sqlite.rows import COMMON, DOCUMENT, MINUTE_MS, ROW, Minute, with_key
 from mikroscope.stores.sqlite.schema import LINE_MASK, MAX_MS, PART_SHIFT, clamp
@@ -110,10 +111,12 @@ class Task:
         self._terms: TermEncoder | None = terms
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self._ranges, self._dictionary.number, self._dictionary.content, self._rules
+        dictionary, zone = self._dictionary, default_zone_name()
+        return self._ranges, dictionary.number, dictionary.content, self._rules, zone
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._ranges, number, content, self._rules = state
+        self._ranges, number, content, self._rules, zone = state
+        set_default_zone(zone)
         self._dictionary = _dictionary(number, content)
         self._terms = None  # each process has an encoder of its own
 
