@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,7 +106,8 @@ class Sidecar:
     def start(self, url: str) -> None:
         """Start indexing and watching the log files; alerts name `url` as the server's address.
 
-        Returns when the first clean-up is over and the files are read, or when either takes long.
+        Returns when the files are read, and clean-ups have run before and after that, or when
+        this takes long.
         """
         self._skipped.start()
         # Retention runs before the files are read, which costs less, and again afterwards.
@@ -121,8 +121,7 @@ class Sidecar:
     def _wait_for_first_runs(self) -> None:
         read_by = time.monotonic() + _FIRST_READING_S
         self.maintainer.first_run.wait(_FIRST_CLEAN_UP_S)
-        with suppress(TimeoutError):
-            self.writer.caught_up.result(max(0.0, read_by - time.monotonic()))
+        self.maintainer.settled.wait(max(0.0, read_by - time.monotonic()))
 
     def wait_for_first_notes(self, timeout_s: float) -> None:
         """Wait until the log has named the files that are not indexed, or for this time."""

@@ -396,6 +396,27 @@ def test_unknown_parameter(client: httpx.Client) -> None:
         assert answer.json()["error"] == "'x' is not a parameter of this path, which knows none"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("since", "from"), ("start", "from"), ("until", "to"), ("end", "to")),
+        *(("severity", "level"), ("Level", "level"), ("q", "text"), ("search", "text")),
+        *(("size", "limit"), ("lmit", "limit"), ("page", "cursor"), ("filed", "field")),
+    ],
+)
+def test_parameter_by_another_name(client: httpx.Client, name: str, meant: str) -> None:
+    """The parameter is suggested that is spelled alike, or is called so elsewhere."""
+    text = error(client, **{name: "1"})
+    assert text == f"'{name}' is not a parameter of this path: did you mean '{meant}'?"
+
+
+@pytest.mark.parametrize("name", ["format", "sort", "url", "x" * 5000, "é", "groupBy"])
+def test_parameter_without_a_meaning(client: httpx.Client, name: str) -> None:
+    """Where none is meant, the known ones are listed, not one that only looks similar."""
+    known = "from, to, level, audit, field, value, text, limit, cursor"
+    assert error(client, **{name: "1"}).endswith(f"of this path, which knows {known}")
+
+
 def test_parameter_that_is_given_twice(client: httpx.Client) -> None:
     """Of two values one would be ignored: a 400; an empty one counts as not given."""
     answer = client.get("/api/logs?level=ERROR&level=WARN")

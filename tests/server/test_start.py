@@ -169,13 +169,14 @@ def test_file_that_is_no_index(tmp_path: Path) -> None:
 
 
 def test_first_answer(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """Retention has run before the first answer, and a few log files are read."""
+    """A few log files are read before the first answer, without what retention does not keep."""
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "app.ndjson").write_text('{"n":1}\n')
+    old = '{"n":2,"timestamp":"2020-01-01T00:00:00Z"}'
+    (tmp_path / "logs" / "app.ndjson").write_text(f'{{"n":1}}\n{old}\n')
     for _ in range(3):
-        server = serve()
+        server = serve(db_retention_days=30)
         health = connect(server).get("/health").json()
-        assert health["maintenance"]["runs"] >= 1
+        assert health["maintenance"]["runs"] == 2  # before the files were read, and after it
         assert health["ingest"]["runs"] >= 1
         assert [one["data"]["n"] for one in logs(connect(server))] == [1]
         server.close()

@@ -91,7 +91,8 @@ class Maintainer:
 
     It has a thread of its own. It holds `exclusive` while it runs, since a rebuild would bring back
     what it deletes. It calls `on_first_prune` once: when the expired entries are deleted at the
-    start, or after a second. `first_run` is set when the first run is over.
+    start, or after a second. `first_run` is set when the first run is over, and
+    `settled` when the one is over that follows the first reading of the files.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Maintainer:
     ) -> None:
         self.state = MaintenanceState()
         self.first_run = threading.Event()
+        self.settled = threading.Event()
         self._store = store
         self._tree = tree
         self._retention = retention
@@ -143,6 +145,7 @@ class Maintainer:
             self.first_run.set()
             if not is_starting:
                 self._kept = None
+                self.settled.set()
             failed = self.state.job.last_error is not None
             self._wake.wait(min(self._interval_s, _RETRY_S) if failed else self._interval_s)
             self._wake.clear()

@@ -17,6 +17,7 @@ from mikroscope.query.model import (
 )
 from mikroscope.records.fields import BOOLEAN_WORDS
 from mikroscope.records.timestamps import parse_time
+from mikroscope.wording import nearest
 
 Kind = Literal["time", "level", "boolean", "text", "count", "choice"]
 
@@ -111,19 +112,17 @@ def take_known(given: Iterable[tuple[str, str]], known: Collection[str]) -> dict
         if name.startswith("_") or text == "":
             continue
         if name not in known:
-            raise QueryError(f"{name!r} is not a parameter of this path{_nearest(name, known)}")
+            raise QueryError(f"{name!r} is not a parameter of this path{_meant(name, known)}")
         if name in taken:
             raise QueryError(f"{name!r} is given twice, expected it once")
         taken[name] = text
     return taken
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
-    from difflib import get_close_matches  # only a mistake pays for this import
-
-    close = get_close_matches(name, known, n=1)
-    if close:
-        return f": did you mean {close[0]!r}?"
+def _meant(name: str, known: Collection[str]) -> str:
+    meant = nearest(name, known)
+    if meant is not None:
+        return f": did you mean {meant!r}?"
     return f", which knows {', '.join(known)}" if known else ", which knows none"
 
 

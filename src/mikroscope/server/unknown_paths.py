@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-_SAME_SPELLING = 0.85  # for difflib: one mistake in a short path, two or three in a long one
+from mikroscope.wording import nearest
+
 # The last part of a path elsewhere -> the path that does the same here.
 _MEANINGS: dict[str, str] = {
     **dict.fromkeys(("healthz", "livez", "live", "liveness", "status", "ping", "info"), "/health"),
@@ -22,16 +23,11 @@ _MEANINGS: dict[str, str] = {
 
 def nearest_path(path: str, known: Iterable[str]) -> str | None:
     """Return the known path that differs in case or spelling or means the same; else None."""
-    known, wanted = list(known), path.lower().rstrip("/")
+    known, wanted = [one for one in known if one != "/"], path.lower()
     last = wanted.rpartition("/")[2]
     meant = [one for one in known if one == wanted]
     meant += [one for one in known if one.rpartition("/")[2] == last]
-    meant += _close(wanted, known)
+    if not meant and (close := nearest(wanted, known)) is not None:
+        meant = [close]
     meant += [one for one in known if one == _MEANINGS.get(last)]
     return meant[0] if meant else None
-
-
-def _close(path: str, known: list[str]) -> list[str]:
-    from difflib import get_close_matches  # only a mistake pays for this import
-
-    return get_close_matches(path, known, n=1, cutoff=_SAME_SPELLING)
