@@ -86,14 +86,14 @@ def aggregate(**given: Any) -> None:
 
 
 def _grouping(parameters: dict[str, str]) -> Grouping:
+    """Read the grouping; the name of a field gets the flags that count by it."""
     by = parameters.get("groupBy", "")
-    try:
-        return parse_grouping(parameters)
-    except QueryError as error:
-        if not by or by in GROUPINGS:
-            raise
-        flags = f"--group-by field --group-field {quote(by)}"
-        raise QueryError(f"{error}; to count by a field: {flags}") from None
+    if by and by not in GROUPINGS:
+        raise QueryError(
+            f"'groupBy' is {by!r}, expected one of {', '.join(GROUPINGS)}; to count by a field: "
+            f"--group-by field --group-field {quote(by)}"
+        )
+    return parse_grouping(parameters)
 
 
 def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
