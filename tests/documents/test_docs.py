@@ -12,6 +12,13 @@ import pytest
 
 from mikroscope import __version__, resolve_settings
 from mikroscope.cli.main import cli
+from mikroscope.records.conventions import (
+    CORRELATION_FIELDS,
+    LEVEL_KEYS,
+    MESSAGE_KEYS,
+    TEXT_FIELDS,
+    TIME_FIELDS,
+)
 from mikroscope.server.app import OPERATIONS
 from mikroscope.settings.options import options
 from tests.helpers.documents import DOCUMENTS, blocks, name_of
@@ -170,3 +177,12 @@ def test_dependencies_are_the_decided_ones() -> None:
         "watchfiles",
         "zstandard",
     }
+
+
+def test_the_reference_names_every_key_of_a_logger() -> None:
+    """docs/reference.md has each key that decides an attribute, and each field of an error."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    keys = (*TIME_FIELDS, *(key.name for key in (*LEVEL_KEYS, *MESSAGE_KEYS)))
+    assert not [
+        name for name in (*keys, *CORRELATION_FIELDS, *TEXT_FIELDS) if f"`{name}`" not in text
+    ]
