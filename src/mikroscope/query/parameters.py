@@ -57,7 +57,13 @@ _TIME_WITH_ZONE = "2026-02-18T13:20:00+02:00"
 FILTERS = (
     QueryParameter("from", "time", "TIME", f"Earliest time, {_TIME_FORMS}", _TIME),
     QueryParameter("to", "time", "TIME", f"Latest time, {_TIME_FORMS}", _TIME_WITH_ZONE),
-    QueryParameter("level", "level", "LEVEL", "Level. Case-insensitive; WARN also finds WARNING, and so on.", "ERROR"),
+    QueryParameter(
+        "level",
+        "level",
+        "LEVEL",
+        "Level. Case-insensitive; WARN also finds WARNING.",
+        "ERROR",
+    ),
     QueryParameter(
         "audit", "boolean", "[BOOL]", "true: only audit entries; false: only all others."
     ),

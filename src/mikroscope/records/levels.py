@@ -42,7 +42,7 @@ def level_named(text: str) -> str:
 
     Empty if nothing else is there.
     """
-    return _LEVELS[text]
+    return LEVEL_NAMES[text]
 
 
 class _Severities(dict[str, str]):
@@ -54,6 +54,8 @@ class _Severities(dict[str, str]):
 
 
 class _Levels(dict[str, str]):
+    """Cache of the levels that texts name."""
+
     def __missing__(self, text: str) -> str:
         if len(self) >= _MAX_KNOWN:
             self.clear()
@@ -64,7 +66,8 @@ class _Levels(dict[str, str]):
 
 
 _SEVERITIES = _Severities()
-_LEVELS = _Levels()
+LEVEL_NAMES = _Levels()
+"""What `level_named` returns, by the text: for loops in which a call counts."""
 
 
 def _find_severity(level: str) -> str:

@@ -21,6 +21,7 @@ _decode = msgspec.json.Decoder().decode
 _TOKEN = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?P<fraction>\.\d+)?(?P<exponent>[eE][+-]?\d+)?', re.DOTALL
 )
+_OPEN_ARRAY = ord("[")
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 # An escape in a string of JSON: a pair of surrogates, one alone, or any other.
 _ESCAPE = re.compile(
@@ -41,10 +42,13 @@ def parse_line(raw: bytes) -> tuple[Fields, bytes]:
     fields, raw = parse_json(raw)
     if type(fields) is not dict:
         raise NotARecordError(f"a JSON {_kind(fields)}, expected an object")
-    if len(raw) > 2 * SHOWN_NESTING and raw.count(b"{") + raw.count(b"[") > SHOWN_NESTING:
-        check_nesting(fields, raw)
-        return cut_nesting(fields, raw)
-    return fields, raw
+    # A level of objects takes five bytes at least, and one of arrays a bracket: quickly searched.
+    if len(raw) < 5 * SHOWN_NESTING and _OPEN_ARRAY not in raw:
+        return fields, raw
+    if raw.count(b"{") + raw.count(b"[") <= SHOWN_NESTING:
+        return fields, raw
+    check_nesting(fields, raw)
+    return cut_nesting(fields, raw)
 
 
 def cut_nesting(fields: Fields, raw: bytes) -> tuple[Fields, bytes]:

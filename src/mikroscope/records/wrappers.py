@@ -23,13 +23,11 @@ _encode = msgspec.json.Encoder().encode
 Record = tuple[Fields, bytes]
 
 
-def may_wrap(fields: Fields) -> bool:
-    """Return whether `unwrap` may find something: a test that costs nearly nothing."""
-    return DOCKER_KEY in fields or JOURNALD_KEY in fields or OTLP_KEY in fields
-
-
 def unwrap(fields: Fields, raw: bytes) -> list[Record]:
-    """Return the records of a line, each with its text; the line itself if it is one."""
+    """Return the records of a line, each with its text; the line itself if it is one.
+
+    Only a line with one of the three keys can hold others.
+    """
     if isinstance(fields.get(OTLP_KEY), list):
         return _otlp_records(fields)
     inner = None
@@ -38,7 +36,7 @@ def unwrap(fields: Fields, raw: bytes) -> list[Record]:
             inner = _inner_record(fields, DOCKER_KEY, _DOCKER_FIELDS)
     elif JOURNALD_KEY in fields:
         inner = _inner_record(fields, JOURNALD_KEY, frozenset((JOURNALD_KEY,)))
-    return [(fields, raw)] if inner is None else unwrap(*inner) if may_wrap(inner[0]) else [inner]
+    return [(fields, raw)] if inner is None else unwrap(*inner)
 
 
 def _inner_record(outer: Fields, key: str, left_out: frozenset[str]) -> Record | None:

@@ -65,7 +65,7 @@ NO_MATCH = f"{MARK}-"  # a token that no document has
 _OWN_ATTRIBUTES = frozenset(("event", "correlationId"))
 
 # Records with none of these keys, which are most of them, need nothing of what is rare.
-_RARE_FIELDS = (TEXT_FIELDS - {"message"}) | CORRELATION_STARTS - {"correlationId"}
+_RARE_FIELDS = ERROR_FIELDS | CORRELATION_STARTS - {"correlationId", "requestId"}
 
 # The characters to escape, in the order of their escape bytes from 0x80 on.
 _ESCAPED = [*range(0x41, 0x5B), *range(0x1F), 0x20, 0x7F, ord(SEPARATOR)]
@@ -161,12 +161,13 @@ class TermEncoder:
         if has_rare:
             texts += error_texts(fields, message)
         _add_event(tokens, prefixes.day, fields, message)
-        if has_rare or "correlationId" in fields:
-            _add_correlation(tokens, prefixes.day, fields)
+        _add_correlation(tokens, prefixes.day, fields, has_rare)
         if own:
             del fields["level"]
-        if time_field and not isinstance(fields.get(time_field), dict):
-            fields.pop(time_field, None)  # a nested one is not there
+        if time_field:
+            value = fields.pop(time_field, None)  # a nested one is not there
+            if type(value) is dict:
+                fields[time_field] = value
         _add_fields(tokens, texts, fields, prefixes)
         return encode_tokens(tokens) + b"".join(map(encode_words, texts))
 
@@ -246,11 +247,13 @@ def _add_event(tokens: list[str], day: str, fields: Fields, message: str) -> Non
     _set_aside(tokens, day, fields, "event")
 
 
-def _add_correlation(tokens: list[str], day: str, fields: Fields) -> None:
+def _add_correlation(tokens: list[str], day: str, fields: Fields, has_rare: bool) -> None:
     own = fields.get("correlationId")
     if (type(own) is str and own) or correlation_text(own) is not None:
         return
-    other = correlation_of(fields)
+    other = correlation_text(fields.get("requestId"))
+    if other is None and has_rare:
+        other = correlation_of(fields)
     if other is not None:
         tokens.append(day + OTHER_CORRELATION + shorten(other))
     _set_aside(tokens, day, fields, "correlationId")

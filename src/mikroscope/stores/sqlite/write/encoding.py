@@ -10,10 +10,10 @@ import msgspec
 from mikroscope.records.attributes import audit_of, find_time, level_of
 from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.records.fields import field_values
-from mikroscope.records.levels import level_named
+from mikroscope.records.levels import LEVEL_NAMES
 from mikroscope.records.parsing import Fields, NotARecordError, cut_nesting, parse_line
 from mikroscope.records.timestamps import canonical_ms
-from mikroscope.records.wrappers import may_wrap, unwrap
+from mikroscope.records.wrappers import DOCKER_KEY, JOURNALD_KEY, OTLP_KEY, unwrap
 from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary, strip_text, strip_time
 from mikroscope.stores.sqlite.rows import COMMON, DOCUMENT, MINUTE_MS, ROW, Minute, with_key
@@ -177,6 +177,7 @@ class BatchEncoder:
         """
         encoded, encode_terms, raw_lines = self._encoded, self._encode_terms, self._lines
         times, documents, rows = encoded.times, encoded.documents, self._rows
+        level_names = LEVEL_NAMES
         minutes, source, rules = encoded.minutes, lines.source, self._rules
         common = [COMMON % (source, self._dictionary.number, flags) for flags in range(4)]
         first, count, has_stripped_times, own_text = len(times), 0, False, None
@@ -190,7 +191,7 @@ class BatchEncoder:
                 if unreadable:
                     self._count_unreadable(source, line, unreadable, fields)
             level = fields.get("level")
-            level = level_named(level) if type(level) is str else ""
+            level = level_names[level] if type(level) is str else ""
             if not level:
                 level = level_of(fields)
             is_audit = lines.is_audit_path
@@ -259,7 +260,7 @@ class BatchEncoder:
         if lines.records is not None:
             self._encoded.lines += len(lines.records)
             for (number, raw), known in zip(numbered, lines.records, strict=True):
-                if may_wrap(known):
+                if DOCKER_KEY in known or JOURNALD_KEY in known or OTLP_KEY in known:
                     yield from _parts(number, known, raw)
                 else:
                     yield number, *cut_nesting(known.copy(), raw)
@@ -274,7 +275,7 @@ class BatchEncoder:
             except NotARecordError as error:
                 self._encoded.problems.append((lines.source, number, str(error)))
                 continue
-            if may_wrap(fields):
+            if DOCKER_KEY in fields or JOURNALD_KEY in fields or OTLP_KEY in fields:
                 yield from _parts(number, fields, raw)
             else:
                 yield number, fields, raw
