@@ -48,6 +48,21 @@ def test_nearest_key(name: str, expected: str | None) -> None:
     assert nearest(name, KEYS) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("errorTreshold", "errorThreshold"),
+        ("threshold", "errorThreshold"),
+        ("url", "webhookUrl"),
+        ("cooldown", "cooldownMs"),
+        ("colour", None),
+    ],
+)
+def test_nearest_field_of_the_policy(name: str, expected: str | None) -> None:
+    """The fields of the alert policy have shorter names than its options."""
+    assert nearest(name, ["webhookUrl", "errorThreshold", "cooldownMs", "intervalMs"]) == expected
+
+
 def test_the_same_names_in_every_layer() -> None:
     """A meaning is found among flags and variables as well."""
     assert nearest("--bind", FLAGS) == "--host"

@@ -35,17 +35,19 @@ _MEANINGS: dict[str, str] = {
     "cors origin origins alloworigin allowedorigins corsorigin corsorigins": "corsalloworigin",
     "producers producer ingesttoken ingesttokens clients": "ingestproducers",
     "maxbody maxbodysize maxbodybytes bodylimit maxsize maxrequestsize": "ingestmaxbodybytes",
-    "interval poll pollinterval scaninterval pollms scanintervalms refresh": "ingestintervalms",
+    "interval poll pollinterval scaninterval pollms scanintervalms": "ingestintervalms intervalms",
     "async queue": "ingestasyncqueue",
     "fsync sync durable": "ingestfsync",
     "suffix suffixes extension extensions ext glob include filesuffixes": "logfilesuffixes",
-    "timeout querytimeout": "querytimeoutms",
+    "timeout querytimeout": "querytimeoutms webhooktimeoutms",
     "maxconcurrency concurrency maxrequests workers": "maxconcurrentrequests",
     "retention retentiondays days keep keepdays maxage ttl": "dbretentiondays logretentiondays",
     "minfree freespace mindisk": "minfreebytes",
-    "webhook webhookurl alerturl alertwebhook slack slackwebhook": "alertwebhookurl",
-    "threshold errorthreshold": "alerterrorthreshold",
-    "cooldown cooldownms": "alertcooldownms",
+    "webhook webhookurl alerturl alertwebhook slack slackwebhook url": "alertwebhookurl webhookurl",
+    "threshold errorthreshold errors": "alerterrorthreshold errorthreshold",
+    "window": "alertwindowminutes windowminutes",
+    "retries attempts retryattempts": "alertwebhookretryattempts webhookretryattempts",
+    "cooldown cooldownms": "alertcooldownms cooldownms",
     "backupdir backupdirectory auditbackup": "auditbackupdir auditbackupdirectory",
     "verbose debug accesslog logaccess": "logrequests",
     "jsonlogs logjson format": "logformat",
@@ -75,7 +77,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """
     by_plain = {_plain(one): one for one in known}
     plain = _plain(name)
-    for ours in (plain, *_BY_NAME.get(plain, ())):
+    # A field of the alert policy is the option without "alert".
+    for ours in (plain, *_BY_NAME.get(plain, ()), plain.removeprefix("alert"), f"alert{plain}"):
         if ours in by_plain:
             return by_plain[ours]
     allowed = 2 if len(plain) >= _TWO_MISTAKES else 1

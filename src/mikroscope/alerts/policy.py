@@ -14,6 +14,7 @@ from mikroscope.settings.values import (
     web_url,
     whole_number,
 )
+from mikroscope.wording import nearest
 
 
 class AlertPolicy(JsonBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,11 +80,8 @@ def _checked(key: str, value: Any, limits: Mapping[str, tuple[int, int]]) -> obj
 
 
 def _unknown(key: str, fields: Sequence[str]) -> AlertPolicyError:
-    from difflib import get_close_matches  # only a mistake pays for this import
-
-    by_lower_case = {field.lower(): field for field in fields}
-    close = get_close_matches(key.lower(), by_lower_case, n=1)
-    advice = f"Did you mean {by_lower_case[close[0]]}?" if close else ""
+    meant = nearest(key, fields)
+    advice = "" if meant is None else f"Did you mean {meant}?"
     return AlertPolicyError(
         f"Unknown field {shown(key)}. {advice or 'Expected one of ' + ', '.join(fields)}"
     )
