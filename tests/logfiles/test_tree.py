@@ -91,7 +91,7 @@ def test_a_log_file_with_json_in_its_first_line_is_read(tree: CountingTree, cont
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n", b'{"a":1}', b"plain text\n", b"[1]\n", b'plain\n{"a":1}\n', b"{broken\n", b"\0\0"],
+    [b"", b"\n", b'{"a":1', b"plain text\n", b"[1]\n", b'plain\n{"a":1}\n', b"{broken\n", b"\0\0"],
 )
 def test_any_other_log_file_is_not(tree: CountingTree, content: bytes) -> None:
     """A `.log` file without JSON in its first line is listed among the others."""

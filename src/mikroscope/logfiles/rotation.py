@@ -59,6 +59,8 @@ def checkpoint_after(before: Checkpoint, chunk: Chunk, reader: LineReader) -> Ch
         inode=reader.stat.inode,
         size=reader.stat.size,
         mtime_ns=reader.stat.mtime_ns if chunk.is_end else UNREAD,
+        open_bytes=chunk.open_bytes,
+        is_unfinished=chunk.is_unfinished,
     )
 
 
@@ -238,7 +240,9 @@ class _Reconciliation:
         if stat is None or not self._is_readable(source.path):
             return False
         is_same_file = (stat.device, stat.inode) == (checkpoint.device, checkpoint.inode)
-        return is_same_file or self._has_same_head(source.path, source)
+        # Files that begin with a hole look alike: that is how copies of a truncated file may begin.
+        is_blank = not self._head(source.path).strip(b"\0")
+        return is_same_file or (not is_blank and self._has_same_head(source.path, source))
 
     def _rotated_copy(self, source: Source) -> str | None:
         """Return the path of a rotated copy under a name that is not read otherwise.

@@ -8,15 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mikroscope.logfiles.reader import (
-    _BOM,
-    FINGERPRINT_BYTES,
-    FileStat,
-    LineReader,
-    _is_record,
-    _open,
-    file_stat,
-)
+from mikroscope.logfiles.nuls import is_record
+from mikroscope.logfiles.packed import open_content
+from mikroscope.logfiles.reader import BOM, FINGERPRINT_BYTES, FileStat, LineReader, file_stat
 
 logger = logging.getLogger(__name__)
 # The suffix that rotation adds to a name: a number or a date.
@@ -83,22 +77,28 @@ class LogTree:
         root = f"{self.root}{os.sep}"
         return absolute[len(root) :].replace(os.sep, "/") if absolute.startswith(root) else None
 
-    def open(self, path: str, offset: int = 0, line: int = 0) -> "LineReader":
-        """Open a file to read on after `offset` bytes and `line` lines. Raises OSError."""
-        return LineReader(self.root / path, offset, line)
+    def open(self, path: str, offset: int = 0, line: int = 0, open_bytes: int = 0) -> "LineReader":
+        """Open a file to read on after `offset` bytes and `line` lines. Raises OSError.
+
+        The last `open_bytes` of them are a line that was read without its line end.
+        """
+        return LineReader(self.root / path, offset, line, open_bytes)
 
     @contextlib.contextmanager
-    def resume(self, path: str, offset: int, line: int) -> Iterator[LineReader]:
+    def resume(
+        self, path: str, offset: int, line: int, open_bytes: int = 0
+    ) -> Iterator[LineReader]:
         """Like `open`, for one part of a file after the other; `approach` is left to the caller.
 
-        A packed file stays open in between: each part would be unpacked from the beginning.
+        A packed file stays open in between: each part would be unpacked from the beginning. So does
+        a file in a long run of NUL bytes.
         """
         reader = self._take_kept(path, offset, line)
-        reader = reader or self.open(path, offset, line)
+        reader = reader or self.open(path, offset, line, open_bytes)
         must_close = True
         try:
             yield reader
-            must_close = not reader.is_packed
+            must_close = not reader.must_stay_open
         finally:
             if must_close:
                 reader.close()
@@ -114,7 +114,7 @@ class LogTree:
     def head(self, path: str) -> bytes:
         """Return the first FINGERPRINT_BYTES of a file's content; empty if it is unreadable."""
         try:
-            with _open(self.root / path) as file:
+            with contextlib.closing(open_content(self.root / path)) as file:
                 return file.read(FINGERPRINT_BYTES)
         except OSError:
             return b""
@@ -123,7 +123,7 @@ class LogTree:
         if self._kept is None or self._kept[0] != path:
             return None
         _, reader = self._kept
-        if reader.is_at(offset, line) and reader.stat == self.stat(path):
+        if reader.is_at(offset, line) and _is_as_opened(reader, self.stat(path)):
             self._kept = None
             return reader
         self.release()
@@ -187,13 +187,19 @@ class LogTree:
 
     def _starts_with_json(self, path: str) -> bool:
         # The cheap check first: most plain-text logs do not begin with a brace.
-        if not self.head(path).removeprefix(_BOM).lstrip().startswith(b"{"):
+        start = self.head(path).removeprefix(BOM).lstrip(b"\0 \t\r\n")
+        if start and not start.startswith(b"{"):
             return False
-        lines = [b""]
-        with contextlib.suppress(OSError), self.open(path) as reader:
-            while lines and not any(map(bytes.strip, lines)):
-                lines = reader.read(FINGERPRINT_BYTES).lines
-        return _is_record(next(filter(bytes.strip, lines), b""))
+        try:
+            with self.open(path) as reader:
+                while not (chunk := reader.read(FINGERPRINT_BYTES, final=True)).is_end:
+                    if first := next(filter(bytes.strip, chunk.lines), b""):
+                        return is_record(first)
+                    if chunk.refused:
+                        break
+        except OSError:
+            pass
+        return False
 
 
 def _origin(path: str) -> str:
@@ -201,6 +207,13 @@ def _origin(path: str) -> str:
     if path.endswith(".gz"):
         return f"{_ROTATED.sub('', path.removesuffix('.gz'))}.gz"
     return _ROTATED.sub("", path)
+
+
+def _is_as_opened(reader: LineReader, stat: FileStat | None) -> bool:
+    """Return whether a file that was kept open is still the one at its path; it may have grown."""
+    if reader.is_packed or stat is None:
+        return reader.stat == stat
+    return reader.stat[:2] == stat[:2] and reader.stat.size <= stat.size
 
 
 def _safely(call: Callable[[], bool]) -> bool:
