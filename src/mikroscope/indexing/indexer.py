@@ -230,8 +230,9 @@ class Indexer:
         total = 0
         for path in self._queue:
             source, stat = self._sources.get(path), self._tree.stat(path)
-            if stat is not None:
-                total += max(0, stat.size - (source.checkpoint.offset if source else 0))
+            offset = source.checkpoint.offset if source else 0
+            if stat is not None and stat.size > offset:
+                total += self._tree.data_after(path, offset, stat.size)
         return total
 
     def _scan(self) -> bool:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mikroscope.logfiles.nuls import is_record
-from mikroscope.logfiles.packed import open_content
+from mikroscope.logfiles.nuls import end_of_hole, is_record
+from mikroscope.logfiles.packed import is_packed, open_content
 from mikroscope.logfiles.reader import BOM, FINGERPRINT_BYTES, FileStat, LineReader, file_stat
 
 logger = logging.getLogger(__name__)
 # The suffix that rotation adds to a name: a number or a date.
 _ROTATED = re.compile(r"(?:\.\d{1,3}|[.-]\d{4}-?\d\d-?\d\d(?:[-_T]?\d\d(?:[-:_]?\d\d){0,2})?)$")
+_MANY_BYTES = 1 << 20
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's surrogate escapes in file names
 
 
@@ -63,6 +64,15 @@ class LogTree:
     def stat(self, path: str) -> FileStat | None:
         """Return the FileStat of one file; None if there is no such file."""
         return _stat(lambda: os.stat(self.root / path))
+
+    def data_after(self, path: str, offset: int, size: int) -> int:
+        """Return how many bytes of a file follow an offset; of many, without a hole right there."""
+        if size - offset > _MANY_BYTES and not is_packed(path):
+            with contextlib.suppress(OSError), (self.root / path).open("rb", buffering=0) as file:
+                file.seek(offset)
+                skipped = end_of_hole(file.fileno())
+                return 0 if skipped is None else max(0, size - offset - skipped)
+        return size - offset
 
     def concerns(self, path: str) -> bool:
         """Return True if a change of this path may matter to the index.
