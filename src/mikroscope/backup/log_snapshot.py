@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from mikroscope.backup.manifest import LOGS, ChangedError, SavedFile, copy_file, make_directory
 from mikroscope.errors import MikroScopeError
+from mikroscope.logfiles.packed import is_packed
 from mikroscope.logfiles.reader import FileStat
 from mikroscope.logfiles.tree import LogTree
 
@@ -157,7 +158,7 @@ class LogCopy:
     def _copy_lines(self, path: str, target: Path) -> SavedFile:
         with (self._tree.root / path).open("rb") as source:
             size = os.fstat(source.fileno()).st_size
-            if not path.endswith(".gz"):
+            if not is_packed(path):
                 size = _end_of_lines(source, size, self._indexed.get(path, 0))
             return copy_file(source, target, f"{LOGS}{path}", size)
 

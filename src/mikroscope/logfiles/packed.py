@@ -14,6 +14,7 @@ SUFFIXES = (".gz", ".zst")
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 """What unpacking raises if a packed file is damaged, or not complete (EOFError)."""
 _BLOCK = 1 << 20
+_PIECE = 4096  # bytes; what zstandard has unpacked by the call that finds damage is lost
 # The format of a Zstandard frame: RFC 8878, section 3.1.
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
 _MAX_FRAME_HEADER = 18
@@ -39,17 +40,20 @@ class Content(Protocol):
         """Close the file."""
 
 
+def packing(name: str) -> str:
+    """Return the ending, in lower case, that says how a file is packed; empty if it is not."""
+    ending = name[name.rfind(".") :].lower()
+    return ending if ending in SUFFIXES else ""
+
+
 def is_packed(name: str) -> bool:
     """Return whether a file of this name is packed."""
-    return name.endswith(SUFFIXES)
+    return bool(packing(name))
 
 
 def unpacked_name(name: str) -> str:
     """Return the name that a packed file had before; another name as it is."""
-    for suffix in SUFFIXES:
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name
+    return name[: len(name) - len(packing(name))]
 
 
 def open_content(path: Path) -> Content:
@@ -63,7 +67,7 @@ def unpack_all(path: Path) -> None:
         stream = _unpacking(path.name, file)
         while stream.read1(_BLOCK):
             pass
-        if path.name.endswith(".zst"):  # the library does not mind an unfinished frame
+        if packing(path.name) == ".zst":  # the library does not mind an unfinished frame
             _check_frames(file)
 
 
@@ -80,7 +84,7 @@ class PackedFile:
         """Return up to `size` bytes; fewer only at the end."""
         left, parts = size, list[bytes]()
         try:
-            while left > 0 and not self._ended and (part := self._stream.read1(left)):
+            while left > 0 and not self._ended and (part := self._stream.read1(min(left, _PIECE))):
                 parts.append(part)
                 left -= len(part)
         except DAMAGE as error:
@@ -126,7 +130,7 @@ class _Stream(Protocol):
 
 
 def _unpacking(name: str, file: IO[bytes]) -> _Stream:
-    if name.endswith(".gz"):
+    if packing(name) == ".gz":
         return gzip.GzipFile(fileobj=file, mode="rb")
     decompressor = zstandard.ZstdDecompressor()
     return decompressor.stream_reader(file, read_across_frames=True, closefd=False)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from mikroscope.logfiles.packed import is_packed, unpacked_name
 from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, FileStat, LineReader, fingerprint
 from mikroscope.logfiles.sources import UNREAD, Checkpoint, Source
 from mikroscope.logfiles.tree import Listing, LogTree
@@ -89,7 +90,7 @@ class _Reconciliation:
         self._known = _Lookup([])  # the matched sources; filled when some are missing
         self._moved_ids: set[int] = set()
         self._heads: dict[str, bytes] = {}
-        self._exclude_unfinished_gzip()
+        self._exclude_unfinished_packing()
 
     def run(self) -> Changes:
         active = {source.path: source for source in self._sources if not source.gone}
@@ -102,11 +103,11 @@ class _Reconciliation:
         self._resolve_missing([one for one in missing if one.id not in self._moved_ids], gone)
         return self._changes
 
-    def _exclude_unfinished_gzip(self) -> None:
-        """Ignore each `.gz` next to its original: gzip deletes that when it has finished."""
-        for path in [path for path in self._files if path.endswith(".gz")]:
-            origin = path.removesuffix(".gz")
-            if origin in self._files or origin in self._others:
+    def _exclude_unfinished_packing(self) -> None:
+        """Ignore each packed file next to its original, which is deleted when that is finished."""
+        for path in [path for path in self._files if is_packed(path)]:
+            original = unpacked_name(path)
+            if original in self._files or original in self._others:
                 del self._files[path]
 
     def _include_rotated(self, active: dict[str, Source]) -> None:

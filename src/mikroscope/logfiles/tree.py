@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mikroscope.logfiles.names import has_suffix
 from mikroscope.logfiles.nuls import end_of_hole, is_record
 from mikroscope.logfiles.packed import is_packed, open_content
 from mikroscope.logfiles.reader import BOM, FINGERPRINT_BYTES, FileStat, LineReader, file_stat
 
 logger = logging.getLogger(__name__)
-# The suffix that rotation adds to a name: a number or a date.
-_ROTATED = re.compile(r"(?:\.\d{1,3}|[.-]\d{4}-?\d\d-?\d\d(?:[-_T]?\d\d(?:[-:_]?\d\d){0,2})?)$")
+_MIXED = (".log",)  # files that are read only if they begin with a record
 _MANY_BYTES = 1 << 20
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's surrogate escapes in file names
 
@@ -33,7 +33,7 @@ class LogTree:
 
     def __init__(self, root: Path, suffixes: tuple[str, ...]) -> None:
         self.root = root
-        self._suffixes = suffixes
+        self._suffixes = tuple(suffix.lower() for suffix in suffixes)
         self._logs: dict[str, tuple[FileStat, bool]] = {}
         self._warned: set[str] = set()
         self._kept: tuple[str, LineReader] | None = None
@@ -52,9 +52,7 @@ class LogTree:
             stat = _stat(entry.stat)
             if stat is None or (stat.device, stat.inode) in seen:
                 continue
-            if _origin(path).endswith(".log") and not self._holds_json(
-                path, stat, known_logs.get(path)
-            ):
+            if has_suffix(path, _MIXED) and not self._holds_json(path, stat, known_logs.get(path)):
                 others[path] = stat.inode
                 continue
             seen.add((stat.device, stat.inode))
@@ -183,7 +181,7 @@ class LogTree:
             logger.warning("%s", problem)
 
     def _is_read(self, path: str) -> bool:
-        return _origin(path).endswith(self._suffixes)
+        return has_suffix(path, self._suffixes)
 
     def _holds_json(self, path: str, stat: FileStat, known: tuple[FileStat, bool] | None) -> bool:
         """Return True if the first line of a `.log` file is a JSON object.
@@ -210,13 +208,6 @@ class LogTree:
         except OSError:
             pass
         return False
-
-
-def _origin(path: str) -> str:
-    """Return the name before rotation: app.log for app.log.1 and for app.log-20260218."""
-    if path.endswith(".gz"):
-        return f"{_ROTATED.sub('', path.removesuffix('.gz'))}.gz"
-    return _ROTATED.sub("", path)
 
 
 def _is_as_opened(reader: LineReader, stat: FileStat | None) -> bool:
