@@ -14,7 +14,8 @@ SUFFIXES = (".gz", ".zst")
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 """What unpacking raises if a packed file is damaged, or not complete (EOFError)."""
 _BLOCK = 1 << 20
-_PIECE = 4096  # bytes; what zstandard has unpacked by the call that finds damage is lost
+# Bytes unpacked by one call; what zstandard has unpacked by the call that finds damage is lost.
+_PIECES = {".gz": 1 << 16, ".zst": 1 << 12}
 # The format of a Zstandard frame: RFC 8878, section 3.1.
 _SKIPPABLE_FRAMES = range(0x184D2A50, 0x184D2A60)
 _MAX_FRAME_HEADER = 18
@@ -77,6 +78,7 @@ class PackedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("rb")
+        self._piece = _PIECES[packing(path.name)]
         self._ended = False
         self._rewind()
 
@@ -84,7 +86,11 @@ class PackedFile:
         """Return up to `size` bytes; fewer only at the end."""
         left, parts = size, list[bytes]()
         try:
-            while left > 0 and not self._ended and (part := self._stream.read1(min(left, _PIECE))):
+            while (
+                left > 0
+                and not self._ended
+                and (part := self._stream.read1(min(left, self._piece)))
+            ):
                 parts.append(part)
                 left -= len(part)
         except DAMAGE as error:
