@@ -135,7 +135,7 @@ class LogCopy:
         """Copy one file; leave one that is deleted or truncated meanwhile to the next round."""
         target = self._target / path
         try:
-            make_directory((self._tree.root / path).parent, target.parent)
+            make_directory(self._tree.locate(path).parent, target.parent)
             saved = self._link(path, stat, target) or self._copy_lines(path, target)
         except (FileNotFoundError, ChangedError):
             target.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class LogCopy:
         return saved
 
     def _copy_lines(self, path: str, target: Path) -> SavedFile:
-        with (self._tree.root / path).open("rb") as source:
+        with self._tree.locate(path).open("rb") as source:
             size = os.fstat(source.fileno()).st_size
             if not is_packed(path):
                 size = _end_of_lines(source, size, self._indexed.get(path, 0))

@@ -31,7 +31,7 @@ def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterat
     with _nothing_logged():  # the findings say all of it
         listing = tree.walk()
         lines = _check_lines(tree, listing.files)
-    closed += [path for path in listing.files if not os.access(tree.root / path, os.R_OK)]
+    closed += [path for path in listing.files if not os.access(tree.locate(path), os.R_OK)]
     if closed:
         yield problem(
             "log files",
@@ -91,7 +91,7 @@ def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) ->
         left -= files[path].size
         if left < 0:
             break
-        if (reason := _unpack(tree.root / path)) is not None:
+        if (reason := _unpack(tree.locate(path))) is not None:
             damaged.append(f"{path} ({reason})")
     if damaged:
         yield warning(

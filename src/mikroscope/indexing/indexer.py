@@ -238,10 +238,12 @@ class Indexer:
     def _scan(self) -> bool:
         self._rotated = False
         sources = [*self._sources.values(), *self._gone]
-        changes = reconcile(self._tree, self._tree.walk(), sources)
+        checkpoints = {path: source.checkpoint for path, source in self._sources.items()}
+        adopted = {path: one.target for path, one in checkpoints.items() if one.is_adopted}
+        changes = reconcile(self._tree, self._tree.walk(adopted), sources)
         if any(source.gone for source in changes.updated):
             # A walk may miss a file that is renamed during it, so one does not prove it gone.
-            changes = reconcile(self._tree, self._tree.walk(), sources)
+            changes = reconcile(self._tree, self._tree.walk(adopted), sources)
         if changes.updated or changes.discarded:
             batch = self._store.begin()
             for source in changes.updated:

@@ -44,6 +44,8 @@ class AppendedBatch(NamedTuple):
             inode=new.inode,
             size=new.size,
             mtime_ns=new.mtime_ns,
+            target=before.target,
+            is_adopted=before.is_adopted,
         )
 
 

@@ -86,7 +86,7 @@ class SourceReader:
             self._warnings.add(source.path, line, problem)
         if chunk.replaces:
             pending.batch.remove_line(source, before.line)
-        checkpoint = checkpoint_after(before, chunk, reader)
+        checkpoint = checkpoint_after(before, chunk, reader, self._tree, source.path)
         first = chunk.line - chunk.length + 1
         pending.batch.add(source, first, chunk.content, checkpoint)
         return msgspec.structs.replace(source, checkpoint=checkpoint)

@@ -36,3 +36,15 @@ def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
     """
     name = origin(path).lower()
     return name.endswith(suffixes) or f"{name}{packing(path)}".endswith(suffixes)
+
+
+def is_rotated(name: str, of: str) -> bool:
+    """Return whether rotation may have made a file of another one, and packed it.
+
+    It may add something to the name, or put it before the suffix: app-2026-02-18.log of app.log.
+    """
+    if origin(name) == of:
+        return True
+    stem, dot, suffix = of.rpartition(".")
+    before, unpacked = f"{dot}{suffix}", unpacked_name(name)
+    return bool(stem) and unpacked.endswith(before) and origin(unpacked[: -len(before)]) == stem

@@ -13,6 +13,9 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     The last `open_bytes` before `offset` are a last line, number `line`, that was read without its
     line end: when it goes on, its entry is replaced. `is_unfinished`: what follows `offset` may be
     such a line; it was not read yet.
+
+    `target` is the real path of a file outside the tree; `is_adopted`: the source's path is only a
+    name for it, no link leads there.
     """
 
     offset: int = 0
@@ -25,6 +28,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     mtime_ns: int = 0
     open_bytes: int = 0
     is_unfinished: bool = False
+    target: str = ""
+    is_adopted: bool = False
 
 
 UNREAD = -1
@@ -33,7 +38,13 @@ UNREAD = -1
 
 def unread(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint of the same file with nothing indexed yet."""
-    return Checkpoint(device=checkpoint.device, inode=checkpoint.inode, mtime_ns=UNREAD)
+    return Checkpoint(
+        device=checkpoint.device,
+        inode=checkpoint.inode,
+        mtime_ns=UNREAD,
+        target=checkpoint.target,
+        is_adopted=checkpoint.is_adopted,
+    )
 
 
 class Source(msgspec.Struct, frozen=True):

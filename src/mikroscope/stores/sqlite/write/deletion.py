@@ -89,7 +89,9 @@ def remove_lines(
 
     Reads all entries of the source's time span: the parts of a line may have any times.
     """
-    deleter.delete([key for line in lines for (key,) in connection.execute(_KEYS_OF_LINE, line)])
+    keys = [key for line in lines for (key,) in connection.execute(_KEYS_OF_LINE, line)]
+    if keys:
+        deleter.delete(keys)
 
 
 def compact(connection: apsw.Connection) -> bool:

@@ -229,8 +229,7 @@ class Writer:
     def _write(self, batch: SqliteBatch, encoded: EncodedBatch | None) -> Callable[[], None]:
         """Write all but entries and documents; the returned function writes these and commits."""
         execute_many = self._connection.executemany
-        if batch.removed:
-            deletion.remove_lines(self._connection, self._deleter(), batch.removed)
+        deletion.remove_lines(self._connection, self._deleter(), batch.removed)
         self._write_names(encoded)
         if encoded is not None:
             self._place(encoded)
