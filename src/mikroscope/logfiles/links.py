@@ -3,8 +3,18 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from mikroscope.logfiles.names import is_rotated
+
+_MAX_LINKS = 40  # of one chain, as in Linux
+
+
+class Watched(NamedTuple):
+    """Directories outside the tree: whole ones, and those of which only the files matter."""
+
+    whole: frozenset[str]
+    files_only: frozenset[str]
 
 
 class Links:
@@ -18,6 +28,7 @@ class Links:
         """The path in the tree of each file or directory outside, by its real path."""
         self.directories: set[str] = set()
         """The real paths of the directories outside that links lead to."""
+        self._beside: set[str] = set()  # directories that hold linked files, or links to them
         self._listed: dict[str, list[str]] = {}
 
     def add_file(self, path: str, file: Path | str) -> bool:
@@ -28,6 +39,25 @@ class Links:
         self.files[path] = real
         self.paths.setdefault(real, path)
         return True
+
+    def add_link(self, path: str, link: str) -> None:
+        """Note the link itself that leads to such a file, and those that it leads to before."""
+        for _ in range(_MAX_LINKS):
+            if not os.path.islink(link):
+                break
+            link = os.path.join(os.path.dirname(link), os.readlink(link))
+            directory, name = os.path.split(link)
+            directory = os.path.realpath(directory)
+            link = os.path.join(directory, name)
+            if not link.startswith(self._inside):
+                self._beside.add(directory)
+                self.paths.setdefault(link, path)
+
+    def watched(self) -> "Watched":
+        """Return the directories outside whose changes matter."""
+        whole = frozenset(self.directories)
+        beside = {one for one in self._beside if not any(_is_in(one, other) for other in whole)}
+        return Watched(whole, frozenset(beside))
 
     def add_directory(self, path: str, directory: Path) -> None:
         """Note a directory that a link leads to."""
@@ -65,7 +95,7 @@ class Links:
         else:
             return f"{self.paths[above]}/{os.path.relpath(real, above)}".replace(os.sep, "/")
         directory, name = os.path.split(real)
-        beside = (one for one in self.paths if os.path.dirname(one) == directory)
+        beside = (one for one in list(self.paths) if os.path.dirname(one) == directory)
         related = (one for one in beside if is_related(os.path.basename(one), name))
         return self.paths.get(next(related, ""))
 
@@ -76,6 +106,10 @@ class Links:
             except OSError:
                 self._listed[directory] = []
         return self._listed[directory]
+
+
+def _is_in(directory: str, other: str) -> bool:
+    return directory == other or directory.startswith(f"{other}{os.sep}")
 
 
 def is_related(name: str, other: str) -> bool:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mikroscope.logfiles.first_lines import FirstLines
-from mikroscope.logfiles.links import Links
+from mikroscope.logfiles.links import Links, Watched
 from mikroscope.logfiles.names import has_suffix
 from mikroscope.logfiles.nuls import end_of_hole
 from mikroscope.logfiles.packed import is_packed, open_content
@@ -65,6 +65,8 @@ class LogTree:
         self._warned: set[str] = set()
         self._kept: tuple[str, LineReader] | None = None
         self._links = Links(root)
+        self.on_links_changed: Callable[[], None] = lambda: None
+        """Called at the end of a walk after which other directories are to be watched."""
         self._located: dict[str, str] = {}  # files that are not below the root
 
     def walk(self, adopted: Mapping[str, str] = _NOTHING) -> Listing:
@@ -87,6 +89,7 @@ class LogTree:
             elif found.add(path, _stat(entry.stat)) and (is_linked or entry.is_symlink()):
                 is_outside = links.add_file(path, entry.path)
                 if is_outside and entry.is_symlink():
+                    links.add_link(path, entry.path)
                     beside.update(links.rotated(path))
         beside = {path: real for path, real in beside.items() if self._is_read(path)}
         for path, real in {**beside, **adopted}.items():
@@ -94,8 +97,14 @@ class LogTree:
                 self._located[path] = real
                 if found.add(path, self.stat(path)):
                     links.add_file(path, real)
-        self._links = links
+        before, self._links = self._links.watched(), links
+        if links.watched() != before:
+            self.on_links_changed()
         return Listing(found.files, found.others)
+
+    def watched(self) -> Watched:
+        """Return the directories outside the tree whose changes matter, as of the last walk."""
+        return self._links.watched()
 
     def locate(self, path: str) -> Path:
         """Return where a file is: below the root, or beside the file that a link leads to."""
