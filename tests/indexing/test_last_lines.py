@@ -93,6 +93,21 @@ def test_a_longer_record(tmp_path: Path) -> None:
         assert list(rows(place.store)) == [(LOG, 1, b'{"n":1}')]
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_what_a_power_loss_leaves(place: Place, end: bytes) -> None:
+    """A record after the NUL bytes that follow one without its line feed: both are there once."""
+    place.append(LOG, bytes(4096))
+    place.index(final=True)
+    assert place.numbers() == [1, 2]
+    place.append(LOG, line(3)[:-1] + end)
+    place.index(final=True)
+    assert [entry.line_number for entry in place.entries()].count(2) == 2
+    assert place.numbers() == [1, 2, 3]
+    place.append(LOG, b"\n" + line(4))
+    place.index()
+    assert place.numbers() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("failures", [[1], [2], [1, 2]])
 def test_a_failure_while_an_entry_is_replaced(place: Place, failures: list[int]) -> None:
     """A commit that fails leaves the old entry; the next one has the new line."""

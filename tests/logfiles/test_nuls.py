@@ -92,6 +92,16 @@ def test_a_record_beside_half_a_line(tmp_path: Path, size: int, half: bytes) -> 
     assert (numbered(chunks), refused(chunks)) == ([(1, A), (2, B), (3, B)], [2, 3])
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_records_of_one_line(tmp_path: Path, size: int) -> None:
+    """Several records that NUL bytes divide come as one line, with one NUL byte between two."""
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(A + bytes(size) + B + bytes(size) + A + b"\n" + B + b"\n")
+    chunks = read(file)
+    assert numbered(chunks) == [(1, b"\0".join([A, B, A])), (2, B)]
+    assert refused(chunks) == []
+
+
 def test_utf_16_is_no_run_of_nul_bytes(tmp_path: Path) -> None:
     """Single NUL bytes between characters stay: such a line is an error, not garbled text."""
     file = tmp_path / "a.ndjson"

@@ -18,15 +18,17 @@ _INNER_RUN = re.compile(rb"\0{2,}")
 
 
 def is_record(line: bytes) -> bool:
-    """Return whether a line is a JSON object."""
+    """Return whether a line is a JSON object, or several with a NUL byte between each two."""
     try:
-        return bool(parse_line(line))
+        return all(map(parse_line, line.split(b"\0")))
     except NotARecordError:
         return False
 
 
 def drop_nuls(lines: bytes, first: int) -> tuple[bytes, list[tuple[int, str]]]:
     """Return lines without the NUL bytes in them; `first` is the number of the first one.
+
+    One NUL byte stays between two records of a line.
 
     Also returns the number of each line that NUL bytes have cut in two, only a part of which is a
     record, with the reason.
@@ -80,4 +82,4 @@ def _without_nuls(line: bytes) -> tuple[bytes, bool]:
         return joined, False
     pieces = [piece for piece in _RUN.split(line) if piece.strip()]
     records = [piece for piece in pieces if is_record(piece)]
-    return b"".join(records) or joined, 0 < len(records) < len(pieces)
+    return b"\0".join(records) or joined, 0 < len(records) < len(pieces)

@@ -129,8 +129,9 @@ class Batch(Protocol):
         """Add consecutive lines of a source, and the checkpoint behind them.
 
         `first_line` is the number of the first line; a line feed separates each two lines, and
-        lines may be blank. `records` are the parsed lines, one each, if the caller has them
-        already (no line is blank then); they are only read.
+        lines may be blank. A NUL byte separates several records of one line. `records` are the
+        parsed lines, one each, if the caller has them already (no line is blank then); they are
+        only read.
 
         Idempotent on (source, line, part): lines that the store has already, or that an earlier
         batch of this store has added, are not added again, unless `remove_line` has removed them

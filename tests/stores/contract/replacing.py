@@ -1,5 +1,6 @@
 """The contract of every store for lines whose entries are replaced."""
 
+import msgspec
 import pytest
 
 from mikroscope.logfiles.sources import Checkpoint, Source
@@ -162,6 +163,18 @@ class ReplacingContract(Contract):
         deleted = collect_all(store)
         assert expired.entries + deleted.entries == 20
         assert (count(store), lines_of(store)) == (0, [])
+
+    def test_a_line_of_several_records(self, store: Store) -> None:
+        """All parts of a line go, and several may come in its place."""
+        parts = [msgspec.json.encode(at(n * 1_000_000, n=n)) for n in (90, 91, 92)]
+        source = put(store, RECORDS)
+        replace(store, source, b"\0".join(parts))
+        want = [*expected(records=19), *((source.path, LAST, n) for n in (90, 91, 92))]
+        assert lines_of(store) == want
+        replace(store, source, b"\0".join(parts[1:]), at(1, n=20))
+        assert [n for _, _, n in lines_of(store)] == [*range(19), 91, 92, 20]
+        replace(store, source, b"\0".join([parts[0], b"no record"]))
+        assert [n for _, _, n in lines_of(store)] == [*range(19), 20]
 
     def test_without_a_time(self, store: Store) -> None:
         """Lines without a time of their own are replaced like others."""
