@@ -174,6 +174,33 @@ def test_other_files_beside_it_are_left_alone(steady: Linked) -> None:
     assert steady.look() == [1]
 
 
+def test_a_link_gives_a_file_its_suffix(steady: Linked) -> None:
+    """A file is read under the link's name, whatever its own, and so is what rotation makes of it.
+
+    Other files of its directory that begin alike are not.
+    """
+    steady.log("catalina.out", 1, 2, 3)
+    steady.log("catalina.output", 8)
+    steady.link("tomcat.ndjson", "catalina.out")
+    steady.look()
+    steady.log("catalina.out", 4)
+    steady.move("catalina.out", "catalina.out.1")
+    steady.log("catalina.out", 5)
+    assert steady.look() == [1, 2, 3, 4, 5]
+    assert list(steady.by_path()) == ["tomcat.ndjson", "tomcat.ndjson.1"]
+
+
+def test_a_file_takes_the_place_of_a_link(steady: Linked) -> None:
+    """What was written to the linked file is read, and then the file that is there now."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    steady.log("app.log", 4)
+    (steady.logs / "app.log").unlink()
+    steady.write("app.log", lines(5, size=steady.size))
+    assert steady.look() == [1, 2, 3, 4, 5]
+
+
 # --- a link is pointed elsewhere ----------------------------------------------------------
 
 

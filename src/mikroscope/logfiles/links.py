@@ -1,7 +1,9 @@
 """Where files really are that the tree reaches through links, and what lies rotated beside them."""
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +75,10 @@ class Links:
         """
         directory, of = os.path.split(self.files[path])
         parent, separator, link = path.rpartition("/")
-        for name in self._list(directory):
+        names = self._list(directory)
+        stem = of.rpartition(".")[0] or of
+        begin = bisect_left(names, stem)
+        for name in takewhile(lambda name: name.startswith(stem), islice(names, begin, None)):
             if name != of and is_rotated(name, of):
                 named = f"{link}{name[len(of) :]}" if name.startswith(of) else name
                 yield f"{parent}{separator}{named}", os.path.join(directory, name)
@@ -86,14 +91,9 @@ class Links:
         """
         if (known := self.paths.get(real)) is not None:
             return known
-        parts = list[str]()
-        above = real
-        while (above := os.path.dirname(above)) not in self.directories:
-            parts.append(above)
-            if above == os.path.dirname(above):
-                break
-        else:
-            return f"{self.paths[above]}/{os.path.relpath(real, above)}".replace(os.sep, "/")
+        for above in map(str, Path(real).parents):
+            if above in self.directories:
+                return f"{self.paths[above]}/{os.path.relpath(real, above)}".replace(os.sep, "/")
         directory, name = os.path.split(real)
         beside = (one for one in list(self.paths) if os.path.dirname(one) == directory)
         related = (one for one in beside if is_related(os.path.basename(one), name))

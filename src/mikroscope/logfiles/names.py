@@ -34,6 +34,8 @@ def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
 
     Case does not matter. A suffix may also include the packing, as `.ndjson.gz` does.
     """
+    if path.lower().endswith(suffixes):  # most names: this spares them the search
+        return True
     name = origin(path).lower()
     return name.endswith(suffixes) or f"{name}{packing(path)}".endswith(suffixes)
 
