@@ -179,5 +179,6 @@ GOALS = (
         TYPICAL,
         worst("siege", ".*: longest wait"),
     ),
+    Goal("a line in a file until it is findable", 1_000, "ms", TYPICAL, worst("fresh-lines", ".*")),
     Goal("memory under siege", 512, "MiB", TYPICAL, worst("siege", ".*: peak memory")),
 )

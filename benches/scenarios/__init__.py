@@ -1,6 +1,16 @@
 """The scenarios by name, in the order in which all of them run."""
 
-from benches.scenarios import command, indexing, ingest, memory, peers, queries, siege, upkeep
+from benches.scenarios import (
+    command,
+    fresh_lines,
+    indexing,
+    ingest,
+    memory,
+    peers,
+    queries,
+    siege,
+    upkeep,
+)
 from benches.scenarios.base import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -10,6 +20,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("size", indexing.size, ("plain", "ragged")),
         Scenario("incremental-index", indexing.incremental_index),
         Scenario("restart", indexing.restart),
+        Scenario("fresh-lines", fresh_lines.fresh_lines, every_size=False),
         Scenario("http-ingest", ingest.http_ingest, every_size=False),
         Scenario("pages", queries.pages),
         Scenario("pages-under-ingest", queries.pages_under_ingest),

@@ -46,10 +46,10 @@ def test_what_is_in_it(here: Machine, backups: Path) -> None:
 
 def test_a_rotated_file_that_is_followed(here: Machine, there: Machine, backups: Path) -> None:
     """A rotated file that the index follows is copied, although its new name is not read."""
-    (here.logs / FILE).rename(here.logs / "app.ndjson.old")
+    (here.logs / FILE).rename(here.logs / "app.ndjson.kept")
     here.read()
     restore(there.settings, make(here, backups))
-    there.write("app.ndjson.old", lines(1000))
+    there.write("app.ndjson.kept", lines(1000))
     there.read()
     assert there.numbers() == [*range(151), 1000]
 

@@ -3,7 +3,9 @@
 import gzip
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -22,9 +24,9 @@ class MovingTree(LogTree):
         super().__init__(root, SUFFIXES)
         self._events = list(events)
 
-    def walk(self) -> Listing:
+    def walk(self, adopted: Mapping[str, str] = MappingProxyType({})) -> Listing:
         """List the present files, then make the next change."""
-        listing = super().walk()
+        listing = super().walk(adopted)
         if self._events:
             self._events.pop(0)()
         return listing

@@ -96,10 +96,10 @@ class CountingTree(LogTree):
         super().__init__(root, suffixes)
         self.opened: list[str] = []
 
-    def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
+    def open(self, path: str, offset: int = 0, line: int = 0, open_bytes: int = 0) -> LineReader:
         """Open a file at an offset."""
         self.opened.append(path)
-        return super().open(path, offset, line)
+        return super().open(path, offset, line, open_bytes)
 
     def head(self, path: str) -> bytes:
         """Return the first bytes of a file."""

@@ -335,10 +335,12 @@ def test_a_batch_that_cannot_be_made_is_read_again(slow_place: Place) -> None:
     class Tree(CountingTree):
         fails = True
 
-        def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
+        def open(
+            self, path: str, offset: int = 0, line: int = 0, open_bytes: int = 0
+        ) -> LineReader:
             if path == "b.ndjson" and self.fails:
                 raise RuntimeError("a defect")
-            return super().open(path, offset, line)
+            return super().open(path, offset, line, open_bytes)
 
     slow_place.write("a.ndjson", lines(1))
     slow_place.write("b.ndjson", lines(2))
@@ -366,8 +368,10 @@ def test_a_file_that_fails_in_the_middle_is_read_on_from_there(
             return super().read(60, final)
 
     class Tree(CountingTree):
-        def open(self, path: str, offset: int = 0, line: int = 0) -> LineReader:
-            return Reader(self.root / path, offset, line)
+        def open(
+            self, path: str, offset: int = 0, line: int = 0, open_bytes: int = 0
+        ) -> LineReader:
+            return Reader(self.root / path, offset, line, open_bytes)
 
     place.write("a.ndjson", lines(*range(10)))
     indexer = Indexer(place.store, Tree(place.logs))

@@ -290,7 +290,7 @@ def test_the_last_of_a_chain_of_such_names_is_a_deleted_file(steady: Scene, keep
 def test_a_file_that_was_never_seen_under_a_name_that_is_read_is_not_read(steady: Scene) -> None:
     """A file that never had a name that is read is not read, however alike its name."""
     steady.log("app.ndjson", 1)
-    steady.log("app.ndjson.old", 2)
+    steady.log("app.ndjson.kept", 2)
     steady.look()
     (steady.logs / "app.ndjson").unlink()
     assert steady.look() == {"app.ndjson": [1]}

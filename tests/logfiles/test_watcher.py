@@ -151,3 +151,163 @@ def test_a_root_that_cannot_be_watched_is_told(
 def test_a_watcher_that_never_began_can_be_stopped(place: Place) -> None:
     """A watcher that was never started can be stopped."""
     Watcher(place.tree, lambda _: None).stop()
+
+
+# --- what is easily overlooked ------------------------------------------------------------
+
+SOON_S = 10.0
+
+
+def found_soon(notices: Notices, *numbers: int) -> None:
+    """Wait until these records are found besides the two that were there."""
+    want = sorted([1, 2, *numbers])
+    wait_until(lambda: notices.place.numbers() == want, deadline_s=SOON_S)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b'{"n":', b"\0" * 3_000])
+def test_the_first_line_of_a_log_file(notices: Notices, content: bytes) -> None:
+    """A `.log` file that is not JSON yet is read as soon as its first line is there."""
+    notices.place.write("app.log", content)
+    wait_until(lambda: "app.log" in notices.seen)
+    notices.wait_until_told()
+    (notices.place.logs / "app.log").write_bytes(content.removesuffix(b'{"n":') + lines(3))
+    found_soon(notices, 3)
+
+
+def test_a_log_file_of_text_that_is_replaced(notices: Notices) -> None:
+    """A `.log` file of plain text that begins again with JSON is read."""
+    file = notices.place.write("app.log", b"plain text, quite a lot of it, on one line\n")
+    notices.wait_until_told()
+    file.write_bytes(lines(3))
+    found_soon(notices, 3)
+
+
+@pytest.mark.parametrize("name", ["b.ndjson", "d/b.ndjson", "d/e/f/b.log"])
+def test_a_file_that_is_moved_into_the_tree(notices: Notices, tmp_path: Path, name: str) -> None:
+    """A file that was written elsewhere is read when it comes, and read on."""
+    outside = tmp_path / "new"
+    outside.write_bytes(lines(3))
+    (notices.place.logs / name).parent.mkdir(parents=True, exist_ok=True)
+    outside.rename(notices.place.logs / name)
+    found_soon(notices, 3)
+    notices.place.append(name, lines(4))
+    found_soon(notices, 3, 4)
+
+
+def test_a_directory_that_is_moved_into_the_tree(notices: Notices, tmp_path: Path) -> None:
+    """A directory comes with its files, and lines that are appended later are found."""
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    (tmp_path / "new" / "deep" / "b.ndjson").write_bytes(lines(3))
+    (tmp_path / "new").rename(notices.place.logs / "moved")
+    found_soon(notices, 3)
+    notices.place.append("moved/deep/b.ndjson", lines(4))
+    found_soon(notices, 3, 4)
+
+
+def test_a_directory_that_was_created_a_moment_ago(notices: Notices) -> None:
+    """A file is found however soon after its directory it is made, and read on."""
+    for number in range(3, 9):
+        notices.place.write(f"d{number}/e/b.ndjson", lines(number))
+    found_soon(notices, *range(3, 9))
+    for number in range(3, 9):
+        notices.place.append(f"d{number}/e/b.ndjson", lines(number + 10))
+    found_soon(notices, *range(3, 9), *range(13, 19))
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A directory outside the tree."""
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    return directory
+
+
+def add(file: Path, *numbers: int) -> None:
+    """Append records to a file outside the tree."""
+    with file.open("ab") as opened:
+        opened.write(lines(*numbers))
+
+
+def test_a_linked_file(notices: Notices, outside: Path) -> None:
+    """Lines of a file outside are found, through rotation and a link that is pointed elsewhere."""
+    add(outside / "app.log", 3)
+    link = notices.place.logs / "app.log"
+    link.symlink_to(outside / "app.log")
+    found_soon(notices, 3)
+    add(outside / "app.log", 4)
+    found_soon(notices, 3, 4)
+    (outside / "app.log").rename(outside / "app.log.1")
+    add(outside / "app.log.1", 5)
+    add(outside / "app.log", 6)
+    found_soon(notices, 3, 4, 5, 6)
+    add(outside / "other.log", 7)
+    (outside / "link").symlink_to(outside / "other.log")
+    (outside / "link").rename(link)
+    found_soon(notices, 3, 4, 5, 6, 7)
+    add(outside / "other.log", 8)
+    found_soon(notices, 3, 4, 5, 6, 7, 8)
+
+
+def test_a_chain_of_links(notices: Notices, outside: Path) -> None:
+    """A change of a link in the middle is found, too."""
+    (outside / "a").mkdir()
+    add(outside / "a" / "app.log", 3)
+    (outside / "middle.log").symlink_to("a/app.log")
+    (notices.place.logs / "app.log").symlink_to(outside / "middle.log")
+    found_soon(notices, 3)
+    add(outside / "a" / "app.log", 4)
+    found_soon(notices, 3, 4)
+    add(outside / "new.log", 5)
+    notices.wait_until_told()
+    (outside / "link").symlink_to("new.log")
+    (outside / "link").rename(outside / "middle.log")
+    found_soon(notices, 3, 4, 5)
+    add(outside / "new.log", 6)
+    found_soon(notices, 3, 4, 5, 6)
+
+
+def test_a_linked_directory(notices: Notices, outside: Path) -> None:
+    """Files of a linked directory are found, also new ones in new directories behind it."""
+    add(outside / "app.ndjson", 3)
+    link = notices.place.logs / "pods"
+    link.symlink_to(outside)
+    found_soon(notices, 3)
+    add(outside / "app.ndjson", 4)
+    found_soon(notices, 3, 4)
+    (outside / "d").mkdir()
+    add(outside / "d" / "new.ndjson", 5)
+    found_soon(notices, 3, 4, 5)
+    add(outside / "d" / "new.ndjson", 6)
+    found_soon(notices, 3, 4, 5, 6)
+
+
+def test_links_that_were_there_before(place: Place, outside: Path) -> None:
+    """Links that were there at the start are watched from then on."""
+    (outside / "d").mkdir()
+    add(outside / "app.ndjson", 1)
+    add(outside / "d" / "web.ndjson", 2)
+    (place.logs / "app.ndjson").symlink_to(outside / "app.ndjson")
+    (place.logs / "d").symlink_to(outside / "d")
+    notices = Notices(place)
+    try:
+        for number in range(3, 9, 2):
+            add(outside / "app.ndjson", number)
+            found_soon(notices, *range(3, number + 1))
+            add(outside / "d" / "web.ndjson", number + 1)
+            found_soon(notices, *range(3, number + 2))
+    finally:
+        notices.stop()
+
+
+def test_other_files_beside_a_linked_one_are_not_told(notices: Notices, outside: Path) -> None:
+    """Files beside a linked one that have nothing to do with it cost no scan."""
+    add(outside / "app.ndjson", 3)
+    (notices.place.logs / "app.ndjson").symlink_to(outside / "app.ndjson")
+    found_soon(notices, 3)
+    add(outside / "app.ndjson", 4)
+    found_soon(notices, 3, 4)
+    notices.seen.clear()
+    add(outside / "syslog", 5)
+    add(outside / "app.ndjson", 6)
+    found_soon(notices, 3, 4, 6)
+    assert {path for path in notices.seen if not path.startswith("probe")} <= {"app.ndjson", ""}

@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from mikroscope.backup.manifest import LOGS, ChangedError, SavedFile, copy_file, make_directory
 from mikroscope.errors import MikroScopeError
+from mikroscope.logfiles.packed import is_packed
 from mikroscope.logfiles.reader import FileStat
 from mikroscope.logfiles.tree import LogTree
 
@@ -134,7 +135,7 @@ class LogCopy:
         """Copy one file; leave one that is deleted or truncated meanwhile to the next round."""
         target = self._target / path
         try:
-            make_directory((self._tree.root / path).parent, target.parent)
+            make_directory(self._tree.locate(path).parent, target.parent)
             saved = self._link(path, stat, target) or self._copy_lines(path, target)
         except (FileNotFoundError, ChangedError):
             target.unlink(missing_ok=True)
@@ -155,9 +156,9 @@ class LogCopy:
         return saved
 
     def _copy_lines(self, path: str, target: Path) -> SavedFile:
-        with (self._tree.root / path).open("rb") as source:
+        with self._tree.locate(path).open("rb") as source:
             size = os.fstat(source.fileno()).st_size
-            if not path.endswith(".gz"):
+            if not is_packed(path):
                 size = _end_of_lines(source, size, self._indexed.get(path, 0))
             return copy_file(source, target, f"{LOGS}{path}", size)
 

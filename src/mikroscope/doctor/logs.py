@@ -1,14 +1,13 @@
 """Checks the log files: permissions, files that are not indexed, and the newest lines."""
 
-import gzip
 import logging
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
+from mikroscope.logfiles.packed import DAMAGE, is_packed, unpack_all
 from mikroscope.logfiles.reader import FileStat
 from mikroscope.logfiles.skipped import skipped_files
 from mikroscope.logfiles.tree import LogTree
@@ -18,7 +17,6 @@ from mikroscope.wording import in_words
 _SAMPLED_FILES = 50
 _SAMPLED_BYTES = 64 << 10  # of each, from its end
 _UNPACKED_BYTES = 256 << 20  # of packed files, by their packed size
-_BLOCK = 1 << 20
 _AT_REST_S = 60.0  # since a file was last written
 _AHEAD_S = 60.0
 _NAMED = 3
@@ -33,7 +31,7 @@ def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterat
     with _nothing_logged():  # the findings say all of it
         listing = tree.walk()
         lines = _check_lines(tree, listing.files)
-    closed += [path for path in listing.files if not os.access(tree.root / path, os.R_OK)]
+    closed += [path for path in listing.files if not os.access(tree.locate(path), os.R_OK)]
     if closed:
         yield problem(
             "log files",
@@ -86,14 +84,14 @@ def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) ->
     packed = [
         path
         for path in sorted(files, key=lambda path: -files[path].mtime_ns)
-        if path.endswith(".gz") and files[path].mtime_ns / 1e9 < now_s - _AT_REST_S
+        if is_packed(path) and files[path].mtime_ns / 1e9 < now_s - _AT_REST_S
     ]
     damaged, left = list[str](), _UNPACKED_BYTES
     for path in packed[:_SAMPLED_FILES]:
         left -= files[path].size
         if left < 0:
             break
-        if (reason := _unpack(tree.root / path)) is not None:
+        if (reason := _unpack(tree.locate(path))) is not None:
             damaged.append(f"{path} ({reason})")
     if damaged:
         yield warning(
@@ -106,10 +104,8 @@ def _check_packed(tree: LogTree, files: Mapping[str, FileStat], now_s: float) ->
 def _unpack(path: Path) -> str | None:
     """Return what is wrong with a packed file; None if nothing is, or if it cannot be opened."""
     try:
-        with gzip.open(path) as file:
-            while file.read(_BLOCK):
-                pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        unpack_all(path)
+    except DAMAGE as error:
         return str(error)
     except OSError:
         return None  # the check of permissions reports it
@@ -167,7 +163,7 @@ def _check_lines(tree: LogTree, files: Mapping[str, FileStat]) -> Finding:
 
 def _sample(tree: LogTree, path: str, size: int) -> tuple[int, str | None]:
     """The number of lines at the end of a file, and what is wrong with the first bad one."""
-    start = 0 if path.endswith(".gz") else max(0, size - _SAMPLED_BYTES)
+    start = 0 if is_packed(path) else max(0, size - _SAMPLED_BYTES)
     try:
         with tree.open(path, start) as reader:
             lines = [line for line in reader.lines(_SAMPLED_BYTES) if line.strip()]

@@ -9,15 +9,14 @@ from mikroscope.errors import StaleBatchError
 from mikroscope.indexing.line_warnings import LineWarnings
 from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
+from mikroscope.indexing.source_reader import SourceReader
 from mikroscope.indexing.stats import IndexStats
-from mikroscope.logfiles.reader import MAX_LINE_BYTES, MIN_LINE_COST, PART_BYTES, Chunk, LineReader
-from mikroscope.logfiles.rotation import checkpoint_after, is_same_content, is_unchanged, reconcile
-from mikroscope.logfiles.sources import Checkpoint, Source
+from mikroscope.logfiles.rotation import is_unchanged, reconcile
+from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.stores.base import Batch, Deleted, Store
 
 BATCH_BYTES = 4 << 20  # of raw lines in one transaction
-FILE_COST = 4096  # bytes whose indexing takes about as long as opening a file
 
 
 class Indexer:
@@ -33,6 +32,9 @@ class Indexer:
         self._queue: dict[str, None] = {}
         self._pipeline = Pipeline()
         self._warnings = LineWarnings()
+        self._reader = SourceReader(tree, self._warnings)
+        self._ended: dict[str, None] = {}  # files that end in a line without its line feed
+        self._to_finish: set[str] = set()  # those of them whose last line is to be read
         self._collecting: Iterator[Deleted] | None = store.collect()
         self._rotated = False
         self.stats = IndexStats()
@@ -50,16 +52,18 @@ class Indexer:
         """Whether a file turned out to be another file, so that a scan is due."""
         return self._rotated
 
-    def scan(self) -> None:
+    def scan(self, final: bool = False) -> None:
         """Scan the whole tree and queue the files that have something to read.
 
-        Files whose stat is unchanged are not opened. Batches that were read ahead are committed
-        first.
+        Files whose stat is unchanged are not opened; with `final`, those are that may end in a
+        record without its line feed. Batches that were read ahead are committed first.
         """
         with self._undoing_on_error():
             self._commit_all()
             while not self._scan():
                 pass
+            if final:
+                self._queue.update(dict.fromkeys(self._unfinished()))
             if not self._pipeline.is_parallel:
                 self._pipeline.start_pool_for(self.pending_bytes())
 
@@ -81,6 +85,24 @@ class Indexer:
             elif not is_unchanged(source.checkpoint, stat):
                 self._queue[path] = None
         return known
+
+    def take_ended(self) -> list[str]:
+        """Take the files that turned out to end in what may be a record without its line feed."""
+        ended, self._ended = self._ended, {}
+        return list(ended)
+
+    def finish(self, paths: list[str]) -> None:
+        """Queue files, to read also a last line without its line feed where nothing has changed."""
+        self._reload_if_needed()
+        for path in paths:
+            source, stat = self._sources.get(path), self._tree.stat(path)
+            if source is None or stat is None:
+                continue  # a scan finds out to where
+            if not is_unchanged(source.checkpoint, stat):
+                self._queue[path] = None
+            elif source.checkpoint.is_unfinished:
+                self._queue[path] = None
+                self._to_finish.add(path)
 
     def step(self, final: bool = False) -> None:
         """Read and commit one batch, or delete some entries of discarded sources.
@@ -196,9 +218,7 @@ class Indexer:
 
     def run(self, final: bool = False) -> Iterator[None]:
         """Scan, then step until nothing is left; yield after each step."""
-        self.scan()
-        if final:
-            self._queue.update(dict.fromkeys(self._unfinished()))
+        self.scan(final)
         while self.backlog:
             self.step(final)
             if self._rotated:
@@ -210,17 +230,20 @@ class Indexer:
         total = 0
         for path in self._queue:
             source, stat = self._sources.get(path), self._tree.stat(path)
-            if stat is not None:
-                total += max(0, stat.size - (source.checkpoint.offset if source else 0))
+            offset = source.checkpoint.offset if source else 0
+            if stat is not None and stat.size > offset:
+                total += self._tree.data_after(path, offset, stat.size)
         return total
 
     def _scan(self) -> bool:
         self._rotated = False
         sources = [*self._sources.values(), *self._gone]
-        changes = reconcile(self._tree, self._tree.walk(), sources)
+        checkpoints = {path: source.checkpoint for path, source in self._sources.items()}
+        adopted = {path: one.target for path, one in checkpoints.items() if one.is_adopted}
+        changes = reconcile(self._tree, self._tree.walk(adopted), sources)
         if any(source.gone for source in changes.updated):
             # A walk may miss a file that is renamed during it, so one does not prove it gone.
-            changes = reconcile(self._tree, self._tree.walk(), sources)
+            changes = reconcile(self._tree, self._tree.walk(adopted), sources)
         if changes.updated or changes.discarded:
             batch = self._store.begin()
             for source in changes.updated:
@@ -245,12 +268,8 @@ class Indexer:
             self._collecting = collecting
 
     def _unfinished(self) -> list[str]:
-        """Return the files that end in a line without its line feed."""
-        return [
-            path
-            for path, source in self._sources.items()
-            if source.checkpoint.offset < source.checkpoint.size and not path.endswith(".gz")
-        ]
+        """Return the files that may end in a record without its line feed."""
+        return [path for path, one in self._sources.items() if one.checkpoint.is_unfinished]
 
     def _index_some(self, final: bool = False) -> None:
         """Commit one batch; the next ones are read, and prepared elsewhere, ahead of it."""
@@ -284,6 +303,20 @@ class Indexer:
             left -= self._read(next(iter(self._queue)), pending, left, final)
         return pending
 
+    def _read(self, path: str, pending: PendingBatch, limit: int, final: bool) -> int:
+        """Read a file, up to a cost of `limit`; return the cost."""
+        final = final or path in self._to_finish
+        reading = self._reader.read(path, self._sources.get(path), pending, limit, final)
+        if reading.source is not None:
+            self._sources[path] = reading.source
+            if reading.is_done and reading.source.checkpoint.is_unfinished:
+                self._ended[path] = None
+        if reading.is_done:
+            self._to_finish.discard(path)
+            self._queue.pop(path, None)
+        self._rotated |= reading.is_other_file  # at this very moment: a scan finds out to where
+        return reading.cost
+
     def _commit_batch(self, pending: PendingBatch, *, more: bool) -> None:
         """Commit; with `more` the next batch is prepared while this one is written."""
         before = self.stats.copy()
@@ -302,65 +335,9 @@ class Indexer:
         stats.records_inserted += result.records
         stats.records_skipped += result.pruned
         stats.unreadable_timestamps += result.unreadable_times
-        stats.parse_errors += len(result.problems) + pending.too_long
+        stats.parse_errors += len(result.problems) + pending.refused
         for path, line, problem in [*result.problems, *result.unreadable]:
             self._warnings.add(path, line, problem)
-
-    # --- one file -----------------------------------------------------------------------------
-
-    def _read(self, path: str, pending: PendingBatch, limit: int, final: bool) -> int:
-        """Read a file, up to a cost of `limit`; take it off the queue when its end is reached.
-
-        Returns the cost: bytes, but as if no file and no line were very short.
-        """
-        source = self._sources.get(path)
-        checkpoint = source.checkpoint if source else Checkpoint()
-        try:
-            with self._tree.resume(path, checkpoint.offset, checkpoint.line) as reader:
-                if not reader.approach(PART_BYTES):
-                    return limit
-                if not is_same_content(reader, checkpoint):
-                    del self._queue[path]
-                    self._rotated = True  # at this very moment: a scan finds out to where
-                    return FILE_COST
-                source = source or pending.batch.open_source(path)
-                return self._read_lines(reader, source, pending, limit, final)
-        except FileNotFoundError:
-            self._queue.pop(path, None)
-            self._rotated = True
-        except OSError as error:
-            self._queue.pop(path, None)
-            self._warnings.add(path, None, f"cannot be read: {error.strerror or error}")
-        return FILE_COST
-
-    def _read_lines(
-        self, reader: LineReader, source: Source, pending: PendingBatch, limit: int, final: bool
-    ) -> int:
-        cost = 0
-        pending.paths.add(source.path)
-        while cost < limit:
-            chunk = reader.read(limit - cost, final)
-            before = source.checkpoint.offset
-            source = self._add(source, chunk, reader, pending)
-            self._sources[source.path] = source
-            cost += max(chunk.offset - before, chunk.length * MIN_LINE_COST)
-            if chunk.is_end:
-                del self._queue[source.path]
-                pending.files_read += 1
-                break
-        return cost + FILE_COST
-
-    def _add(
-        self, source: Source, chunk: Chunk, reader: LineReader, pending: PendingBatch
-    ) -> Source:
-        if chunk.too_long:
-            pending.too_long += chunk.too_long
-            problem = f"{chunk.too_long} lines up to here are longer than {MAX_LINE_BYTES} bytes"
-            self._warnings.add(source.path, chunk.line, problem)
-        checkpoint = checkpoint_after(source.checkpoint, chunk, reader)
-        first = chunk.line - chunk.length + 1
-        pending.batch.add(source, first, chunk.content, checkpoint)
-        return msgspec.structs.replace(source, checkpoint=checkpoint)
 
     # --- state --------------------------------------------------------------------------------
 
@@ -398,4 +375,5 @@ class Indexer:
         sources = self._store.sources()
         self._sources = {source.path: source for source in sources if not source.gone}
         self._gone = [source for source in sources if source.gone]
+        self._ended.update(dict.fromkeys(self._unfinished()))
         self._must_reload = False

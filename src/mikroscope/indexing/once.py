@@ -34,6 +34,6 @@ def scan_sources(store: Store, tree: LogTree) -> None:
 
 def rebuild_once(rebuild: Rebuild, tree: LogTree, watch: Watch = take_all) -> IndexStats:
     """Fill a new index and swap it in, also beside a running server. Raises MikroScopeError."""
-    with closing(IndexBuilder(rebuild, tree, final=True)) as builder:
+    with closing(IndexBuilder(rebuild, tree)) as builder:
         watch(builder.fill(), builder.indexer)
         return builder.swap().stats

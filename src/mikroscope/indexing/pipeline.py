@@ -44,6 +44,8 @@ class AppendedBatch(NamedTuple):
             inode=new.inode,
             size=new.size,
             mtime_ns=new.mtime_ns,
+            target=before.target,
+            is_adopted=before.is_adopted,
         )
 
 
@@ -54,7 +56,8 @@ class PendingBatch:
         self.batch = batch
         self.paths: set[str] = set()
         self.files_read = 0
-        self.too_long = 0
+        self.refused = 0
+        """The number of lines that the reader has left out, as a whole or in part."""
         self._future: Future[BatchResult] | None = None
 
     def prepare(self, pool: ProcessPool | None = None) -> None:

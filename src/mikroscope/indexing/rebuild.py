@@ -56,18 +56,20 @@ def require_logs(tree: LogTree) -> None:
 
 
 class IndexBuilder:
-    """Fills a new index. Belongs to one thread at a time."""
+    """Fills a new index, also with last lines without their line feeds.
 
-    def __init__(self, rebuild: Rebuild, tree: LogTree, *, final: bool = False) -> None:
+    Belongs to one thread at a time.
+    """
+
+    def __init__(self, rebuild: Rebuild, tree: LogTree) -> None:
         self._rebuild = rebuild
-        self._final = final
         self.indexer = Indexer(rebuild.store, tree)
 
     def fill(self) -> Iterator[None]:
         """Read everything, and then what has arrived meanwhile, until only little is left."""
         for _ in range(_MAX_ROUNDS):
             before = self.indexer.stats.records_inserted
-            yield from self.indexer.run(self._final)
+            yield from self.indexer.run(final=True)
             if self.indexer.stats.records_inserted - before < _FEW_RECORDS:
                 return
 
@@ -81,7 +83,7 @@ class IndexBuilder:
         self.indexer.close()
 
     def _catch_up(self) -> None:
-        for _ in self.indexer.run(self._final):
+        for _ in self.indexer.run(final=True):
             pass
 
 

@@ -16,6 +16,7 @@ from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.ingest_queue import IngestQueue, OnDone, PendingWrite
 from mikroscope.indexing.ingest_writer import IngestWriter
 from mikroscope.indexing.jobs import Jobs, refused
+from mikroscope.indexing.quiet_files import QuietFiles
 from mikroscope.indexing.runs import Runs, RunStatus
 from mikroscope.indexing.scan_schedule import ScanSchedule
 from mikroscope.indexing.stats import IndexStats
@@ -48,6 +49,7 @@ class WriterThread:
         self._indexer = indexer
         self._appender = appender
         self._schedule = ScanSchedule(interval_s)
+        self._quiet = QuietFiles() if interval_s is not None else None
         self._flush_s = flush_s
         self._now = monotonic
         self._wake = threading.Condition()
@@ -226,6 +228,8 @@ class WriterThread:
             due.append(job_at)
         if self._changed:
             due.append(max(self._retry_at, self._schedule.next_after_event))
+        if self._quiet is not None and (quiet_at := self._quiet.due_at()) is not None:
+            due.append(max(self._retry_at, quiet_at))
         first = min(due)
         return None if first == inf else first - now
 
@@ -274,7 +278,23 @@ class WriterThread:
             self._scan()
         elif self._indexer.backlog:
             self._runs.begin(self.stats)
-            self._indexer.step()
+            self._indexer.step(final=self._is_first_run)
+        self._finish_quiet_files(now)
+
+    @property
+    def _is_first_run(self) -> bool:
+        """Whether the files are read for the first time: last lines then need no line feed."""
+        return not self.caught_up.done()
+
+    def _finish_quiet_files(self, now: float) -> None:
+        """Queue files that end in a line without its line feed and are quiet for a while."""
+        if self._quiet is None:
+            return
+        self._quiet.ended(self._indexer.take_ended(), now)
+        if quiet := self._quiet.take(now):
+            self._indexer.finish(quiet)
+            if self._indexer.backlog:
+                self._runs.begin(self.stats)
 
     def _index_changed(self) -> None:
         with self._wake:
@@ -288,7 +308,7 @@ class WriterThread:
         if self._indexer.commit_ahead():
             return  # the scan is still due
         began = self._now()
-        self._indexer.scan()
+        self._indexer.scan(final=self._is_first_run)
         self._schedule.scanned(began, self._now(), found_work=self._indexer.backlog)
 
     def _end_run(self) -> None:

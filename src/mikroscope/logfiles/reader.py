@@ -1,27 +1,24 @@
-"""Reads whole lines of one file, plain or gzip, from an offset on."""
+"""Reads whole lines of one file, plain or packed, from an offset on."""
 
-import contextlib
-import gzip
 import hashlib
 import itertools
-import logging
 import os
-import zlib
 from collections import deque
-from collections.abc import Iterator
-from operator import ne
+from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import IO, NamedTuple, Self, cast
+from typing import NamedTuple, Self
 
-from mikroscope.records.parsing import NotARecordError, parse_line
-
-logger = logging.getLogger(__name__)
+from mikroscope.logfiles.nuls import RUN, drop_nuls, end_of_hole, is_record, shorten_runs
+from mikroscope.logfiles.packed import is_packed, open_content
 
 MAX_LINE_BYTES = 32 << 20  # a longer line is skipped and counted as a parse error
-FINGERPRINT_BYTES = 1024
+FINGERPRINT_BYTES = RUN
 MIN_LINE_COST = 200  # bytes; shorter lines cost as much, so that a chunk has a bounded number
-PART_BYTES = 16 << 20  # of a packed file by one step, on the way to where reading goes on
-_BOM = b"\xef\xbb\xbf"
+PART_BYTES = 16 << 20  # of a packed file, or of NUL bytes, by one step that finds no line yet
+BOM = b"\xef\xbb\xbf"
+_MOST_HELD_BYTES = 128 << 20  # of an unfinished line with its NUL bytes
+_SKIPPED_BYTES = 1 << 20  # of a line that is too long, held at a time
 
 
 class FileStat(NamedTuple):
@@ -37,7 +34,7 @@ class Chunk(NamedTuple):
     """Whole lines of one file, in order."""
 
     content: bytes
-    """The lines, separated by line feeds, without a trailing one."""
+    """The lines, separated by line feeds, without a trailing one and without NUL bytes."""
     length: int
     """The number of lines."""
     offset: int
@@ -46,10 +43,16 @@ class Chunk(NamedTuple):
     """The number of the last line read so far; a file's first line has number 1."""
     tail: bytes
     """The last FINGERPRINT_BYTES before `offset`, or all of them if there are fewer."""
-    too_long: int
-    """The number of lines that were skipped because they are longer than MAX_LINE_BYTES."""
     is_end: bool
     """Whether no more lines are complete yet."""
+    refused: tuple[tuple[int, str], ...] = ()
+    """Number and reason of each line that is left out, as a whole or in part."""
+    open_bytes: int = 0
+    """How many bytes before `offset` are a last line that was read although it has no line end."""
+    replaces: bool = False
+    """Whether the first line is what became of a last line that was read without its end."""
+    is_unfinished: bool = False
+    """Whether what is left may be a record without a line end; only `final` reads that."""
 
     @property
     def lines(self) -> list[bytes]:
@@ -57,27 +60,45 @@ class Chunk(NamedTuple):
         return self.content.split(b"\n") if self.length else []
 
 
-class LineReader:
-    """One open file, read in chunks of whole lines; `.gz` files are decompressed on the fly.
+class _Found(Enum):
+    LINES = "lines"
+    TOO_LONG = "a line that is too long"
+    NULS = "many NUL bytes, and no line yet"
+    END = "the end of the file"
 
-    Offsets count bytes of the content: for `.gz` files, of the decompressed content. A
-    `with` statement goes to the offset at once, `approach` part by part; then lines can be read.
+
+class LineReader:
+    """One open file, read in chunks of whole lines; packed files are unpacked on the fly.
+
+    Offsets count bytes of the content: for packed files, of the unpacked content. The last
+    `open_bytes` before the offset are a line that was read without its line end: it is read again
+    when it has changed. A `with` statement goes to the offset at once, `approach` part by part;
+    then lines can be read.
     """
 
-    def __init__(self, path: Path, offset: int, line: int) -> None:
-        self._file = _open(path)
-        self.is_packed = path.name.endswith(".gz")
-        self._offset = offset
-        self._line = line
-        self._rest = b""
+    def __init__(self, path: Path, offset: int = 0, line: int = 0, open_bytes: int = 0) -> None:
+        self._file = open_content(path)
+        self.is_packed = is_packed(path.name)
+        self._offset, self._line, self._open_bytes = offset, line, open_bytes
+        # What follows is about the line that is to be read next, or again.
+        self._start, self._number = offset - open_bytes, line - (open_bytes > 0)
+        self._before = b""  # the last bytes before it
+        self._rest = b""  # what was read from there on, with long runs of NUL bytes shortened
+        self._elided = 0  # NUL bytes that are missing in `_rest`
+        self._elided_at_end = 0  # likewise, if it ends in them
+        self._nuls_read = 0
+        self._is_in_nuls = False
+        self._is_there = False
+        self.tail = b""
+        """The last FINGERPRINT_BYTES before the offset, which a checkpoint records."""
         try:
             self.stat = file_stat(os.fstat(self._file.fileno()))
             self.first_bytes = self._file.read(min(offset, FINGERPRINT_BYTES))
+            """The first FINGERPRINT_BYTES, or those before the offset if these are fewer."""
         except BaseException:
             self._file.close()
             raise
-        self._before = b""
-        self._is_there = False
+        self._first = self.first_bytes[: self._start]
 
     def __enter__(self) -> Self:
         self.approach()
@@ -93,128 +114,206 @@ class LineReader:
     def approach(self, limit: int | None = None) -> bool:
         """Go on towards the offset; return whether it is reached.
 
-        In a `.gz` file all content before it must be decompressed: at most `limit` bytes by one
-        call. At the end of a file that is shorter the offset counts as reached.
+        In a packed file all content before it must be unpacked: at most `limit` bytes by one call.
+        At the end of a file that is shorter the offset counts as reached.
         """
         if self._is_there:
             return True
-        begin = max(0, self._offset - FINGERPRINT_BYTES)
+        begin = max(0, self._start - FINGERPRINT_BYTES)
         if limit is not None and self.is_packed:
             part = self._file.tell() + limit
-            if part < begin and self._file.seek(part) == part == self._file.tell():
+            if part < begin and self._file.seek(part) == part:
                 return False
-        self._file.seek(begin)
-        self._before = self._file.read(min(self._offset, FINGERPRINT_BYTES))
+        self._before = self.tail = self._bytes_before(self._start)
+        if self._open_bytes:
+            self.tail = self._bytes_before(self._offset)
+            self._file.seek(self._start)
         self._is_there = True
         return True
+
+    @property
+    def must_stay_open(self) -> bool:
+        """Whether a reader that begins at the same offset would have to do much work again."""
+        return self.is_packed or self._is_in_nuls
 
     def is_at(self, offset: int, line: int) -> bool:
         """Return whether the next line read is the one after so many bytes and lines."""
         return (self._offset, self._line) == (offset, line)
 
-    @property
-    def tail(self) -> bytes:
-        """The last FINGERPRINT_BYTES before the current offset, which a checkpoint records."""
-        return self._before
-
     def read(self, limit: int, final: bool = False) -> Chunk:
         """Return the next whole lines, about `limit` bytes; none if no complete line is left.
 
-        Of very short lines there are fewer, `limit / MIN_LINE_COST`. A line that is too long is
-        skipped in several calls, which return no lines. With `final`, a last line without a line
-        end is included if it is a record.
+        Of very short lines there are fewer, `limit / MIN_LINE_COST`. A line that is too long, and a
+        long run of NUL bytes, is skipped in several calls, which return no lines. With `final`, a
+        last line without a line end is included if it is a record.
         """
-        content, too_long, skipped = self._read_lines(limit, final)
-        # Searching for one byte is several times faster than for two.
-        lines = content.replace(b"\r\n", b"\n") if b"\r" in content else content
-        length = lines.count(b"\n") + (not lines.endswith(b"\n")) if lines else 0
-        lines = lines.removesuffix(b"\n")
-        if length and not self._is_at_line_start():
-            # This is the rest of a line that was already read with `final`, or skipped.
-            lines = lines[lines.index(b"\n") :] if b"\n" in lines else b""
-            self._line -= 1
-        elif self._offset == 0:
-            lines = lines.removeprefix(_BOM)
-        if len(content) > MAX_LINE_BYTES:
-            lines, found = _blank_long_lines(lines)
-            too_long += found
-        self._advance(content, length)
-        is_end = not (length or too_long or skipped)
-        return Chunk(lines, length, self._offset, self._line, self._before, too_long, is_end)
+        if self._is_inside_line():
+            return self._chunk(is_end=not self._skip(limit))
+        found = self._fill(limit)
+        if found is _Found.TOO_LONG:
+            return self._refuse(limit)
+        if found is _Found.NULS:
+            return self._chunk()
+        if found is _Found.END:
+            return self._read_unfinished(final)
+        most = max(1, limit // MIN_LINE_COST)
+        return self._take_lines(_end_of_lines(self._rest, self._rest.rfind(b"\n") + 1, most))
 
     def lines(self, limit: int, final: bool = False) -> Iterator[bytes]:
         """Yield all lines up to the end, read in chunks of about `limit` bytes."""
         while not (chunk := self.read(limit, final)).is_end:
             yield from chunk.lines
 
-    def _is_at_line_start(self) -> bool:
-        return not self._before or self._before.endswith(b"\n")
+    # --- lines --------------------------------------------------------------------------------
 
-    def _read_lines(self, limit: int, final: bool) -> tuple[bytes, int, bool]:
-        """Return content up to a line end, the number of too long lines before it, and whether
-        anything was skipped.
+    def _is_inside_line(self) -> bool:
+        """Whether the next bytes are the rest of a line that is too long."""
+        return bool(self._before) and not self._before.endswith(b"\n")
+
+    def _take_lines(self, end: int) -> Chunk:
+        """Return the lines in `_rest[:end]`."""
+        content, number = self._rest[:end], self._number + 1
+        # Searching for one byte is several times faster than for two.
+        lines = content.replace(b"\r\n", b"\n") if b"\r" in content else content
+        length = lines.count(b"\n")
+        lines, refused = _clean(lines.removesuffix(b"\n"), number, is_start=self._start == 0)
+        if len(content) > MAX_LINE_BYTES:
+            lines, too_long = _blank_long_lines(lines, number)
+            refused += too_long
+        replaces = self._open_bytes > 0
+        if replaces and self._has_same_line(content[: content.index(b"\n")]):
+            replaces, lines = False, lines[lines.index(b"\n") :] if length > 1 else b""
+            refused = [one for one in refused if one[0] != number]
+        self._consume(end, length)
+        return self._chunk(lines, length, refused, replaces=replaces)
+
+    def _read_unfinished(self, final: bool) -> Chunk:
+        """Return the last line if it is a record without a line end, and is to be read."""
+        body = self._rest.rstrip(b"\0")
+        size = len(body) + self._elided
+        if not body.rstrip().endswith(b"}") or self._has_same_line(body):
+            return self._chunk(is_end=True)
+        if not final:
+            return self._chunk(is_end=True, is_unfinished=True)
+        text, refused = _clean(body, self._number + 1, is_start=self._start == 0)
+        if not is_record(text):
+            return self._chunk(is_end=True)
+        replaces = self._open_bytes > 0
+        self._offset, self._line = self._start + size, self._number + 1
+        self._open_bytes = size
+        self.tail = (self._before + body)[-FINGERPRINT_BYTES:]
+        self.first_bytes = (self._first + body)[:FINGERPRINT_BYTES]
+        return self._chunk(text, 1, refused, replaces=replaces)
+
+    def _has_same_line(self, line: bytes) -> bool:
+        """Return whether only blanks were added to a line that was read without its end.
+
+        Where runs of NUL bytes in it were shortened, False may be wrong.
         """
-        content = self._rest + self._file.read(limit)
-        while (end := content.rfind(b"\n") + 1) == 0:
-            if len(content) > MAX_LINE_BYTES + len(_BOM + b"\r"):
-                begins = self._is_at_line_start()
-                self._line += begins
-                self._skip(content, limit)
-                return b"", int(begins), True
-            more = self._file.read(max(limit, len(content)))
-            if not more:
-                break
-            content += more
-        line = content if self._offset else content.removeprefix(_BOM)
-        if final and end == 0 and _is_record(line):
-            end = len(content)
-        end = _end_of_lines(content, end, max(1, limit // MIN_LINE_COST))
-        self._rest = content[end:]
-        return content[:end], 0, False
+        added = len(line) + self._elided - self._open_bytes
+        is_same = self._open_bytes > 0 and added >= 0
+        return is_same and not line[max(0, len(line) - added) :].strip(b"\0 \t\r")
 
-    def _skip(self, content: bytes, limit: int) -> None:
-        """Skip the rest of a line that is too long, but no more than about `limit` bytes of it."""
+    def _refuse(self, limit: int) -> Chunk:
+        """Skip the beginning of a line that is too long."""
+        replaces = self._open_bytes > 0
+        self._number += 1
+        self._skip(limit)
+        return self._chunk(refused=[(self._number, _too_long())], replaces=replaces)
+
+    def _skip(self, limit: int) -> bool:
+        """Skip the rest of a line, but no more than about `limit` bytes; return whether any."""
         skipped = 0
-        while content and b"\n" not in content and skipped < limit:
-            skipped += len(content)
-            self._advance(content, 0)
-            content = self._file.read(1 << 20)
-        end = content.find(b"\n") + 1
-        self._advance(content[:end], 0)
-        self._rest = content[end:]
+        is_end = False
+        while skipped < limit and not is_end:
+            if not self._rest and not self._read_block(min(limit, _SKIPPED_BYTES)):
+                break
+            end = self._rest.find(b"\n") + 1
+            is_end = end > 0
+            end = end or len(self._rest)
+            self._elided, self._elided_at_end = self._elided + self._elided_at_end, 0
+            self._consume(end, 0)
+            skipped += end
+        return skipped > 0
 
-    def _advance(self, content: bytes, lines: int) -> None:
-        if len(self.first_bytes) < FINGERPRINT_BYTES:
-            self.first_bytes += content[: FINGERPRINT_BYTES - len(self.first_bytes)]
+    def _chunk(
+        self,
+        content: bytes = b"",
+        length: int = 0,
+        refused: Sequence[tuple[int, str]] = (),
+        *,
+        replaces: bool = False,
+        is_end: bool = False,
+        is_unfinished: bool = False,
+    ) -> Chunk:
+        return Chunk(
+            content,
+            length,
+            self._offset,
+            self._line,
+            self.tail,
+            is_end,
+            tuple(refused),
+            self._open_bytes,
+            replaces,
+            is_unfinished,
+        )
+
+    # --- bytes --------------------------------------------------------------------------------
+
+    def _bytes_before(self, offset: int) -> bytes:
+        self._file.seek(max(0, offset - FINGERPRINT_BYTES))
+        return self._file.read(min(offset, FINGERPRINT_BYTES))
+
+    def _fill(self, limit: int) -> _Found:
+        """Read until there is a line end, or a reason why there is none yet."""
+        nuls_read = self._nuls_read
+        while b"\n" not in self._rest:
+            if self._is_too_long():
+                return _Found.TOO_LONG
+            if self._nuls_read - nuls_read > PART_BYTES:
+                self._is_in_nuls = True
+                return _Found.NULS
+            if not self._read_block(max(limit, len(self._rest))):
+                return _Found.END
+        return _Found.LINES
+
+    def _is_too_long(self) -> bool:
+        most = MAX_LINE_BYTES + len(BOM + b"\r")
+        held = len(self._rest)
+        return held > most and (held - self._rest.count(b"\0") > most or held > _MOST_HELD_BYTES)
+
+    def _read_block(self, size: int) -> bool:
+        """Read on; return False at the end, also if nothing but a hole is left before it."""
+        block = self._file.read(size)
+        if not block:
+            return False
+        hole: int | None = 0
+        if block.strip(b"\0"):
+            self._elided, self._elided_at_end = self._elided + self._elided_at_end, 0
+        else:
+            self._nuls_read += len(block)
+            hole = 0 if self.is_packed else end_of_hole(self._file.fileno())
+        kept = min(hole or 0, RUN)
+        self._rest += block + bytes(kept)
+        if b"\0" in block and b"\n" not in block:
+            self._rest, elided, elided_at_end = shorten_runs(self._rest)
+            self._elided += elided
+            self._elided_at_end += elided_at_end
+        self._elided_at_end += (hole or 0) - kept
+        return hole is not None
+
+    def _consume(self, end: int, lines: int) -> None:
+        """Go on behind `_rest[:end]`, which holds so many lines."""
+        content, self._rest = self._rest[:end], self._rest[end:]
+        if len(self._first) < FINGERPRINT_BYTES:
+            self._first += content[: FINGERPRINT_BYTES - len(self._first)]
         self._before = (self._before + content[-FINGERPRINT_BYTES:])[-FINGERPRINT_BYTES:]
-        self._offset += len(content)
-        self._line += lines
-
-
-class _PackedFile(gzip.GzipFile):
-    """A gzip file that ends where it cannot be decompressed any further, instead of raising."""
-
-    _ended = False
-
-    def read(self, size: int | None = -1) -> bytes:
-        left, parts = size or 0, []
-        try:
-            while left > 0 and not self._ended and (part := self.read1(left)):
-                parts.append(part)
-                left -= len(part)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            self._ended = True
-            if not isinstance(error, EOFError):  # a truncated file may still be growing
-                logger.warning("%s is damaged, only its beginning is indexed: %s", self.name, error)
-        return b"".join(parts)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._ended = False
-        try:
-            return super().seek(offset, whence)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            self._ended = True
-            return offset
+        self._start += len(content) + self._elided
+        self._number += lines
+        self._elided, self._is_in_nuls = 0, False
+        self._offset, self._line, self._open_bytes = self._start, self._number, 0
+        self.tail, self.first_bytes = self._before, self._first
 
 
 def fingerprint(content: bytes) -> bytes:
@@ -222,9 +321,21 @@ def fingerprint(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _open(path: Path) -> IO[bytes]:
-    is_packed = path.name.endswith(".gz")
-    return cast(IO[bytes], _PackedFile(path) if is_packed else path.open("rb", buffering=0))
+def file_stat(stat: os.stat_result) -> FileStat:
+    """Return the part of `os.stat` that shows whether a file has changed."""
+    return FileStat(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _clean(lines: bytes, first: int, *, is_start: bool) -> tuple[bytes, list[tuple[int, str]]]:
+    """Return lines without NUL bytes and, at the start of a file, its byte order mark."""
+    refused = list[tuple[int, str]]()
+    if is_start:
+        lines = lines.removeprefix(BOM)
+    if b"\0" in lines:
+        lines, refused = drop_nuls(lines, first)
+        if is_start:
+            lines = lines.removeprefix(BOM)
+    return lines, refused
 
 
 def _end_of_lines(content: bytes, end: int, most: int) -> int:
@@ -235,19 +346,15 @@ def _end_of_lines(content: bytes, end: int, most: int) -> int:
     return deque(ends, maxlen=1)[0]
 
 
-def _blank_long_lines(content: bytes) -> tuple[bytes, int]:
-    """Replace lines that are too long by empty ones; return the content and their number."""
-    lines = content.split(b"\n")
-    kept = [line if len(line) <= MAX_LINE_BYTES else b"" for line in lines]
-    return b"\n".join(kept), sum(map(ne, kept, lines))
+def _blank_long_lines(content: bytes, first: int) -> tuple[bytes, list[tuple[int, str]]]:
+    """Replace lines that are too long by empty ones; return the content and why they are."""
+    lines, refused = content.split(b"\n"), list[tuple[int, str]]()
+    for place, line in enumerate(lines):
+        if len(line) > MAX_LINE_BYTES:
+            lines[place] = b""
+            refused.append((first + place, _too_long()))
+    return b"\n".join(lines), refused
 
 
-def _is_record(line: bytes) -> bool:
-    with contextlib.suppress(NotARecordError):
-        return bool(parse_line(line))
-    return False
-
-
-def file_stat(stat: os.stat_result) -> FileStat:
-    """Return the part of `os.stat` that shows whether a file has changed."""
-    return FileStat(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+def _too_long() -> str:
+    return f"the line is longer than {MAX_LINE_BYTES} bytes"

@@ -5,13 +5,24 @@ before its checkpoint. Device and inode only suggest where to search first. Cont
 FINGERPRINT_BYTES is weak evidence, so it counts only together with the inode or a related name.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from mikroscope.logfiles.reader import FINGERPRINT_BYTES, Chunk, FileStat, LineReader, fingerprint
+from mikroscope.logfiles.links import candidates, is_related
+from mikroscope.logfiles.packed import is_packed, unpacked_name
+from mikroscope.logfiles.reader import (
+    FINGERPRINT_BYTES,
+    Chunk,
+    FileStat,
+    LineReader,
+    file_stat,
+    fingerprint,
+)
+from mikroscope.logfiles.source_lookup import SourceLookup
 from mikroscope.logfiles.sources import UNREAD, Checkpoint, Source
 from mikroscope.logfiles.tree import Listing, LogTree
 
@@ -45,8 +56,10 @@ def is_unchanged(checkpoint: Checkpoint, stat: FileStat) -> bool:
     )
 
 
-def checkpoint_after(before: Checkpoint, chunk: Chunk, reader: LineReader) -> Checkpoint:
-    """Return the checkpoint behind a chunk that was read from the one before."""
+def checkpoint_after(
+    before: Checkpoint, chunk: Chunk, reader: LineReader, tree: LogTree, path: str
+) -> Checkpoint:
+    """Return the checkpoint behind a chunk that was read from the one before, at this path."""
     head = before.head
     if before.offset < FINGERPRINT_BYTES and chunk.offset > before.offset:
         head = fingerprint(reader.first_bytes[: min(chunk.offset, FINGERPRINT_BYTES)])
@@ -59,6 +72,10 @@ def checkpoint_after(before: Checkpoint, chunk: Chunk, reader: LineReader) -> Ch
         inode=reader.stat.inode,
         size=reader.stat.size,
         mtime_ns=reader.stat.mtime_ns if chunk.is_end else UNREAD,
+        open_bytes=chunk.open_bytes,
+        is_unfinished=chunk.is_unfinished,
+        target=tree.target(path),
+        is_adopted=tree.is_located(path),
     )
 
 
@@ -81,13 +98,14 @@ class _Reconciliation:
         self._tree = tree
         self._files = dict(listing.files)
         self._others = listing.others
+        self._listing = listing
         self._sources = sources
         self._changes = Changes([], [], [])
         self._matched: dict[str, Source] = {}
-        self._known = _Lookup([])  # the matched sources; filled when some are missing
+        self._known = SourceLookup([])  # the matched sources; filled when some are missing
         self._moved_ids: set[int] = set()
         self._heads: dict[str, bytes] = {}
-        self._exclude_unfinished_gzip()
+        self._exclude_unfinished_packing()
 
     def run(self) -> Changes:
         active = {source.path: source for source in self._sources if not source.gone}
@@ -96,15 +114,15 @@ class _Reconciliation:
         missing = [one for one in active.values() if one.path not in self._matched]
         gone = [one for one in self._sources if one.gone]
         unmatched = self._match_moved(unmatched, missing, gone)
-        self._changes.readable.extend(unmatched)  # their content belongs to no source
         self._resolve_missing([one for one in missing if one.id not in self._moved_ids], gone)
+        self._changes.readable.extend(unmatched)  # their content belongs to no source
         return self._changes
 
-    def _exclude_unfinished_gzip(self) -> None:
-        """Ignore each `.gz` next to its original: gzip deletes that when it has finished."""
-        for path in [path for path in self._files if path.endswith(".gz")]:
-            origin = path.removesuffix(".gz")
-            if origin in self._files or origin in self._others:
+    def _exclude_unfinished_packing(self) -> None:
+        """Ignore each packed file next to its original, which is deleted when that is finished."""
+        for path in [path for path in self._files if is_packed(path)]:
+            original = unpacked_name(path)
+            if original in self._files or original in self._others:
                 del self._files[path]
 
     def _include_rotated(self, active: dict[str, Source]) -> None:
@@ -134,7 +152,7 @@ class _Reconciliation:
         self, unmatched: list[str], missing: list[Source], gone: list[Source]
     ) -> list[str]:
         """Move sources to the paths where their content is now; return the paths left unmatched."""
-        wanted = _Lookup([one for one in [*missing, *gone] if one.checkpoint.offset])
+        wanted = SourceLookup([one for one in [*missing, *gone] if one.checkpoint.offset])
         left = []
         for path in unmatched:
             source = self._owner(path, wanted)
@@ -144,7 +162,7 @@ class _Reconciliation:
                 self._move(source, path)
         return left
 
-    def _owner(self, path: str, wanted: "_Lookup") -> Source | None:
+    def _owner(self, path: str, wanted: SourceLookup) -> Source | None:
         """Return the wanted source whose content is in this file, by inode first."""
         stat = self._files[path]
         for source in wanted.by_inode(stat.device, stat.inode):
@@ -161,7 +179,7 @@ class _Reconciliation:
     def _resolve_missing(self, missing: list[Source], gone: list[Source]) -> None:
         """Decide about sources whose content was not found at any path to read."""
         if missing:
-            self._known = _Lookup(self._matched.values())
+            self._known = SourceLookup(self._matched.values())
         for source in missing:
             self._resolve(source)
         self._find_renamed([one for one in gone if one.id not in self._moved_ids])
@@ -172,6 +190,8 @@ class _Reconciliation:
         # the entries of a gone source stay, those of a discarded one are deleted.
         if (twin := self._twin(source)) is not None:
             self._merge(source, twin)
+        elif (real := self._behind_link(source)) is not None:
+            self._adopt(source, real)
         elif (kept := self._rotated_copy(source)) is not None:
             if kept and kept not in self._matched:
                 self._move(source, kept)
@@ -181,6 +201,31 @@ class _Reconciliation:
             self._changes.discarded.append(source)
         else:
             self._changes.updated.append(msgspec.structs.replace(source, gone=True))
+
+    def _behind_link(self, source: Source) -> str | None:
+        """Return where the file is that the source's link has led to, if it leads elsewhere now."""
+        checkpoint = source.checkpoint
+        is_followed = checkpoint.is_adopted or source.path in self._files
+        if not checkpoint.target or not checkpoint.offset or not is_followed:
+            return None
+        taken = {(stat.device, stat.inode) for stat in self._files.values()}
+        for real in candidates(checkpoint.target, checkpoint.inode):
+            try:
+                stat = file_stat(os.stat(real))
+                if (stat.device, stat.inode) in taken:
+                    continue
+                with LineReader(Path(real), checkpoint.offset, checkpoint.line) as reader:
+                    if is_same_content(reader, checkpoint):
+                        return real
+            except OSError:
+                continue
+        return None
+
+    def _adopt(self, source: Source, real: str) -> None:
+        """Read on in a file that no link leads to any more, under a name of its own."""
+        path = self._tree.adopt(source.path, real, self._listing)
+        checkpoint = msgspec.structs.replace(source.checkpoint, target=real, is_adopted=True)
+        self._move(msgspec.structs.replace(source, checkpoint=checkpoint), path)
 
     def _twin(self, source: Source) -> Source | None:
         """Return another source whose file contains everything that was read of this one."""
@@ -211,13 +256,26 @@ class _Reconciliation:
         """Find files that the walk missed because they were renamed while it ran."""
         paths = {inode: path for path, inode in self._others.items()} if gone else {}
         for source in gone:
+            if (real := self._left_behind(source)) is not None:
+                self._adopt(source, real)
+                continue
             path = paths.get(source.checkpoint.inode)
             if path is not None and path not in self._matched and self._holds(path, source):
                 self._move(source, path)
 
+    def _left_behind(self, source: Source) -> str | None:
+        """Like `_behind_link` if something was written there since: the link was away meanwhile."""
+        target = source.checkpoint.target
+        try:
+            if not target or is_unchanged(source.checkpoint, file_stat(os.stat(target))):
+                return None
+        except OSError:
+            return None
+        return self._behind_link(source)
+
     def _discard_returned(self, gone: list[Source]) -> None:
         """Discard gone sources whose content was read again from a file that came back in parts."""
-        lookup = _Lookup(gone)
+        lookup = SourceLookup(gone)
         for path, other in self._matched.items() if gone else ():
             checkpoint = other.checkpoint
             same_file = lookup.by_inode(checkpoint.device, checkpoint.inode)
@@ -238,7 +296,9 @@ class _Reconciliation:
         if stat is None or not self._is_readable(source.path):
             return False
         is_same_file = (stat.device, stat.inode) == (checkpoint.device, checkpoint.inode)
-        return is_same_file or self._has_same_head(source.path, source)
+        # Files that begin with a hole look alike: that is how copies of a truncated file may begin.
+        is_blank = not self._head(source.path).strip(b"\0")
+        return is_same_file or (not is_blank and self._has_same_head(source.path, source))
 
     def _rotated_copy(self, source: Source) -> str | None:
         """Return the path of a rotated copy under a name that is not read otherwise.
@@ -290,34 +350,6 @@ class _Reconciliation:
         return self._heads[path]
 
 
-class _Lookup:
-    """Finds sources by inode and by the fingerprint of their first bytes."""
-
-    def __init__(self, sources: Iterable[Source]) -> None:
-        self._inodes: dict[tuple[int, int], list[Source]] = defaultdict(list)
-        self._heads: dict[bytes, list[Source]] = defaultdict(list)
-        self._lengths: set[int] = set()
-        for source in sources:
-            self.add(source)
-
-    def add(self, source: Source) -> None:
-        checkpoint = source.checkpoint
-        self._inodes[checkpoint.device, checkpoint.inode].append(source)
-        self._heads[checkpoint.head].append(source)
-        self._lengths.add(min(checkpoint.offset, FINGERPRINT_BYTES))
-
-    def by_inode(self, device: int, inode: int) -> list[Source]:
-        return self._inodes.get((device, inode), [])
-
-    def by_fingerprint(self, head: bytes) -> list[Source]:
-        return self._heads.get(head, [])
-
-    def by_head(self, head: bytes) -> Iterator[Source]:
-        for length in sorted(self._lengths, reverse=True):
-            if length <= len(head):
-                yield from self.by_fingerprint(fingerprint(head[:length]))
-
-
 def _may_match(checkpoint: Checkpoint, stat: FileStat) -> bool:
     """Return False if nothing was read yet and the inode differs: content cannot decide then."""
     return checkpoint.offset > 0 or stat.inode == checkpoint.inode
@@ -335,7 +367,7 @@ def _is_shorter(begun: Source, source: Source) -> bool:
 
 
 def _is_related(path: str, other: str) -> bool:
-    """Return True if `other` may be `path` rotated: app.ndjson, app-1.ndjson, app.ndjson.1.gz."""
+    """Return True if `other` may be `path` rotated, in the same directory."""
     directory, _, name = path.rpartition("/")
     other_directory, _, other_name = other.rpartition("/")
-    return directory == other_directory and other_name.startswith(name.split(".")[0])
+    return directory == other_directory and is_related(name, other_name)

@@ -4,11 +4,12 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mikroscope.logfiles.names import has_suffix, origin
+from mikroscope.logfiles.packed import packing
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.wording import in_words
 
 _NAMED = 3
-_PACKED = (".gz", ".zst")
 _PLAIN_TEXT, _NO_SUFFIX = "plain text", "no suffix"
 
 
@@ -59,15 +60,10 @@ def _fix(kinds: set[str], suffixes: tuple[str, ...]) -> str:
 
 def _kind(path: str, suffixes: tuple[str, ...]) -> str:
     """Return the end of a name that could be configured, or what else is the reason."""
-    name = PurePosixPath(path).name
-    packed = next((one for one in _PACKED if name.endswith(one)), "")
-    parts = name.removesuffix(packed).split(".")
-    while len(parts) > 2 and parts[-1].isdecimal():  # the number that rotation has added
-        parts.pop()
-    end = f".{parts[-1]}" if len(parts) > 1 else ""
-    if end and f"{end}{packed}".endswith(suffixes):
+    if has_suffix(path, suffixes):
         return _PLAIN_TEXT
-    return f"{end}{packed}" or _NO_SUFFIX
+    end = PurePosixPath(origin(path)).suffix
+    return f"{end}{packing(path)}" or _NO_SUFFIX
 
 
 def _size(path: Path) -> int:

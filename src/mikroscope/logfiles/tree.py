@@ -4,23 +4,24 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from mikroscope.logfiles.reader import (
-    _BOM,
-    FINGERPRINT_BYTES,
-    FileStat,
-    LineReader,
-    _is_record,
-    _open,
-    file_stat,
-)
+from mikroscope.logfiles.first_lines import FirstLines
+from mikroscope.logfiles.links import Links, Watched
+from mikroscope.logfiles.names import has_suffix
+from mikroscope.logfiles.nuls import end_of_hole
+from mikroscope.logfiles.packed import is_packed, open_content
+from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, LineReader, file_stat
 
 logger = logging.getLogger(__name__)
-# The suffix that rotation adds to a name: a number or a date.
-_ROTATED = re.compile(r"(?:\.\d{1,3}|[.-]\d{4}-?\d\d-?\d\d(?:[-_T]?\d\d(?:[-:_]?\d\d){0,2})?)$")
+_Found = tuple["os.DirEntry[str]", str, bool]
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_MIXED = (".log",)  # files that are read only if they begin with a record
+_MANY_BYTES = 1 << 20
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's surrogate escapes in file names
 
 
@@ -33,72 +34,157 @@ class Listing(NamedTuple):
     """All other files with their inodes; a rotated file may have any name."""
 
 
+class _Collector:
+    """Collects the files of a walk; of several names of a file, the first one counts."""
+
+    def __init__(self, is_log: Callable[[str, FileStat], bool]) -> None:
+        self.files: dict[str, FileStat] = {}
+        self.others: dict[str, int] = {}
+        self._seen: set[tuple[int, int]] = set()
+        self._is_log = is_log
+
+    def add(self, path: str, stat: FileStat | None) -> bool:
+        """Add a file under a name that is read; return whether it is to be indexed under it."""
+        if stat is None or stat[:2] in self._seen:
+            return False
+        if not self._is_log(path, stat):
+            self.others[path] = stat.inode
+            return False
+        self._seen.add(stat[:2])
+        self.files[path] = stat
+        return True
+
+
 class LogTree:
     """The files below one root whose names end in one of the suffixes. Not thread-safe."""
 
     def __init__(self, root: Path, suffixes: tuple[str, ...]) -> None:
         self.root = root
-        self._suffixes = suffixes
-        self._logs: dict[str, tuple[FileStat, bool]] = {}
+        self._suffixes = tuple(suffix.lower() for suffix in suffixes)
+        self._first_lines = FirstLines(lambda path: self.head(path), lambda path: self.open(path))
         self._warned: set[str] = set()
         self._kept: tuple[str, LineReader] | None = None
+        self._links = Links(root)
+        self.on_links_changed: Callable[[], None] = lambda: None
+        """Called at the end of a walk after which other directories are to be watched."""
+        self._located: dict[str, str] = {}  # files that are not below the root
 
-    def walk(self) -> Listing:
-        """List every file. Unreadable ones are left out; circular links are not followed."""
-        files: dict[str, FileStat] = {}
-        others: dict[str, int] = {}
-        seen: set[tuple[int, int]] = set()
-        known_logs, self._logs = self._logs, {}
+    def walk(self, adopted: Mapping[str, str] = _NOTHING) -> Listing:
+        """List every file. Unreadable ones are left out; circular links are not followed.
+
+        Of a file behind a link, what rotation has made of it is listed as well, as if it were
+        beside the link. So is each file in `adopted`: a path, and the real path of the file.
+        """
+        with self._first_lines.renewed():
+            return self._list_all(adopted)
+
+    def _list_all(self, adopted: Mapping[str, str]) -> Listing:
+        self._located = {}
+        links, beside = Links(self.root), dict[str, str]()
+        found = _Collector(self._is_log)
         # Symbolic links last, so that a file is known by its real path.
-        for entry, path in sorted(self._walk(), key=lambda item: (item[0].is_symlink(), item[1])):
+        for entry, path, is_linked in sorted(self._walk(links), key=_by_link):
             if not self._is_read(path):
-                others[path] = entry.inode()
-                continue
-            stat = _stat(entry.stat)
-            if stat is None or (stat.device, stat.inode) in seen:
-                continue
-            if _origin(path).endswith(".log") and not self._holds_json(
-                path, stat, known_logs.get(path)
-            ):
-                others[path] = stat.inode
-                continue
-            seen.add((stat.device, stat.inode))
-            files[path] = stat
-        return Listing(files, others)
+                found.others[path] = entry.inode()
+            elif found.add(path, _stat(entry.stat)) and (is_linked or entry.is_symlink()):
+                is_outside = links.add_file(path, entry.path)
+                if is_outside and entry.is_symlink():
+                    links.add_link(path, entry.path)
+                    beside.update(links.rotated(path))
+        beside = {path: real for path, real in beside.items() if self._is_read(path)}
+        for path, real in {**beside, **adopted}.items():
+            if path not in found.files and path not in found.others:
+                self._located[path] = real
+                if found.add(path, self.stat(path)):
+                    links.add_file(path, real)
+        before, self._links = self._links.watched(), links
+        if links.watched() != before:
+            self.on_links_changed()
+        return Listing(found.files, found.others)
+
+    def watched(self) -> Watched:
+        """Return the directories outside the tree whose changes matter, as of the last walk."""
+        return self._links.watched()
+
+    def locate(self, path: str) -> Path:
+        """Return where a file is: below the root, or beside the file that a link leads to."""
+        real = self._located.get(path)
+        return self.root / path if real is None else Path(real)
+
+    def target(self, path: str) -> str:
+        """Return the real path of a file outside the tree, as the last walk found it; else ""."""
+        return self._links.files.get(path, "")
+
+    def is_located(self, path: str) -> bool:
+        """Return whether a path is only a name here: the file is not below the root."""
+        return path in self._located
+
+    def adopt(self, path: str, real: str, listing: Listing) -> str:
+        """Give a name to a file outside that is no longer behind a link; return the name.
+
+        It is its present path if no file of the listing has that one.
+        """
+        wanted = f"{path[: path.rfind('/') + 1]}{os.path.basename(real)}"
+        names = chain([path, wanted], (f"{wanted}@{number}" for number in count(2)))
+        name = next(one for one in names if one not in listing.files and one not in listing.others)
+        self._located[name] = real
+        self._links.add_file(name, real)
+        return name
 
     def stat(self, path: str) -> FileStat | None:
         """Return the FileStat of one file; None if there is no such file."""
-        return _stat(lambda: os.stat(self.root / path))
+        return _stat(lambda: os.stat(self.locate(path)))
+
+    def data_after(self, path: str, offset: int, size: int) -> int:
+        """Return how many bytes of a file follow an offset; of many, without a hole right there."""
+        if size - offset > _MANY_BYTES and not is_packed(path):
+            with contextlib.suppress(OSError), self.locate(path).open("rb", buffering=0) as file:
+                file.seek(offset)
+                skipped = end_of_hole(file.fileno())
+                return 0 if skipped is None else max(0, size - offset - skipped)
+        return size - offset
 
     def concerns(self, path: str) -> bool:
         """Return True if a change of this path may matter to the index.
 
         That is a file to index, a directory, or a path that does not exist any more.
         """
-        is_read = self._is_read(path) and self._logs.get(path, (None, True))[1]
-        return is_read or not os.path.isfile(self.root / path)
+        if not self._is_read(path):
+            return not os.path.isfile(self.locate(path))
+        return self._first_lines.may_become_record(path, self.stat(path))
 
     def relative(self, absolute: str) -> str | None:
-        """Return an absolute path relative to the root, with `/`; None if it is not below it."""
-        root = f"{self.root}{os.sep}"
-        return absolute[len(root) :].replace(os.sep, "/") if absolute.startswith(root) else None
+        """Return an absolute path relative to the root, with `/`.
 
-    def open(self, path: str, offset: int = 0, line: int = 0) -> "LineReader":
-        """Open a file to read on after `offset` bytes and `line` lines. Raises OSError."""
-        return LineReader(self.root / path, offset, line)
+        Of a path outside, the one in the tree that a link gives it; None if no link leads there.
+        """
+        root = f"{self.root}{os.sep}"
+        if absolute.startswith(root):
+            return absolute[len(root) :].replace(os.sep, "/")
+        return self._links.path_of(absolute)
+
+    def open(self, path: str, offset: int = 0, line: int = 0, open_bytes: int = 0) -> "LineReader":
+        """Open a file to read on after `offset` bytes and `line` lines. Raises OSError.
+
+        The last `open_bytes` of them are a line that was read without its line end.
+        """
+        return LineReader(self.locate(path), offset, line, open_bytes)
 
     @contextlib.contextmanager
-    def resume(self, path: str, offset: int, line: int) -> Iterator[LineReader]:
+    def resume(
+        self, path: str, offset: int, line: int, open_bytes: int = 0
+    ) -> Iterator[LineReader]:
         """Like `open`, for one part of a file after the other; `approach` is left to the caller.
 
-        A packed file stays open in between: each part would be unpacked from the beginning.
+        A packed file stays open in between: each part would be unpacked from the beginning. So does
+        a file in a long run of NUL bytes.
         """
         reader = self._take_kept(path, offset, line)
-        reader = reader or self.open(path, offset, line)
+        reader = reader or self.open(path, offset, line, open_bytes)
         must_close = True
         try:
             yield reader
-            must_close = not reader.is_packed
+            must_close = not reader.must_stay_open
         finally:
             if must_close:
                 reader.close()
@@ -114,7 +200,7 @@ class LogTree:
     def head(self, path: str) -> bytes:
         """Return the first FINGERPRINT_BYTES of a file's content; empty if it is unreadable."""
         try:
-            with _open(self.root / path) as file:
+            with contextlib.closing(open_content(self.locate(path))) as file:
                 return file.read(FINGERPRINT_BYTES)
         except OSError:
             return b""
@@ -123,7 +209,7 @@ class LogTree:
         if self._kept is None or self._kept[0] != path:
             return None
         _, reader = self._kept
-        if reader.is_at(offset, line) and reader.stat == self.stat(path):
+        if reader.is_at(offset, line) and _is_as_opened(reader, self.stat(path)):
             self._kept = None
             return reader
         self.release()
@@ -133,25 +219,28 @@ class LogTree:
         self.release()
         self._kept = path, reader
 
-    def _walk(self) -> Iterator[tuple["os.DirEntry[str]", str]]:
-        """Yield every file with its path.
+    def _walk(self, links: Links) -> Iterator["_Found"]:
+        """Yield every file with its path, and whether a linked directory leads to it.
 
         Each directory is listed once, by its own path rather than by that of a link to it: links
         are followed only when no directory is left.
         """
         seen: set[tuple[int, int]] = set()
-        directories, links = [""], list[str]()
-        while directories or links:
-            links.sort(reverse=True)
-            prefix = directories.pop() if directories else links.pop()
+        directories, linked, is_linked = [""], list[str](), False
+        while directories or linked:
+            if not directories:
+                linked.sort(reverse=True)
+                directories, is_linked = [linked.pop()], True
+                links.add_directory(directories[0].removesuffix("/"), self.root / directories[0])
+            prefix = directories.pop()
             for entry in self._list(prefix, seen):
                 path = f"{prefix}{entry.name}"
                 if _NOT_UTF8.search(path):
                     self._warn_once(f"{path!a} is not indexed: its name is not UTF-8")
                 elif _safely(entry.is_file):
-                    yield entry, path
+                    yield entry, path, is_linked
                 elif _safely(entry.is_dir):
-                    (links if entry.is_symlink() else directories).append(f"{path}/")
+                    (linked if entry.is_symlink() else directories).append(f"{path}/")
 
     def _list(self, prefix: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"]:
         """Return a directory's entries; none if it was listed before or cannot be read."""
@@ -173,34 +262,22 @@ class LogTree:
             logger.warning("%s", problem)
 
     def _is_read(self, path: str) -> bool:
-        return _origin(path).endswith(self._suffixes)
+        return has_suffix(path, self._suffixes)
 
-    def _holds_json(self, path: str, stat: FileStat, known: tuple[FileStat, bool] | None) -> bool:
-        """Return True if the first line of a `.log` file is a JSON object.
-
-        `known` is the answer for an earlier FileStat; it is reused if the file has not changed.
-        """
-        if known is None or known[0] != stat:
-            known = stat, self._starts_with_json(path)
-        self._logs[path] = known
-        return known[1]
-
-    def _starts_with_json(self, path: str) -> bool:
-        # The cheap check first: most plain-text logs do not begin with a brace.
-        if not self.head(path).removeprefix(_BOM).lstrip().startswith(b"{"):
-            return False
-        lines = [b""]
-        with contextlib.suppress(OSError), self.open(path) as reader:
-            while lines and not any(map(bytes.strip, lines)):
-                lines = reader.read(FINGERPRINT_BYTES).lines
-        return _is_record(next(filter(bytes.strip, lines), b""))
+    def _is_log(self, path: str, stat: FileStat) -> bool:
+        """Return False for a `.log` file whose first line is not a record."""
+        return not has_suffix(path, _MIXED) or self._first_lines.is_record(path, stat)
 
 
-def _origin(path: str) -> str:
-    """Return the name before rotation: app.log for app.log.1 and for app.log-20260218."""
-    if path.endswith(".gz"):
-        return f"{_ROTATED.sub('', path.removesuffix('.gz'))}.gz"
-    return _ROTATED.sub("", path)
+def _by_link(found: _Found) -> tuple[bool, str]:
+    return found[0].is_symlink(), found[1]
+
+
+def _is_as_opened(reader: LineReader, stat: FileStat | None) -> bool:
+    """Return whether a file that was kept open is still the one at its path; it may have grown."""
+    if reader.is_packed or stat is None:
+        return reader.stat == stat
+    return reader.stat[:2] == stat[:2] and reader.stat.size <= stat.size
 
 
 def _safely(call: Callable[[], bool]) -> bool:

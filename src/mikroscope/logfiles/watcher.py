@@ -1,8 +1,9 @@
-"""Reports within milliseconds which files below the root have changed, from file-system events."""
+"""Reports within milliseconds which files of the tree have changed, from file-system events."""
 
 import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from tempfile import NamedTemporaryFile
 
@@ -14,16 +15,20 @@ logger = logging.getLogger(__name__)
 _STEP_MS = 20
 _DEBOUNCE_MS = 100  # while changes keep coming, they are reported at least this often
 _RESTART_S = 1.0
-_POLL_MS = 1_000  # how soon `stop` takes effect while nothing changes
+_POLL_MS = 250  # how soon a watch is known to have begun while nothing changes
+_UNKNOWN = {""}  # a change that only a scan of the tree can find
 
 
 class Watcher:
-    """Watches a tree in its own thread; the periodic scan finds whatever events are missed.
+    """Watches a tree in its own threads; the periodic scan finds whatever events are missed.
 
-    `on_change` is called from that thread for every event, with the paths to read: an empty set if
-    the event concerns none. `on_lost` is called each time watching fails; it is restarted a second
-    later. After a start the watcher creates a file itself: if its event arrives, file-system events
-    work here, which they do not on some network file systems.
+    One thread watches the root and the directories outside that links lead to, another one the
+    files in the directories of linked files. Which ones these are follows the tree's walks.
+
+    `on_change` is called from these threads for every event, with the paths to read: an empty set
+    if the event concerns none. `on_lost` is called each time watching fails; it is restarted a
+    second later. After a start the watcher creates a file itself: if its event arrives, file-system
+    events work here, which they do not on some network file systems.
     """
 
     def __init__(
@@ -34,53 +39,49 @@ class Watcher:
     ) -> None:
         self._tree = tree
         self._on_change = on_change
-        self._on_lost = on_lost
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mikroscope-watcher", daemon=True)
+        self._has_probed = False
+        self._parts = [
+            _Part(self._whole, self._begun, self._changed, on_lost, recursive=True),
+            _Part(self._flat, self._look_again, self._changed, on_lost, recursive=False),
+        ]
+        tree.on_links_changed = self._links_changed
 
     def start(self) -> None:
         """Start watching."""
-        self._thread.start()
+        for part in self._parts:
+            part.start()
 
     def stop(self) -> None:
-        """Stop watching; return when the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        """Stop watching; return when the threads have ended."""
+        for part in self._parts:
+            part.stop_soon()
+        for part in self._parts:
+            part.join()
 
-    def _run(self) -> None:
-        last_error = ""
-        while not self._stop.is_set():
-            try:
-                self._watch()
-            except (OSError, RuntimeError) as error:  # such as a file name that is not UTF-8
-                if last_error != str(error):  # it recurs with every restart
-                    logger.warning("watching files failed, falling back to scans: %s", error)
-                last_error = str(error)
-                self._on_lost()
-                self._stop.wait(_RESTART_S)
+    def _whole(self) -> list[str]:
+        return [str(self._tree.root), *_present(self._tree.watched().whole)]
 
-    def _watch(self) -> None:
-        from watchfiles import watch  # only a server needs it
+    def _flat(self) -> list[str]:
+        return _present(self._tree.watched().files_only)
 
-        has_probed = False
-        for changes in watch(
-            self._tree.root,
-            watch_filter=None,
-            debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
-            stop_event=self._stop,
-            rust_timeout=_POLL_MS,
-            raise_interrupt=False,
-            yield_on_timeout=True,
-        ):
-            if not changes:  # a timeout, so the watch is established
-                if not has_probed:
-                    has_probed = True
-                    self._probe()
-                continue
-            paths = {self._tree.relative(path) for _, path in changes}
-            self._on_change({path for path in paths if path and self._concerns(path)})
+    def _links_changed(self) -> None:
+        for part in self._parts:
+            part.restart()
+
+    def _changed(self, changed: set[str]) -> None:
+        paths = {self._tree.relative(path) for path in changed}
+        self._on_change({path for path in paths if path and self._concerns(path)})
+
+    def _begun(self) -> None:
+        if self._has_probed:
+            self._look_again()
+            return
+        self._has_probed = True
+        self._probe()
+
+    def _look_again(self) -> None:
+        """Have the tree scanned: something may have changed before this watch began."""
+        self._on_change(_UNKNOWN)
 
     def _concerns(self, path: str) -> bool:
         return not path.startswith(PROBE_PREFIX) and self._tree.concerns(path)
@@ -89,3 +90,86 @@ class Watcher:
         """Create and delete a file, to see whether its event arrives."""
         with suppress(OSError), NamedTemporaryFile(dir=self._tree.root, prefix=PROBE_PREFIX):
             pass
+
+
+class _Part:
+    """One thread that watches some directories, and begins again when these are others."""
+
+    def __init__(
+        self,
+        directories: Callable[[], list[str]],
+        on_begin: Callable[[], None],
+        on_change: Callable[[set[str]], None],
+        on_lost: Callable[[], None],
+        *,
+        recursive: bool,
+    ) -> None:
+        self._directories = directories
+        self._on_begin = on_begin
+        self._on_change = on_change
+        self._on_lost = on_lost
+        self._recursive = recursive
+        self._watched: list[str] = []
+        self._stopping = threading.Event()
+        self._wake = threading.Event()  # to stop, or to begin again
+        self._thread = threading.Thread(target=self._run, name="mikroscope-watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def restart(self) -> None:
+        """Watch other directories, if they are others."""
+        if self._directories() != self._watched:
+            self._wake.set()
+
+    def stop_soon(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    def join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        last_error = ""
+        while not self._stopping.is_set():
+            try:
+                self._watch()
+            except (OSError, RuntimeError) as error:  # such as a file name that is not UTF-8
+                if last_error != str(error):  # it recurs with every restart
+                    logger.warning("watching files failed, falling back to scans: %s", error)
+                last_error = str(error)
+                self._on_lost()
+                self._stopping.wait(_RESTART_S)
+
+    def _watch(self) -> None:
+        from watchfiles import watch  # only a server needs it
+
+        self._wake.clear()
+        if self._stopping.is_set():
+            return
+        self._watched = self._directories()
+        if not self._watched:
+            self._wake.wait()
+            return
+        has_begun = False
+        for changes in watch(
+            *self._watched,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=self._wake,
+            rust_timeout=_POLL_MS,
+            raise_interrupt=False,
+            yield_on_timeout=True,
+            recursive=self._recursive,
+        ):
+            if not has_begun:  # changes or a timeout: the watch is established
+                has_begun = True
+                self._on_begin()
+            if changes:
+                self._on_change({path for _, path in changes})
+
+
+def _present(directories: Iterable[str]) -> list[str]:
+    return sorted(one for one in directories if os.path.isdir(one))

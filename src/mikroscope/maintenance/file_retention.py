@@ -77,7 +77,7 @@ def is_written_here(path: str) -> bool:
 
 def is_behind_link(tree: LogTree, path: str) -> bool:
     """Return whether the file is a symbolic link, or lies in a directory that is one."""
-    return os.path.realpath(tree.root / path) != str(tree.root / path)
+    return os.path.realpath(tree.locate(path)) != str(tree.root / path)
 
 
 def delete_file(tree: LogTree, expired: Expired, backup: Path | None) -> bool:

@@ -164,7 +164,8 @@ class Settings:
     )
     log_file_suffixes: tuple[str, ...] = declare(
         (".ndjson", ".ndjson.gz", ".jsonl", ".log"),
-        "Suffixes of the files to index; a .log file is indexed only if its first line is JSON.",
+        "Suffixes of the files to index, also of rotated and packed ones (.gz, .zst); a .log file "
+        "is indexed only if its first line is JSON.",
         kind="suffixes",
     )
     default_timezone: str = declare(

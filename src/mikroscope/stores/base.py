@@ -129,12 +129,21 @@ class Batch(Protocol):
         """Add consecutive lines of a source, and the checkpoint behind them.
 
         `first_line` is the number of the first line; a line feed separates each two lines, and
-        lines may be blank. `records` are the parsed lines, one each, if the caller has them
-        already (no line is blank then); they are only read.
+        lines may be blank. A NUL byte separates several records of one line. `records` are the
+        parsed lines, one each, if the caller has them already (no line is blank then); they are
+        only read.
 
         Idempotent on (source, line, part): lines that the store has already, or that an earlier
-        batch of this store has added, are not added again. So after a crash lines may be added
-        again from any earlier checkpoint. The records that one line holds are its parts 0, 1, 2, …
+        batch of this store has added, are not added again, unless `remove_line` has removed them
+        from this batch before. So after a crash lines may be added again from any earlier
+        checkpoint. The records that one line holds are its parts 0, 1, 2, …
+        """
+
+    def remove_line(self, source: Source, line: int) -> None:
+        """Remove the entries of one line of a source, all its parts; there may be none.
+
+        Lines that are added to this batch afterwards may include this one: then they take its
+        place, in the same commit. Idempotent as `add` is: after a crash it may be done again.
         """
 
     def prepare(self, executor: Executor | None = None) -> "Future[BatchResult]":

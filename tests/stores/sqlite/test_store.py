@@ -41,6 +41,7 @@ from tests.stores.contract.paging import PagingContract
 from tests.stores.contract.parts import PartContract
 from tests.stores.contract.questions import QuestionContract
 from tests.stores.contract.rebuilding import RebuildContract
+from tests.stores.contract.replacing import ReplacingContract
 from tests.stores.contract.threads import ThreadContract
 from tests.stores.contract.times import TimeContract
 from tests.stores.contract.writing import WritingContract
@@ -61,6 +62,10 @@ class TestParts(Sqlite, PartContract):
 
 class TestWriting(Sqlite, WritingContract):
     """Sources, batches, commits."""
+
+
+class TestReplacing(Sqlite, ReplacingContract):
+    """Replacing lines in the SQLite store."""
 
 
 class TestIdempotence(Sqlite, IdempotenceContract):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -65,10 +65,16 @@ class WriterState:
         )
 
     def claim(self, batch: "SqliteBatch", source: int, lines: range) -> list[range]:
-        """Return the runs of these lines that no batch has added yet, and note them as added."""
+        """Return the runs of these lines that no batch has added yet, and note them as added.
+
+        Lines that the batch has removed count as not added, once.
+        """
         last_line = self._last_lines.get(source, 0)
         self._last_lines[source] = max(last_line, lines.stop - 1)
-        runs = [lines] if lines.start > last_line else list(self._missing(source, lines))
+        removed = batch.take_removed(source, lines)
+        first_kept = next(line for line in count(lines.start) if line not in removed)
+        is_new = first_kept > last_line
+        runs = [lines] if is_new else list(self._missing(source, lines, removed))
         self._under_way.setdefault(batch, []).extend((source, run) for run in runs)
         return runs
 
@@ -76,14 +82,23 @@ class WriterState:
         """Note that the lines of a batch are in the index."""
         self._under_way.pop(batch, None)
 
-    def _missing(self, source: int, lines: range) -> Iterator[range]:
+    def forget(self, batch: "SqliteBatch", source: int, line: int) -> None:
+        """Note that a line is not in this batch any more."""
+        claimed = self._under_way.get(batch, [])
+        claimed[:] = [
+            (of_source, part)
+            for of_source, run in claimed
+            for part in (without(run, line) if of_source == source else [run])
+        ]
+
+    def _missing(self, source: int, lines: range, removed: set[int]) -> Iterator[range]:
         """Yield the runs of lines that are neither committed nor in a batch that is under way."""
         there = self._lines_present(source, lines.start, lines.stop - 1)
         for of_source, added in chain.from_iterable(self._under_way.values()):
             if of_source == source:
                 there.update(range(max(added.start, lines.start), min(added.stop, lines.stop)))
         start = lines.start
-        for line in sorted(there):
+        for line in sorted(there - removed):
             if line > start:
                 yield range(start, line)
             start = line + 1
@@ -153,6 +168,9 @@ class SqliteBatch:
         self.state = state
         self.sources: dict[int, tuple[Source, int]] = {}
         self.last_lines: dict[int, int] = {}
+        self.removed: set[tuple[int, int]] = set()
+        """Source and number of the lines whose entries go before those of the batch come."""
+        self._removed_only: set[tuple[int, int]] = set()  # those that were not added again
         self._ranges: list[LineRange] = []
         self._future: _BatchFuture | None = None
 
@@ -186,9 +204,24 @@ class SqliteBatch:
             content = lines.lstrip(b"\n")
             first_line, lines = first_line + len(lines) - len(content), content
         if lines:
-            count = len(records) if records is not None else lines.count(b"\n") + 1
-            self._add_lines(source, range(first_line, first_line + count), lines, records)
+            number = len(records) if records is not None else lines.count(b"\n") + 1
+            self._add_lines(source, range(first_line, first_line + number), lines, records)
         self.update_source(msgspec.structs.replace(source, checkpoint=checkpoint))
+
+    def remove_line(self, source: Source, line: int) -> None:
+        """Remove the entries of one line of a source, before those of this batch are added."""
+        if self._future is not None:
+            raise StoreError("nothing can be removed by a batch after it was prepared")
+        self.removed.add((source.id, line))
+        self._removed_only.add((source.id, line))
+        self.state.forget(self, source.id, line)
+        self._ranges = [part for one in self._ranges for part in _parts(one, source.id, line)]
+
+    def take_removed(self, source: int, lines: range) -> set[int]:
+        """Return those of some lines that were removed and not added again, as they are now."""
+        taken = {one for one in self._removed_only if one[0] == source and one[1] in lines}
+        self._removed_only -= taken
+        return {line for _, line in taken}
 
     def prepare(self, executor: Executor | None = None) -> "Future[BatchResult]":
         """Encode the added lines, in `executor` if there is one."""
@@ -211,12 +244,8 @@ class SqliteBatch:
         is_audit = is_audit_path(source.path)
         self.last_lines[source.id] = max(self.last_lines.get(source.id, 0), numbers.stop - 1)
         for run in self.state.claim(self, source.id, numbers):
-            content, known = lines, records
-            if run != numbers:  # some of the lines are in the index already
-                first, end = run.start - numbers.start, run.stop - numbers.start
-                content = b"\n".join(lines.split(b"\n")[first:end])
-                known = None if records is None else records[first:end]
-            self._ranges.append(LineRange(source.id, is_audit, run.start, content, known))
+            whole = LineRange(source.id, is_audit, numbers.start, lines, records)
+            self._ranges.append(whole if run == numbers else _cut(whole, run))
 
     def _task(self) -> Task:
         state = self.state
@@ -241,6 +270,33 @@ def _line_problems(
     found: Sequence[tuple[int, int, str]], paths: dict[int, str]
 ) -> list[LineProblem]:
     return [LineProblem(paths.get(source, ""), line, text) for source, line, text in found]
+
+
+def without(lines: range, line: int) -> list[range]:
+    """Return the runs of lines that are left without one of them."""
+    if line not in lines:
+        return [lines]
+    runs = range(lines.start, line), range(line + 1, lines.stop)
+    return [run for run in runs if run]
+
+
+def _parts(lines: LineRange, source: int, line: int) -> list[LineRange]:
+    """Return a range without one line of a source."""
+    number = len(lines.records) if lines.records is not None else lines.content.count(b"\n") + 1
+    numbers = range(lines.first, lines.first + number)
+    if lines.source != source or line not in numbers:
+        return [lines]
+    return [_cut(lines, run) for run in without(numbers, line)]
+
+
+def _cut(lines: LineRange, run: range) -> LineRange:
+    """Return some of the lines of a range."""
+    first, end = run.start - lines.first, run.stop - lines.first
+    return lines._replace(
+        first=run.start,
+        content=b"\n".join(lines.content.split(b"\n")[first:end]),
+        records=None if lines.records is None else lines.records[first:end],
+    )
 
 
 def _done(encoded: EncodedBatch) -> "Future[EncodedBatch]":

@@ -9,7 +9,7 @@ from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.rows import AUDIT, DAY_MINUTES, FULL_FRAME, encode_again
-from mikroscope.stores.sqlite.schema import KEY_BITS, MAX_KEY, clamp, mark_days_changed
+from mikroscope.stores.sqlite.schema import KEY_BITS, LINE_MASK, MAX_KEY, clamp, mark_days_changed
 from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.batch import DISCARDED, GONE
 
@@ -17,6 +17,10 @@ _FORGET_DAYS = f"""
 DELETE FROM days WHERE NOT EXISTS (
     SELECT 1 FROM minutes
     WHERE minute BETWEEN day * {DAY_MINUTES} AND day * {DAY_MINUTES} + {DAY_MINUTES - 1})
+"""  # noqa: S608
+_KEYS_OF_LINE = f"""
+SELECT e.key FROM sources s JOIN entries e ON e.key BETWEEN s.first_key AND s.last_key
+WHERE s.id = ? AND e.source = s.id AND e.line & {LINE_MASK} = ?
 """  # noqa: S608
 _WINDOW = 20_000  # rows examined in one step
 _COLLECT_ENTRIES = 2_000  # deleted in one step
@@ -76,6 +80,18 @@ def expire(
         "DELETE FROM sources WHERE state = ? AND last_key < ?", (GONE, min(normal_end, audit_end))
     )
     return deleted, None
+
+
+def remove_lines(
+    connection: apsw.Connection, deleter: "Deleter", lines: Iterable[tuple[int, int]]
+) -> None:
+    """Delete the entries of some lines; each is a source and a line number.
+
+    Reads all entries of the source's time span: the parts of a line may have any times.
+    """
+    keys = [key for line in lines for (key,) in connection.execute(_KEYS_OF_LINE, line)]
+    if keys:
+        deleter.delete(keys)
 
 
 def compact(connection: apsw.Connection) -> bool:

@@ -13,7 +13,7 @@ from mikroscope.records.fields import field_values
 from mikroscope.records.levels import LEVEL_NAMES
 from mikroscope.records.parsing import Fields, NotARecordError, cut_nesting, parse_line
 from mikroscope.records.timestamps import canonical_ms
-from mikroscope.records.wrappers import DOCKER_KEY, JOURNALD_KEY, OTLP_KEY, unwrap
+from mikroscope.records.wrappers import DOCKER_KEY, JOURNALD_KEY, OTLP_KEY, Record, unwrap
 from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary, strip_text, strip_time
 from mikroscope.stores.sqlite.rows import COMMON, DOCUMENT, MINUTE_MS, ROW, Minute, with_key
@@ -273,7 +273,10 @@ class BatchEncoder:
             try:
                 fields, raw = parse_line(raw)
             except NotARecordError as error:
-                self._encoded.problems.append((lines.source, number, str(error)))
+                if divided := _divided(raw):
+                    yield from _numbered(number, divided)
+                else:
+                    self._encoded.problems.append((lines.source, number, str(error)))
                 continue
             if DOCKER_KEY in fields or JOURNALD_KEY in fields or OTLP_KEY in fields:
                 yield from _parts(number, fields, raw)
@@ -291,8 +294,22 @@ class BatchEncoder:
 
 def _parts(number: int, fields: Fields, raw: bytes) -> Iterator[tuple[int, Fields, bytes]]:
     """Yield the records that a line holds."""
-    for part, (inner, text) in enumerate(unwrap(fields, raw)):
+    return _numbered(number, unwrap(fields, raw))
+
+
+def _numbered(number: int, records: Iterable[Record]) -> Iterator[tuple[int, Fields, bytes]]:
+    for part, (inner, text) in enumerate(records):
         yield part << PART_SHIFT | number, *cut_nesting(inner.copy(), text)
+
+
+def _divided(raw: bytes) -> list[Record]:
+    """Return the records of a line which a NUL byte divides; none if one of them is no record."""
+    if b"\0" not in raw:
+        return []
+    try:
+        return [one for piece in raw.split(b"\0") for one in unwrap(*parse_line(piece))]
+    except NotARecordError:
+        return []
 
 
 def merged(encoded: EncodedBatch, more: EncodedBatch) -> EncodedBatch:

@@ -211,8 +211,11 @@ class Writer:
         with self._rollback_on_error():
             self._connection.execute("BEGIN IMMEDIATE")
             self._check_not_replaced()
-            yield deletion.Deleter(self._connection, self._dictionary, self._state.terms)
+            yield self._deleter()
             self._connection.execute("COMMIT")
+
+    def _deleter(self) -> deletion.Deleter:
+        return deletion.Deleter(self._connection, self._dictionary, self._state.terms)
 
     @contextmanager
     def _rollback_on_error(self) -> Iterator[None]:
@@ -226,6 +229,7 @@ class Writer:
     def _write(self, batch: SqliteBatch, encoded: EncodedBatch | None) -> Callable[[], None]:
         """Write all but entries and documents; the returned function writes these and commits."""
         execute_many = self._connection.executemany
+        deletion.remove_lines(self._connection, self._deleter(), batch.removed)
         self._write_names(encoded)
         if encoded is not None:
             self._place(encoded)

@@ -1,0 +1,345 @@
+"""Links to files and directories are followed, whatever becomes of what they name."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mikroscope.indexing.once import rebuild_once
+from mikroscope.logfiles.tree import LogTree
+from mikroscope.maintenance.file_retention import is_behind_link
+from mikroscope.stores import begin_rebuild
+from tests.helpers.stores import SUFFIXES, Place, lines
+
+
+class Linked(Place):
+    """A tree with links to files in a directory outside of it."""
+
+    size = 0
+    restarts = False
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.outside = directory / "outside"
+        self.outside.mkdir()
+
+    def log(self, name: str, *numbers: int) -> Path:
+        """Append records to a file outside."""
+        file = self.outside / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as opened:
+            opened.write(lines(*numbers, size=self.size))
+        return file
+
+    def link(self, path: str, name: str) -> None:
+        """Let a link in the tree lead to a file or directory outside, in one step."""
+        link = self.logs / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        new = link.with_name("new-link")
+        new.symlink_to(self.outside / name)
+        new.replace(link)
+
+    def move(self, name: str, other: str) -> None:
+        """Rename a file outside."""
+        (self.outside / name).rename(self.outside / other)
+
+    def look(self) -> list[int]:
+        """Index twice, the second time without effect; return the numbers that were found."""
+        if self.restarts:
+            self.restart()
+        self.index()
+        found = self.numbers()
+        assert (self.index().lines_scanned, self.numbers()) == (0, found)
+        return found
+
+
+@pytest.fixture(params=["short", "long"])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Linked]:
+    """Files of less than a kibibyte, and longer ones."""
+    with Linked(tmp_path) as place:
+        place.size = 600 if request.param == "long" else 0
+        yield place
+
+
+@pytest.fixture(params=["running", "restarted"])
+def steady(place: Linked, request: pytest.FixtureRequest) -> Linked:
+    """The same, also with a restart before every scan."""
+    place.restarts = request.param == "restarted"
+    return place
+
+
+# --- what a link names is rotated ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rotated", ["app.log.1", "app.log-20260218", "app-2026-02-18T10-20-00.000.log", "app.log.kept"]
+)
+def test_what_was_written_before_a_rotation(steady: Linked, rotated: str) -> None:
+    """Lines that were written since the last look are read where rotation has moved them."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("web/app.log", "app.log")
+    assert steady.look() == [1, 2, 3]
+    steady.log("app.log", 4, 5)
+    steady.move("app.log", rotated)
+    steady.log("app.log", 6)
+    assert steady.look() == [1, 2, 3, 4, 5, 6]
+    steady.log(rotated, 7)  # its program has not opened the new file yet
+    steady.log("app.log", 8)
+    assert steady.look() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_several_rotations_at_once(steady: Linked, packs: bool) -> None:
+    """A file that was written and rotated between two looks is read, also when it is packed."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    for first in (4, 6, 8):
+        steady.log("app.log", first)
+        for number in (3, 2, 1):
+            for packed in ("", ".gz"):
+                if (steady.outside / f"app.log.{number}{packed}").exists():
+                    steady.move(f"app.log.{number}{packed}", f"app.log.{number + 1}{packed}")
+        steady.move("app.log", "app.log.1")
+        if packs:
+            content = (steady.outside / "app.log.1").read_bytes()
+            (steady.outside / "app.log.1").unlink()
+            (steady.outside / "app.log.1.gz").write_bytes(gzip.compress(content))
+        steady.log("app.log", first + 1)
+    assert steady.look() == list(range(1, 10))
+    assert {path.partition(".")[0] for path in steady.by_path()} == {"app"}
+
+
+def test_copy_and_truncate(steady: Linked) -> None:
+    """The entries go to the copy, and what was written before the copy is read from it."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    file = steady.log("app.log", 4)
+    shutil.copy(file, steady.outside / "app.log.1")
+    os.truncate(file, 0)
+    steady.log("app.log", 5)
+    assert steady.look() == [1, 2, 3, 4, 5]
+
+
+def test_a_deleted_target(steady: Linked) -> None:
+    """The entries stay; what comes under the name later is another file."""
+    file = steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    file.unlink()
+    assert steady.look() == [1, 2, 3]
+    steady.log("app.log", 4)
+    assert steady.look() == [1, 2, 3, 4]
+
+
+def test_a_chain_of_links(steady: Linked) -> None:
+    """A link to a link is followed to the end, also when that is rotated or exchanged."""
+    steady.log("real/app.log", 1, 2, 3)
+    (steady.outside / "current").symlink_to("real")
+    (steady.outside / "middle.log").symlink_to("current/app.log")
+    steady.link("app.log", "middle.log")
+    steady.look()
+    steady.log("real/app.log", 4)
+    steady.move("real/app.log", "real/app.log.1")
+    steady.log("real/app.log", 5)
+    assert steady.look() == [1, 2, 3, 4, 5]
+    steady.log("real/app.log", 6)
+    steady.log("other/app.log", 7)
+    (steady.outside / "current").unlink()
+    (steady.outside / "current").symlink_to("other")
+    assert steady.look() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_two_links_to_one_file(steady: Linked) -> None:
+    """The file is read once, and so is what rotation makes of it."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("a.log", "app.log")
+    steady.link("b.log", "app.log")
+    steady.look()
+    steady.log("app.log", 4)
+    steady.move("app.log", "app.log.1")
+    steady.log("app.log", 5)
+    assert steady.look() == [1, 2, 3, 4, 5]
+
+
+def test_other_files_beside_it_are_left_alone(steady: Linked) -> None:
+    """Only what rotation makes of the linked file is read, nothing else of its directory."""
+    for name in ("app.log", "other.log", "app.log.lock", "application.log.1", "app.json"):
+        steady.log(name, 1)
+    steady.link("app.log", "app.log")
+    assert steady.look() == [1]
+
+
+def test_a_link_gives_a_file_its_suffix(steady: Linked) -> None:
+    """A file is read under the link's name, whatever its own, and so is what rotation makes of it.
+
+    Other files of its directory that begin alike are not.
+    """
+    steady.log("catalina.out", 1, 2, 3)
+    steady.log("catalina.output", 8)
+    steady.link("tomcat.ndjson", "catalina.out")
+    steady.look()
+    steady.log("catalina.out", 4)
+    steady.move("catalina.out", "catalina.out.1")
+    steady.log("catalina.out", 5)
+    assert steady.look() == [1, 2, 3, 4, 5]
+    assert list(steady.by_path()) == ["tomcat.ndjson", "tomcat.ndjson.1"]
+
+
+def test_a_file_takes_the_place_of_a_link(steady: Linked) -> None:
+    """What was written to the linked file is read, and then the file that is there now."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    steady.log("app.log", 4)
+    (steady.logs / "app.log").unlink()
+    steady.write("app.log", lines(5, size=steady.size))
+    assert steady.look() == [1, 2, 3, 4, 5]
+
+
+# --- a link is pointed elsewhere ----------------------------------------------------------
+
+
+def test_a_link_that_names_another_file_each_day(steady: Linked) -> None:
+    """The rest of the old file is read, and what still comes there; then the new one."""
+    steady.log("app-17.log", 1, 2, 3)
+    steady.link("current.log", "app-17.log")
+    steady.look()
+    for day in (18, 19, 20):
+        steady.log(f"app-{day - 1}.log", day * 10)
+        steady.log(f"app-{day}.log", day * 10 + 1)
+        steady.link("current.log", f"app-{day}.log")
+        steady.look()
+        steady.log(f"app-{day - 1}.log", day * 10 + 2)
+    assert steady.look() == sorted(
+        [1, 2, 3, *(day * 10 + n for day in (18, 19, 20) for n in range(3))]
+    )
+
+
+@pytest.mark.parametrize("names", [("pod/0.log", "pod/1.log"), ("a/0.log", "b/0.log")])
+def test_links_as_kubelet_makes_them(steady: Linked, names: tuple[str, str]) -> None:
+    """A link to another file of the same directory, or to the same name in another one."""
+    first, second = names
+    steady.log(first, 1, 2, 3)
+    steady.link("containers/shop.log", first)
+    steady.look()
+    steady.log(first, 4)
+    steady.log(second, 5)
+    steady.link("containers/shop.log", second)
+    assert steady.look() == [1, 2, 3, 4, 5]
+
+
+def test_rotated_and_pointed_elsewhere(steady: Linked) -> None:
+    """A file that was renamed besides is found by its inode or its content."""
+    steady.log("a/app.log", 1, 2, 3)
+    steady.link("app.log", "a/app.log")
+    steady.look()
+    steady.log("a/app.log", 4)
+    steady.move("a/app.log", "a/app.log.1")
+    steady.log("b/app.log", 5)
+    steady.link("app.log", "b/app.log")
+    assert steady.look() == [1, 2, 3, 4, 5]
+    steady.log("a/app.log.1", 6)
+    steady.move("a/app.log.1", "a/app.log.2")
+    assert steady.look() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_link_that_is_away_for_a_moment(steady: Linked) -> None:
+    """What was written before a link was exchanged is read, also if it was missing meanwhile."""
+    steady.log("app-17.log", 1, 2, 3)
+    steady.link("current.log", "app-17.log")
+    steady.look()
+    steady.log("app-17.log", 4)
+    (steady.logs / "current.log").unlink()
+    assert steady.look() == [1, 2, 3]
+    steady.log("app-18.log", 5)
+    steady.link("current.log", "app-18.log")
+    assert steady.look() == [1, 2, 3, 4, 5]
+
+
+def test_a_link_that_is_removed(steady: Linked) -> None:
+    """The entries stay, and the file is not followed any more."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    (steady.logs / "app.log").unlink()
+    steady.log("app.log", 4)
+    assert steady.look() == [1, 2, 3]
+
+
+# --- directories --------------------------------------------------------------------------
+
+
+def test_a_linked_directory(steady: Linked) -> None:
+    """Files behind it are read and rotated like those of the tree."""
+    steady.log("pods/a/app.log", 1, 2, 3)
+    steady.link("pods", "pods")
+    steady.look()
+    steady.log("pods/a/app.log", 4)
+    steady.move("pods/a/app.log", "pods/a/app.log.1")
+    steady.log("pods/a/app.log", 5)
+    steady.log("pods/b/new.log", 6)
+    assert steady.look() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_linked_directory_that_is_exchanged(steady: Linked) -> None:
+    """A link to a directory that leads to another one: the rest of the old files is read."""
+    steady.log("releases/1/app.log", 1, 2, 3)
+    steady.log("releases/1/more/web.log", 4)
+    steady.link("current", "releases/1")
+    steady.look()
+    steady.log("releases/1/app.log", 5)
+    steady.log("releases/1/more/web.log", 6)
+    steady.log("releases/2/app.log", 7)
+    steady.log("releases/2/more/web.log", 8)
+    steady.link("current", "releases/2")
+    assert steady.look() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+# --- new indexes, retention ---------------------------------------------------------------
+
+
+def test_a_rebuild_has_what_the_old_index_had(steady: Linked) -> None:
+    """Files that no link leads to any more are read again by a rebuild."""
+    steady.log("app-17.log", 1, 2, 3)
+    steady.link("current.log", "app-17.log")
+    steady.look()
+    steady.log("app-18.log", 4)
+    steady.link("current.log", "app-18.log")
+    steady.look()
+    steady.move("app-18.log", "app-18.log.1")
+    steady.log("app-18.log", 5)
+    want = steady.look(), steady.by_path()
+    rebuild = begin_rebuild(steady.database)
+    rebuild_once(rebuild, steady.tree)
+    rebuild.close()
+    steady.indexer.follow_replacement()
+    assert (steady.look(), steady.by_path()) == want
+
+
+def test_a_new_index_finds_rotated_files(steady: Linked) -> None:
+    """What rotation has made of a linked file is read by an index that never saw it."""
+    steady.log("app.log", 1, 2, 3)
+    steady.link("app.log", "app.log")
+    steady.look()
+    steady.move("app.log", "app.log.1")
+    steady.log("app.log", 4)
+    want = steady.look(), steady.by_path()
+    steady.database.unlink()
+    steady.restart()
+    assert (steady.look(), steady.by_path()) == want
+
+
+def test_nothing_beside_a_linked_file_is_ours_to_delete(tmp_path: Path) -> None:
+    """Rotated files beside a linked one count as behind a link, too."""
+    with Linked(tmp_path) as place:
+        place.log("app.log", 1)
+        place.log("app.log.1", 2)
+        place.link("app.log", "app.log")
+        tree = LogTree(place.logs, SUFFIXES)
+        assert sorted(tree.walk().files) == ["app.log", "app.log.1"]
+        assert all(is_behind_link(tree, path) for path in ("app.log", "app.log.1"))
