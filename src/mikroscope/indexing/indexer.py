@@ -10,7 +10,7 @@ from mikroscope.indexing.line_warnings import LineWarnings
 from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
 from mikroscope.indexing.source_reader import SourceReader
-from mikroscope.indexing.stats import IndexStats
+from mikroscope.indexing.stats import FilesOfPass, IndexStats
 from mikroscope.logfiles.rotation import is_unchanged, reconcile
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
@@ -37,6 +37,8 @@ class Indexer:
         self._to_finish: set[str] = set()  # those of them whose last line is to be read
         self._collecting: Iterator[Deleted] | None = store.collect()
         self._rotated = False
+        self.files_listed = 0  # by the last scan
+        self._files = FilesOfPass()
         self.stats = IndexStats()
         self._committed_stats = IndexStats()
         self._must_reload = False  # after a failure: what was read may not be committed
@@ -66,6 +68,7 @@ class Indexer:
                 self._queue.update(dict.fromkeys(self._unfinished()))
             if not self._pipeline.is_parallel:
                 self._pipeline.start_pool_for(self.pending_bytes())
+            self._end_pass()
 
     def commit_ahead(self) -> bool:
         """Commit a batch that was read ahead, so that a scan need not; return False without one."""
@@ -225,6 +228,10 @@ class Indexer:
                 self.scan()
             yield
 
+    def total(self) -> IndexStats:
+        """Return the stats of all passes as those of a single one: each file counts once."""
+        return msgspec.structs.replace(self.stats, files_scanned=self.files_listed)
+
     def pending_bytes(self) -> int:
         """Return how many bytes of the queued files are not read yet."""
         total = 0
@@ -240,10 +247,12 @@ class Indexer:
         sources = [*self._sources.values(), *self._gone]
         checkpoints = {path: source.checkpoint for path, source in self._sources.items()}
         adopted = {path: one.target for path, one in checkpoints.items() if one.is_adopted}
-        changes = reconcile(self._tree, self._tree.walk(adopted), sources)
+        listing = self._tree.walk(adopted)
+        changes = reconcile(self._tree, listing, sources)
         if any(source.gone for source in changes.updated):
             # A walk may miss a file that is renamed during it, so one does not prove it gone.
-            changes = reconcile(self._tree, self._tree.walk(adopted), sources)
+            listing = self._tree.walk(adopted)
+            changes = reconcile(self._tree, listing, sources)
         if changes.updated or changes.discarded:
             batch = self._store.begin()
             for source in changes.updated:
@@ -257,7 +266,18 @@ class Indexer:
             if changes.discarded and self._collecting is None:
                 self._collecting = self._store.collect()
         self._queue.update(dict.fromkeys(changes.readable))
+        self._count_listed(len(listing.files))
         return True
+
+    def _count_listed(self, files: int) -> None:
+        self.files_listed = files
+        new = self._files.add_listed(files)
+        self.stats.files_scanned += new
+        self._committed_stats.files_scanned += new
+
+    def _end_pass(self) -> None:
+        if not self.backlog:
+            self._files = FilesOfPass()
 
     def _collect(self) -> None:
         """Delete some entries of discarded sources; an iterator that failed is begun again."""
@@ -279,6 +299,7 @@ class Indexer:
             self._commit_next()
         if not self.backlog:
             self.close()
+        self._end_pass()
 
     def _commit_all(self) -> None:
         while self._pipeline.is_busy:
@@ -330,7 +351,7 @@ class Indexer:
 
     def _count(self, pending: PendingBatch) -> None:
         result, stats = pending.result(), self.stats
-        stats.files_scanned += pending.files_read
+        stats.files_scanned += self._files.add_read(pending.files_read)
         stats.lines_scanned += result.lines
         stats.records_inserted += result.records
         stats.records_skipped += result.pruned

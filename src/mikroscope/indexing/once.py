@@ -23,7 +23,7 @@ def index_once(store: Store, tree: LogTree, watch: Watch = take_all) -> IndexSta
     """Index what is new, also beside a running server. Raises MikroScopeError."""
     with closing(Indexer(store, tree)) as indexer:
         watch(indexer.run(final=True), indexer)
-        return indexer.stats
+        return indexer.total()
 
 
 def scan_sources(store: Store, tree: LogTree) -> None:

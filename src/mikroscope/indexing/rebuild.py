@@ -76,7 +76,7 @@ class IndexBuilder:
     def swap(self) -> RebuildResult:
         """Read the rest and swap the new index in."""
         replaced = self._rebuild.swap(self._catch_up)
-        return RebuildResult(self.indexer.stats.copy(), replaced)
+        return RebuildResult(self.indexer.total(), replaced)
 
     def close(self) -> None:
         """Stop the helper processes."""

@@ -35,6 +35,30 @@ class IndexStats(msgspec.Struct, rename="camel"):
         return IndexStats(*_counts(self))
 
 
+class FilesOfPass:
+    """Counts the files that a pass looks at, each once: all of them in a scan, else those it reads.
+
+    A pass lasts until nothing is left to read.
+    """
+
+    def __init__(self) -> None:
+        self._listed = 0
+        self._unread = 0  # of those that were listed
+
+    def add_listed(self, count: int) -> int:
+        """Return how many of the files that a scan has listed are new in this pass."""
+        new = max(0, count - self._listed)
+        self._listed += new
+        self._unread += new
+        return new
+
+    def add_read(self, count: int) -> int:
+        """Return how many of the files that were read no scan of this pass has listed."""
+        listed = min(count, self._unread)
+        self._unread -= listed
+        return count - listed
+
+
 def _counts(stats: IndexStats) -> tuple[int, ...]:
     return msgspec.structs.astuple(stats)
 
