@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
 from mikroscope.logfiles.appender import LogAppender
-from mikroscope.logfiles.skipped import skipped_files
+from mikroscope.logfiles.skipped import Skipped, describe_skipped, skipped_files
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
@@ -86,6 +86,7 @@ class Sidecar:
         except BaseException:
             self.store.close()
             raise
+        self._described: tuple[Mapping[str, int], Skipped | None] = ({}, None)
         self._skipped = threading.Thread(target=name_skipped, args=(settings,), daemon=True)
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
@@ -126,6 +127,14 @@ class Sidecar:
     def wait_for_first_notes(self, timeout_s: float) -> None:
         """Wait until the log has named the files that are not indexed, or for this time."""
         self._skipped.join(timeout_s)
+
+    def skipped_files(self) -> Skipped | None:
+        """Describe the files that the last scan found and that are not indexed."""
+        unread = self.writer.unread_files
+        if unread is not self._described[0]:
+            root, suffixes = self.settings.logs_path, self.settings.log_file_suffixes
+            self._described = unread, describe_skipped(root, suffixes, unread)
+        return self._described[1]
 
     def close(self) -> None:
         """Write and index what was accepted, then release everything."""

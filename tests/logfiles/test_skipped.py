@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mikroscope.logfiles.skipped import skipped_files
+from mikroscope.logfiles.skipped import Skipped, skipped_files
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
 
 
-def skipped(root: Path, **files: str) -> tuple[str, str] | None:
+def skipped(root: Path, **files: str) -> Skipped | None:
     """Write files and describe what is skipped; `__` in a name is a slash, `_` a dot."""
     for name, content in files.items():
         path = root / name.replace("__", "/").replace("_", ".")
@@ -39,9 +39,9 @@ def test_reasons(tmp_path: Path, name: str, kind: str, fix: str) -> None:
     found = skipped(tmp_path, **{name: "text\n"})
     assert found is not None
     path = name.replace("__", "/").replace("_", ".")
-    assert found[0] == f"1 file is not indexed: {path} ({kind})"
-    assert fix in found[1]
-    assert found[1].endswith("or move them out of the logs directory")
+    assert found.text == f"1 file is not indexed: {path} ({kind})"
+    assert fix in found.fix
+    assert found.fix.endswith("or move them out of the logs directory")
 
 
 def test_many(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_many(tmp_path: Path) -> None:
     names = {"a_log": "x", "b_txt": "x", "c_csv": "x", "d_txt": "x", "e": "x"}
     found = skipped(tmp_path, **names)
     assert found is not None
-    assert found[0] == (
+    assert found.text == (
         "5 files are not indexed: a.log (plain text), b.txt (.txt), c.csv (.csv) and 2 more"
     )
-    assert all(part in found[1] for part in (".csv,.txt", "JSON object", "without a suffix"))
+    assert all(part in found.fix for part in (".csv,.txt", "JSON object", "without a suffix"))

@@ -42,6 +42,7 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
             *("running", "runs", "lastRunAt", "lastSuccessAt", "lastDurationMs", "lastError"),
             *(f"{name}{suffix}" for name in COUNTERS for suffix in ("LastRun", "Total")),
             "lastMode",
+            "skippedFiles",
         },
         "auth": {"apiTokenEnabled", "basicEnabled"},
         "ingestPolicy": {"enabled", "intervalMs"},
@@ -265,3 +266,20 @@ def test_alert_that_is_refused(serve: Serve, connect: Connect, tmp_path: Path) -
         expected = "alerts: error_threshold: answered with status 400: no_service\\x1b[31m"
         wait_until(lambda: problems(client) == expected)
         wait_until(lambda: problems(client) == "")
+
+
+def test_files_that_are_not_indexed(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """`/health` names files that are left out, and the option that would include them."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "plain.log").write_text("no JSON here\n")
+    (tmp_path / "logs" / "app.json").write_text("{}\n")
+    client = connect(serve())
+    wait_until(lambda: health(client)["ingest"]["skippedFiles"])
+    skipped = health(client)["ingest"]["skippedFiles"]
+    assert skipped["count"] == 2
+    assert "plain.log (plain text)" in skipped["text"]
+    assert "--log-file-suffixes" in skipped["fix"]
+    assert health(client)["ok"]
+    for name in ("plain.log", "app.json"):
+        (tmp_path / "logs" / name).unlink()
+    wait_until(lambda: health(client)["ingest"]["skippedFiles"] is None)

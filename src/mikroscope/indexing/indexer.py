@@ -13,7 +13,7 @@ from mikroscope.indexing.source_reader import SourceReader
 from mikroscope.indexing.stats import FilesOfPass, IndexStats
 from mikroscope.logfiles.rotation import is_unchanged, reconcile
 from mikroscope.logfiles.sources import Source
-from mikroscope.logfiles.tree import LogTree
+from mikroscope.logfiles.tree import Listing, LogTree
 from mikroscope.stores.base import Batch, Deleted, Store
 
 BATCH_BYTES = 4 << 20  # of raw lines in one transaction
@@ -37,7 +37,7 @@ class Indexer:
         self._to_finish: set[str] = set()  # those of them whose last line is to be read
         self._collecting: Iterator[Deleted] | None = store.collect()
         self._rotated = False
-        self.files_listed = 0  # by the last scan
+        self.listed = Listing({}, {})  # by the last scan
         self._files = FilesOfPass()
         self.stats = IndexStats()
         self._committed_stats = IndexStats()
@@ -230,7 +230,7 @@ class Indexer:
 
     def total(self) -> IndexStats:
         """Return the stats of all passes as those of a single one: each file counts once."""
-        return msgspec.structs.replace(self.stats, files_scanned=self.files_listed)
+        return msgspec.structs.replace(self.stats, files_scanned=len(self.listed.files))
 
     def pending_bytes(self) -> int:
         """Return how many bytes of the queued files are not read yet."""
@@ -266,12 +266,12 @@ class Indexer:
             if changes.discarded and self._collecting is None:
                 self._collecting = self._store.collect()
         self._queue.update(dict.fromkeys(changes.readable))
-        self._count_listed(len(listing.files))
+        self._count_listed(listing)
         return True
 
-    def _count_listed(self, files: int) -> None:
-        self.files_listed = files
-        new = self._files.add_listed(files)
+    def _count_listed(self, listing: Listing) -> None:
+        self.listed = listing
+        new = self._files.add_listed(len(listing.files))
         self.stats.files_scanned += new
         self._committed_stats.files_scanned += new
 

@@ -6,7 +6,7 @@ is indexed in steps, and between two steps requests have their turn.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from math import inf
 from typing import Any
@@ -171,6 +171,11 @@ class WriterThread:
     def stats(self) -> IndexStats:
         """The counts since the start."""
         return self._indexer.stats
+
+    @property
+    def unread_files(self) -> Mapping[str, int]:
+        """The files that the last scan found and did not index; each scan makes a new one."""
+        return self._indexer.listed.others
 
     @property
     def write_error(self) -> str | None:

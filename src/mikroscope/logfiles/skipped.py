@@ -1,6 +1,8 @@
 """Says which files below the logs directory are not indexed, why, and what would include them."""
 
 import os
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -10,12 +12,14 @@ from mikroscope.logfiles.tree import LogTree
 from mikroscope.wording import in_words
 
 _NAMED = 3
+_LOOKED_AT = 2_000  # files, which takes some milliseconds
 _PLAIN_TEXT, _NO_SUFFIX = "plain text", "no suffix"
 
 
 class Skipped(NamedTuple):
     """Files that are not indexed: `text` names some of them with reasons, `fix` what to do."""
 
+    total: int
     text: str
     fix: str
 
@@ -32,19 +36,30 @@ def skipped_files(root: Path, suffixes: tuple[str, ...]) -> Skipped | None:
 
     Hidden files (of editors and file managers) and empty ones are not named.
     """
+    return describe_skipped(root, suffixes, _SilentTree(root, suffixes).walk().others)
+
+
+def describe_skipped(
+    root: Path, suffixes: tuple[str, ...], unread: Collection[str]
+) -> Skipped | None:
+    """Describe the files of a tree that are not read, as `skipped_files` does.
+
+    Of very many only the first ones are looked at, and all others count.
+    """
     kinds = {}
-    for path in sorted(_SilentTree(root, suffixes).walk().others):
+    for path in sorted(islice(unread, _LOOKED_AT)):
         kind = _kind(path, suffixes)
         is_empty = kind == _PLAIN_TEXT and not _size(root / path)
         if not is_empty and not PurePosixPath(path).name.startswith("."):
             kinds[path] = kind
+    count = len(kinds) + max(0, len(unread) - _LOOKED_AT)
     if not kinds:
         return None
     named = ", ".join(f"{path} ({kinds[path]})" for path in list(kinds)[:_NAMED])
-    more = f" and {len(kinds) - _NAMED} more" if len(kinds) > _NAMED else ""
-    verb = "is" if len(kinds) == 1 else "are"
-    text = f"{in_words(len(kinds), 'file')} {verb} not indexed: {named}{more}"
-    return Skipped(text, _fix(set(kinds.values()), suffixes))
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    verb = "is" if count == 1 else "are"
+    text = f"{in_words(count, 'file')} {verb} not indexed: {named}{more}"
+    return Skipped(count, text, _fix(set(kinds.values()), suffixes))
 
 
 def _fix(kinds: set[str], suffixes: tuple[str, ...]) -> str:

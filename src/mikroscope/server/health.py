@@ -11,8 +11,8 @@ from mikroscope.alerts.alerter import Alerter
 from mikroscope.alerts.policy import AlertPolicy
 from mikroscope.disk import free_bytes
 from mikroscope.indexing.stats import IndexStats
-from mikroscope.indexing.writer_thread import WriterThread
 from mikroscope.job_status import JobStatus
+from mikroscope.logfiles.skipped import Skipped
 from mikroscope.maintenance.maintainer import Maintainer, Removed
 from mikroscope.records.timestamps import format_time
 from mikroscope.server.schemas import (
@@ -26,6 +26,7 @@ from mikroscope.server.schemas import (
     MaintenanceHealth,
     QueueHealth,
     RetentionDays,
+    SkippedFiles,
     Storage,
 )
 from mikroscope.sidecar import Sidecar
@@ -41,7 +42,7 @@ def health(sidecar: Sidecar) -> Health:
         problems=problems,
         service=SERVICE_NAME,
         uptime_sec=round(time.monotonic() - sidecar.started_s, 3),
-        ingest=_ingest_health(sidecar.writer),
+        ingest=_ingest_health(sidecar),
         auth=AuthHealth(
             api_token_enabled=settings.api_token is not None,
             basic_enabled=settings.auth_username is not None,
@@ -69,16 +70,22 @@ def _storage(sidecar: Sidecar) -> Storage:
     )
 
 
-def _ingest_health(writer: WriterThread) -> IngestHealth:
-    """Indexing runs."""
+def _ingest_health(sidecar: Sidecar) -> IngestHealth:
+    """Indexing runs, and what they leave out."""
+    writer = sidecar.writer
     run = writer.run
     return IngestHealth(
         **_runs(run),
         last_error=run.last_error,
         last_mode=run.last_mode,
+        skipped_files=_skipped(sidecar.skipped_files()),
         **_counts(run.last_run, "last_run"),
         **_counts(writer.stats, "total"),
     )
+
+
+def _skipped(found: Skipped | None) -> SkippedFiles | None:
+    return found and SkippedFiles(count=found.total, text=found.text, fix=found.fix)
 
 
 def _endpoint_health(sidecar: Sidecar) -> EndpointHealth:

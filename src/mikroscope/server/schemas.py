@@ -71,6 +71,14 @@ class JobHealth(JsonBody, frozen=True, kw_only=True):
     last_error: str | None
 
 
+class SkippedFiles(JsonBody, frozen=True, kw_only=True):
+    """Files below the logs directory that are not indexed, and what would include them."""
+
+    count: Count
+    text: str
+    fix: str
+
+
 class IngestHealth(JobHealth, frozen=True, kw_only=True):
     """Indexing runs, which bring the index up to date with the log files."""
 
@@ -87,6 +95,7 @@ class IngestHealth(JobHealth, frozen=True, kw_only=True):
     files_scanned_last_run: Count
     files_scanned_total: Count
     last_mode: Literal["incremental", "full"]
+    skipped_files: SkippedFiles | None
 
 
 class AuthHealth(JsonBody, frozen=True, kw_only=True):
