@@ -12,6 +12,7 @@ import pytest
 
 from mikroscope.backup.log_snapshot import LogCopy
 from mikroscope.errors import MikroScopeError
+from mikroscope.logfiles.links import Known
 from mikroscope.logfiles.tree import Listing, LogTree
 from tests.helpers.machine import FILE, content, raw_lines
 from tests.helpers.stores import SUFFIXES, lines
@@ -24,9 +25,9 @@ class MovingTree(LogTree):
         super().__init__(root, SUFFIXES)
         self._events = list(events)
 
-    def walk(self, adopted: Mapping[str, str] = MappingProxyType({})) -> Listing:
+    def walk(self, known: Mapping[str, Known] = MappingProxyType({})) -> Listing:
         """List the present files, then make the next change."""
-        listing = super().walk(adopted)
+        listing = super().walk(known)
         if self._events:
             self._events.pop(0)()
         return listing

@@ -1,7 +1,10 @@
 """Links to files and directories are followed, whatever becomes of what they name."""
 
+import contextlib
 import gzip
+import itertools
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,6 +251,22 @@ def test_rotated_and_pointed_elsewhere(steady: Linked) -> None:
     assert steady.look() == [1, 2, 3, 4, 5, 6]
 
 
+def test_rotated_twice_and_pointed_elsewhere(steady: Linked) -> None:
+    """All files of the old place are read that were written since the last look."""
+    steady.log("a/app.log", 1, 2, 3)
+    steady.link("app.log", "a/app.log")
+    steady.look()
+    for first in (4, 6):
+        steady.log("a/app.log", first)
+        if (steady.outside / "a/app.log.1").exists():
+            steady.move("a/app.log.1", "a/app.log.2")
+        steady.move("a/app.log", "a/app.log.1")
+        steady.log("a/app.log", first + 1)
+    steady.log("b/app.log", 8)
+    steady.link("app.log", "b/app.log")
+    assert steady.look() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_a_link_that_is_away_for_a_moment(steady: Linked) -> None:
     """What was written before a link was exchanged is read, also if it was missing meanwhile."""
     steady.log("app-17.log", 1, 2, 3)
@@ -290,14 +309,16 @@ def test_a_linked_directory_that_is_exchanged(steady: Linked) -> None:
     """A link to a directory that leads to another one: the rest of the old files is read."""
     steady.log("releases/1/app.log", 1, 2, 3)
     steady.log("releases/1/more/web.log", 4)
+    steady.log("releases/1/old.log", 9)
     steady.link("current", "releases/1")
     steady.look()
     steady.log("releases/1/app.log", 5)
     steady.log("releases/1/more/web.log", 6)
+    steady.log("releases/1/old.log", 10)
     steady.log("releases/2/app.log", 7)
     steady.log("releases/2/more/web.log", 8)
     steady.link("current", "releases/2")
-    assert steady.look() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert steady.look() == list(range(1, 11))
 
 
 # --- new indexes, retention ---------------------------------------------------------------
@@ -343,3 +364,75 @@ def test_nothing_beside_a_linked_file_is_ours_to_delete(tmp_path: Path) -> None:
         tree = LogTree(place.logs, SUFFIXES)
         assert sorted(tree.walk().files) == ["app.log", "app.log.1"]
         assert all(is_behind_link(tree, path) for path in ("app.log", "app.log.1"))
+
+
+class Chance(Linked):
+    """Programs and rotation outside do something by chance, and a link names another file."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        super().__init__(directory)
+        self.chance = random.Random(seed)
+        self.size = self.chance.choice([0, 600])
+        self.records = 0
+        self.names = ["0/app.log"]
+        self.steps = [self.add, self.add, self.rotate, self.rotate, self.pack]
+        self.steps += [self.exchange, self.write_late]
+
+    def add(self, name: str = "") -> None:
+        """Write records."""
+        first, self.records = self.records + 1, self.records + self.chance.randint(1, 4)
+        self.log(name or self.names[-1], *range(first, self.records + 1))
+
+    def rotate(self) -> None:
+        """Rename or copy the file, and begin a new one."""
+        file = self.outside / self.names[-1]
+        for number, packed in itertools.product(range(9, 0, -1), ("", ".gz")):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{file}.{number}{packed}", f"{file}.{number + 1}{packed}")
+        if self.chance.random() < 0.5:
+            file.rename(f"{file}.1")
+        else:
+            shutil.copy(file, f"{file}.1")
+            os.truncate(file, 0)
+        self.add()
+
+    def pack(self) -> None:
+        """Pack an older file."""
+        file = self.outside / f"{self.names[-1]}.2"
+        if file.exists():
+            file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.unlink()
+
+    def exchange(self) -> None:
+        """Point the link elsewhere; what it leads to is seen before it leads elsewhere again."""
+        number = len(self.names)
+        self.names.append(self.chance.choice([f"{number}/app.log", f"0/app{number}.log"]))
+        self.add()
+        self.link("web/app.log", self.names[-1])
+        self.index()
+
+    def write_late(self) -> None:
+        """Write to the file that was just rotated."""
+        if (self.outside / f"{self.names[-1]}.1").exists():
+            self.add(f"{self.names[-1]}.1")
+
+    def step(self) -> None:
+        """Do something, and perhaps look, perhaps after a restart."""
+        self.chance.choice(self.steps)()
+        if self.chance.random() < 0.4:
+            if self.chance.random() < 0.5:
+                self.restart()
+            self.index()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_outside(tmp_path: Path, seed: int) -> None:
+    """However files outside are rotated and links exchanged, every record is there once."""
+    with Chance(tmp_path, seed) as place:
+        place.add()
+        place.link("web/app.log", place.names[0])
+        place.index()
+        for _ in range(14):
+            place.step()
+        place.index()
+        assert place.numbers() == list(range(1, place.records + 1))

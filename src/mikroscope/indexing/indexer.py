@@ -11,6 +11,7 @@ from mikroscope.indexing.pipeline import AppendedBatch, PendingBatch, Pipeline
 from mikroscope.indexing.process_pool import ProcessPoolError
 from mikroscope.indexing.source_reader import SourceReader
 from mikroscope.indexing.stats import FilesOfPass, IndexStats
+from mikroscope.logfiles.links import Known
 from mikroscope.logfiles.rotation import is_unchanged, reconcile
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import Listing, LogTree
@@ -245,13 +246,12 @@ class Indexer:
     def _scan(self) -> bool:
         self._rotated = False
         sources = [*self._sources.values(), *self._gone]
-        checkpoints = {path: source.checkpoint for path, source in self._sources.items()}
-        adopted = {path: one.target for path, one in checkpoints.items() if one.is_adopted}
-        listing = self._tree.walk(adopted)
+        known = {path: Known.of(source) for path, source in self._sources.items()}
+        listing = self._tree.walk(known)
         changes = reconcile(self._tree, listing, sources)
         if any(source.gone for source in changes.updated):
             # A walk may miss a file that is renamed during it, so one does not prove it gone.
-            listing = self._tree.walk(adopted)
+            listing = self._tree.walk(known)
             changes = reconcile(self._tree, listing, sources)
         if changes.updated or changes.discarded:
             batch = self._store.begin()

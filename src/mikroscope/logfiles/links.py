@@ -2,12 +2,13 @@
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from mikroscope.logfiles.names import is_rotated
+from mikroscope.logfiles.sources import Source
 
 _MAX_LINKS = 40  # of one chain, as in Linux
 
@@ -17,6 +18,18 @@ class Watched(NamedTuple):
 
     whole: frozenset[str]
     files_only: frozenset[str]
+
+
+class Known(NamedTuple):
+    """Where the file of a source was that is outside the tree: see `Checkpoint`."""
+
+    target: str
+    is_adopted: bool
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """Return what is known of a source; the target of one inside the tree is empty."""
+        return cls(source.checkpoint.target, source.checkpoint.is_adopted)
 
 
 class Links:
@@ -31,6 +44,7 @@ class Links:
         self.directories: set[str] = set()
         """The real paths of the directories outside that links lead to."""
         self._beside: set[str] = set()  # directories that hold linked files, or links to them
+        self._linked: set[str] = set()  # paths in the tree of links to directories
         self._listed: dict[str, list[str]] = {}
 
     def add_file(self, path: str, file: Path | str) -> bool:
@@ -41,6 +55,12 @@ class Links:
         self.files[path] = real
         self.paths.setdefault(real, path)
         return True
+
+    def leads_elsewhere(self, path: str, known: Known, files: Container[str]) -> bool:
+        """Return whether a link, or one to a directory above, leads to another file than before."""
+        if known.is_adopted or self.files.get(path, "") == known.target:
+            return False
+        return path in files or any(path.startswith(f"{one}/") for one in self._linked)
 
     def add_link(self, path: str, link: str) -> None:
         """Note the link itself that leads to such a file, and those that it leads to before."""
@@ -64,16 +84,17 @@ class Links:
     def add_directory(self, path: str, directory: Path) -> None:
         """Note a directory that a link leads to."""
         real = os.path.realpath(directory)
+        self._linked.add(path)
         if not f"{real}{os.sep}".startswith(self._inside):
             self.directories.add(real)
             self.paths.setdefault(real, path)
 
-    def rotated(self, path: str) -> Iterator[tuple[str, str]]:
+    def rotated(self, path: str, real: str) -> Iterator[tuple[str, str]]:
         """Yield the files that rotation has made of a linked one: a path for each, and where it is.
 
         A path is what the link would be named if it were rotated with its file.
         """
-        directory, of = os.path.split(self.files[path])
+        directory, of = os.path.split(real)
         parent, separator, link = path.rpartition("/")
         names = self._list(directory)
         stem = of.rpartition(".")[0] or of

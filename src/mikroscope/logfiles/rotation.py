@@ -122,7 +122,11 @@ class _Reconciliation:
         """Ignore each packed file next to its original, which is deleted when that is finished."""
         for path in [path for path in self._files if is_packed(path)]:
             original = unpacked_name(path)
-            if original in self._files or original in self._others:
+            is_there = original in self._files or original in self._others
+            # Links may bring files together that are in different directories.
+            if is_there and str(self._tree.locate(original)) == unpacked_name(
+                str(self._tree.locate(path))
+            ):
                 del self._files[path]
 
     def _include_rotated(self, active: dict[str, Source]) -> None:
@@ -223,9 +227,7 @@ class _Reconciliation:
 
     def _adopt(self, source: Source, real: str) -> None:
         """Read on in a file that no link leads to any more, under a name of its own."""
-        path = self._tree.adopt(source.path, real, self._listing)
-        checkpoint = msgspec.structs.replace(source.checkpoint, target=real, is_adopted=True)
-        self._move(msgspec.structs.replace(source, checkpoint=checkpoint), path)
+        self._move(source, self._tree.adopt(source.path, real, self._listing))
 
     def _twin(self, source: Source) -> Source | None:
         """Return another source whose file contains everything that was read of this one."""
@@ -322,7 +324,12 @@ class _Reconciliation:
         return fingerprint(self._head(path)[:length]) == source.checkpoint.head
 
     def _move(self, source: Source, path: str) -> None:
-        moved = msgspec.structs.replace(source, path=path, gone=False)
+        checkpoint = msgspec.structs.replace(
+            source.checkpoint,
+            target=self._tree.target(path),
+            is_adopted=self._tree.is_located(path),
+        )
+        moved = msgspec.structs.replace(source, path=path, checkpoint=checkpoint, gone=False)
         self._moved_ids.add(source.id)
         self._matched[path] = moved
         self._known.add(moved)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mikroscope.logfiles.first_lines import FirstLines
-from mikroscope.logfiles.links import Links, Watched
+from mikroscope.logfiles.links import Known, Links, Watched
 from mikroscope.logfiles.names import has_suffix
 from mikroscope.logfiles.nuls import end_of_hole
 from mikroscope.logfiles.packed import is_packed, open_content
@@ -19,7 +19,7 @@ from mikroscope.logfiles.reader import FINGERPRINT_BYTES, FileStat, LineReader, 
 
 logger = logging.getLogger(__name__)
 _Found = tuple["os.DirEntry[str]", str, bool]
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, Known] = MappingProxyType({})
 _MIXED = (".log",)  # files that are read only if they begin with a record
 _MANY_BYTES = 1 << 20
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's surrogate escapes in file names
@@ -42,6 +42,10 @@ class _Collector:
         self.others: dict[str, int] = {}
         self._seen: set[tuple[int, int]] = set()
         self._is_log = is_log
+
+    def has(self, path: str) -> bool:
+        """Return whether there is a file of this path."""
+        return path in self.files or path in self.others
 
     def add(self, path: str, stat: FileStat | None) -> bool:
         """Add a file under a name that is read; return whether it is to be indexed under it."""
@@ -69,16 +73,17 @@ class LogTree:
         """Called at the end of a walk after which other directories are to be watched."""
         self._located: dict[str, str] = {}  # files that are not below the root
 
-    def walk(self, adopted: Mapping[str, str] = _NOTHING) -> Listing:
+    def walk(self, known: Mapping[str, Known] = _NOTHING) -> Listing:
         """List every file. Unreadable ones are left out; circular links are not followed.
 
         Of a file behind a link, what rotation has made of it is listed as well, as if it were
-        beside the link. So is each file in `adopted`: a path, and the real path of the file.
+        beside the link. `known` says of paths where their files outside the tree were: if a link
+        leads elsewhere now, these are listed, too, under other names.
         """
         with self._first_lines.renewed():
-            return self._list_all(adopted)
+            return self._list_all(known)
 
-    def _list_all(self, adopted: Mapping[str, str]) -> Listing:
+    def _list_all(self, known: Mapping[str, Known]) -> Listing:
         self._located = {}
         links, beside = Links(self.root), dict[str, str]()
         found = _Collector(self._is_log)
@@ -90,17 +95,20 @@ class LogTree:
                 is_outside = links.add_file(path, entry.path)
                 if is_outside and entry.is_symlink():
                     links.add_link(path, entry.path)
-                    beside.update(links.rotated(path))
-        beside = {path: real for path, real in beside.items() if self._is_read(path)}
-        for path, real in {**beside, **adopted}.items():
-            if path not in found.files and path not in found.others:
-                self._located[path] = real
-                if found.add(path, self.stat(path)):
-                    links.add_file(path, real)
+                    beside.update(links.rotated(path, links.files[path]))
+        for path, real in chain(beside.items(), _left_behind(known, links, found)):
+            if path in known or (self._is_read(path) and not found.has(path)):
+                self._add_outside(path, real, links, found)
         before, self._links = self._links.watched(), links
         if links.watched() != before:
             self.on_links_changed()
         return Listing(found.files, found.others)
+
+    def _add_outside(self, path: str, real: str, links: Links, found: _Collector) -> None:
+        if not found.has(path):
+            self._located[path] = real
+            if found.add(path, self.stat(path)):
+                links.add_file(path, real)
 
     def watched(self) -> Watched:
         """Return the directories outside the tree whose changes matter, as of the last walk."""
@@ -124,9 +132,8 @@ class LogTree:
 
         It is its present path if no file of the listing has that one.
         """
-        wanted = f"{path[: path.rfind('/') + 1]}{os.path.basename(real)}"
-        names = chain([path, wanted], (f"{wanted}@{number}" for number in count(2)))
-        name = next(one for one in names if one not in listing.files and one not in listing.others)
+        taken = listing.files.keys() | listing.others.keys()
+        name = path if path not in taken else _free_name(path, real, lambda one: one in taken)
         self._located[name] = real
         self._links.add_file(name, real)
         return name
@@ -267,6 +274,33 @@ class LogTree:
     def _is_log(self, path: str, stat: FileStat) -> bool:
         """Return False for a `.log` file whose first line is not a record."""
         return not has_suffix(path, _MIXED) or self._first_lines.is_record(path, stat)
+
+
+def _left_behind(
+    known: Mapping[str, Known], links: Links, found: _Collector
+) -> Iterator[tuple[str, str]]:
+    """Yield paths and real paths of files that links do not lead to any more.
+
+    With each comes what rotation has made of it.
+    """
+    for path, one in known.items():
+        if one.is_adopted:
+            yield path, one.target
+    for path, one in known.items():
+        name = path
+        if links.leads_elsewhere(path, one, found.files):
+            name = _free_name(path, one.target, found.has)
+            yield name, one.target
+        elif not one.is_adopted:
+            continue
+        yield from links.rotated(name, one.target)
+
+
+def _free_name(path: str, real: str, is_taken: Callable[[str], bool]) -> str:
+    """Return a name in the directory of a path for a file outside."""
+    wanted = f"{path[: path.rfind('/') + 1]}{os.path.basename(real)}"
+    names = chain([wanted], (f"{wanted}@{number}" for number in count(2)))
+    return next(name for name in names if not is_taken(name))
 
 
 def _by_link(found: _Found) -> tuple[bool, str]:
