@@ -248,6 +248,23 @@ def test_a_linked_file(notices: Notices, outside: Path) -> None:
     found_soon(notices, 3, 4, 5, 6, 7, 8)
 
 
+def test_an_empty_linked_log_file(notices: Notices, outside: Path) -> None:
+    """The first line of a linked `.log` file is found, also after it was rotated."""
+    file = outside / "app.log"
+    file.touch()
+    (notices.place.logs / "app.log").symlink_to(file)
+    wait_until(lambda: "app.log" in notices.seen)
+    notices.wait_until_told()
+    add(file, 3)
+    found_soon(notices, 3)
+    add(file, 4)
+    file.rename(outside / "app.log.1")
+    file.touch()
+    found_soon(notices, 3, 4)
+    add(file, 5)
+    found_soon(notices, 3, 4, 5)
+
+
 def test_a_chain_of_links(notices: Notices, outside: Path) -> None:
     """A change of a link in the middle is found, too."""
     (outside / "a").mkdir()

@@ -91,7 +91,9 @@ class LogTree:
         for entry, path, is_linked in sorted(self._walk(links), key=_by_link):
             if not self._is_read(path):
                 found.others[path] = entry.inode()
-            elif found.add(path, _stat(entry.stat)) and (is_linked or entry.is_symlink()):
+                continue
+            found.add(path, _stat(entry.stat))
+            if is_linked or entry.is_symlink():  # also of an empty file, which may be JSON soon
                 is_outside = links.add_file(path, entry.path)
                 if is_outside and entry.is_symlink():
                     links.add_link(path, entry.path)
