@@ -26,7 +26,7 @@ ADDED = {
     "rotatelogs": [".1771410000", ".2026.02.18"],
     "log4j": [".2026-02-18-10", ".18-Feb-2026", ".2026-02", ".2026-W08"],
     "lumberjack": ["-2026-02-18T10-20-00.000", ".20260218T102000Z"],
-    "by hand": [".old", ".bak", "-old", ".1.old", ".OLD", ".bak2"],
+    "by hand": [".old", "-old", ".1.old", ".OLD", ".old2"],
 }
 # Whole names that keep their suffix at the end.
 BEFORE = [
@@ -38,7 +38,15 @@ NEVER = [
     *("app.log.lck", "app.log.swp", "app.log.tmp", "app.log.1.tmp", "app.log.1.gz.tmp", "app.1"),
     *("app.log.xz", "app.log.1.bz2", "app.log.1.zip", "app.log.pos", "app.logs", "app.log.x1"),
     *("app.log~", ".app.log.swp", "app.log.1.", "app.log.", "app.json", "app.log.1.gz.gz", "log.1"),
-    *("app.log.T", "app.log.12ab", "app.log.monday", "app.log.-", "app.log.1x"),
+    *(
+        "app.log.T",
+        "app.log.bak",
+        "app.log.backup",
+        "app.log.12ab",
+        "app.log.monday",
+        "app.log.-",
+        "app.log.1x",
+    ),
 ]
 
 

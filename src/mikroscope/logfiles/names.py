@@ -8,10 +8,11 @@ Rotation renames `app.log` to, for example:
     Docker, kubelet              c0ffee-json.log.1, 0.log.20260218-102000
     log4j, logback, NLog         app.log.2026-02-18.3, app.log.18-Feb-2026, app.2026-02-18.0.log
     lumberjack, Serilog          app-2026-02-18T10-20-00.000.log, app20260218_001.log
-    by hand                      app.log.old, app.log.bak
+    by hand                      app.log.old
 
 What stands before the suffix does not matter here. What may follow it is made of numbers, with the
-signs that join them, of names of months, and of a few words.
+signs that join them, of names of months, and of the word "old". Other words (bak, copy) stand for
+copies rather than for files that were moved away; to read them would index their lines twice.
 """
 
 import re
@@ -19,8 +20,7 @@ import re
 from mikroscope.logfiles.packed import packing, unpacked_name
 
 # Every part must begin with a sign, so that no name has more than one way to match.
-_WORD = r"(?:old|bak|backup|prev|previous)\d*"
-_PART = rf"(?:w?\d+z?|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|{_WORD})"
+_PART = r"(?:w?\d+z?|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|old\d*)"
 _ROTATED = re.compile(rf"[-_.@]{_PART}(?:[-_.@:,+T]+{_PART})*$", re.IGNORECASE)
 
 
