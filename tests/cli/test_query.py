@@ -60,6 +60,8 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Program:
         ("--field tenant --value north", [1]),
         ("--text INK", [2]),
         ("--limit 2", [3, 2]),
+        ("--level warn --level ERROR", [2]),
+        ("--level info,warn", [3, 2, 1]),
         ("--level=", [3, 2, 1]),
     ],
 )
@@ -92,7 +94,7 @@ def test_aggregate(indexed: Program) -> None:
     }
 
 
-@pytest.mark.parametrize("flag", ["--level", "--field", "--text", "--from"])
+@pytest.mark.parametrize("flag", ["--limit", "--field", "--text", "--from"])
 def test_flag_that_is_given_twice(indexed: Program, flag: str) -> None:
     """A flag given twice is refused: one of the two would be ignored."""
     text = indexed.refuse(2, "query", flag, "2026-02-18", flag, "2026-02-19")

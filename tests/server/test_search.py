@@ -335,6 +335,25 @@ def test_level(client: httpx.Client, level: str, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("level=error&level=WARN", [3, 2]),
+        ("level=error,warning", [3, 2]),
+        ("level=error,%20warn&level=info", [7, 6, 5, 4, 3, 2, 1]),
+        ("level=&level=error&level=", [2]),
+    ],
+)
+def test_several_levels(client: httpx.Client, query: str, expected: list[int]) -> None:
+    """`level` may be a list, and may be given several times: any of them matches."""
+    query += "&from=2026-02-01&to=2026-03-01"
+    answer = client.get(f"/api/logs?{query}")
+    assert answer.status_code == 200, answer.text
+    assert [entry["data"]["n"] for entry in answer.json()["entries"]] == expected
+    counted = client.get(f"/api/logs/aggregate?groupBy=level&{query}").json()["buckets"]
+    assert sum(bucket["count"] for bucket in counted) == len(expected)
+
+
+@pytest.mark.parametrize(
     ("audit", "expected"),
     [("true", [7, 4]), ("1", [7, 4]), ("YES", [7, 4]), ("false", [6, 5, 3, 2, 1]), ("", None)],
 )
@@ -419,10 +438,10 @@ def test_parameter_without_a_meaning(client: httpx.Client, name: str) -> None:
 
 def test_parameter_that_is_given_twice(client: httpx.Client) -> None:
     """Of two values one would be ignored: a 400; an empty one counts as not given."""
-    answer = client.get("/api/logs?level=ERROR&level=WARN")
+    answer = client.get("/api/logs?limit=1&limit=2")
     assert answer.status_code == 400
-    assert answer.json()["error"] == "'level' is given twice, expected it once"
-    assert client.get("/api/logs?level=ERROR&level=").status_code == 200
+    assert answer.json()["error"] == "'limit' is given twice, expected it once"
+    assert client.get("/api/logs?limit=1&limit=").status_code == 200
 
 
 def test_range_that_is_upside_down(client: httpx.Client) -> None:

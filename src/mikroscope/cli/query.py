@@ -16,6 +16,7 @@ from mikroscope.query.parameters import (
     GROUPING,
     LIMIT,
     PARAMETERS,
+    REPEATABLE,
     QueryParameter,
     parse_grouping,
     parse_limit,
@@ -50,7 +51,7 @@ def _option(parameter: QueryParameter) -> Callable[[Command], Command]:
         f"_{parameter.name}",
         metavar=parameter.metavar,
         required=parameter.required,
-        multiple=True,  # so that a second one is seen, and refused
+        multiple=True,  # so that a second one is seen, and mostly refused
         help=_help(parameter),
         **optional_value,
     )
@@ -101,13 +102,13 @@ def _take_parameters(given: dict[str, Any]) -> dict[str, str]:
     names = [name for name in given if name.startswith("_")]
     taken = {name[1:]: given.pop(name) for name in names}
     for name, values in taken.items():
-        if len(values) > 1:
+        if len(values) > 1 and name not in REPEATABLE:
             raise click.UsageError(f"{_FLAGS[name]} is given {len(values)} times, expected it once")
     # An argument may not be valid UTF-8. HTTP replaces such bytes, too.
     return {
-        name: value.encode("utf-8", "replace").decode()
+        name: ",".join(values).encode("utf-8", "replace").decode()
         for name, values in taken.items()
-        for value in values
+        if values
     }
 
 

@@ -3,7 +3,7 @@
 from mikroscope.query.model import Query
 from mikroscope.records.attributes import level_of
 from mikroscope.records.fields import field_values, scalar_text
-from mikroscope.records.levels import severity_of
+from mikroscope.records.levels import severities_in, severity_of
 from mikroscope.records.parsing import Fields
 
 
@@ -15,7 +15,7 @@ def matches(query: Query, fields: Fields, time_ms: int, is_audit: bool) -> bool:
     """
     if query.audit is not None and query.audit != is_audit:
         return False
-    if query.level is not None and severity_of(query.level) != severity_of(level_of(fields)):
+    if query.level is not None and severity_of(level_of(fields)) not in severities_in(query.level):
         return False
     if query.from_ms is not None and time_ms < query.from_ms:
         return False

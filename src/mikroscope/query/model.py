@@ -15,8 +15,9 @@ GROUPINGS: tuple[str, ...] = get_args(GroupBy)
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Selects entries: an entry must match every filter that is set.
 
-    `from_ms` and `to_ms` are inclusive epoch milliseconds; `level` is upper-case and matches every
-    level of its severity (`levels.severity_of`); `field` may be a dotted path; all words of `text`
+    `from_ms` and `to_ms` are inclusive epoch milliseconds; `level` is upper-case, a level
+    or several with commas between them, and matches every level of their severities
+    (`levels.severities_in`); `field` may be a dotted path; all words of `text`
     must occur in the message, in the error's text, or as the value of a field.
     """
 

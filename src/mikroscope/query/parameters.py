@@ -37,6 +37,7 @@ class QueryParameter(NamedTuple):
     default: int | None = None
     choices: tuple[str, ...] = ()
     required: bool = False
+    repeatable: bool = False
 
     @property
     def flag(self) -> str:
@@ -61,8 +62,10 @@ FILTERS = (
         "level",
         "level",
         "LEVEL",
-        "Level. Case-insensitive; WARN also finds WARNING.",
-        "ERROR",
+        "Level, or several: a list with commas, or {level} several times. Case-insensitive; WARN "
+        "also finds WARNING.",
+        "ERROR,FATAL",
+        repeatable=True,
     ),
     QueryParameter(
         "audit", "boolean", "[BOOL]", "true: only audit entries; false: only all others."
@@ -105,13 +108,15 @@ GROUPING = (
     QueryParameter("groupField", "text", "NAME", "The field to count by, if {groupBy} is `field`."),
 )
 PARAMETERS = (*FILTERS, LIMIT, CURSOR, *GROUPING)
+REPEATABLE = frozenset(parameter.name for parameter in PARAMETERS if parameter.repeatable)
 
 
 def take_known(given: Iterable[tuple[str, str]], known: Collection[str]) -> dict[str, str]:
     """Return the parameters of a request by name, without those that are empty.
 
-    Names that begin with `_` are left out. Raises QueryError for a name that is not known, and for
-    one that is given twice, since one of the two would be ignored.
+    Names that begin with `_` are left out; the values of a repeatable one are put into one list.
+    Raises QueryError for a name that is not known, and for another one that is given twice, since
+    one of the two would be ignored.
     """
     taken: dict[str, str] = {}
     for name, text in given:
@@ -119,9 +124,9 @@ def take_known(given: Iterable[tuple[str, str]], known: Collection[str]) -> dict
             continue
         if name not in known:
             raise QueryError(f"{name!r} is not a parameter of this path{_meant(name, known)}")
-        if name in taken:
+        if name in taken and name not in REPEATABLE:
             raise QueryError(f"{name!r} is given twice, expected it once")
-        taken[name] = text
+        taken[name] = f"{taken[name]},{text}" if name in taken else text
     return taken
 
 

@@ -1,6 +1,7 @@
 """Levels: how loggers spell severities, and which ones count as errors."""
 
 import re
+from functools import lru_cache
 
 SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 """Every severity, from the least to the most severe."""
@@ -30,6 +31,16 @@ _MAX_KNOWN = 1_000
 def severity_of(level: str) -> str:
     """Return the severity that a level in upper case means; the level itself if it has none."""
     return _SEVERITIES[level]
+
+
+@lru_cache(maxsize=100)
+def severities_in(levels: str) -> frozenset[str]:
+    """Return the severities that levels in upper case mean, separated by commas.
+
+    The text as a whole is one of them: a custom level may contain a comma.
+    """
+    names = (levels, *(name.strip() for name in levels.split(",")))
+    return frozenset(severity_of(name) for name in names if name)
 
 
 def is_error(level: str) -> bool:

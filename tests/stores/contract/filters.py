@@ -208,6 +208,27 @@ class FilterContract(Contract):
         both = [found(store, level=level, audit=False) for level in asked]
         assert both == expected
 
+    def test_several_levels(self, store: Store) -> None:
+        """Levels with commas between them match all their severities; a comma may be a level's."""
+        levels = ("error", "Err", "warn", "info", "fatal", "a,b", "a", "Alert", "b,")
+        put(store, [at(n, n=n, level=level) for n, level in enumerate(levels)])
+        expected = {
+            "ERROR,FATAL": {0, 1, 4, 7},
+            "WARNING, CRIT ,": {2, 4, 7},
+            "A,B": {5, 6},
+            "ERROR,ERROR": {0, 1},
+            "NONE,WARN": {2},
+            "B,": {8},
+            ",": set(),
+        }
+        assert {level: found(store, level=level) for level in expected} == expected
+        counts = {level: store.count(Query(level=level)) for level in expected}
+        assert counts == {level: len(found) for level, found in expected.items()}
+        grouped = store.aggregate(Query(level="INFO,WARN"), Grouping("level")).buckets
+        assert {bucket.key for bucket in grouped} == {"INFO", "WARN"}
+        histogram = store.histogram(Query(level="INFO,A"), 86_400_000)
+        assert sum(bucket.count for bucket in histogram) == 2
+
     def test_audit(self, store: Store) -> None:
         """The audit filter uses the record's own mark, otherwise the path."""
         says: list[Record] = [{}, {"audit": True}, {"audit": False}, {"audit": "yes"}, {"audit": 0}]

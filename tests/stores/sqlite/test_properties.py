@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mikroscope.query.model import Grouping, PageRequest, Query
 from mikroscope.records.attributes import audit_of, is_audit_path, level_of, message_of, time_of
 from mikroscope.records.fields import field_values, scalar_text
-from mikroscope.records.levels import severity_of
+from mikroscope.records.levels import severities_in, severity_of
 from mikroscope.records.timestamps import is_unset
 from mikroscope.stores.sqlite import SqliteStore, terms
 from mikroscope.stores.sqlite.read import aggregates, planner
@@ -117,7 +117,7 @@ queries = st.builds(
     text=st.one_of(st.just([]), texts),
     from_ms=st.one_of(st.none(), st.sampled_from(BOUNDS)),
     to_ms=st.one_of(st.none(), st.sampled_from(BOUNDS)),
-    level=st.sampled_from([None, None, "INFO", "ERROR", "ERR", "CUSTOM ONE", "TRUE"]),
+    level=st.sampled_from([None, None, "INFO", "ERROR", "ERR", "CUSTOM ONE", "TRUE", "INFO,ERR"]),
     audit=st.sampled_from([None, None, True, False]),
 )
 GROUPINGS = [
@@ -223,7 +223,7 @@ def keeps(query: Query, written: Written) -> bool:
     return (
         (query.from_ms is None or query.from_ms <= ms)
         and (query.to_ms is None or ms <= query.to_ms)
-        and (query.level is None or severity_of(query.level) == severity_of(level_of(record)))
+        and (query.level is None or severity_of(level_of(record)) in severities_in(query.level))
         and query.audit in (None, audit)
         and (
             query.field is None

@@ -18,7 +18,7 @@ import msgspec
 from mikroscope.errors import QueryTimeoutError, StoreError
 from mikroscope.query.model import Entry, Page, PageRequest, Query
 from mikroscope.records.attributes import event_of, find_time, level_of, message_of
-from mikroscope.records.levels import severity_of
+from mikroscope.records.levels import severities_in, severity_of
 from mikroscope.records.parsing import Fields, parse_line
 from mikroscope.records.timestamps import format_time, has_zone
 from mikroscope.stores.sqlite import files
@@ -134,12 +134,12 @@ class Connection:
         return found
 
     def levels(self, wanted: str | None = None) -> list[str]:
-        """Return every level that entries have or had; with `wanted`, those of its severity."""
+        """Return every level that entries have or had; with `wanted`, those of its severities."""
         levels = [level for (level,) in self.sql.execute("SELECT level FROM levels")]
         if wanted is None:
             return levels
-        severity = severity_of(wanted)
-        return [level for level in levels if severity_of(level) == severity]
+        severities = severities_in(wanted)
+        return [level for level in levels if severity_of(level) in severities]
 
     def rows(self, query: Query, plan: Plan, limit: int = -1) -> Iterator[Row]:
         """Yield the rows of a plan, newest first."""

@@ -10,7 +10,7 @@ import msgspec
 from mikroscope.query.model import Query
 from mikroscope.records.attributes import level_of
 from mikroscope.records.conventions import TIME_FIELDS
-from mikroscope.records.levels import severity_of
+from mikroscope.records.levels import severities_in, severity_of
 from mikroscope.stores.sqlite import terms
 from mikroscope.stores.sqlite.read.connections import Connection
 from mikroscope.stores.sqlite.read.planner import Plan, Plans, restrict
@@ -98,8 +98,8 @@ def _add_minutes(connection: Connection, query: Query, first: int, last: int) ->
 
 
 def has_level(query: Query, level: str) -> bool:
-    """Return whether a level is what a query wants: its severity is the same."""
-    return query.level is None or severity_of(level) == severity_of(query.level)
+    """Return whether a level is what a query wants: its severity is one of those named."""
+    return query.level is None or severity_of(level) in severities_in(query.level)
 
 
 def _match_levels(connection: Connection, query: Query) -> Counter[str]:

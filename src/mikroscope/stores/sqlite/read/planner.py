@@ -70,7 +70,7 @@ class Lookup(Protocol):
     """What the planner asks of an index; the answers hold for one snapshot."""
 
     def levels(self, wanted: str | None = None) -> list[str]:
-        """Return every level that occurs; with `wanted`, those of its severity."""
+        """Return every level that occurs; with `wanted`, those of its severities."""
 
     def field_names(self) -> list[str]:
         """Return the names of all fields."""
