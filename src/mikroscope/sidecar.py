@@ -243,7 +243,7 @@ class Sidecar:
                 backup=settings.audit_backup_directory,
             ),
             run_job=self.writer.run_job,
-            on_first_prune=self.writer.start_scanning,
+            on_first_run=self.writer.start_scanning,
             caught_up=self.writer.caught_up,
             exclusive=exclusive,
             interval_s=settings.maintenance_interval_ms / 1000,
@@ -252,7 +252,6 @@ class Sidecar:
 
     def _make_alerter(self) -> "Alerter":
         from mikroscope.alerts.alerter import Alerter  # loads asyncio, which commands do not need
-        from mikroscope.alerts.redaction import Redactor
 
         observer = _IndexObserver(self.store, self.writer.caught_up)
         return Alerter(
@@ -262,7 +261,7 @@ class Sidecar:
             count_levels=observer.count_levels,
             last_log_ms=observer.last_log_ms,
             newest_entries=observer.newest_entries,
-            redactor=Redactor(self.settings.redact_fields),
+            redact_fields=self.settings.redact_fields,
             caught_up=self.writer.caught_up,
             clock_ms=_now_ms,
         )

@@ -10,7 +10,6 @@ import pytest
 
 from mikroscope.alerts.alerter import Alerter
 from mikroscope.alerts.policy import AlertPolicy, WebhookToTest
-from mikroscope.alerts.redaction import Redactor
 from mikroscope.errors import AlertPolicyError, StoreError
 from mikroscope.query.model import Entry
 from tests.helpers.alerts import LIMITS, NOW, POLICY, entry, policy
@@ -48,7 +47,7 @@ class World:
             count_levels=self._count,
             last_log_ms=lambda: self.last_log_ms,
             newest_entries=self._newest,
-            redactor=Redactor(["token"]),
+            redact_fields=["token"],
             caught_up=read,
             clock_ms=lambda: self.now_ms,
         )

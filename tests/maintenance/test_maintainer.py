@@ -1,11 +1,15 @@
 """Maintenance deletes expired audit and normal entries by their own rules, and nothing else."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,12 @@ from mikroscope import resolve_settings, start_server
 from mikroscope.errors import ConfigurationError, MikroScopeError
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.maintenance.file_retention import Expired, delete_file
+from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.stores import all_entries
 from tests.helpers.waiting import wait_until
+from tests.stores.contract.base import put
 
 DAY_S = 86_400
 
@@ -454,3 +460,45 @@ def test_a_clean_up_goes_on_in_a_new_index(keeper: Keeper, serve: Serve, connect
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     wait_until(lambda: keeper.health(client)["maintenance"]["runs"])
     assert keeper.health(client)["maintenance"]["lastError"] is None
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "expected"), [(0, ["job", "job", "job", "others"]), (2_000, 1)]
+)
+def test_files_are_read_after_the_first_run(
+    tmp_path: Path, step_ms: int, expected: list[str] | int
+) -> None:
+    """No step of a first run waits for the reading of files, which waits a second at most."""
+    order: list[str] = []
+    now = itertools.count(DAY_S * 10_000_000, step_ms)
+    write(tmp_path / "logs" / "app.ndjson", [record(1, 0)])
+
+    def run_job(steps: Iterator[object]) -> "Future[Any]":
+        order.append("job")
+        done: Future[Any] = Future()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                done.set_result(end.value)
+                return done
+
+    with closing(SqliteStore(tmp_path / "x.db")) as store:
+        put(store, [record(n, 300) for n in range(3)])
+        maintainer = Maintainer(
+            store,
+            LogTree(tmp_path / "logs", (".ndjson",)),
+            Retention(
+                30, 30, 30, 30, files_by_default=False, audit_files_by_default=False, backup=None
+            ),
+            run_job=run_job,
+            on_first_run=lambda: order.append("others"),
+            caught_up=Future(),
+            exclusive=threading.Lock(),
+            interval_s=3_600,
+            clock_ms=lambda: next(now),
+        )
+        maintainer.start()
+        assert maintainer.first_run.wait(10)
+        maintainer.stop()
+    assert order == expected if isinstance(expected, list) else order.index("others") == expected

@@ -10,12 +10,9 @@ from pathlib import Path
 import msgspec
 
 from mikroscope.alerts.channels.formats import format_of, hint
-from mikroscope.alerts.channels.messages import encode
 from mikroscope.alerts.channels.webhook import DeliveryError, RefusedError, post
 from mikroscope.alerts.delivery import DeliveryThread, deliver
-from mikroscope.alerts.log_lines import line_of
 from mikroscope.alerts.policy import AlertPolicy, WebhookToTest, apply_change, same_delivery
-from mikroscope.alerts.redaction import Redactor
 from mikroscope.alerts.rules import (
     MANUAL_TEST,
     Notification,
@@ -91,7 +88,7 @@ class Alerter:
         count_levels: CountLevels,
         last_log_ms: Callable[[], int | None],
         newest_entries: NewestEntries,
-        redactor: Redactor,
+        redact_fields: Sequence[str],
         caught_up: "Future[None]",
         clock_ms: Callable[[], int],
     ) -> None:
@@ -104,7 +101,7 @@ class Alerter:
         self._count_levels = count_levels
         self._last_log_ms = last_log_ms
         self._newest_entries = newest_entries
-        self._redactor = redactor
+        self._redact_fields = redact_fields
         self._caught_up = caught_up
         self._service_url = ""
         self._clock_ms = clock_ms
@@ -268,12 +265,17 @@ class Alerter:
         now_ms: int,
     ) -> list[str]:
         """Return the newest log lines of a rule, without secrets; none if they cannot be read."""
+        # Loaded here, since only messages need them.
+        from mikroscope.alerts.log_lines import line_of
+        from mikroscope.alerts.redaction import Redactor
+
         since_ms, levels = None, None
         if notification.rule == "error_threshold":
             since_ms, levels = now_ms - policy.window_minutes * 60_000, error_levels(counts)
         try:
             entries = self._newest_entries(since_ms, now_ms, levels)
-            return [line_of(entry, self._redactor) for entry in entries]
+            redactor = Redactor(self._redact_fields)
+            return [line_of(entry, redactor) for entry in entries]
         except Exception as error:  # a notification without lines is better than none
             _log(f"alert {notification.rule} is sent without log lines", error)
             return []
@@ -281,6 +283,8 @@ class Alerter:
     def _encode(
         self, policy: AlertPolicy, notification: Notification, lines: Sequence[str], now_ms: int
     ) -> bytes:
+        from mikroscope.alerts.channels.messages import encode  # most servers never alert
+
         return encode(
             policy.webhook_format,
             notification,

@@ -90,9 +90,9 @@ class Maintainer:
     """Runs retention at the start, when `caught_up` is done, and then at an interval.
 
     It has a thread of its own. It holds `exclusive` while it runs, since a rebuild would bring back
-    what it deletes. It calls `on_first_prune` once: when the expired entries are deleted at the
-    start, or after a second. `first_run` is set when the first run is over, and
-    `settled` when the one is over that follows the first reading of the files.
+    what it deletes. It calls `on_first_run` once: after the first run, or after a second of it.
+    `first_run` is set when the first run is over, and `settled` when the one is over that follows
+    the first reading of the files.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Maintainer:
         retention: Retention,
         *,
         run_job: RunJob,
-        on_first_prune: Callable[[], None],
+        on_first_run: Callable[[], None],
         caught_up: "Future[None]",
         exclusive: threading.Lock,
         interval_s: float,
@@ -115,7 +115,8 @@ class Maintainer:
         self._tree = tree
         self._retention = retention
         self._run_job = run_job
-        self._on_first_prune: Callable[[], None] | None = on_first_prune
+        self._on_first_run: Callable[[], None] | None = on_first_run
+        self._head_start_until_ms = 0
         self._exclusive = exclusive
         self._interval_s = interval_s
         self._clock_ms = clock_ms
@@ -174,12 +175,13 @@ class Maintainer:
 
     def _clean(self, removed: Removed, now_ms: int) -> list[str]:
         keep = self._retention
+        self._head_start_until_ms = self._clock_ms() + _HEAD_START_MS
         try:
             self._expire(removed.entries, _cutoffs(now_ms, keep.entries, keep.audit_entries))
+            problems = self._delete_files(removed, _cutoffs(now_ms, keep.files, keep.audit_files))
+            self._compact()
         finally:
             self._start_others()
-        problems = self._delete_files(removed, _cutoffs(now_ms, keep.files, keep.audit_files))
-        self._compact()
         return problems
 
     def _delete_files(self, removed: Removed, cutoffs: Cutoffs) -> list[str]:
@@ -189,6 +191,7 @@ class Maintainer:
         sources: list[Source] = self._run_job(self._read_sources()).result()
         kept: Counter[str] = Counter()
         for expired in expired_files(self._tree, self._tree.walk().files, sources, cutoffs):
+            self._end_head_start()
             if self._stopping.is_set():
                 break
             reason = self._retention.reason_to_keep(self._tree, expired)
@@ -219,10 +222,14 @@ class Maintainer:
         for reason, count in kept.items():
             logger.info("retention: kept %s %s", in_words(count, "log file"), reason)
 
+    def _end_head_start(self) -> None:
+        if self._clock_ms() > self._head_start_until_ms:
+            self._start_others()
+
     def _start_others(self) -> None:
-        on_first_prune, self._on_first_prune = self._on_first_prune, None
-        if on_first_prune is not None:
-            on_first_prune()
+        on_first_run, self._on_first_run = self._on_first_run, None
+        if on_first_run is not None:
+            on_first_run()
 
     def _expire(self, deleted: Deleted, cutoffs: Cutoffs) -> None:
         if cutoffs.normal_ms is None and cutoffs.audit_ms is None:
@@ -230,11 +237,9 @@ class Maintainer:
         self._run_job(self._expire_steps(deleted, cutoffs)).result()
 
     def _expire_steps(self, deleted: Deleted, cutoffs: Cutoffs) -> Iterator[None]:
-        head_start_until_ms = self._clock_ms() + _HEAD_START_MS
         for some in self._store.expire(cutoffs):
             deleted.add(some)
-            if self._clock_ms() > head_start_until_ms:
-                self._start_others()
+            self._end_head_start()
             if self._stopping.is_set():
                 return
             yield
@@ -247,6 +252,7 @@ class Maintainer:
         did_some = False
         for _ in self._store.compact():
             did_some = True
+            self._end_head_start()
             if self._stopping.is_set():
                 break
             yield

@@ -89,6 +89,8 @@ def shown(raw: object) -> str:
     """Return a value for an error message: short, and always on one line."""
     if isinstance(raw, bool):
         return "true" if raw else "false"
+    if raw is None:
+        return "null"
     if isinstance(raw, Pairs | Mapping):
         return "an object"
     if isinstance(raw, list | tuple):
