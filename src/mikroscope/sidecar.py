@@ -133,7 +133,8 @@ class Sidecar:
         unread = self.writer.unread_files
         if unread is not self._described[0]:
             root, suffixes = self.settings.logs_path, self.settings.log_file_suffixes
-            self._described = unread, describe_skipped(root, suffixes, unread)
+            own = self.settings.own_files
+            self._described = unread, describe_skipped(root, suffixes, unread, own)
         return self._described[1]
 
     def close(self) -> None:
@@ -314,7 +315,9 @@ class _IndexObserver:
 def name_skipped(settings: Settings) -> None:
     """Log which files are not indexed, and why; nothing if there is no logs directory."""
     root = settings.logs_path.resolve()
-    found = skipped_files(root, settings.log_file_suffixes) if root.is_dir() else None
+    if not root.is_dir():
+        return
+    found = skipped_files(root, settings.log_file_suffixes, settings.own_files)
     if found is not None:
         logger.warning("%s: %s", found.text, found.fix)
 

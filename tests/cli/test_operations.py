@@ -96,7 +96,7 @@ def test_doctor_for_people(program: Program) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     *_, last, verdict = done.stdout.splitlines()
     assert last.startswith("warning: files left out: 1 file is not indexed: notes.txt (.txt)")
-    assert " -- fix: to index them, set --log-file-suffixes " in last
+    assert " -- fix: to index it, set --log-file-suffixes " in last
     assert verdict.startswith("problems: 0, warnings: 1, ok: ")
 
 

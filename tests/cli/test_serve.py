@@ -155,7 +155,7 @@ def test_kill(processes: Processes) -> None:
 
 
 def test_log_of_a_server(processes: Processes) -> None:
-    """A server that starts, sees files change and stops logs nothing but how to query it."""
+    """A server that starts, sees files change and stops logs nothing but where to find it."""
     (processes.directory / "logs").mkdir()
     process = processes.start(*SERVE, "--cors-allow-origin", "*")
     url = url_of(process)
@@ -164,7 +164,7 @@ def test_log_of_a_server(processes: Processes) -> None:
     stop(process)
     assert [
         line for line in processes.stderr.splitlines() if not line.startswith("try: curl ")
-    ] == []
+    ] == [f"open: {url}/"]
 
 
 def test_log_names_bad_lines(processes: Processes) -> None:

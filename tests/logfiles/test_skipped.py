@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mikroscope import resolve_settings
 from mikroscope.logfiles.skipped import Skipped, skipped_files
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
@@ -41,7 +42,25 @@ def test_reasons(tmp_path: Path, name: str, kind: str, fix: str) -> None:
     path = name.replace("__", "/").replace("_", ".")
     assert found.text == f"1 file is not indexed: {path} ({kind})"
     assert fix in found.fix
-    assert found.fix.endswith("or move them out of the logs directory")
+    assert found.fix.endswith("or move it out of the logs directory")
+
+
+def test_own_files_are_not_named(tmp_path: Path) -> None:
+    """An index, its alert policy and a config file within the logs directory are no one's logs."""
+    settings = resolve_settings(
+        env={}, overrides={"logs_path": tmp_path, "db_path": tmp_path / "data" / "x.db"}
+    )
+    ours = ("x.db", "x.db-wal", "x.db.lock", "x.db.damaged-1", "mikroscope.alert-config.json")
+    for name in (*ours, "mikroscope.alert-config.state.json", "y.db"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text("x")
+    (tmp_path / "x.db").write_text("x")
+    link = tmp_path.with_name("link")
+    link.symlink_to(tmp_path)
+    for root in (tmp_path, link):
+        found = skipped_files(root, SUFFIXES, settings.own_files)
+        assert found is not None
+        assert found.text == "2 files are not indexed: data/y.db (.db), x.db (.db)"
 
 
 def test_many(tmp_path: Path) -> None:

@@ -70,10 +70,10 @@ def serve(**given: Any) -> int:
 
 
 def _greet(server: "RunningServer", settings: Settings) -> None:
-    """Print on stderr what to do next; on a terminal the last line is the address to open."""
+    """Print on stderr what to do next; the last line is the address to open."""
     query = _first_query(server.url, settings)
     if not sys.stderr.isatty():
-        click.echo(f"try: {query}", err=True)
+        click.echo(f"try: {query}\nopen: {server.url}/", err=True)
         return
     server.wait_for_first_notes(_NOTES_S)
     for what, text in (("query", query), ("stop", "Ctrl-C"), ("open", f"{server.url}/")):

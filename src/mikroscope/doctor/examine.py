@@ -72,7 +72,9 @@ def _checks(
         lambda: _check_secrets(settings, config_path),
         lambda: iter([check_clock(time.time(), _written(settings))]),
         lambda: check_index(index, address, int(now.timestamp() * 1000)),
-        lambda: check_logs(open_tree(settings), settings.log_file_suffixes, now.timestamp()),
+        lambda: check_logs(
+            open_tree(settings), settings.log_file_suffixes, now.timestamp(), settings.own_files
+        ),
         lambda: _check_watches(settings),
         lambda: _check_server(settings, index),
         lambda: _check_tls(settings, now),

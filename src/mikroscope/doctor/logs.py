@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.logfiles.packed import DAMAGE, is_packed, unpack_all
 from mikroscope.logfiles.reader import FileStat
-from mikroscope.logfiles.skipped import skipped_files
+from mikroscope.logfiles.skipped import Skipped, skipped_files
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.records.parsing import NotARecordError, parse_line
 from mikroscope.wording import in_words
@@ -22,7 +22,9 @@ _AHEAD_S = 60.0
 _NAMED = 3
 
 
-def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterator[Finding]:
+def check_logs(
+    tree: LogTree, suffixes: tuple[str, ...], now_s: float, own: Sequence[Path] = ()
+) -> Iterator[Finding]:
     """Findings about the files of a tree; `suffixes` are those of the files to index."""
     if not tree.root.is_dir():
         yield ok("log files", f"none yet: {tree.root} does not exist")
@@ -41,7 +43,7 @@ def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterat
     else:
         count = in_words(len(listing.files), "readable file")
         yield ok("log files", f"{count} below {tree.root}")
-    yield from _check_skipped(tree.root, suffixes, nameless)
+    yield from _check_skipped(skipped_files(tree.root, suffixes, own), nameless)
     yield lines
     yield from _check_packed(tree, listing.files, now_s)
     yield from _check_times(listing.files, now_s)
@@ -58,8 +60,7 @@ def check_logs(tree: LogTree, suffixes: tuple[str, ...], now_s: float) -> Iterat
         )
 
 
-def _check_skipped(root: Path, suffixes: tuple[str, ...], nameless: list[str]) -> Iterator[Finding]:
-    skipped = skipped_files(root, suffixes)
+def _check_skipped(skipped: Skipped | None, nameless: list[str]) -> Iterator[Finding]:
     if skipped is not None:
         yield warning("files left out", skipped.text, skipped.fix)
     if nameless:

@@ -1,7 +1,7 @@
 """Says which files below the logs directory are not indexed, why, and what would include them."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -31,23 +31,30 @@ class _SilentTree(LogTree):
         pass
 
 
-def skipped_files(root: Path, suffixes: tuple[str, ...]) -> Skipped | None:
+def skipped_files(
+    root: Path, suffixes: tuple[str, ...], own: Sequence[Path] = ()
+) -> Skipped | None:
     """List a tree and describe the files that are not read; None if there are none to name.
 
-    Hidden files (of editors and file managers) and empty ones are not named.
+    Hidden files (of editors and file managers) and empty ones are not named, nor are the program's
+    `own`: each of these paths with any ending, so that one stands for all files of an index.
     """
-    return describe_skipped(root, suffixes, _SilentTree(root, suffixes).walk().others)
+    return describe_skipped(root, suffixes, _SilentTree(root, suffixes).walk().others, own)
 
 
 def describe_skipped(
-    root: Path, suffixes: tuple[str, ...], unread: Collection[str]
+    root: Path, suffixes: tuple[str, ...], unread: Collection[str], own: Sequence[Path] = ()
 ) -> Skipped | None:
     """Describe the files of a tree that are not read, as `skipped_files` does.
 
     Of very many only the first ones are looked at, and all others count.
     """
     kinds = {}
+    top = os.path.realpath(root)
+    beginnings = tuple(os.path.join(os.path.realpath(path.parent), path.name) for path in own)
     for path in sorted(islice(unread, _LOOKED_AT)):
+        if os.path.join(top, path).startswith(beginnings):
+            continue
         kind = _kind(path, suffixes)
         is_empty = kind == _PLAIN_TEXT and not _size(root / path)
         if not is_empty and not PurePosixPath(path).name.startswith("."):
@@ -59,18 +66,18 @@ def describe_skipped(
     more = f" and {count - _NAMED} more" if count > _NAMED else ""
     verb = "is" if count == 1 else "are"
     text = f"{in_words(count, 'file')} {verb} not indexed: {named}{more}"
-    return Skipped(count, text, _fix(set(kinds.values()), suffixes))
+    return Skipped(count, text, _fix(set(kinds.values()), suffixes, "it" if count == 1 else "them"))
 
 
-def _fix(kinds: set[str], suffixes: tuple[str, ...]) -> str:
+def _fix(kinds: set[str], suffixes: tuple[str, ...], files: str) -> str:
     parts = []
     if new := sorted(kinds - {_PLAIN_TEXT, _NO_SUFFIX}):
-        parts.append(f"to index them, set --log-file-suffixes {','.join((*suffixes, *new))}")
+        parts.append(f"to index {files}, set --log-file-suffixes {','.join((*suffixes, *new))}")
     if _PLAIN_TEXT in kinds:
         parts.append("the first line of a .log file must be a JSON object")
     if _NO_SUFFIX in kinds:
         parts.append("rename files without a suffix")
-    return "; ".join([*parts, "or move them out of the logs directory"])
+    return "; ".join([*parts, f"or move {files} out of the logs directory"])
 
 
 def _kind(path: str, suffixes: tuple[str, ...]) -> str:

@@ -52,6 +52,7 @@ _MAXIMUM_BY_UNIT = {
     "port": 65_535,
 }
 _ALERT_CONFIG_NAME = "mikroscope.alert-config.json"
+_CONFIG_PATH = "./mikroscope.config.json"
 
 _T = TypeVar("_T")
 
@@ -273,6 +274,11 @@ class Settings:
         """The file that stores the alert policy: as configured, else next to the index."""
         return self.alert_config_path or self.db_path.parent / _ALERT_CONFIG_NAME
 
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """What the names of the program's own files begin with, beside those of logs."""
+        return self.db_path, self.alert_config_file.with_suffix(""), Path(_CONFIG_PATH)
+
 
 _CONFIG = Option(
     name="config_path",
@@ -280,7 +286,7 @@ _CONFIG = Option(
     flag="--config",
     env="MIKROSCOPE_CONFIG_PATH",
     kind="path",
-    default="./mikroscope.config.json",
+    default=_CONFIG_PATH,
     help="Config file in JSON. Only the default file may be missing.",
     group="Core and security",
 )
