@@ -75,6 +75,8 @@ def test_names_of_ones_own() -> None:
         ("{ password: 'x', n: 1 }", "{ password: '***', n: 1 }"),
         ('{:password=>"x", :n=>1}', '{:password=>"***", :n=>1}'),
         ("user[password]=x&n=1", "user[password]=***&n=1"),
+        ("password[]=x&token[0]=y&n[1]=2", "password[]=***&token[0]=***&n[1]=2"),
+        ("user%5Bpassword%5D=x&token%5B%5D=y&n=1", "user%5Bpassword%5D=***&token%5B%5D=***&n=1"),
         ("User(name=joe, password=x), n=1", "User(name=joe, password=***), n=1"),
         ("Server=x;Password=a;b;Timeout=5", "Server=x;Password=***;Timeout=5"),
         ("{ h: {\n authorization: 'Bearer x',\n n: 1 }", "{ h: {\n authorization: '***',\n n: 1 }"),

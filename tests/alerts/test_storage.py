@@ -97,6 +97,16 @@ def test_policy_file_with_fractions(
     assert len(rounded) == (0 if is_whole else 1)
 
 
+@pytest.mark.parametrize(("stored", "minutes"), [("0.2", 1), ("0.001", 1), ("1.5", 2), ("0.0", 0)])
+def test_fraction_that_switches_a_rule_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: str, minutes: int
+) -> None:
+    """Rounding never switches off a rule that is on: a part of a minute counts as one."""
+    found = load(tmp_path, f'{{"noLogsThresholdMinutes": {stored}}}')
+    assert found.no_logs_threshold_minutes == minutes
+    assert len(caplog.messages) == (0 if minutes == 0 else 1)
+
+
 def test_policy_file_with_an_empty_url(tmp_path: Path) -> None:
     """An empty URL is none, and switches alerts off."""
     found = load(tmp_path, '{"webhookUrl": " "}')

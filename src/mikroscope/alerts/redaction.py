@@ -25,7 +25,8 @@ _ALPHANUMERIC = re.compile(r"[^\W_]+")
 # Quantifiers with a second "+" never give back what they have matched: so each of these patterns
 # takes time in proportion to the text, whatever it holds.
 _KEY = re.compile(
-    r"""(?<![\w.\-])([\w.\-]++)(?:\\*["'`])?\]?[ \t]*+(?:=>|:=|[:=]|%3[AaDd])[ \t]*+"""
+    r"""(?<![\w.\-])([\w.\-]++)(?:\\*["'`])?"""
+    r"""(?:\]|%5[Dd])?(?:\[\d*+\]|%5[Bb]\d*+%5[Dd])?[ \t]*+(?:=>|:=|[:=]|%3[AaDd])[ \t]*+"""
 )
 _WORDS_BEFORE = re.compile(r"(?:[\w.\-]++ ){1,2}$")
 _FLAG = re.compile(r"(?<!\S)--([\w.\-]++)[ \t]++(?!-)(\S++)")

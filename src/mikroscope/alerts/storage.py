@@ -43,7 +43,9 @@ def _with_valid_numbers(path: Path, stored: Any, limits: Mapping[str, tuple[int,
     for key, (low, _) in limits.items():
         number = stored.get(key)
         if isinstance(number, float) and not number.is_integer():
-            changed[key] = math.floor(number + 0.5)
+            whole_number = math.floor(number + 0.5)
+            # A rule that is on stays on: where 0 switches it off, half a minute does not.
+            changed[key] = max(1, whole_number) if number > 0 else whole_number
             logger.warning("%s: %s: %s is rounded to %d", path, key, number, changed[key])
         whole = whole_json_number(changed.get(key, number))
         if low and whole is not None and whole < low:
