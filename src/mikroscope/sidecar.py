@@ -47,6 +47,8 @@ _CHECK_SPACE_S = 0.25
 _ALERT_LINES = 5  # log lines in a notification
 _FIRST_CLEAN_UP_S = 5.0  # a start waits for it no longer than this
 _FIRST_READING_S = 1.0  # likewise: few files are read before the first answer
+_READ_AT_FIRST = 4_000_000  # bytes; a new index for more than that takes longer
+_LOOK_S = 0.02
 _CREATED = (
     "created the logs directory %s, which did not exist: if your logs are elsewhere, set --logs"
 )
@@ -66,6 +68,7 @@ class Sidecar:
         self.db_directory = settings.db_path.resolve().parent
         # With an index there is something to answer from, and to clean up.
         has_index, reserve = settings.db_path.exists(), settings.min_free_bytes
+        self._is_new = not has_index
         require_no_file(settings.logs_path, "--logs")
         require_no_directory(settings.db_path, "--db")
         prepare_directory(self.db_directory, "database", reserve, may_be_full=has_index)
@@ -122,7 +125,9 @@ class Sidecar:
     def _wait_for_first_runs(self) -> None:
         read_by = time.monotonic() + _FIRST_READING_S
         self.maintainer.first_run.wait(_FIRST_CLEAN_UP_S)
-        self.maintainer.settled.wait(max(0.0, read_by - time.monotonic()))
+        while time.monotonic() < read_by and not self.maintainer.settled.wait(_LOOK_S):
+            if self._is_new and self.writer.listed_bytes > _READ_AT_FIRST:
+                return
 
     def wait_for_first_notes(self, timeout_s: float) -> None:
         """Wait until the log has named the files that are not indexed, or for this time."""

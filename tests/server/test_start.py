@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from mikroscope import start_server
+from mikroscope.indexing.indexer import Indexer
 from mikroscope.maintenance.maintainer import Maintainer
 from tests.helpers.server import Connect, Serve, counts_files, open_files, refusal, settings_in
 from tests.helpers.waiting import DEADLINE_S, wait_until
@@ -193,6 +195,26 @@ def test_start_does_not_wait_for_much(
     try:
         health = connect(serve()).get("/health").json()
         assert (health["maintenance"]["runs"], health["ingest"]["runs"]) == (0, 0)
+    finally:
+        stop.set()
+
+
+def test_start_does_not_wait_for_large_files(
+    serve: Serve, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a new index has much to read, the server answers before anything is read."""
+    stop = threading.Event()
+    monkeypatch.setattr("mikroscope.sidecar._FIRST_READING_S", 2 * DEADLINE_S)
+    monkeypatch.setattr("mikroscope.sidecar._READ_AT_FIRST", 5)
+    monkeypatch.setattr(Indexer, "step", lambda _self, **_: stop.wait(DEADLINE_S))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.ndjson").write_text('{"n": 1}\n')
+    try:
+        began = time.monotonic()
+        health = connect(serve()).get("/health").json()
+        assert time.monotonic() - began < DEADLINE_S
+        assert health["ingest"]["recordsInsertedTotal"] == 0
+        assert health["maintenance"]["runs"] == 1
     finally:
         stop.set()
 

@@ -178,6 +178,11 @@ class WriterThread:
         return self._indexer.listed.others
 
     @property
+    def listed_bytes(self) -> int:
+        """The size of all files that the last scan found and indexes."""
+        return sum(stat.size for stat in self._indexer.listed.files.values())
+
+    @property
     def write_error(self) -> str | None:
         """Why the last records could not be appended to their file; None if they could."""
         return self._ingest_writer.write_error
