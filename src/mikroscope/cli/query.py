@@ -22,7 +22,7 @@ from mikroscope.query.parameters import (
     parse_page,
     parse_query,
 )
-from mikroscope.records.zones import set_default_zone
+from mikroscope.records.zones import default_zone_name
 
 _SETTINGS = ("db_path", "config_path", "default_timezone")
 _DEFAULT_BUCKETS = 25
@@ -116,9 +116,12 @@ def _with_store(given: dict[str, Any], question: Callable[[Any], object]) -> Non
     from mikroscope.stores import open_store
 
     settings = settings_of(given)
-    set_default_zone(settings.default_timezone)
     store = open_store(settings.db_path, "read")
     try:
         print_json(question(store))
+        wanted, zone = settings.default_timezone, default_zone_name()
+        if "default_timezone" in settings.given and wanted != zone:
+            text = f"the index was made with --default-timezone {zone}, which holds, not {wanted}"
+            click.echo(f"mikroscope: {text}", err=True)
     finally:
         store.close()
