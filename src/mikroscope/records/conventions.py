@@ -328,7 +328,7 @@ CORRELATION_FIELDS = (
 
 _ERROR_FIELDS = frozenset(
     (
-        *("error", "err", "reason", "errorMessage", "errorType"),  # most; AWS Lambda
+        *("error", "err", "errors", "reason", "errorMessage", "errorType"),  # most; AWS Lambda
         *("exception", "Exception", "exceptions", "exc_info", "exc_text"),
         *("stack", "stacks", "stacktrace", "stack_trace", "stackTrace", "stack_info"),
         *("traceback", "backtrace", "thrown", "throwable", "cause", "causes", "failure"),
