@@ -348,16 +348,7 @@ ERROR_PARTS = TEXT_FIELDS | {
     *("type", "name", "class", "className", "kind", "code", "value", "title", "fullName"),
     *("exc_type", "exc_value", "exc_notes", "exceptionType", "commonElementCount"),
     *("frames", "frame", "trace", "stepArray", "stack_frames", "extendedStackTrace", "suppressed"),
-    *(
-        "file",
-        "fileName",
-        "filename",
-        "function",
-        "method",
-        "methodName",
-        "module",
-        "func",
-        "source",
-    ),
+    *("file", "fileName", "filename", "function", "method", "methodName", "module", "func"),
+    *("source", "values", "aggregateErrors", "wrap"),  # zerolog's file, Sentry, pino, eris
 }
 """Fields of an exception, and of the frames of its stack, whose words can be searched."""
