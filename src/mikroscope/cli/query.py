@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from mikroscope.cli.options import Command, setting_options, settings_of, version_option
+from mikroscope.cli.options import (
+    Command,
+    setting_options,
+    settings_of,
+    version_option,
+    warn_of_zone,
+)
 from mikroscope.cli.output import print_json
 from mikroscope.errors import QueryError
 from mikroscope.query.model import GROUPINGS, Grouping
@@ -22,7 +28,6 @@ from mikroscope.query.parameters import (
     parse_page,
     parse_query,
 )
-from mikroscope.records.zones import default_zone_name
 
 _SETTINGS = ("db_path", "config_path", "default_timezone")
 _DEFAULT_BUCKETS = 25
@@ -119,9 +124,6 @@ def _with_store(given: dict[str, Any], question: Callable[[Any], object]) -> Non
     store = open_store(settings.db_path, "read")
     try:
         print_json(question(store))
-        wanted, zone = settings.default_timezone, default_zone_name()
-        if "default_timezone" in settings.given and wanted != zone:
-            text = f"the index was made with --default-timezone {zone}, which holds, not {wanted}"
-            click.echo(f"mikroscope: {text}", err=True)
+        warn_of_zone(settings)
     finally:
         store.close()

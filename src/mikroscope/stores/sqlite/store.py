@@ -275,11 +275,9 @@ class SqliteStore:
             return
         if refuse:
             raise IndexZoneError(f"{self._path} was made with --default-timezone {zone}")
-        logger.warning(
-            "%s was made with --default-timezone %s, which holds instead of %s: to change it, "
-            "rebuild the index",
-            *(self._path, zone, own),
-        )
+        if self._alone:
+            text = "%s was rebuilt with --default-timezone %s, which holds instead of %s"
+            logger.warning(text, self._path, zone, own)
         set_default_zone(zone)
 
     def _set_aside(self, why: str, what: str) -> None:
