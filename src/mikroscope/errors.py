@@ -56,6 +56,10 @@ class IndexFormatError(StoreError):
     """Another version wrote the index in a different format; it has to be rebuilt."""
 
 
+class IndexZoneError(IndexFormatError):
+    """The times of the index were read in another default zone; it has to be rebuilt."""
+
+
 class QueryTimeoutError(StoreError):
     """A query ran past its deadline and was stopped; HTTP 503."""
 

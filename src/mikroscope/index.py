@@ -10,6 +10,7 @@ from typing import Self, TypedDict, Unpack, cast
 
 from mikroscope.errors import QueryError
 from mikroscope.query.model import DEFAULT_LIMIT, GROUPINGS, Bucket, Entry, GroupBy, Grouping, Query
+from mikroscope.records.levels import level_named
 from mikroscope.records.timestamps import EPOCH, MILLISECOND, parse_time
 from mikroscope.stores import open_store
 from mikroscope.stores.base import FACET_LIMIT, Facet, HistogramBucket
@@ -139,7 +140,7 @@ def _query(query: Query | None, filters: Filters) -> Query:
     return Query(
         from_ms=_moment_ms("since", filters["since"]) if "since" in filters else given.from_ms,
         to_ms=_moment_ms("until", filters["until"]) if "until" in filters else given.to_ms,
-        level=given.level if level is None else level.upper(),
+        level=given.level if level is None else level_named(level) or level.upper(),
         audit=filters.get("audit", given.audit),
         field=field,
         value=value,

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
 
+from mikroscope.records.zones import set_default_zone
 from tests.helpers.program import Processes, Program
 from tests.helpers.waiting import DEADLINE_S, wait_until
 
@@ -132,3 +134,32 @@ def test_index_that_is_killed(processes: Processes) -> None:
     process.wait()
     processes.ask("index")
     assert total(processes) == 8 * 1350
+
+
+@pytest.fixture
+def utc() -> Iterator[None]:
+    """Restore the default zone of this process."""
+    yield
+    set_default_zone("UTC")
+
+
+@pytest.mark.usefixtures("utc")
+def test_one_index_has_one_zone(program: Program) -> None:
+    """Commands follow the zone that an index was made with; a rebuild with a zone changes it."""
+    program.write("app.ndjson", {"time": "2026-02-18 10:20:00"})
+    tokyo, kyiv = ("--default-timezone", "Asia/Tokyo"), ("--default-timezone", "Europe/Kyiv")
+
+    def time_of_the_entry(*options: str) -> str:
+        found = json.loads(program.run("query", *options).stdout)
+        return str(found["entries"][0]["timestamp"])
+
+    program.ask("index", *tokyo)
+    assert time_of_the_entry() == time_of_the_entry(*kyiv) == "2026-02-18T01:20:00.000Z"
+    done = program.run("index", *kyiv)
+    assert (
+        "was made with --default-timezone Asia/Tokyo, which holds, not Europe/Kyiv" in done.stderr
+    )
+    program.ask("index", "--rebuild")
+    assert time_of_the_entry() == "2026-02-18T01:20:00.000Z"
+    program.ask("index", "--rebuild", *kyiv)
+    assert time_of_the_entry() == "2026-02-18T08:20:00.000Z"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mikroscope.cli.options import setting_options, settings_of, version_option
+from mikroscope.cli.options import setting_options, settings_of, version_option, warn_of_zone
 from mikroscope.cli.output import print_json
 from mikroscope.disk import require_no_directory, require_no_file
 from mikroscope.errors import MikroScopeError, StoreError
@@ -62,6 +62,7 @@ def _index(settings: Settings, tree: "LogTree") -> "IndexStats":
         click.echo(printable(f"mikroscope: {_missing(settings)}; nothing is indexed"), err=True)
         return IndexStats()
     with closing(open_store(settings.db_path, "write")) as store:
+        warn_of_zone(settings)
         return index_once(store, tree, _watch)
 
 
@@ -76,6 +77,8 @@ def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
     if settings.db_path.exists():
         with suppress(StoreError), closing(open_store(settings.db_path, "write")) as store:
             scan_sources(store, tree)
+    if "default_timezone" in settings.given:  # else the new index has the zone of the old one
+        set_default_zone(settings.default_timezone)
     with closing(begin_rebuild(settings.db_path)) as rebuild:
         return rebuild_once(rebuild, tree, _watch)
 

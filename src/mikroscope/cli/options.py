@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from mikroscope._version import __version__
+from mikroscope.records.zones import default_zone_name
 from mikroscope.settings.options import Option, Settings, options, resolve_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,3 +40,11 @@ def settings_of(given: dict[str, Any]) -> Settings:
     """Resolve the settings from a command's flags, the environment and the config file."""
     path = given.pop("config_path", None)
     return resolve_settings(config_file_path=path or None, overrides=given)
+
+
+def warn_of_zone(settings: Settings) -> None:
+    """Say so on stderr if a zone was given, and the index that was opened has another one."""
+    wanted, zone = settings.default_timezone, default_zone_name()
+    if "default_timezone" in settings.given and wanted != zone:
+        text = f"the index was made with --default-timezone {zone}, which holds, not {wanted}"
+        click.echo(f"mikroscope: {text}; to change it, rebuild the index", err=True)

@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from mikroscope.cli.options import Command, setting_options, settings_of, version_option
+from mikroscope.cli.options import (
+    Command,
+    setting_options,
+    settings_of,
+    version_option,
+    warn_of_zone,
+)
 from mikroscope.cli.output import print_json
 from mikroscope.errors import QueryError
 from mikroscope.query.model import GROUPINGS, Grouping
@@ -23,7 +29,6 @@ from mikroscope.query.parameters import (
     parse_page,
     parse_query,
 )
-from mikroscope.records.zones import set_default_zone
 
 _SETTINGS = ("db_path", "config_path", "default_timezone")
 _DEFAULT_BUCKETS = 25
@@ -117,9 +122,9 @@ def _with_store(given: dict[str, Any], question: Callable[[Any], object]) -> Non
     from mikroscope.stores import open_store
 
     settings = settings_of(given)
-    set_default_zone(settings.default_timezone)
     store = open_store(settings.db_path, "read")
     try:
         print_json(question(store))
+        warn_of_zone(settings)
     finally:
         store.close()

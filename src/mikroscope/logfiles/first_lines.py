@@ -54,7 +54,7 @@ class FirstLines:
     def _read(self, path: str) -> FirstLine:
         # The cheap check first: most plain-text logs do not begin with a brace.
         start = self._head(path).removeprefix(BOM).lstrip(_BLANK)
-        if start and not start.startswith(b"{"):
+        if start and not start.startswith((b"{", b"\x1e{")):  # RFC 7464 begins with 1E
             return FirstLine.OTHER
         try:
             with self._open(path) as reader:

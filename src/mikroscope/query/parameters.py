@@ -16,6 +16,7 @@ from mikroscope.query.model import (
     Query,
 )
 from mikroscope.records.fields import BOOLEAN_WORDS
+from mikroscope.records.levels import level_named
 from mikroscope.records.timestamps import parse_time
 from mikroscope.wording import nearest
 
@@ -209,7 +210,7 @@ def _time_ms(name: str, text: str) -> int:
 
 
 def _level(name: str, text: str) -> str:
-    return text.upper()
+    return level_named(text) or text.upper()
 
 
 def _boolean(name: str, text: str) -> bool:

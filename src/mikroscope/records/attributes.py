@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mikroscope.records.conventions import (
     CORRELATION_FIELDS,
+    INGESTED_AT,
     LEVEL_KEYS,
     MESSAGE_KEYS,
     TIME_KEYS,
@@ -15,12 +16,20 @@ from mikroscope.records.conventions import (
     json_text,
 )
 from mikroscope.records.fields import BOOLEAN_WORDS, field_values, scalar_text
-from mikroscope.records.levels import DEFAULT_LEVEL, level_named
+from mikroscope.records.levels import DEFAULT_LEVEL, SEVERITIES, level_named
 from mikroscope.records.parsing import Fields
 from mikroscope.records.timestamps import is_unset, parse_time
 
 MISSING = "(missing)"
 DEFAULT_EVENT = "log.event"
+# Each key of a table with the first part of its name: most records have few of them.
+_TIME_KEYS = [(key, key.name.partition(".")[0]) for key in TIME_KEYS]
+_LEVEL_KEYS = [(key, key.name.partition(".")[0]) for key in LEVEL_KEYS]
+_MESSAGE_KEYS = [(key, key.name.partition(".")[0]) for key in MESSAGE_KEYS]
+_CORRELATION_FIELDS = [(name, name.partition(".")[0]) for name in CORRELATION_FIELDS]
+_DAY_LENGTH = 12  # characters of a date: 2026-02-18, 18 Feb 2026
+_FIRST_EPOCH = 100_000_000  # seconds, of 1973; smaller numbers are dates: 20260218
+_FIRST_EPOCH_MS = _FIRST_EPOCH * 1000
 _ZERO_TRACE = 16  # zeros that make up an id without a value
 
 
@@ -53,24 +62,68 @@ NO_TIME = FoundTime(None, "", None, "")
 def find_time(fields: Fields) -> FoundTime:
     """Return the time of a record: the first one that a field of TIME_KEYS holds.
 
+    A small number, such as how long a request took, counts only if no other field of a logger does.
     Values that stand for no time (`timestamps.is_unset`) are skipped, and so are others that are
     no time; the first of these is named in the result.
     """
-    unreadable = ""
     if _TIME_STARTS.isdisjoint(fields):
         return NO_TIME
-    for name, beside in TIME_KEYS:
-        values = (fields[name],) if name in fields else _nested_values(fields, name)
-        for value in values:
-            if beside and not any(one in fields for one in beside):
-                continue
-            milliseconds = parse_time(value)
-            if milliseconds is None:
-                if not unreadable and not is_unset(value):
-                    unreadable = name
-            elif milliseconds > 0 or not is_unset(value):
-                return FoundTime(milliseconds, name, value, unreadable)
+    name = "timestamp" if "timestamp" in fields else "time"
+    milliseconds = parse_time(fields[name]) if name in fields else None
+    if milliseconds is not None and milliseconds >= _FIRST_EPOCH_MS:
+        return FoundTime(milliseconds, name, fields[name], "")
+    return _search_time(fields)
+
+
+def _search_time(fields: Fields) -> FoundTime:
+    unreadable, doubtful = "", None
+    for name, value in _time_values(fields):
+        milliseconds = parse_time(value)
+        if milliseconds is None:
+            if not unreadable and not is_unset(value):
+                unreadable = name
+        elif doubtful and name == INGESTED_AT:
+            break
+        elif not (
+            (milliseconds <= 0 and is_unset(value))
+            or (name == "date" and unreadable != "time" and _is_day(value))
+        ):
+            found = FoundTime(milliseconds, name, value, unreadable)
+            if milliseconds >= _FIRST_EPOCH_MS or name == "timestamp" or not _is_small(value):
+                return found
+            doubtful = doubtful or found
+    if doubtful:
+        return doubtful
     return FoundTime(None, "", None, unreadable) if unreadable else NO_TIME
+
+
+def _time_values(fields: Fields) -> Iterator[tuple[str, object]]:
+    """Yield name and value of each field that holds a time, in the order of TIME_KEYS."""
+    for (name, beside), first in _TIME_KEYS:
+        if name in fields:
+            if not beside or not fields.keys().isdisjoint(beside):
+                yield name, fields[name]
+        elif first in fields:
+            for value in field_values(fields, name):
+                yield name, value
+
+
+def _is_day(value: object) -> bool:
+    """Return True for a day without a time of day: a due date, say, not when a line was logged.
+
+    It counts beside a `time` that cannot be read, which is the time of that day.
+    """
+    if isinstance(value, str):
+        return len(value) <= _DAY_LENGTH and ":" not in value and not _is_epoch(value)
+    return _is_small(value)
+
+
+def _is_small(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < _FIRST_EPOCH
+
+
+def _is_epoch(text: str) -> bool:
+    return text.isdecimal() and int(text) >= _FIRST_EPOCH
 
 
 def time_of(fields: Fields) -> tuple[int, str] | None:
@@ -83,14 +136,20 @@ def level_of(fields: Fields) -> str:
     """Return the text in `level` in upper case, else a severity, else INFO.
 
     A text in `level` is never mapped to one of the six severities, because clients filter by the
-    name their logger wrote. Other conventions (numbers, `severity`, …) map to TRACE … FATAL.
+    name their logger wrote. Other conventions (numbers, `severity`, …) map to TRACE … FATAL: a name
+    that means none of them counts only where no other field, such as its number, does.
     """
     level = fields.get("level")
     if type(level) is str and (level := level_named(level)):
         return level
     if _LEVEL_STARTS.isdisjoint(fields):
         return DEFAULT_LEVEL
-    return next(_readings(fields, LEVEL_KEYS), DEFAULT_LEVEL)
+    own_name = ""
+    for found in _readings(fields, _LEVEL_KEYS):
+        if found in SEVERITIES:
+            return found
+        own_name = own_name or found
+    return own_name or DEFAULT_LEVEL
 
 
 def message_of(fields: Fields) -> str:
@@ -105,22 +164,20 @@ def message_of(fields: Fields) -> str:
         return json_text(message)
     if _MESSAGE_STARTS.isdisjoint(fields):
         return ""
-    return next(_readings(fields, MESSAGE_KEYS), "")
+    return next(_readings(fields, _MESSAGE_KEYS), "")
 
 
-def _readings(fields: Fields, keys: Iterable[Key]) -> Iterator[str]:
+def _readings(fields: Fields, keys: Iterable[tuple[Key, str]]) -> Iterator[str]:
     """Yield what the fields of a table mean, in its order."""
-    for name, read, beside in keys:
-        if beside and not any(one in fields for one in beside):
+    for (name, read, beside), first in keys:
+        if first not in fields and name not in fields:
             continue
-        for value in (fields[name],) if name in fields else _nested_values(fields, name):
+        if beside and fields.keys().isdisjoint(beside):
+            continue
+        for value in (fields[name],) if name in fields else field_values(fields, name):
             found = read(value)
             if found is not None:
                 yield found
-
-
-def _nested_values(fields: Fields, name: str) -> Iterable[object]:
-    return field_values(fields, name) if "." in name else ()
 
 
 def event_of(fields: Fields) -> str:
@@ -135,8 +192,10 @@ def correlation_of(fields: Fields) -> str | None:
     """Return the first usable value of CORRELATION_FIELDS as text; None without one."""
     if CORRELATION_STARTS.isdisjoint(fields):
         return None
-    for name in CORRELATION_FIELDS:
-        for value in (fields[name],) if name in fields else _nested_values(fields, name):
+    for name, first in _CORRELATION_FIELDS:
+        if first not in fields and name not in fields:
+            continue
+        for value in (fields[name],) if name in fields else field_values(fields, name):
             text = correlation_text(value)
             if text is not None:
                 return text

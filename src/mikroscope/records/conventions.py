@@ -36,6 +36,7 @@ class Key(NamedTuple):
 
 # --- time, in order of precedence -----------------------------------------------------------
 
+INGESTED_AT = "ingestedAt"
 TIME_KEYS = (
     TimeKey("timestamp"),  # winston, python-json-logger, Google Cloud, tracing, GELF, PostgreSQL
     TimeKey("time"),  # pino, bunyan, slog, logrus, Docker, log4rs, MySQL, LoggerJSON, RabbitMQ
@@ -52,7 +53,7 @@ TIME_KEYS = (
     TimeKey("t", ("lvl", "ctx", "sev")),  # log15, MongoDB, CockroachDB compact
     TimeKey("record.time.timestamp"),  # loguru
     TimeKey("record.time.repr"),
-    TimeKey("instant"),  # Log4j
+    TimeKey("instant", ("level", "loggerName", "thread")),  # Log4j
     TimeKey("timeMillis"),  # Log4j 2.0 to 2.10
     TimeKey("timeStamp"),  # scribe, Azure services
     TimeKey("at", ("sev",)),  # katip
@@ -61,21 +62,22 @@ TIME_KEYS = (
     TimeKey("log_time"),  # Twisted
     TimeKey("mulog/timestamp"),  # μ/log
     TimeKey("date_time"),  # ClickHouse
+    TimeKey("timestampSeconds"),  # Google Cloud's agents, beside timestampNanos
     TimeKey("time_iso8601"),  # nginx, by the names of its variables
     TimeKey("time_local"),
     TimeKey("StartUTC"),  # Traefik
     TimeKey("start_time", ("response_flags", "upstream_host")),  # Envoy, Istio
-    TimeKey("eventTime"),  # AWS CloudTrail
-    TimeKey("EventTime"),  # NXLog
+    TimeKey("eventTime", ("eventSource", "eventName")),  # AWS CloudTrail
+    TimeKey("EventTime", ("SeverityValue", "SourceModuleName")),  # NXLog
     TimeKey("TimeGenerated"),  # Azure Monitor
     TimeKey("requestReceivedTimestamp"),  # Kubernetes audit
     TimeKey("ISODATE"),  # syslog-ng
     TimeKey("timereported"),  # rsyslog
     TimeKey("timegenerated"),
-    TimeKey("unixTime"),  # osquery
+    TimeKey("unixTime", ("hostIdentifier", "calendarTime")),  # osquery
     TimeKey("syslog.timestamp"),  # LoggerJSON for Datadog
     TimeKey("created", ("relativeCreated",)),  # Python's LogRecord as it is
-    TimeKey("ingestedAt"),  # set by MikroScope on ingest, so the logger's own time comes first
+    TimeKey(INGESTED_AT),  # set by MikroScope on ingest, so the logger's own time comes first
 )
 TIME_FIELDS = tuple(key.name for key in TIME_KEYS)
 
@@ -121,6 +123,20 @@ def _name_or(number: Reader) -> Reader:
     return read
 
 
+def _up_to(highest: int, read: Reader) -> Reader:
+    """Make a function that reads no number above `highest`: it is another logger's."""
+
+    def limited(value: object) -> str | None:
+        return read(value) if isinstance(value, int) and value <= highest else None
+
+    return limited
+
+
+def _monolog(value: object) -> str | None:
+    is_its_own = isinstance(value, int) and value >= 100  # PSR-3: 100 is DEBUG, 600 is EMERGENCY
+    return _MONOLOG(value) if is_its_own else None
+
+
 _PINO = _banded("TRACE", (20, "DEBUG"), (30, "INFO"), (40, "WARN"), (50, "ERROR"), (60, "FATAL"))
 _PYTHON = _banded("TRACE", (10, "DEBUG"), (20, "INFO"), (30, "WARN"), (40, "ERROR"), (50, "FATAL"))
 # Google Cloud's LogSeverity: 0 is DEFAULT, 300 is NOTICE; both are INFO here.
@@ -130,8 +146,10 @@ _GOOGLE = _banded(
 
 
 def _google_severity(value: object) -> str | None:
-    return _GOOGLE(value) or _level_name(value)
+    return _GOOGLE(value) or _severity(value)
 
+
+_MONOLOG = _banded("DEBUG", (200, "INFO"), (300, "WARN"), (400, "ERROR"), (500, "FATAL"))
 
 # RFC 5424, where a lower number is more severe: 0 to 2 are emergency, alert and critical.
 _SYSLOG = _banded("FATAL", (3, "ERROR"), (4, "WARN"), (5, "INFO"), (7, "DEBUG"))
@@ -150,21 +168,24 @@ _CONSOLA = _banded("ERROR", (1, "WARN"), (2, "INFO"), (4, "DEBUG"), (5, "TRACE")
 # In order of precedence; a string in `level` has been tried before any of these.
 LEVEL_KEYS = (
     Key("levelname", _level_name),  # python-json-logger
-    Key("level_name", _level_name),  # Monolog
+    Key("level_name", _severity),  # Monolog
     Key("severityText", _level_name),  # OpenTelemetry
+    Key("severity_text", _severity),  # OpenTelemetry's SDK for Python
+    Key("SeverityText", _severity),  # OpenTelemetry's data model, ClickHouse
     Key("severity_label", _level_name),  # Logstash's syslog input
     Key("severity", _google_severity),  # Google Cloud, Ruby, LoggerJSON, CockroachDB, GitLab
     Key("error_severity", _level_name),  # PostgreSQL
     Key("log.level", _level_name),  # ECS, dotted or nested
     Key("@l", _level_name),  # Serilog CLEF
-    Key("Level", _level_name),  # Serilog JsonFormatter
+    Key("Level", _severity),  # Serilog JsonFormatter
     Key("LogLevel", _level_name),  # .NET console
     Key("record.level.name", _level_name),  # loguru
     Key("level.levelStr", _level_name),  # log4js
     Key("level.name", _severity),
     Key("log_level.name", _level_name),  # Twisted
-    Key("lvl", _level_name),  # log15, InfluxDB
+    Key("lvl", _severity),  # log15, InfluxDB
     Key("@level", _level_name),  # hclog: Terraform, Vault, Consul, Nomad
+    Key("@fields.level", _level_name),  # winston's format for Logstash
     Key("loglevel", _severity),
     Key("logLevel", _severity),
     Key("log_level", _severity),
@@ -173,16 +194,20 @@ LEVEL_KEYS = (
     Key("sev", _severity),  # katip, CockroachDB compact
     Key("s", _severity, ("ctx",)),  # MongoDB
     Key("label", _severity, ("err_code", "err_symbol")),  # MySQL
-    Key("priority", _severity),  # Falco
+    Key("priority", _severity, ("rule", "output_fields")),  # Falco
     Key("status", _severity, ("ddsource",)),  # Datadog
-    Key("level", _SYSLOG, ("short_message",)),  # GELF
-    Key("level", _NEXTCLOUD, ("remoteAddr",)),  # Nextcloud
-    Key("level", _CONSOLA, ("args",)),  # consola
+    Key("level", _up_to(7, _SYSLOG), ("short_message",)),  # GELF
+    Key("level", _up_to(4, _NEXTCLOUD), ("remoteAddr",)),  # Nextcloud
+    Key("level", _up_to(5, _CONSOLA), ("args",)),  # consola
+    Key("level", _monolog, ("channel", "datetime")),  # Monolog
     Key("level", _PINO),  # pino, bunyan, ougai
     Key("levelno", _PYTHON),  # Python's logging
     Key("level_value", _LOGBACK),  # Logback
     Key("levelValue", _LOGBACK),  # scribe
+    Key("record.level.no", _PYTHON),  # loguru
     Key("severityNumber", _OTEL),  # OpenTelemetry
+    Key("severity_number", _OTEL),
+    Key("SeverityNumber", _OTEL),
     Key("severityLevel", _AZURE),  # Application Insights
     Key("SeverityValue", _NXLOG),  # NXLog
     Key("syslogseverity-text", _level_name),  # rsyslog
@@ -232,6 +257,11 @@ def _arguments(value: object) -> str | None:
     return " ".join(map(json_text, value)) if isinstance(value, list) and value else None
 
 
+_OTEL_FIELDS = (
+    *("timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "traceId"),
+    *("severity_number", "severity_text", "observed_timestamp", "attributes", "resource"),
+)
+
 # In order of precedence; `message` has been tried before any of these.
 MESSAGE_KEYS = (
     Key("msg", _any_text),  # pino, bunyan, zap, slog, logrus, MongoDB, MySQL
@@ -247,11 +277,10 @@ MESSAGE_KEYS = (
     Key("formattedMessage", _only_text),  # Logback JsonEncoder
     Key("short_message", _only_text),  # GELF
     Key("record.message", _only_text),  # loguru
-    Key("body", _otel_body),  # OpenTelemetry
-    Key("log", _line),  # Docker, Fluent Bit
-    Key("fields.message", _only_text),  # Rust tracing
+    Key("body", _otel_body, _OTEL_FIELDS),  # OpenTelemetry
+    Key("Body", _otel_body, ("SeverityText", "SeverityNumber")),
     Key("data", _arguments, ("categoryName",)),  # log4js
-    Key("args", _arguments),  # consola
+    Key("args", _arguments, ("tag",)),  # consola
     Key("0", _only_text, ("_meta",)),  # tslog
     Key("log_text", _only_text),  # Twisted
     Key("log_format", _only_text),
@@ -259,6 +288,9 @@ MESSAGE_KEYS = (
     Key("event.message", _only_text),  # CockroachDB
     Key("output", _only_text, ("rule",)),  # Falco
     Key("event", _only_text),  # structlog
+    Key("fields.message", _only_text),  # Rust tracing
+    Key("body", _only_text),  # OpenTelemetry, without its other fields
+    Key("log", _line),  # Docker, Fluent Bit
     Key("message_type", _only_text, ("task_uuid",)),  # eliot
     Key("action_type", _only_text, ("task_uuid",)),
 )
@@ -281,13 +313,22 @@ CORRELATION_FIELDS = (
     "otelTraceID",  # OpenTelemetry for Python
     "logging.googleapis.com/trace",  # Google Cloud
     "dd.trace_id",  # Datadog
+    "TraceId",  # OpenTelemetry's data model
+    "record.extra.request_id",  # loguru
+    "extra.request_id",  # Monolog
+    "Properties.RequestId",  # Serilog JsonFormatter
+    "Properties.TraceId",
+    "mdc.traceId",  # Logback JsonEncoder
+    "contextMap.traceId",  # Log4j
+    "_request_id",  # GELF
+    "_trace_id",
 )
 
 # --- error and stack ------------------------------------------------------------------------
 
 _ERROR_FIELDS = frozenset(
     (
-        *("error", "err", "reason", "errorMessage", "errorType"),  # most; AWS Lambda
+        *("error", "err", "errors", "reason", "errorMessage", "errorType"),  # most; AWS Lambda
         *("exception", "Exception", "exceptions", "exc_info", "exc_text"),
         *("stack", "stacks", "stacktrace", "stack_trace", "stackTrace", "stack_info"),
         *("traceback", "backtrace", "thrown", "throwable", "cause", "causes", "failure"),
@@ -308,5 +349,6 @@ ERROR_PARTS = TEXT_FIELDS | {
     *("exc_type", "exc_value", "exc_notes", "exceptionType", "commonElementCount"),
     *("frames", "frame", "trace", "stepArray", "stack_frames", "extendedStackTrace", "suppressed"),
     *("file", "fileName", "filename", "function", "method", "methodName", "module", "func"),
+    *("source", "values", "aggregateErrors", "wrap"),  # zerolog's file, Sentry, pino, eris
 }
 """Fields of an exception, and of the frames of its stack, whose words can be searched."""

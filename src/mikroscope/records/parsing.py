@@ -21,6 +21,7 @@ _decode = msgspec.json.Decoder().decode
 _TOKEN = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?P<fraction>\.\d+)?(?P<exponent>[eE][+-]?\d+)?', re.DOTALL
 )
+_RECORD_SEPARATOR = b"\x1e"  # begins each text in RFC 7464, JSON text sequences: Twisted
 _OPEN_ARRAY = ord("[")
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 # An escape in a string of JSON: a pair of surrogates, one alone, or any other.
@@ -106,6 +107,8 @@ def parse_json(raw: bytes) -> tuple[Any, bytes]:
     except RecursionError:
         raise NotARecordError("nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
+        if raw.startswith(_RECORD_SEPARATOR):
+            return parse_json(raw.lstrip(_RECORD_SEPARATOR))
         return _parse_unusual(raw)
 
 

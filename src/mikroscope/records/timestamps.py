@@ -24,9 +24,15 @@ _ISO_START = re.compile(r"\d{4}-?(?:\d\d|W)", re.ASCII)
 _DOTNET_DATE = re.compile(r"/Date\((-?\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
 _YEAR_TWO_MS = -62_104_060_800_000  # 0002-01-01T00:00:00Z
-# Zeros of other clocks: 1601-01-01T00:00:00Z of Windows, and what Go's UnixNano makes of year 1.
-_OTHER_ZEROS_MS = (-11_644_473_600_000, -6_795_364_578_872)
-_BLANK = ("", "-")  # RFC 5424 writes "-" for what is not known
+# Zeros of other clocks: 1601 of Windows, 1753 and 1900 of SQL Server (1900 of NTP, too), 1899 of
+# Delphi, and what Go's UnixNano makes of year 1.
+_OTHER_ZEROS_MS = frozenset(
+    (-11_644_473_600_000, -6_847_804_800_000, -2_208_988_800_000, -2_209_161_600_000)
+) | {-6_795_364_578_872}
+# RFC 5424 writes "-" for what is not known, pandas NaT.
+_BLANK = frozenset(("", "-", "null", "none", "nil", "nat", "n/a"))
+# MySQL's zero, that date as PHP has it, and year 1 as .NET prints it.
+_ZERO_DATE = re.compile(r"0000-|-0001-11-30|0?1/0?1/0001\b", re.ASCII)
 
 _MINUTE = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:", re.ASCII)
 _MAX_MINUTES = 10_000
@@ -55,17 +61,19 @@ def parse_time(value: object, zone: tzinfo | None = None) -> int | None:
 def is_unset(value: object) -> bool:
     """Return True for a value that stands for no time: nothing, zero, or a zero of its language.
 
-    Those are year 1 of Go and .NET, year 0 of MySQL, and 1601 of Windows.
+    Those are year 1 of Go and .NET, year 0 of MySQL, 1601 of Windows, and C's -1.
     """
-    if value is None or value in _BLANK:
+    if value is None:
         return True
-    if isinstance(value, str) and value.startswith("0000-00-00"):
-        return True
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in _BLANK or _ZERO_DATE.match(text):
+            return True
     found = parse_time(value)
     if found is None:
         return False
-    if found == 0:
-        return not isinstance(value, str) or value.isdecimal()
+    if found in (0, -1000):
+        return not isinstance(value, str) or _NUMBER.fullmatch(text) is not None
     return found < _YEAR_TWO_MS or found in _OTHER_ZEROS_MS
 
 

@@ -5,11 +5,12 @@ JSON object, it is the record. A collector's file exporter writes one line of OT
 (opentelemetry-proto, logs.proto) for many log records.
 """
 
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from mikroscope.records.conventions import TIME_FIELDS
+from mikroscope.records.attributes import find_time
 from mikroscope.records.parsing import Fields, NotARecordError, parse_line
 
 OTLP_KEY = "resourceLogs"
@@ -17,7 +18,11 @@ DOCKER_KEY = "log"
 JOURNALD_KEY = "MESSAGE"
 # What Docker itself adds to a line; `time` is kept where the record inside has none.
 _DOCKER_FIELDS = frozenset(("log", "stream", "time"))
-_OWN_MESSAGES = ("message", "msg", "MESSAGE", "textPayload", "body")
+# An app's own record, in which `log` is one field of many.
+_OWN_FIELDS = ("message", "msg", "MESSAGE", "textPayload", "body", "event", "level")
+_TIME_NAMES = ("time", "@timestamp")
+# A line with these alone is OTLP even where it holds no log record: the last two come from ingest.
+_AROUND_OTLP = {OTLP_KEY, "producerId", "ingestedAt"}
 _encode = msgspec.json.Encoder().encode
 
 Record = tuple[Fields, bytes]
@@ -29,10 +34,10 @@ def unwrap(fields: Fields, raw: bytes) -> list[Record]:
     Only a line with one of the three keys can hold others.
     """
     if isinstance(fields.get(OTLP_KEY), list):
-        return _otlp_records(fields)
+        return _otlp_records(fields) or ([] if fields.keys() <= _AROUND_OTLP else [(fields, raw)])
     inner = None
     if DOCKER_KEY in fields:
-        if not any(name in fields for name in _OWN_MESSAGES):
+        if not any(name in fields for name in _OWN_FIELDS):
             inner = _inner_record(fields, DOCKER_KEY, _DOCKER_FIELDS)
     elif JOURNALD_KEY in fields:
         inner = _inner_record(fields, JOURNALD_KEY, frozenset((JOURNALD_KEY,)))
@@ -49,8 +54,10 @@ def _inner_record(outer: Fields, key: str, left_out: frozenset[str]) -> Record |
     except NotARecordError:
         return None
     more = {name: outer[name] for name in outer if name not in left_out and name not in fields}
-    if "time" in outer and not any(name in fields for name in TIME_FIELDS):
-        more["time"] = outer["time"]
+    if key == DOCKER_KEY and "time" in outer and find_time(fields).milliseconds is None:
+        # A time that the record itself has is not set, or cannot be read: it stays as it is.
+        free = (name for name in _TIME_NAMES if name not in fields)
+        more.update((name, outer["time"]) for name in islice(free, 1))
     if not more:
         return fields, raw
     fields = {**fields, **more}
@@ -61,15 +68,19 @@ def _inner_record(outer: Fields, key: str, left_out: frozenset[str]) -> Record |
 
 
 def _otlp_records(fields: Fields) -> list[Record]:
-    """Return the log records of a line; attributes of resource, scope and record are fields."""
+    """Return the log records of a line; attributes of resource, scope and record are fields.
+
+    So is what else the line says, such as the producer that sent it.
+    """
     records = []
+    more = {name: value for name, value in fields.items() if name != OTLP_KEY}
     for resource_logs in _objects(fields[OTLP_KEY]):
         resource = _attributes(_object(resource_logs.get("resource")))
         scopes = resource_logs.get("scopeLogs", resource_logs.get("instrumentationLibraryLogs"))
         for scope_logs in _objects(scopes):
             scope = _scope(_object(scope_logs.get("scope")))
             for log_record in _objects(scope_logs.get("logRecords")):
-                record = _otlp_record(log_record, {**resource, **scope})
+                record = _otlp_record(log_record, {**more, **resource, **scope})
                 records.append((record, _encode(record)))
     return records
 
@@ -109,11 +120,13 @@ def _value(any_value: object) -> object:
     [(kind, value)] = any_value.items()
     if kind == "intValue":
         return int(value) if isinstance(value, str) and _is_integer(value) else value
-    if kind == "arrayValue":
-        return [_value(one) for one in _list(_object(value).get("values"))]
-    if kind == "kvlistValue":
-        pairs = _objects(_object(value).get("values"))
-        return {str(pair.get("key")): _value(pair.get("value")) for pair in pairs}
+    if kind in ("arrayValue", "kvlistValue"):
+        values = value.get("values", []) if isinstance(value, dict) else value
+        if not isinstance(values, list):  # the text of what lies too deep
+            return values
+        if kind == "arrayValue":
+            return [_value(one) for one in values]
+        return {str(pair.get("key")): _value(pair.get("value")) for pair in _objects(values)}
     return value if kind in ("stringValue", "boolValue", "doubleValue", "bytesValue") else any_value
 
 

@@ -53,6 +53,15 @@ _FORMS = (
     ),
     # Central and eastern Europe's order, which points make certain
     rf"(?P<day>\d{{1,2}})\.(?P<month>\d{{1,2}})\.{_YEAR},? {_CLOCK}{_ZONE}",
+    # Oracle
+    (
+        rf"{_DAY}-{_MONTH}-(?P<year>\d\d) (?P<hour>\d\d?)\.(?P<minute>\d\d)\.(?P<second>\d\d)"
+        rf"(?:\.(?P<fraction>\d+))?(?: ?(?P<half>[ap])m)?{_ZONE}"
+    ),
+    # Boost
+    rf"{_YEAR}(?P<dash>[- ]){_MONTH}(?P=dash){_DAY} {_CLOCK}{_ZONE}",
+    # ISO 8601 by the number of the day in the year
+    rf"{_YEAR}-?(?P<year_day>\d{{3}})[T ]{_CLOCK}{_ZONE}",
     # DB2
     (
         rf"{_YEAR}-(?P<month>\d\d)-(?P<day>\d\d)-"
@@ -102,9 +111,7 @@ def _moment(parts: dict[str, str | None]) -> datetime | None:
     second = int(parts["second"] or 0)
     try:
         moment = datetime(
-            _year(parts["year"] or ""),
-            _month(parts["month"] or parts.get("month2") or ""),
-            int(parts["day"] or parts.get("day2") or 0),
+            *_date(parts),
             _hour(int(parts["hour"] or 0), (parts.get("half") or "").lower()),
             int(parts["minute"] or 0),
             min(second, 59) if second <= 60 else second,  # 60 is a leap second
@@ -115,6 +122,18 @@ def _moment(parts: dict[str, str | None]) -> datetime | None:
     zone = parts.get("zone") or parts.get("before")
     whole = moment if zone is None else in_zone(moment, zone)
     return whole + timedelta(seconds=1) if whole is not None and second == 60 else whole
+
+
+def _date(parts: dict[str, str | None]) -> tuple[int, int, int]:
+    """Return year, month and day; raise ValueError for a day that the year does not have."""
+    year = _year(parts["year"] or "")
+    if number := parts.get("year_day"):
+        date = datetime(year, 1, 1) + timedelta(days=int(number) - 1)
+        if date.year != year:
+            raise ValueError("no day of this year")
+        return year, date.month, date.day
+    month = _month(parts["month"] or parts.get("month2") or "")
+    return year, month, int(parts["day"] or parts.get("day2") or 0)
 
 
 def _year(digits: str) -> int:

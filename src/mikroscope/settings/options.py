@@ -171,8 +171,8 @@ class Settings:
     )
     default_timezone: str = declare(
         "UTC",
-        "Time zone of times in logs that name none: Europe/Berlin, +02:00. Applies to lines that "
-        "are indexed from then on.",
+        "Time zone of times in logs that name none: Europe/Berlin, +02:00. If you change "
+        "it, the next start rebuilds the index.",
         kind="timezone",
     )
 

@@ -10,6 +10,7 @@ import pytest
 
 from mikroscope.errors import QueryTimeoutError, StorageFullError, StoreError
 from mikroscope.query.model import Grouping, PageRequest, Query
+from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.base import Store
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.stores.sqlite.compression import Dictionary
@@ -392,3 +393,48 @@ def test_the_size_counts_the_log(store: SqliteStore, path: Path) -> None:
     assert (
         store.status().size_bytes == path.stat().st_size + log.stat().st_size > path.stat().st_size
     )
+
+
+@pytest.fixture
+def utc() -> Iterator[None]:
+    """Restore the default zone of this process."""
+    yield
+    set_default_zone("UTC")
+
+
+def make_in(zone: str, path: Path) -> None:
+    """Make an index with one entry whose time names no zone."""
+    set_default_zone(zone)
+    with closing(SqliteStore(path, alone=True)) as store:
+        put(store, [{"time": "2026-02-18 10:20:00"}])
+
+
+@pytest.mark.usefixtures("utc")
+def test_a_reader_takes_the_zone_of_the_index(tmp_path: Path) -> None:
+    """Another process that reads an index shows the times that it was made with."""
+    make_in("+01:00", tmp_path / "index.db")
+    set_default_zone("UTC")
+    with closing(SqliteStore(tmp_path / "index.db", write=False)) as store:
+        assert [entry.timestamp for entry in store.scan(Query())] == ["2026-02-18T09:20:00.000Z"]
+
+
+@pytest.mark.usefixtures("utc")
+def test_a_second_writer_takes_the_zone_of_the_index(tmp_path: Path) -> None:
+    """One index has one zone."""
+    make_in("+01:00", tmp_path / "index.db")
+    set_default_zone("Europe/Kyiv")
+    with closing(SqliteStore(tmp_path / "index.db")):
+        assert default_zone_name() == "+01:00"
+
+
+@pytest.mark.usefixtures("utc")
+def test_another_zone_makes_a_new_index_at_the_start(tmp_path: Path) -> None:
+    """The owner of an index of another zone sets it aside, since all its times are others."""
+    make_in("+01:00", tmp_path / "index.db")
+    set_default_zone("Asia/Tokyo")
+    with closing(SqliteStore(tmp_path / "index.db", alone=True)) as store:
+        assert store.sources() == []
+        assert default_zone_name() == "Asia/Tokyo"
+    assert len(list(tmp_path.glob("index.db.other-zone-*"))) == 1
+    with closing(SqliteStore(tmp_path / "index.db", alone=True)):
+        assert len(list(tmp_path.glob("index.db.other-zone-*"))) == 1

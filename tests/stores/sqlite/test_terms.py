@@ -346,3 +346,19 @@ def test_endless_texts() -> None:
 def test_ascii_and_other_texts_have_the_same_words(text: str) -> None:
     """ASCII texts and all others are split into the same words."""
     assert words_of(text) == words_of(text + " é")[:-1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"err": {"aggregateErrors": [{"message": "zorg"}]}},
+        {"exception": {"values": [{"stacktrace": {"frames": [{"function": "zorg"}]}}]}},
+        {"error": {"wrap": [{"message": "zorg"}]}},
+        {"errors": [{"message": "zorg"}]},
+        {"error": "x", "stack": [{"source": "zorg.go"}]},
+    ],
+)
+def test_words_of_errors_that_hold_several(fields: dict[str, Any]) -> None:
+    """Those of pino, Sentry, eris and JavaScript, and the files of zerolog's frames."""
+    document = TermEncoder().encode(fields, "ERROR", False, 0, None)
+    assert b"zorg" in document.split(b" ")

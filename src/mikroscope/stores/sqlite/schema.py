@@ -1,5 +1,6 @@
 """Defines the tables of an index file, the format of an entry's key, and opens connections."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import msgspec
 
 from mikroscope.errors import IndexFormatError, StoreError
 from mikroscope.logfiles.sources import Checkpoint
+from mikroscope.records.zones import default_zone_name
 from mikroscope.stores.sqlite import files
 
 # Increment whenever a table or a term changes: older indexes are then rebuilt from the files.
@@ -133,6 +135,7 @@ def _create_tables(connection: apsw.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     if not connection.pragma("schema_version"):
         connection.execute(_SCHEMA)
+        connection.execute("INSERT INTO meta VALUES('zone', ?)", (default_zone_name(),))
     connection.execute("COMMIT")
 
 
@@ -154,6 +157,17 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
             f"{path} has index format {version}, expected {VERSION}: "
             "rebuild it with 'mikroscope index --rebuild', or start the server, which does so"
         )
+
+
+def zone_of(path: Path) -> str:
+    """Return the default zone in which the times of an index were read."""
+    with contextlib.closing(connect(path, apsw.SQLITE_OPEN_READONLY)) as connection:
+        return zone_in(connection)
+
+
+def zone_in(connection: apsw.Connection) -> str:
+    """Return the default zone of an open index."""
+    return str(connection.execute("SELECT value FROM meta WHERE name = 'zone'").get or "UTC")
 
 
 def connect(path: Path | str, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:

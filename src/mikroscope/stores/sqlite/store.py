@@ -9,6 +9,7 @@ import apsw
 from mikroscope.errors import (
     DamagedIndexError,
     IndexFormatError,
+    IndexZoneError,
     NotAnIndexError,
     StaleBatchError,
     StoreError,
@@ -23,6 +24,7 @@ from mikroscope.query.model import (
     PageRequest,
     Query,
 )
+from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.base import (
     FACET_LIMIT,
     FIRST_PAGE,
@@ -39,7 +41,7 @@ from mikroscope.stores.sqlite.admin.rebuild import OldIndex, SqliteRebuild, clea
 from mikroscope.stores.sqlite.read import aggregates, counting
 from mikroscope.stores.sqlite.read.connections import Readers
 from mikroscope.stores.sqlite.read.histogram import histogram
-from mikroscope.stores.sqlite.schema import file_identity
+from mikroscope.stores.sqlite.schema import file_identity, zone_of
 from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
 from mikroscope.stores.sqlite.write.writer import Writer
 
@@ -241,6 +243,7 @@ class SqliteStore:
             try:
                 if probe:
                     writer.probe()
+                self._follow_zone(refuse=probe)
             except BaseException:
                 writer.close()
                 raise
@@ -259,9 +262,23 @@ class SqliteStore:
                 raise StoreError(f"{self._path} is not an {what}; pass another --db") from error
             what = "is not an SQLite file" if is_other else f"is damaged ({error.__cause__})"
             self._set_aside("damaged", what if error.__cause__ else "is damaged")
+        except IndexZoneError:
+            self._set_aside("other-zone", "was made with another --default-timezone")
         except IndexFormatError:
             self._set_aside("old-format", "has the index format of another version")
         return self._open_writer()
+
+    def _follow_zone(self, refuse: bool) -> None:
+        """Read times as the index has them so far, or `refuse` it: one index has one zone."""
+        zone, own = zone_of(self._path), default_zone_name()
+        if zone == own:
+            return
+        if refuse:
+            raise IndexZoneError(f"{self._path} was made with --default-timezone {zone}")
+        if self._alone:
+            text = "%s was rebuilt with --default-timezone %s, which holds instead of %s"
+            logger.warning(text, self._path, zone, own)
+        set_default_zone(zone)
 
     def _set_aside(self, why: str, what: str) -> None:
         with files.exclusive_lock(self._path):

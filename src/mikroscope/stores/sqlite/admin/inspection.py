@@ -18,7 +18,7 @@ from mikroscope.stores.sqlite.admin.snapshot import RESTORING, verify
 from mikroscope.stores.sqlite.schema import connect
 from mikroscope.stores.sqlite.store import SqliteStore
 
-_REASONS = ("damaged", "old-format", "before-restore")
+_REASONS = ("damaged", "old-format", "other-zone", "before-restore")
 
 
 def engine() -> str:

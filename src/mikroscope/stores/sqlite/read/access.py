@@ -15,8 +15,9 @@ import apsw
 
 from mikroscope.disk import require_no_directory
 from mikroscope.errors import StoreError
+from mikroscope.records.zones import set_default_zone
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.schema import check_version, connect, file_identity
+from mikroscope.stores.sqlite.schema import check_version, connect, file_identity, zone_in
 
 # What SQLite raises if it can neither use the memory shared with a writer nor create it.
 _NOT_SHARED = (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError)
@@ -154,6 +155,7 @@ def _connect(path: Path, name: str, flags: int = 0) -> apsw.Connection:
     try:
         connection.execute("PRAGMA cache_size = -8000")
         check_version(connection, path)
+        set_default_zone(zone_in(connection))  # the one its times were read in
     except BaseException:
         connection.close()
         raise
