@@ -207,10 +207,15 @@ def correlation_text(value: object) -> str | None:
 
     Those are the empty string, and the zeros of a trace that is none (W3C Trace Context).
     """
-    if value is None or isinstance(value, bool):
+    if type(value) is str:
+        text = value
+    elif value is None or isinstance(value, bool):
         return None
-    text = scalar_text(value)
-    if not text or (text[0] == "0" and len(text) >= _ZERO_TRACE and not text.strip("0-")):
+    else:
+        text = scalar_text(value) or ""
+    if not text or (
+        text[0] == text[-1] == "0" and len(text) >= _ZERO_TRACE and not text.strip("0-")
+    ):
         return None
     return text
 

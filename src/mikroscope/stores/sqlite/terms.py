@@ -248,15 +248,17 @@ def _add_event(tokens: list[str], day: str, fields: Fields, message: str) -> Non
 
 
 def _add_correlation(tokens: list[str], day: str, fields: Fields, has_rare: bool) -> None:
-    own = fields.get("correlationId")
-    if (type(own) is str and own) or correlation_text(own) is not None:
+    own, other = fields.get("correlationId"), fields.get("requestId")
+    if own is not None and correlation_text(own) is not None:
         return
-    other = correlation_text(fields.get("requestId"))
+    if other is not None:
+        other = correlation_text(other)
     if other is None and has_rare:
         other = correlation_of(fields)
     if other is not None:
         tokens.append(day + OTHER_CORRELATION + shorten(other))
-    _set_aside(tokens, day, fields, "correlationId")
+    if own is not None or "correlationId" in fields:
+        _set_aside(tokens, day, fields, "correlationId")
 
 
 def _set_aside(tokens: list[str], day: str, fields: Fields, name: str) -> None:
