@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mikroscope.indexing.once import rebuild_once
-from mikroscope.logfiles.tree import LogTree
+from mikroscope.logfiles.tree import Listing, LogTree
 from mikroscope.maintenance.file_retention import is_behind_link
 from mikroscope.stores import begin_rebuild
 from tests.helpers.stores import SUFFIXES, Place, lines
@@ -139,6 +139,58 @@ def test_a_deleted_target(steady: Linked) -> None:
     assert steady.look() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("content", [None, b"", b"starting\n"], ids=["none", "empty", "text"])
+def test_what_follows_a_rotation_is_no_record_yet(steady: Linked, content: bytes | None) -> None:
+    """Rotated files are read while the link leads to a file without records, or to none."""
+    steady.log("app.log", 1)
+    steady.link("web.log", "app.log")
+    assert steady.look() == [1]
+    steady.log("app.log", 2)
+    steady.move("app.log", "app.log.1")
+    if content is not None:
+        (steady.outside / "app.log").write_bytes(content)
+    assert steady.look() == [1, 2]
+    steady.log("app.log.1", 3)
+    assert steady.look() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["none", "empty"])
+def test_a_first_look_at_a_link_to_a_file_that_was_just_rotated(
+    steady: Linked, content: bytes | None
+) -> None:
+    """A new index finds the rotated files although the link leads to none with records."""
+    steady.log("app.log.2", 1)
+    steady.log("app.log.1", 2)
+    steady.link("web.log", "app.log")
+    if content is not None:
+        (steady.outside / "app.log").write_bytes(content)
+    assert steady.look() == [1, 2]
+    steady.log("app.log", 3)
+    assert steady.look() == [1, 2, 3]
+
+
+def test_a_link_to_an_empty_file_that_is_pointed_elsewhere(steady: Linked) -> None:
+    """What comes into a file that was empty at the last look is read, then and later."""
+    (steady.outside / "monday.ndjson").touch()
+    steady.link("day.ndjson", "monday.ndjson")
+    assert steady.look() == []
+    steady.log("monday.ndjson", 1)
+    steady.log("tuesday.ndjson", 2)
+    steady.link("day.ndjson", "tuesday.ndjson")
+    assert steady.look() == [1, 2]
+    steady.log("monday.ndjson", 3)
+    assert steady.look() == [1, 2, 3]
+
+
+def test_a_link_to_a_device_is_left_alone(steady: Linked) -> None:
+    """It names no directory to watch, and no files."""
+    (steady.logs / "access.log").symlink_to("/dev/null")
+    steady.log("app.ndjson", 1)
+    steady.link("app.ndjson", "app.ndjson")
+    assert steady.look() == [1]
+    assert {one.path for one in steady.tree.watched().files_only} == {str(steady.outside)}
+
+
 def test_a_chain_of_links(steady: Linked) -> None:
     """A link to a link is followed to the end, also when that is rotated or exchanged."""
     steady.log("real/app.log", 1, 2, 3)
@@ -167,6 +219,101 @@ def test_two_links_to_one_file(steady: Linked) -> None:
     steady.move("app.log", "app.log.1")
     steady.log("app.log", 5)
     assert steady.look() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["app-2026-02-18.log", "app.log.1", "app.2026-02-18.log.gz"])
+def test_links_to_files_of_one_name(steady: Linked, name: str) -> None:
+    """What rotation makes of several files of one name is read of each."""
+    for place in ("a", "b", "c"):
+        steady.log(f"{place}/app.log", ord(place))
+        steady.link(f"{place}.log", f"{place}/app.log")
+    steady.look()
+    for place in ("a", "b", "c"):
+        steady.log(f"{place}/app.log", ord(place) + 10)
+        steady.move(f"{place}/app.log", f"{place}/{name.removesuffix('.gz')}")
+        steady.log(f"{place}/app.log", ord(place) + 20)
+        if name.endswith(".gz"):
+            file = steady.outside / place / name
+            file.write_bytes(gzip.compress(file.with_suffix("").read_bytes()))
+            file.with_suffix("").unlink()
+    numbers = sorted(ord(place) + more for place in "abc" for more in (0, 10, 20))
+    assert steady.look() == numbers
+    with Linked(steady.logs.parent / "new") as new:
+        new.logs.rmdir()
+        steady.logs.rename(new.logs)
+        assert new.look() == numbers
+
+
+def test_rotated_under_the_name_of_an_older_file(steady: Linked) -> None:
+    """A link was pointed elsewhere; both files are rotated to what is one name beside the link."""
+    steady.log("0.log.1", 1)
+    steady.log("0.log", 2)
+    steady.link("shop.log", "0.log")
+    assert steady.look() == [1, 2]
+    steady.log("1.log.1", 3)
+    steady.log("1.log", 4)
+    steady.link("shop.log", "1.log")
+    assert steady.look() == [1, 2, 3, 4]
+    steady.log("0.log.1", 5)
+    steady.log("1.log.1", 6)
+    assert steady.look() == [1, 2, 3, 4, 5, 6]
+
+
+def test_packed_beside_the_name_of_an_older_file(steady: Linked) -> None:
+    """The path of a packed file may look like that of another one's packed content."""
+    steady.log("0.log.1", 1)
+    steady.log("0.log", 2)
+    steady.link("shop.log", "0.log")
+    assert steady.look() == [1, 2]
+    steady.log("1.log", 3)
+    steady.link("shop.log", "1.log")
+    assert steady.look() == [1, 2, 3]
+    content = lines(4, size=steady.size)
+    (steady.outside / "1.log.1.gz").write_bytes(gzip.compress(content))
+    assert steady.look() == [1, 2, 3, 4]
+    (steady.outside / "1.log.2").write_bytes(content)
+    shutil.move(steady.outside / "1.log.1.gz", steady.outside / "1.log.2.gz")
+    assert steady.look() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", [b"", lines(9, 10, size=600)])
+def test_packed_after_a_link_was_pointed_elsewhere(steady: Linked, content: bytes) -> None:
+    """A rotated file of an older target is recognised when it is packed, however short it is."""
+    steady.log("0.log", 1)
+    steady.link("shop.log", "0.log")
+    assert steady.look() == [1]
+    steady.log("1.log", 2)
+    steady.move("0.log", "0.log.1")
+    (steady.outside / "0.log").write_bytes(content)
+    steady.link("shop.log", "1.log")
+    numbers = [1, 2, 9, 10] if content else [1, 2]
+    seen = steady.look()
+    assert seen in (numbers, [1, 2])
+    packed = gzip.compress((steady.outside / "0.log.1").read_bytes())
+    (steady.outside / "0.log.1").unlink()
+    (steady.outside / "0.log.1.gz").write_bytes(packed)
+    assert steady.look() == seen
+    assert steady.look() == seen
+
+
+def test_a_rebuild_after_two_rotations_and_a_link_that_was_pointed_elsewhere(
+    place: Linked,
+) -> None:
+    """Rotated files of the old target stay known by where they are now."""
+    place.log("0.log", 1)
+    place.link("shop.log", "0.log")
+    place.look()
+    for number in (2, 3):
+        if (place.outside / "0.log.1").exists():
+            place.move("0.log.1", "0.log.2")
+        place.move("0.log", "0.log.1")
+        place.log("0.log", number)
+        place.look()
+    place.log("1.log", 4)
+    place.link("shop.log", "1.log")
+    assert place.look() == [1, 2, 3, 4]
+    place.log("0.log.2", 5)
+    assert place.look() == [1, 2, 3, 4, 5]
 
 
 def test_other_files_beside_it_are_left_alone(steady: Linked) -> None:
@@ -234,6 +381,43 @@ def test_links_as_kubelet_makes_them(steady: Linked, names: tuple[str, str]) -> 
     steady.log(second, 5)
     steady.link("containers/shop.log", second)
     assert steady.look() == [1, 2, 3, 4, 5]
+
+
+def test_old_files_without_a_link_need_no_watch(steady: Linked) -> None:
+    """Directories of files that no link leads to are watched while these are still written."""
+    for name in ("a", "b"):
+        steady.log(f"{name}/app.log", ord(name))
+        steady.link("app.log", f"{name}/app.log")
+        steady.look()
+    watched = {Path(one.path).name for one in steady.tree.watched().files_only}
+    assert watched == {"a", "b"}
+    os.utime(steady.outside / "a" / "app.log", (0, 0))
+    assert steady.look() == [ord("a"), ord("b")]
+    watched = {Path(one.path).name for one in steady.tree.watched().files_only}
+    assert watched == {"b"}
+
+
+def test_a_link_that_is_pointed_elsewhere_during_a_scan(
+    place: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entries stay although the listing has the link with its old file."""
+    place.log("monday.ndjson", 1)
+    place.link("day.ndjson", "monday.ndjson")
+    assert place.look() == [1]
+    place.log("monday.ndjson", 2)
+    place.log("tuesday.ndjson", 3)
+    walk = place.tree.walk
+
+    def walk_and_link(*known: object) -> Listing:
+        listing = walk(*known)  # type: ignore[arg-type]
+        monkeypatch.setattr(place.tree, "walk", walk)
+        place.link("day.ndjson", "tuesday.ndjson")
+        return listing
+
+    monkeypatch.setattr(place.tree, "walk", walk_and_link)
+    place.indexer.scan()
+    assert 1 in place.numbers()
+    assert place.look() == [1, 2, 3]
 
 
 def test_rotated_and_pointed_elsewhere(steady: Linked) -> None:

@@ -1,6 +1,7 @@
 """Where the system reports changes of files, their lines are indexed within moments."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -246,6 +247,84 @@ def test_a_linked_file(notices: Notices, outside: Path) -> None:
     found_soon(notices, 3, 4, 5, 6, 7)
     add(outside / "other.log", 8)
     found_soon(notices, 3, 4, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_first_line_of_a_linked_file(notices: Notices, outside: Path, exists: bool) -> None:
+    """It is found in a file that was empty before, or was not there."""
+    if exists:
+        (outside / "app.log").touch()
+    (notices.place.logs / "app.log").symlink_to(outside / "app.log")
+    notices.wait_until_told()
+    notices.wait_until_told()
+    add(outside / "app.log", 3)
+    found_soon(notices, 3)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_the_directory_of_a_linked_file_is_exchanged(
+    notices: Notices, outside: Path, moves: bool
+) -> None:
+    """A new directory under the old path is watched like the old one."""
+    (outside / "a").mkdir()
+    add(outside / "a" / "app.log", 3)
+    (notices.place.logs / "app.log").symlink_to(outside / "a" / "app.log")
+    found_soon(notices, 3)
+    notices.wait_until_told()
+    exchange(outside / "a", moves, 4)
+    found_soon(notices, 3, 4)
+    add(outside / "a" / "app.log", 5)
+    found_soon(notices, 3, 4, 5)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_linked_directory_is_exchanged(notices: Notices, outside: Path, moves: bool) -> None:
+    """Likewise for a directory that a link leads to."""
+    (outside / "a").mkdir()
+    add(outside / "a" / "app.log", 3)
+    (notices.place.logs / "web").symlink_to(outside / "a")
+    found_soon(notices, 3)
+    notices.wait_until_told()
+    exchange(outside / "a", moves, 4)
+    found_soon(notices, 3, 4)
+    add(outside / "a" / "app.log", 5)
+    found_soon(notices, 3, 4, 5)
+
+
+def exchange(directory: Path, moves: bool, number: int) -> None:
+    """Put a directory with one record in the place of this one, which is moved away or deleted."""
+    with (directory / "app.log").open():  # so that its inode is not used again
+        if moves:
+            directory.rename(directory.with_name("old"))
+        else:
+            shutil.rmtree(directory)
+        directory.mkdir()
+        add(directory / "app.log", number)
+
+
+def test_what_still_comes_to_a_file_that_was_linked(notices: Notices, outside: Path) -> None:
+    """A link is pointed elsewhere, and its old file goes on: that is watched as well."""
+    for name in ("a", "b"):
+        (outside / name).mkdir()
+    add(outside / "a" / "app.log", 3)
+    link = notices.place.logs / "app.log"
+    link.symlink_to(outside / "a" / "app.log")
+    found_soon(notices, 3)
+    add(outside / "b" / "app.log", 4)
+    (outside / "link").symlink_to(outside / "b" / "app.log")
+    (outside / "link").rename(link)
+    found_soon(notices, 3, 4)
+    notices.wait_until_told()
+    add(outside / "a" / "app.log", 5)
+    found_soon(notices, 3, 4, 5)
+
+
+def test_a_log_file_of_text_that_is_rewritten_in_place(notices: Notices) -> None:
+    """It is looked at, although it is longer than before."""
+    file = notices.place.write("app.log", b"starting\n")
+    notices.wait_until_told()
+    file.write_bytes(lines(3, 4))
+    found_soon(notices, 3, 4)
 
 
 def test_an_empty_linked_log_file(notices: Notices, outside: Path) -> None:

@@ -8,6 +8,7 @@ from mikroscope.logfiles.nuls import is_record
 from mikroscope.logfiles.reader import BOM, FINGERPRINT_BYTES, FileStat, LineReader
 
 _BLANK = b"\0 \t\r\n"
+_COMPARED = 64  # bytes that tell whether a file was rewritten
 
 
 class FirstLine(Enum):
@@ -26,7 +27,7 @@ class FirstLines:
     ) -> None:
         self._head = head
         self._open = open_file
-        self._known: dict[str, tuple[FileStat, FirstLine]] = {}
+        self._known: dict[str, tuple[FileStat, FirstLine, bytes]] = {}
         self._before = self._known
 
     @contextmanager
@@ -40,20 +41,23 @@ class FirstLines:
         """Return whether a file begins with a record; it is read only if it has changed."""
         known = self._before.get(path)
         if known is None or known[0] != stat:
-            known = stat, self._read(path)
+            head = self._head(path)
+            known = stat, self._read(path, head), head[:_COMPARED]
         self._known[path] = known
         return known[1] is FirstLine.RECORD
 
     def may_become_record(self, path: str, stat: FileStat | None) -> bool:
-        """Return False for a file that began with something else and has only grown since."""
+        """Return False for a file that began with something else, and still does."""
         known = self._known.get(path)
         if known is None or known[1] is not FirstLine.OTHER or stat is None:
             return True
-        return stat[:2] != known[0][:2] or stat.size < known[0].size
+        if stat[:2] != known[0][:2] or stat.size < known[0].size:
+            return True
+        return not self._head(path).startswith(known[2])  # rewritten, and longer by now
 
-    def _read(self, path: str) -> FirstLine:
+    def _read(self, path: str, head: bytes) -> FirstLine:
         # The cheap check first: most plain-text logs do not begin with a brace.
-        start = self._head(path).removeprefix(BOM).lstrip(_BLANK)
+        start = head.removeprefix(BOM).lstrip(_BLANK)
         if start and not start.startswith((b"{", b"\x1e{")):  # RFC 7464 begins with 1E
             return FirstLine.OTHER
         try:

@@ -2,22 +2,31 @@
 
 import os
 from bisect import bisect_left
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mikroscope.logfiles.names import is_rotated
+from mikroscope.logfiles.names import is_rotated, renamed
 from mikroscope.logfiles.sources import Source
 
 _MAX_LINKS = 40  # of one chain, as in Linux
 
 
+class Directory(NamedTuple):
+    """A directory; if another one takes its path, that is not equal."""
+
+    path: str
+    device: int
+    inode: int
+
+
 class Watched(NamedTuple):
     """Directories outside the tree: whole ones, and those of which only the files matter."""
 
-    whole: frozenset[str]
-    files_only: frozenset[str]
+    whole: frozenset[Directory]
+    files_only: frozenset[Directory]
 
 
 class Known(NamedTuple):
@@ -56,11 +65,18 @@ class Links:
         self.paths.setdefault(real, path)
         return True
 
+    def add_located(self, path: str, file: str, *, is_watched: bool) -> None:
+        """Note a file outside to which no link leads; its directory may have to be watched."""
+        if self.add_file(path, file) and is_watched:
+            self._beside.add(os.path.dirname(self.files[path]))
+
     def leads_elsewhere(self, path: str, known: Known, files: Container[str]) -> bool:
         """Return whether a link, or one to a directory above, leads to another file than before."""
-        if known.is_adopted or self.files.get(path, "") == known.target:
+        is_same = self.files.get(path, "") == known.target
+        if known.is_adopted or is_same or not known.target:
             return False
-        return path in files or any(path.startswith(f"{one}/") for one in self._linked)
+        is_there = path in files or path in self.files  # a link to no file is not listed
+        return is_there or any(path.startswith(f"{one}/") for one in self._linked)
 
     def add_link(self, path: str, link: str) -> None:
         """Note the link itself that leads to such a file, and those that it leads to before."""
@@ -77,9 +93,10 @@ class Links:
 
     def watched(self) -> "Watched":
         """Return the directories outside whose changes matter."""
-        whole = frozenset(self.directories)
-        beside = {one for one in self._beside if not any(_is_in(one, other) for other in whole)}
-        return Watched(whole, frozenset(beside))
+        beside = {
+            one for one in self._beside if not any(_is_in(one, other) for other in self.directories)
+        }
+        return Watched(_present(self.directories), _present(beside))
 
     def add_directory(self, path: str, directory: Path) -> None:
         """Note a directory that a link leads to."""
@@ -101,7 +118,7 @@ class Links:
         begin = bisect_left(names, stem)
         for name in takewhile(lambda name: name.startswith(stem), islice(names, begin, None)):
             if name != of and is_rotated(name, of):
-                named = f"{link}{name[len(of) :]}" if name.startswith(of) else name
+                named = renamed(name, of, link)
                 yield f"{parent}{separator}{named}", os.path.join(directory, name)
 
     def path_of(self, real: str) -> str | None:
@@ -127,6 +144,16 @@ class Links:
             except OSError:
                 self._listed[directory] = []
         return self._listed[directory]
+
+
+def _present(directories: Iterable[str]) -> frozenset[Directory]:
+    """Return those that exist."""
+    found = set[Directory]()
+    for path in directories:
+        with suppress(OSError):
+            stat = os.stat(path)
+            found.add(Directory(path, stat.st_dev, stat.st_ino))
+    return frozenset(found)
 
 
 def _is_in(directory: str, other: str) -> bool:

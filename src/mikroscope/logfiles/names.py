@@ -15,6 +15,7 @@ signs that join them, of names of months, and of the word "old". Other words (ba
 copies rather than for files that were moved away; to read them would index their lines twice.
 """
 
+import os
 import re
 
 from mikroscope.logfiles.packed import packing, unpacked_name
@@ -50,3 +51,13 @@ def is_rotated(name: str, of: str) -> bool:
     stem, dot, suffix = of.rpartition(".")
     before, unpacked = f"{dot}{suffix}", unpacked_name(name)
     return bool(stem) and unpacked.endswith(before) and origin(unpacked[: -len(before)]) == stem
+
+
+def renamed(name: str, of: str, other: str) -> str:
+    """Return what a name that rotation made of `of` would be if that had been named `other`."""
+    if name.startswith(of):
+        return f"{other}{name[len(of) :]}"
+    stem, suffix = os.path.splitext(of)
+    other_stem, other_suffix = os.path.splitext(other)
+    unpacked = unpacked_name(name)
+    return f"{other_stem}{unpacked[len(stem) : -len(suffix)]}{other_suffix}{packing(name)}"

@@ -123,10 +123,9 @@ class _Reconciliation:
         for path in [path for path in self._files if is_packed(path)]:
             original = unpacked_name(path)
             is_there = original in self._files or original in self._others
-            # Links may bring files together that are in different directories.
-            if is_there and str(self._tree.locate(original)) == unpacked_name(
-                str(self._tree.locate(path))
-            ):
+            if target := self._tree.target(path):  # its path here may be beside another file's
+                is_there = os.path.exists(unpacked_name(target))
+            if is_there:
                 del self._files[path]
 
     def _include_rotated(self, active: dict[str, Source]) -> None:
@@ -174,7 +173,7 @@ class _Reconciliation:
                 return source
         # The file may be a copy, or the inode may have changed with the file system's mount.
         for source in wanted.by_head(self._head(path)):
-            if source.id in self._moved_ids or not _is_distinctive(source, path):
+            if source.id in self._moved_ids or not self._is_distinctive(source, path):
                 continue
             if self._holds(path, source):
                 return source
@@ -210,13 +209,16 @@ class _Reconciliation:
         """Return where the file is that the source's link has led to, if it leads elsewhere now."""
         checkpoint = source.checkpoint
         is_followed = checkpoint.is_adopted or source.path in self._files
-        if not checkpoint.target or not checkpoint.offset or not is_followed:
+        if not checkpoint.target or not is_followed:
             return None
         taken = {(stat.device, stat.inode) for stat in self._files.values()}
         for real in candidates(checkpoint.target, checkpoint.inode):
             try:
                 stat = file_stat(os.stat(real))
-                if (stat.device, stat.inode) in taken:
+                # While nothing was read of it, only the inode tells which file it is.
+                is_known = checkpoint.offset > 0 or stat.inode == checkpoint.inode
+                is_listed = (stat.device, stat.inode) in taken or self._is_unread(stat)
+                if not is_known or is_listed:
                     continue
                 with LineReader(Path(real), checkpoint.offset, checkpoint.line) as reader:
                     if is_same_content(reader, checkpoint):
@@ -224,6 +226,11 @@ class _Reconciliation:
             except OSError:
                 continue
         return None
+
+    def _is_unread(self, stat: FileStat) -> bool:
+        """Return whether a file is listed as one that is not read, such as an empty one."""
+        found = (path for path, inode in self._others.items() if inode == stat.inode)
+        return any((other := self._tree.stat(path)) and other[:2] == stat[:2] for path in found)
 
     def _adopt(self, source: Source, real: str) -> None:
         """Read on in a file that no link leads to any more, under a name of its own."""
@@ -238,8 +245,8 @@ class _Reconciliation:
         begun = (self._matched.get(path) for path in self._changes.readable)
         candidates = [
             *self._known.by_inode(checkpoint.device, checkpoint.inode),
-            *(one for one in alike if _is_distinctive(source, one.path)),
-            *(one for one in begun if one and _is_shorter(one, source)),
+            *(one for one in alike if self._is_distinctive(source, one.path)),
+            *(one for one in begun if one and self._is_shorter(one, source)),
         ]
         for other in candidates:
             if self._matched.get(other.path) is other and self._holds(other.path, source):
@@ -283,7 +290,7 @@ class _Reconciliation:
             same_file = lookup.by_inode(checkpoint.device, checkpoint.inode)
             for source in same_file + lookup.by_fingerprint(checkpoint.head):
                 is_whole = checkpoint.offset >= source.checkpoint.offset
-                is_alike = source in same_file or _is_distinctive(source, path)
+                is_alike = source in same_file or self._is_distinctive(source, path)
                 if is_whole and is_alike and self._holds(path, source):
                     self._changes.discarded.append(source)
 
@@ -297,6 +304,9 @@ class _Reconciliation:
             return True
         if stat is None or not self._is_readable(source.path):
             return False
+        now = self._tree.stat(source.path)
+        if now is None or now[:2] != stat[:2]:
+            return False  # renamed, or its link pointed elsewhere, since it was listed
         is_same_file = (stat.device, stat.inode) == (checkpoint.device, checkpoint.inode)
         # Files that begin with a hole look alike: that is how copies of a truncated file may begin.
         is_blank = not self._head(source.path).strip(b"\0")
@@ -336,6 +346,20 @@ class _Reconciliation:
         self._changes.updated.append(moved)
         self._changes.readable.append(path)
 
+    def _is_distinctive(self, source: Source, path: str) -> bool:
+        """Return True if equal content is enough evidence that this path is the source's file."""
+        target = source.checkpoint.target
+        return (
+            source.checkpoint.offset >= FINGERPRINT_BYTES
+            or _is_related(source.path, path)
+            or (bool(target) and _is_related(target, self._tree.target(path)))
+        )
+
+    def _is_shorter(self, begun: Source, source: Source) -> bool:
+        """Return True if too little was read of `begun` to compare its fingerprint."""
+        offset, whole = begun.checkpoint.offset, source.checkpoint.offset
+        return offset < min(whole, FINGERPRINT_BYTES) and self._is_distinctive(source, begun.path)
+
     def _holds(self, path: str, source: Source) -> bool:
         checkpoint = source.checkpoint
         try:
@@ -360,17 +384,6 @@ class _Reconciliation:
 def _may_match(checkpoint: Checkpoint, stat: FileStat) -> bool:
     """Return False if nothing was read yet and the inode differs: content cannot decide then."""
     return checkpoint.offset > 0 or stat.inode == checkpoint.inode
-
-
-def _is_distinctive(source: Source, path: str) -> bool:
-    """Return True if equal content is enough evidence that this path is the source's file."""
-    return source.checkpoint.offset >= FINGERPRINT_BYTES or _is_related(source.path, path)
-
-
-def _is_shorter(begun: Source, source: Source) -> bool:
-    """Return True if too little was read of `begun` to compare its fingerprint with `source`'s."""
-    offset, whole = begun.checkpoint.offset, source.checkpoint.offset
-    return offset < min(whole, FINGERPRINT_BYTES) and _is_distinctive(source, begun.path)
 
 
 def _is_related(path: str, other: str) -> bool:

@@ -4,7 +4,8 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ _Found = tuple["os.DirEntry[str]", str, bool]
 _NOTHING: Mapping[str, Known] = MappingProxyType({})
 _MIXED = (".log",)  # files that are read only if they begin with a record
 _MANY_BYTES = 1 << 20
+_STILL_WRITTEN_NS = 3_600_000_000_000  # after the last write, for files without a link
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # Python's surrogate escapes in file names
 
 
@@ -69,8 +71,9 @@ class LogTree:
         self._warned: set[str] = set()
         self._kept: tuple[str, LineReader] | None = None
         self._links = Links(root)
-        self.on_links_changed: Callable[[], None] = lambda: None
-        """Called at the end of a walk after which other directories are to be watched."""
+        self._watched = self._links.watched()
+        self.on_walked: Callable[[], None] = lambda: None
+        """Called after each walk and adoption: other directories may have to be watched now."""
         self._located: dict[str, str] = {}  # files that are not below the root
 
     def walk(self, known: Mapping[str, Known] = _NOTHING) -> Listing:
@@ -85,7 +88,7 @@ class LogTree:
 
     def _list_all(self, known: Mapping[str, Known]) -> Listing:
         self._located = {}
-        links, beside = Links(self.root), dict[str, str]()
+        links, beside = Links(self.root), list[tuple[str, str]]()
         found = _Collector(self._is_log)
         # Symbolic links last, so that a file is known by its real path.
         for entry, path, is_linked in sorted(self._walk(links), key=_by_link):
@@ -93,28 +96,41 @@ class LogTree:
                 found.others[path] = entry.inode()
                 continue
             found.add(path, _stat(entry.stat))
-            if is_linked or entry.is_symlink():  # also of an empty file, which may be JSON soon
-                is_outside = links.add_file(path, entry.path)
-                if is_outside and entry.is_symlink():
-                    links.add_link(path, entry.path)
-                    beside.update(links.rotated(path, links.files[path]))
-        for path, real in chain(beside.items(), _left_behind(known, links, found)):
-            if path in known or (self._is_read(path) and not found.has(path)):
-                self._add_outside(path, real, links, found)
-        before, self._links = self._links.watched(), links
-        if links.watched() != before:
-            self.on_links_changed()
+            # Links to empty files, and to none, count: they may have been rotated just now.
+            is_outside = (is_linked or entry.is_symlink()) and links.add_file(path, entry.path)
+            if is_outside and entry.is_symlink():
+                links.add_link(path, entry.path)
+                beside.extend(links.rotated(path, links.files[path]))
+        self._locate(found, known, chain(beside, _left_behind(known, links, found)))
+        for path, real in self._located.items():
+            found.add(path, stat := self.stat(path))
+            links.add_located(path, real, is_watched=_is_recent(stat))
+        self._links, self._watched = links, links.watched()
+        self.on_walked()
         return Listing(found.files, found.others)
 
-    def _add_outside(self, path: str, real: str, links: Links, found: _Collector) -> None:
-        if not found.has(path):
-            self._located[path] = real
-            if found.add(path, self.stat(path)):
-                links.add_file(path, real)
+    def _locate(
+        self, found: _Collector, known: Mapping[str, Known], others: Iterable[tuple[str, str]]
+    ) -> None:
+        """Give each file that is not below the root a path that no other file has.
+
+        Adopted ones have theirs; if it is taken, such a file is left out. Others have a path that
+        they should have, and their real path.
+        """
+        adopted = {path: one.target for path, one in known.items() if one.is_adopted}
+        self._located = {path: real for path, real in adopted.items() if not found.has(path)}
+        taken = {*found.files, *found.others, *adopted}
+        located = set(self._located.values())
+        for path, real in others:
+            if real not in located and self._is_read(path) and os.path.exists(real):
+                located.add(real)
+                name = _free_name(path, real, taken)
+                taken.add(name)
+                self._located[name] = real
 
     def watched(self) -> Watched:
         """Return the directories outside the tree whose changes matter, as of the last walk."""
-        return self._links.watched()
+        return self._watched
 
     def locate(self, path: str) -> Path:
         """Return where a file is: below the root, or beside the file that a link leads to."""
@@ -134,10 +150,11 @@ class LogTree:
 
         It is its present path if no file of the listing has that one.
         """
-        taken = listing.files.keys() | listing.others.keys()
-        name = path if path not in taken else _free_name(path, real, lambda one: one in taken)
+        name = _free_name(path, real, {*listing.files, *listing.others})
         self._located[name] = real
-        self._links.add_file(name, real)
+        self._links.add_located(name, real, is_watched=_is_recent(self.stat(name)))
+        self._watched = self._links.watched()
+        self.on_walked()
         return name
 
     def stat(self, path: str) -> FileStat | None:
@@ -231,6 +248,8 @@ class LogTree:
     def _walk(self, links: Links) -> Iterator["_Found"]:
         """Yield every file with its path, and whether a linked directory leads to it.
 
+        Links to files that do not exist are among them.
+
         Each directory is listed once, by its own path rather than by that of a link to it: links
         are followed only when no directory is left.
         """
@@ -250,6 +269,8 @@ class LogTree:
                     yield entry, path, is_linked
                 elif _safely(entry.is_dir):
                     (linked if entry.is_symlink() else directories).append(f"{path}/")
+                elif self._is_read(path) and _leads_nowhere(entry):
+                    yield entry, path, is_linked
 
     def _list(self, prefix: str, seen: set[tuple[int, int]]) -> list["os.DirEntry[str]"]:
         """Return a directory's entries; none if it was listed before or cannot be read."""
@@ -285,28 +306,28 @@ def _left_behind(
 
     With each comes what rotation has made of it.
     """
+    listed = {*found.files, *found.others}
     for path, one in known.items():
-        if one.is_adopted:
+        if links.leads_elsewhere(path, one, listed):
             yield path, one.target
-    for path, one in known.items():
-        name = path
-        if links.leads_elsewhere(path, one, found.files):
-            name = _free_name(path, one.target, found.has)
-            yield name, one.target
         elif not one.is_adopted:
             continue
-        yield from links.rotated(name, one.target)
-
-
-def _free_name(path: str, real: str, is_taken: Callable[[str], bool]) -> str:
-    """Return a name in the directory of a path for a file outside."""
-    wanted = f"{path[: path.rfind('/') + 1]}{os.path.basename(real)}"
-    names = chain([wanted], (f"{wanted}@{number}" for number in count(2)))
-    return next(name for name in names if not is_taken(name))
+        yield from links.rotated(path, one.target)
 
 
 def _by_link(found: _Found) -> tuple[bool, str]:
     return found[0].is_symlink(), found[1]
+
+
+def _free_name(path: str, real: str, taken: Collection[str]) -> str:
+    """Return a path that is not taken: this one, or one with the name that the file has."""
+    wanted = f"{path[: path.rfind('/') + 1]}{os.path.basename(real)}"
+    names = chain([path, wanted], (f"{wanted}@{number}" for number in count(2)))
+    return next(one for one in names if one not in taken)
+
+
+def _is_recent(stat: FileStat | None) -> bool:
+    return stat is not None and stat.mtime_ns > time.time_ns() - _STILL_WRITTEN_NS
 
 
 def _is_as_opened(reader: LineReader, stat: FileStat | None) -> bool:
@@ -314,6 +335,16 @@ def _is_as_opened(reader: LineReader, stat: FileStat | None) -> bool:
     if reader.is_packed or stat is None:
         return reader.stat == stat
     return reader.stat[:2] == stat[:2] and reader.stat.size <= stat.size
+
+
+def _leads_nowhere(entry: "os.DirEntry[str]") -> bool:
+    """Return whether this is a link to a file that does not exist, for now perhaps."""
+    try:
+        return entry.is_symlink() and not entry.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _safely(call: Callable[[], bool]) -> bool:

@@ -8,11 +8,13 @@ from contextlib import suppress
 from tempfile import NamedTemporaryFile
 
 from mikroscope.disk import PROBE_PREFIX
+from mikroscope.logfiles.links import Directory
 from mikroscope.logfiles.tree import LogTree
 
 logger = logging.getLogger(__name__)
 
-_STEP_MS = 20
+_STEP_MS = 20  # between two looks for events, also while there are none
+_FLAT_STEP_MS = 100  # likewise beside linked files: a second thread should cost little
 _DEBOUNCE_MS = 100  # while changes keep coming, they are reported at least this often
 _RESTART_S = 1.0
 _POLL_MS = 250  # how soon a watch is known to have begun while nothing changes
@@ -44,7 +46,7 @@ class Watcher:
             _Part(self._whole, self._begun, self._changed, on_lost, recursive=True),
             _Part(self._flat, self._look_again, self._changed, on_lost, recursive=False),
         ]
-        tree.on_links_changed = self._links_changed
+        tree.on_walked = self._walked
 
     def start(self) -> None:
         """Start watching."""
@@ -58,13 +60,13 @@ class Watcher:
         for part in self._parts:
             part.join()
 
-    def _whole(self) -> list[str]:
-        return [str(self._tree.root), *_present(self._tree.watched().whole)]
+    def _whole(self) -> list[Directory]:
+        return [Directory(str(self._tree.root), 0, 0), *_present(self._tree.watched().whole)]
 
-    def _flat(self) -> list[str]:
+    def _flat(self) -> list[Directory]:
         return _present(self._tree.watched().files_only)
 
-    def _links_changed(self) -> None:
+    def _walked(self) -> None:
         for part in self._parts:
             part.restart()
 
@@ -97,7 +99,7 @@ class _Part:
 
     def __init__(
         self,
-        directories: Callable[[], list[str]],
+        directories: Callable[[], list[Directory]],
         on_begin: Callable[[], None],
         on_change: Callable[[set[str]], None],
         on_lost: Callable[[], None],
@@ -109,7 +111,7 @@ class _Part:
         self._on_change = on_change
         self._on_lost = on_lost
         self._recursive = recursive
-        self._watched: list[str] = []
+        self._watched: list[Directory] = []
         self._stopping = threading.Event()
         self._wake = threading.Event()  # to stop, or to begin again
         self._thread = threading.Thread(target=self._run, name="mikroscope-watcher", daemon=True)
@@ -118,7 +120,7 @@ class _Part:
         self._thread.start()
 
     def restart(self) -> None:
-        """Watch other directories, if they are others."""
+        """Watch other directories, if they are others now."""
         if self._directories() != self._watched:
             self._wake.set()
 
@@ -143,7 +145,7 @@ class _Part:
                 self._stopping.wait(_RESTART_S)
 
     def _watch(self) -> None:
-        from watchfiles import watch  # only a server needs it
+        from watchfiles import Change, watch  # only a server needs it
 
         self._wake.clear()
         if self._stopping.is_set():
@@ -154,10 +156,10 @@ class _Part:
             return
         has_begun = False
         for changes in watch(
-            *self._watched,
+            *(one.path for one in self._watched),
             watch_filter=None,
             debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
+            step=_STEP_MS if self._recursive else _FLAT_STEP_MS,
             stop_event=self._wake,
             rust_timeout=_POLL_MS,
             raise_interrupt=False,
@@ -169,7 +171,9 @@ class _Part:
                 self._on_begin()
             if changes:
                 self._on_change({path for _, path in changes})
+            if any((Change.deleted, one.path) in changes for one in self._watched):
+                return  # to watch what has taken its path, even if that has its old inode
 
 
-def _present(directories: Iterable[str]) -> list[str]:
-    return sorted(one for one in directories if os.path.isdir(one))
+def _present(directories: Iterable[Directory]) -> list[Directory]:
+    return sorted(one for one in directories if os.path.isdir(one.path))
