@@ -24,6 +24,8 @@ from tests.helpers.waiting import DEADLINE_S
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Lets pytest explain the assertions of the contract suites like those of tests.
+pytest.register_assert_rewrite("tests.stores.contract")
 GUARD = kinds.Guard()
 
 

@@ -57,9 +57,13 @@ def write_release(
     files = {"mikroscope": program.encode(), "ballast": os.urandom(ballast)}
     files |= {"install.sh": SCRIPT.read_bytes()}
     files["install_steps.py"] = (ROOT / "scripts" / "install_steps.py").read_bytes()
-    settings = ("settings/__init__", "settings/options", "settings/sources", "settings/values")
-    for name in ("__init__", "_version", "errors", *settings):
-        files[f"lib/mikroscope/{name}.py"] = (ROOT / f"src/mikroscope/{name}.py").read_bytes()
+    package = ROOT / "src" / "mikroscope"
+    for path in (
+        *package.glob("*.py"),
+        *package.glob("settings/*.py"),
+        *package.glob("records/*.py"),
+    ):
+        files[f"lib/mikroscope/{path.relative_to(package)}"] = path.read_bytes()
     files |= {f"lib/module_{number}.py": b"x = 1\n" * 500 for number in range(modules)}
     with tarfile.open(found.archive, "w:gz", compresslevel=1) as archive:
         for name, content in files.items():

@@ -61,7 +61,7 @@ def test_real_version_refuses_the_config(release: Release, tmp_path: Path) -> No
         line = user.is_refused()
     finally:
         site.close()
-    assert "did you mean port?" in line
+    assert "Did you mean 'port'?" in line
     assert not (user.directory / "current").exists()
 
 
