@@ -1,6 +1,6 @@
 # make serve   start the server with sample logs: all it needs is Python 3.11+ and make
-# make check   lint, types, and the tests that start no process: under a minute, for daily work
-# make test    everything that must hold: lint, types, tests, docs; five minutes
+# make check   lint, types, and the tests that start no process: a good minute, for daily work
+# make test    everything that must hold: lint, types, tests, docs; six minutes
 # make test-long   the long forms of tests (kills, floods, installs, made-up input); twenty minutes
 # make siege   floods, kills and full disks at full length while two clients send (a quarter of an hour)
 # make bench   measure this machine (an hour; run it on an idle one; see docs/benchmarks.md)
