@@ -62,6 +62,7 @@ def write_release(
         *package.glob("*.py"),
         *package.glob("settings/*.py"),
         *package.glob("records/*.py"),
+        *package.glob("errors/*.py"),
     ):
         files[f"lib/mikroscope/{path.relative_to(package)}"] = path.read_bytes()
     files |= {f"lib/module_{number}.py": b"x = 1\n" * 500 for number in range(modules)}

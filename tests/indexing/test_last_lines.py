@@ -261,7 +261,7 @@ def test_a_running_server_waits_until_the_file_is_quiet(workplace: Workplace, so
 
 
 def test_a_file_that_was_written_meanwhile_is_not_quiet(workplace: Workplace, soon: None) -> None:
-    """A change that no event told of is read, and the wait begins again."""
+    """A change without a file-system event is read, and the wait begins again."""
     workplace.write(LOG, lines(1))
     worker = workplace.work_ready()
     workplace.append(LOG, OPEN)

@@ -91,7 +91,7 @@ def test_a_message_is_that_of_its_logger(fields: dict[str, Any], message: str) -
     ],
 )
 def test_the_field_that_a_time_comes_from(fields: dict[str, Any], name: str) -> None:
-    """A due date and a duration are no time of a record that has another one."""
+    """A due date or a duration does not give the time where another field does."""
     assert find_time(fields).name == name
 
 
@@ -187,7 +187,7 @@ def test_times_of_databases_and_libraries(text: str, want: str) -> None:
 
 @pytest.mark.parametrize("text", ["2026-366T00:00:00Z", "2026-000T00:00:00Z", "31-FEB-26 10.20.00"])
 def test_days_that_there_are_not(text: str) -> None:
-    """They are no time, and are counted as one that cannot be read."""
+    """They cannot be read as times, and count as such."""
     assert parse_time(text) is None
     assert not is_unset(text)
 
@@ -207,5 +207,5 @@ def test_values_that_mean_no_time(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["1970-01-01T00:00:00.000Z", "1969-12-31T23:59:59Z", "noon", -2])
 def test_values_that_mean_a_time(value: object) -> None:
-    """A text that says 1970 is a time; one that is no time is not unset, but unreadable."""
+    """A text that says 1970 is a time; a text that cannot be a time is unreadable, not unset."""
     assert not is_unset(value)

@@ -44,7 +44,7 @@ def test_trailing_slash_of_ingest(shared: httpx.Client) -> None:
 
 
 def test_trailing_slash_needs_credentials(serve: Serve, connect: Connect) -> None:
-    """A trailing slash is no way around the credentials."""
+    """A path with a trailing slash needs the same credentials."""
     client = connect(serve(**TOKEN, **PRODUCERS))
     for path in ("/api/logs/", "/api/alerts/config/"):
         assert client.get(path).status_code == 401

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mikroscope.errors import AlertPolicyError
+from mikroscope.errors.wording import nearest
 from mikroscope.json_body import JsonBody
 from mikroscope.settings.values import (
     WEBHOOK_FORMATS,
@@ -14,7 +15,6 @@ from mikroscope.settings.values import (
     web_url,
     whole_number,
 )
-from mikroscope.wording import nearest
 
 
 class AlertPolicy(JsonBody, frozen=True, kw_only=True, forbid_unknown_fields=True):

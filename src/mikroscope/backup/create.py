@@ -27,13 +27,13 @@ from mikroscope.backup.manifest import (
 )
 from mikroscope.disk import free_bytes, require_no_file, sync, translating_errors, write_json
 from mikroscope.errors import IndexFormatError, MikroScopeError, StorageFullError
+from mikroscope.errors.wording import in_words
 from mikroscope.json_body import JsonBody
 from mikroscope.records.timestamps import format_moment
 from mikroscope.settings.options import Settings
 from mikroscope.sidecar import open_tree
 from mikroscope.stores import administer
 from mikroscope.stores.administration import SnapshotContent, Snapshots
-from mikroscope.wording import in_words
 
 Clock = Callable[[], datetime]
 

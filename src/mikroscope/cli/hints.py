@@ -2,7 +2,7 @@
 
 import click
 
-from mikroscope.wording import did_you_mean
+from mikroscope.errors.wording import did_you_mean
 
 # What people call our commands, or expect them to be called.
 _COMMANDS = {

@@ -17,9 +17,9 @@ import click
 from mikroscope.cli.log_format import use_ndjson
 from mikroscope.cli.options import setting_options, settings_of, version_option
 from mikroscope.errors import MikroScopeError
+from mikroscope.errors.wording import in_words
 from mikroscope.records.printable import printable
 from mikroscope.settings.options import Settings
-from mikroscope.wording import in_words
 
 if TYPE_CHECKING:
     from mikroscope.server.run import RunningServer

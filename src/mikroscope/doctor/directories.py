@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mikroscope.disk import free_bytes
 from mikroscope.doctor.findings import Finding, ok, problem, warning
-from mikroscope.wording import in_words
+from mikroscope.errors.wording import in_words
 
 _FEW_FILES = 1000  # that can still be created on a disk
 _MEBIBYTE = 1 << 20

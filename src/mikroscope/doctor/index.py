@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
 from mikroscope.errors import DamagedIndexError, IndexFormatError, NotAnIndexError, StoreError
+from mikroscope.errors.wording import in_words
 from mikroscope.query.model import Entry
 from mikroscope.records.timestamps import parse_time
 from mikroscope.stores.administration import Inspectable, UnfinishedRebuild
-from mikroscope.wording import in_words
 
 _MUCH_UNMERGED_BYTES = 256 << 20
 _AHEAD_MS = 5 * 60_000

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mikroscope.doctor.findings import Finding, left_of_restore, ok, problem, warning
+from mikroscope.errors.wording import in_words
 from mikroscope.logfiles.packed import DAMAGE, is_packed, unpack_all
 from mikroscope.logfiles.reader import FileStat
 from mikroscope.logfiles.skipped import Skipped, skipped_files
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.records.parsing import NotARecordError, parse_line
-from mikroscope.wording import in_words
 
 _SAMPLED_FILES = 50
 _SAMPLED_BYTES = 64 << 10  # of each, from its end

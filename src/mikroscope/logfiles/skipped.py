@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mikroscope.errors.wording import in_words
 from mikroscope.logfiles.names import has_suffix, origin
 from mikroscope.logfiles.packed import packing
 from mikroscope.logfiles.tree import LogTree
-from mikroscope.wording import in_words
 
 _NAMED = 3
 _LOOKED_AT = 2_000  # files, which takes some milliseconds
@@ -25,7 +25,7 @@ class Skipped(NamedTuple):
 
 
 class _SilentTree(LogTree):
-    """A tree that logs nothing: whoever indexes these files does."""
+    """A tree that logs nothing: the indexer logs the same problems."""
 
     def _warn_once(self, problem: str) -> None:
         pass

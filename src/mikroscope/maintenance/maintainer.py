@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mikroscope.errors import MikroScopeError
+from mikroscope.errors.wording import in_words
 from mikroscope.job_status import JobStatus
 from mikroscope.logfiles.sources import Source
 from mikroscope.logfiles.tree import LogTree
@@ -20,7 +21,6 @@ from mikroscope.maintenance.file_retention import (
     is_written_here,
 )
 from mikroscope.stores.base import Cutoffs, Deleted, Store
-from mikroscope.wording import in_words
 
 logger = logging.getLogger(__name__)
 

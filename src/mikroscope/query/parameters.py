@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Any, Literal, NamedTuple, cast
 
 from mikroscope.errors import QueryError
+from mikroscope.errors.wording import nearest
 from mikroscope.query.model import (
     DEFAULT_LIMIT,
     GROUPINGS,
@@ -18,7 +19,6 @@ from mikroscope.query.model import (
 from mikroscope.records.fields import BOOLEAN_WORDS
 from mikroscope.records.levels import level_named
 from mikroscope.records.timestamps import parse_time
-from mikroscope.wording import nearest
 
 Kind = Literal["time", "level", "boolean", "text", "count", "choice"]
 

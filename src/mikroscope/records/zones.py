@@ -77,7 +77,7 @@ def set_default_zone(name: str) -> None:
     global _default, _default_name
     found = zone_named(name)
     if found is None:
-        raise ValueError(f"{name} is no time zone")
+        raise ValueError(f"{name} is not a known time zone")
     _default, _default_name = found, name
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mikroscope.wording import nearest
+from mikroscope.errors.wording import nearest
 
 # The last part of a path elsewhere -> the path that does the same here.
 _MEANINGS: dict[str, str] = {

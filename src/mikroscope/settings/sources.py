@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from mikroscope.errors import ConfigurationError
+from mikroscope.errors.wording import did_you_mean, nearest
 from mikroscope.settings.values import Option, Pairs, parse, shown
-from mikroscope.wording import did_you_mean, nearest
 
 logger = logging.getLogger(__name__)
 

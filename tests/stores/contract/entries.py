@@ -69,7 +69,7 @@ class EntryContract(Contract):
 
     @pytest.mark.parametrize("value", ["0001-01-01T00:00:00.000Z", 0, "0", "", None, "yesterday"])
     def test_a_time_that_is_unknown_gives_way(self, store: Store, value: object) -> None:
-        """A zero, or what is no time, is not the entry's time where another field has one."""
+        """A zero, or what cannot be a time, is skipped where another field has a time."""
         entry = self.only(store, {"timestamp": value, "time": "2026-02-18T10:20:00Z"})
         assert entry.timestamp == "2026-02-18T10:20:00Z"
 

@@ -177,8 +177,8 @@ class BatchEncoder:
         """
         encoded, encode_terms, raw_lines = self._encoded, self._encode_terms, self._lines
         times, documents, rows = encoded.times, encoded.documents, self._rows
-        level_names = LEVEL_NAMES
-        minutes, source, rules = encoded.minutes, lines.source, self._rules
+        minutes, rules = encoded.minutes, self._rules
+        source, path_is_audit = lines.source, lines.is_audit_path
         common = [COMMON % (source, self._dictionary.number, flags) for flags in range(4)]
         first, count, has_stripped_times, own_text = len(times), 0, False, None
         for line, fields, raw in self._records(lines):
@@ -191,17 +191,12 @@ class BatchEncoder:
                 if unreadable:
                     self._count_unreadable(source, line, unreadable, fields)
             level = fields.get("level")
-            level = level_names[level] if type(level) is str else ""
-            if not level:
-                level = level_of(fields)
-            is_audit = lines.is_audit_path
-            if "audit" in fields:
-                is_audit = audit_of(fields, is_audit)
+            level = (LEVEL_NAMES[level] if type(level) is str else "") or level_of(fields)
+            is_audit = audit_of(fields, path_is_audit) if "audit" in fields else path_is_audit
             if is_audit:
                 encoded.audit_sources.add(source)
             if rules is not None and rules.may_apply(found, is_audit):
-                entry = MaybePruned(source, lines.is_audit_path, line, found, raw)
-                encoded.maybe_pruned.append(entry)
+                encoded.maybe_pruned.append(MaybePruned(source, path_is_audit, line, found, raw))
                 continue
             count += len(fields)
             if found is None or not 0 <= found <= MAX_MS:

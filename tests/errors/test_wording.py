@@ -2,8 +2,8 @@
 
 import pytest
 
+from mikroscope.errors.wording import did_you_mean, in_words, nearest
 from mikroscope.settings.options import options
-from mikroscope.wording import did_you_mean, in_words, nearest
 
 FLAGS = [option.flag for option in options()]
 KEYS = [option.key for option in options() if option.key]
