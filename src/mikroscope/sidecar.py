@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,11 +26,12 @@ from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
 from mikroscope.indexing.writer_thread import WriterThread
 from mikroscope.logfiles.appender import LogAppender
-from mikroscope.logfiles.skipped import Skipped, describe_skipped, skipped_files
+from mikroscope.logfiles.skipped import Skipped, describe_skipped
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.logfiles.watcher import Watcher
 from mikroscope.maintenance.maintainer import Maintainer, Retention
 from mikroscope.query.model import MAX_LIMIT, Entry, Grouping, PageRequest, Query
+from mikroscope.records.levels import ERRORS
 from mikroscope.records.timestamps import parse_time
 from mikroscope.records.zones import set_default_zone
 from mikroscope.settings.options import Settings, options
@@ -90,7 +91,7 @@ class Sidecar:
             self.store.close()
             raise
         self._described: tuple[Mapping[str, int], Skipped | None] = ({}, None)
-        self._skipped = threading.Thread(target=name_skipped, args=(settings,), daemon=True)
+        self._skipped = threading.Thread(target=self._name_skipped, daemon=True)
         watcher = Watcher(tree, self.writer.files_changed, self.writer.watching_lost)
         self._watcher = None if settings.disable_auto_ingest else watcher
         self._index_check = IndexCheck(self.store)
@@ -132,6 +133,10 @@ class Sidecar:
     def wait_for_first_notes(self, timeout_s: float) -> None:
         """Wait until the log has named the files that are not indexed, or for this time."""
         self._skipped.join(timeout_s)
+
+    def _name_skipped(self) -> None:
+        self.writer.scanned.wait()
+        log_skipped(self.skipped_files())
 
     def skipped_files(self) -> Skipped | None:
         """Describe the files that the last scan found and that are not indexed."""
@@ -301,28 +306,17 @@ class _IndexObserver:
         # Before the files are read it is unknown how long it was quiet before the start.
         return found if self._caught_up.done() else max(found, self._started_ms)
 
-    def newest_entries(
-        self, from_ms: int | None, to_ms: int, levels: Sequence[str] | None
-    ) -> list[Entry]:
-        """Return the newest entries between two times, both inclusive; with levels, only theirs."""
-        found: dict[int, Entry] = {}
-        for level in (None,) if levels is None else levels:
-            query = Query(from_ms=from_ms, to_ms=to_ms, level=level)
-            found |= {entry.id: entry for entry in self._search(query, _ALERT_LINES)}
-        # The sort is stable: entries of one level and time stay in the order of the store.
-        newest_first = sorted(found.values(), key=lambda one: -(parse_time(one.timestamp) or 0))
-        return newest_first[:_ALERT_LINES]
+    def newest_entries(self, from_ms: int | None, to_ms: int, only_errors: bool) -> list[Entry]:
+        """Return the newest entries between two times, both inclusive; all, or the errors."""
+        level = ",".join(ERRORS) if only_errors else None
+        return self._search(Query(from_ms=from_ms, to_ms=to_ms, level=level), _ALERT_LINES)
 
     def _search(self, query: Query, limit: int) -> list[Entry]:
         return self._store.search(query, PageRequest(limit)).entries
 
 
-def name_skipped(settings: Settings) -> None:
-    """Log which files are not indexed, and why; nothing if there is no logs directory."""
-    root = settings.logs_path.resolve()
-    if not root.is_dir():
-        return
-    found = skipped_files(root, settings.log_file_suffixes, settings.own_files)
+def log_skipped(found: Skipped | None) -> None:
+    """Log which files are not indexed, and why."""
     if found is not None:
         logger.warning("%s: %s", found.text, found.fix)
 

@@ -25,7 +25,7 @@ class World:
         self.now_ms = NOW
         self.last_log_ms: int | None = NOW
         self.entries: list[Entry] = []
-        self.asked: list[tuple[int | None, int, Sequence[str] | None]] = []
+        self.asked: list[tuple[int | None, int, bool]] = []
         self.lines_error: Exception | None = None
         self.windows: list[tuple[int, int]] = []
         self.error: Exception | None = None
@@ -59,10 +59,8 @@ class World:
             raise self.error
         return self.counts
 
-    def _newest(
-        self, from_ms: int | None, to_ms: int, levels: Sequence[str] | None
-    ) -> Sequence[Entry]:
-        self.asked.append((from_ms, to_ms, levels))
+    def _newest(self, from_ms: int | None, to_ms: int, only_errors: bool) -> Sequence[Entry]:
+        self.asked.append((from_ms, to_ms, only_errors))
         if self.lines_error is not None:
             raise self.lines_error
         return self.entries
@@ -417,7 +415,7 @@ def test_message_has_the_newest_errors(world: World, start: Start) -> None:
     with catching() as catcher:
         alerter = start(policy(webhook_url=catcher.url, **SLACK))
         wait_until(lambda: alerter.state.sent)
-    assert world.asked == [(NOW - 300_000, NOW, ["ERROR", "CRIT"])]
+    assert world.asked == [(NOW - 300_000, NOW, True)]
     (message,) = catcher.payloads
     assert "5 errors in the last 5 minutes; the threshold is 3." in message["text"]
     assert "ERROR token=***\n```" in message["text"]
@@ -430,7 +428,7 @@ def test_message_has_the_last_entries_before_the_silence(world: World, start: St
     with catching() as catcher:
         start(policy(webhook_url=catcher.url, no_logs_threshold_minutes=5, **SLACK))
         wait_until(lambda: catcher.payloads)
-    assert world.asked == [(None, NOW, None)]
+    assert world.asked == [(None, NOW, False)]
     assert "INFO bye" in catcher.payloads[0]["text"]
 
 

@@ -20,7 +20,6 @@ from mikroscope.alerts.rules import (
     cooldown_over,
     cooldown_start,
     count_errors,
-    error_levels,
     firing_rules,
 )
 from mikroscope.alerts.storage import load_last_sent, load_policy
@@ -36,10 +35,10 @@ _CATCH_UP_S = 10.0  # at most: how long the first evaluation waits for the index
 
 CountLevels = Callable[[int, int], Mapping[str, int]]
 """Counts the entries of each level between two epoch milliseconds, both inclusive."""
-NewestEntries = Callable[[int | None, int, Sequence[str] | None], Sequence[Entry]]
+NewestEntries = Callable[[int | None, int, bool], Sequence[Entry]]
 """Returns a few entries between two epoch milliseconds, both inclusive, newest first.
 
-The first may be None: from the beginning. With levels, only entries of these.
+The first may be None: from the beginning. The last asks for errors only.
 """
 
 
@@ -211,7 +210,7 @@ class Alerter:
         problem = None
         for one in self._due(policy, deliveries, notifications, now_ms):
             try:
-                self._begin_delivery(policy, deliveries, one, counts, now_ms)
+                self._begin_delivery(policy, deliveries, one, now_ms)
             except Exception as error:  # the other rule is delivered all the same
                 problem = error
         if problem is not None:
@@ -243,13 +242,12 @@ class Alerter:
         policy: AlertPolicy,
         deliveries: _Deliveries,
         notification: Notification,
-        counts: Mapping[str, int],
         now_ms: int,
     ) -> None:
         format_ = format_of(policy.webhook_format, policy.webhook_url or "")
         policy = msgspec.structs.replace(policy, webhook_format=format_)
         # Only messages have lines, so that nothing else pays for reading them.
-        lines = [] if format_ == "mikroscope" else self._lines(policy, notification, counts, now_ms)
+        lines = [] if format_ == "mikroscope" else self._lines(policy, notification, now_ms)
         body = self._encode(policy, notification, lines, now_ms)
         with self._lock:
             if deliveries is not self._deliveries:
@@ -261,7 +259,6 @@ class Alerter:
         self,
         policy: AlertPolicy,
         notification: Notification,
-        counts: Mapping[str, int],
         now_ms: int,
     ) -> list[str]:
         """Return the newest log lines of a rule, without secrets; none if they cannot be read."""
@@ -269,11 +266,10 @@ class Alerter:
         from mikroscope.alerts.log_lines import line_of
         from mikroscope.alerts.redaction import Redactor
 
-        since_ms, levels = None, None
-        if notification.rule == "error_threshold":
-            since_ms, levels = now_ms - policy.window_minutes * 60_000, error_levels(counts)
+        only_errors = notification.rule == "error_threshold"
+        since_ms = now_ms - policy.window_minutes * 60_000 if only_errors else None
         try:
-            entries = self._newest_entries(since_ms, now_ms, levels)
+            entries = self._newest_entries(since_ms, now_ms, only_errors)
             redactor = Redactor(self._redact_fields)
             return [line_of(entry, redactor) for entry in entries]
         except Exception as error:  # a notification without lines is better than none

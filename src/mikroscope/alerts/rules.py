@@ -1,6 +1,6 @@
 """The alert rules: from an observation and a time to what fires."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -108,9 +108,4 @@ def cooldown_start(policy: AlertPolicy, evaluated_ms: int, delivered_ms: int) ->
 
 def count_errors(counts: Mapping[str, int]) -> int:
     """Return how many entries have the level ERROR or a more severe one."""
-    return sum(counts[level] for level in error_levels(counts))
-
-
-def error_levels(levels: Iterable[str]) -> list[str]:
-    """Return those of these levels that are ERROR or more severe."""
-    return [level for level in levels if is_error(level)]
+    return sum(count for level, count in counts.items() if is_error(level))

@@ -41,7 +41,8 @@ def index(rebuild: bool, **given: Any) -> None:
     there is nothing to index: the report has zeros.
     """
     from mikroscope.indexing.rebuild import index_report
-    from mikroscope.sidecar import name_skipped, open_tree
+    from mikroscope.logfiles.skipped import skipped_files
+    from mikroscope.sidecar import log_skipped, open_tree
 
     settings = settings_of(given)
     require_no_file(settings.logs_path, "--logs")
@@ -49,7 +50,9 @@ def index(rebuild: bool, **given: Any) -> None:
     set_default_zone(settings.default_timezone)
     started = datetime.now(UTC)
     stats = (_rebuild if rebuild else _index)(settings, open_tree(settings))
-    name_skipped(settings)
+    root = settings.logs_path.resolve()
+    if root.is_dir():
+        log_skipped(skipped_files(root, settings.log_file_suffixes, settings.own_files))
     print_json({"report": index_report(stats, started, datetime.now(UTC))})
 
 

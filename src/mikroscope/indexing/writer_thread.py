@@ -65,6 +65,8 @@ class WriterThread:
         self._runs = Runs(clock_ms)
         self.caught_up = self._runs.caught_up
         """Done when everything is indexed that the files held at the start."""
+        self.scanned = threading.Event()
+        """Set once the tree has been scanned, or the thread has ended."""
         self._ingest_writer = IngestWriter(indexer, appender, clock_ms, self._requeue)
         self.queue_status = self._ingest_writer.status
         self.lost_records = 0
@@ -205,6 +207,7 @@ class WriterThread:
     def _loop(self) -> None:
         while self._wait():
             self._work()
+        self.scanned.set()
         with self._wake:
             self._jobs.cancel()
         self._indexer.close()
@@ -319,6 +322,7 @@ class WriterThread:
             return  # the scan is still due
         began = self._now()
         self._indexer.scan(final=self._is_first_run)
+        self.scanned.set()
         self._schedule.scanned(began, self._now(), found_work=self._indexer.backlog)
 
     def _end_run(self) -> None:

@@ -20,7 +20,8 @@ _NAMES = {
 SEVERITY_OF_NAME = {name: severity for severity in _NAMES for name in _NAMES[severity].split()}
 """Other names that loggers use, and the severity each one means."""
 
-_ERRORS = SEVERITIES[SEVERITIES.index("ERROR") :]
+ERRORS = SEVERITIES[SEVERITIES.index("ERROR") :]
+"""The severities that count as errors."""
 # Go's slog names a level between two others by its distance from the lower one: INFO+2.
 _DISTANCE = re.compile(r"(DEBUG|INFO|WARN|ERROR)([+-]\d{1,6})", re.ASCII)
 _SLOG = {"DEBUG": -4, "INFO": 0, "WARN": 4, "ERROR": 8}
@@ -45,7 +46,7 @@ def severities_in(levels: str) -> frozenset[str]:
 
 def is_error(level: str) -> bool:
     """Return True for ERROR and everything more severe, under all of their names."""
-    return _SEVERITIES[level] in _ERRORS
+    return _SEVERITIES[level] in ERRORS
 
 
 def level_named(text: str) -> str:
