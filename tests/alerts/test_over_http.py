@@ -1,6 +1,7 @@
 """Alerts of a running server: policy and tests over HTTP, notifications, start and stop."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +52,31 @@ def test_errors_that_are_ingested_alert(serve: Serve, connect: Connect) -> None:
         health = client.get("/health").json()
         assert "error_threshold" in health["alerting"]["lastTriggerAtByRule"]
         assert health["alertPolicy"]["webhookUrl"] == "[configured]"
+
+
+def test_a_message_has_the_newest_errors_of_the_index(serve: Serve, connect: Connect) -> None:
+    """The newest five errors under all names of their severities, newest first, without secrets."""
+    levels = ["ERROR", "err", "CRITICAL", "Severe", "panic", "error", "fatal"]
+    logs = [
+        {"level": level, "message": f"failure {n} password=hunter2"}
+        for n, level in enumerate(levels)
+    ]
+    with catching() as catcher:
+        client = connect(
+            serve(
+                alert_webhook_url=catcher.url,
+                alert_webhook_format="slack",
+                alert_error_threshold=len(logs),
+                alert_interval_ms=1000,
+                ingest_producers="t=app",
+            )
+        )
+        logs.append({"level": "info", "message": "no failure"})
+        client.post("/api/ingest", json=logs, headers={"authorization": "Bearer t"})
+        wait_until(lambda: catcher.payloads)
+    text = catcher.payloads[0]["text"]
+    assert re.findall(r"(no )?failure (\d)?", text) == [("", n) for n in "65432"]
+    assert "hunter2" not in text
 
 
 def test_test_webhook(serve: Serve, connect: Connect) -> None:
