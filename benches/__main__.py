@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benches.cache import Cache, Corpus
-from benches.corpus import Shape
+from benches.corpus import SHAPES, Shape
 from benches.figures import Recorder
 from benches.published import publish
 from benches.report import write_report
@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=_positive, default=rounds, help=f"number of rounds; default: {rounds}")
     add(
         "--shape",
-        choices=("plain", "ragged"),
-        help="default: plain, and also ragged for scenarios that have it",
+        choices=SHAPES,
+        help="default: every shape that a scenario has",
     )
     add(
         "--effort",

@@ -12,7 +12,9 @@ from pathlib import Path
 from random import Random
 
 import mikroscope
-from benches.corpus import START, Shape, plain_lines, write_corpus
+from benches.corpus import Shape, write_corpus
+from benches.lines.moments import START, even
+from benches.lines.plain import plain_lines
 from benches.program import index
 
 FILE = "corpus.ndjson"
@@ -92,9 +94,14 @@ def copy_index(index: Path, target: Path) -> Path:
     return Path(shutil.copyfile(index, target))
 
 
+def index_bytes(index: Path) -> int:
+    """Return the bytes on disk of an index, with the files that SQLite keeps beside it."""
+    return sum(file.stat().st_size for file in index.parent.glob(f"{index.name}*"))
+
+
 def newer_lines(corpus: Corpus, count: int) -> bytes:
     """Return lines like those of a plain corpus, as dense, but with times after its end."""
-    lines = islice(plain_lines(corpus.records, Random(2)), count)
+    lines = islice(plain_lines(even(corpus.records), Random(2)), count)
     old, new = START.strftime('"%Y-%m-'), START.replace(month=3).strftime('"%Y-%m-')
     return b"".join(lines).replace(old.encode(), new.encode())
 

@@ -1,10 +1,13 @@
 """Loads a server over HTTP from another process: keep-alive sockets, one request at a time.
 
     python -m benches.load URL --clients 16 --post corpus.ndjson --batch 100 --requests 500
+    python -m benches.load URL --clients 64 --live --rate 4000
     python -m benches.load URL --clients 1 --get targets.txt
 
-Prints `ready`, sends every request once (with `--endless`: over and over until its input ends),
-and prints the results as JSON. A client sends its next request after the previous response.
+Prints `ready`, sends every request once (with `--endless`: over and over until its input ends;
+with `--live`: new records with the present time until its input ends), and prints the results as
+JSON. A client sends its next request after the previous response; with `--rate` it also waits for
+its turn.
 """
 
 import argparse
@@ -18,18 +21,22 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
+from benches.lines import moments
+from benches.lines.plain import plain_lines
 from benches.program import TOKEN
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+CATCH_UP_S = 1.0
 HEAD_END = b"\r\n\r\n"
 
 
@@ -48,12 +55,27 @@ class Seen:
         return sum(count for status, count in self.statuses.items() if status < 300)
 
 
+class Pace:
+    """Gives requests their turns, at a steady rate; what falls behind catches up for a second."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._interval_s = 1 / rate if rate else 0.0
+        self._next = time.perf_counter() - self._interval_s
+
+    def turn_in_s(self) -> float:
+        """Take the next turn; return in how many seconds it comes, at most 0 if it has come."""
+        now = time.perf_counter()
+        self._next = max(self._next + self._interval_s, now - CATCH_UP_S)
+        return self._next - now
+
+
 class Client(asyncio.Protocol):
     """One connection that sends request after request."""
 
-    def __init__(self, requests: Iterator[bytes], seen: Seen) -> None:
+    def __init__(self, requests: Iterator[bytes], seen: Seen, pace: Pace) -> None:
         self._requests = requests
         self._seen = seen
+        self._pace = pace
         self._buffer = b""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -91,6 +113,13 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
             self._transport.close()
             return
+        wait_s = self._pace.turn_in_s()
+        if wait_s <= 0:
+            self._write(request)
+        else:
+            asyncio.get_running_loop().call_later(wait_s, self._write, request)
+
+    def _write(self, request: bytes) -> None:
         self._began = time.perf_counter()
         self._transport.write(request)
 
@@ -108,6 +137,13 @@ def post_requests(corpus: Path, requests: int, batch: int, skip: int = 0) -> lis
     return [_post(list(itertools.islice(records, batch))) for _ in range(requests)]
 
 
+def live_requests(batch: int) -> Iterator[bytes]:
+    """Yield ingest requests with records of the present time, without end."""
+    lines = (line.rstrip() for line in plain_lines(moments.now(), Random()))
+    while True:
+        yield _post(list(itertools.islice(lines, batch)))
+
+
 def _post(lines: list[bytes]) -> bytes:
     body = b"[" + b",".join(lines) + b"]"
     head = (
@@ -117,13 +153,15 @@ def _post(lines: list[bytes]) -> bytes:
     return head.encode() + body
 
 
-async def send(url: str, requests: Iterator[bytes], clients: int) -> Seen:
-    """Send all requests, shared among this number of connections."""
+async def send(
+    url: str, requests: Iterator[bytes], clients: int, rate: float | None = None
+) -> Seen:
+    """Send all requests, shared among this number of connections, `rate` a second at most."""
     host, port = urlsplit(url).netloc.split(":")
-    loop, seen = asyncio.get_running_loop(), Seen()
+    loop, seen, pace = asyncio.get_running_loop(), Seen(), Pace(rate)
     began = time.perf_counter()
     opened = [
-        await loop.create_connection(lambda: Client(requests, seen), host, int(port))
+        await loop.create_connection(lambda: Client(requests, seen, pace), host, int(port))
         for _ in range(clients)
     ]
     await asyncio.gather(*(client.done for _, client in opened))
@@ -131,8 +169,8 @@ async def send(url: str, requests: Iterator[bytes], clients: int) -> Seen:
     return seen
 
 
-def until_input_ends(requests: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield all requests once, then repeat them until standard input is closed."""
+def until_input_ends(requests: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield requests until standard input is closed."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -140,8 +178,7 @@ def until_input_ends(requests: Sequence[bytes]) -> Iterator[bytes]:
         ended.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    again = itertools.takewhile(lambda _: not ended.is_set(), itertools.cycle(requests))
-    return itertools.chain(requests, again)
+    return itertools.takewhile(lambda _: not ended.is_set(), requests)
 
 
 class Load:
@@ -209,17 +246,28 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, help="records of the corpus")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--get", type=Path, metavar="TARGETS", help="a file with one path per line")
+    parser.add_argument("--live", action="store_true", help="post new records without end")
     parser.add_argument("--endless", action="store_true")
+    parser.add_argument("--rate", type=float, help="requests per second of all clients, at most")
     given = parser.parse_args()
+    source = _source(given)
+    print("ready", flush=True)
+    seen = uvloop.run(send(given.url, source, given.clients, given.rate))
+    milliseconds = [round(one, 3) for one in seen.milliseconds]
+    print(json.dumps({**vars(seen), "milliseconds": milliseconds}))
+
+
+def _source(given: argparse.Namespace) -> Iterator[bytes]:
+    """Return the requests that the command line asks for."""
+    if given.live:
+        return until_input_ends(live_requests(given.batch))
     if given.get:
         requests = get_requests(given.get.read_text().splitlines())
     else:
         requests = post_requests(given.post, given.requests, given.batch, given.skip)
-    source = until_input_ends(requests) if given.endless else iter(requests)
-    print("ready", flush=True)
-    seen = uvloop.run(send(given.url, source, given.clients))
-    milliseconds = [round(one, 3) for one in seen.milliseconds]
-    print(json.dumps({**vars(seen), "milliseconds": milliseconds}))
+    if not given.endless:
+        return iter(requests)
+    return itertools.chain(requests, until_input_ends(itertools.cycle(requests)))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def _in_scopes(scenario: str, title: str) -> Callable[[Results], str | None]:
         result = _largest(results, scenario)
         if result is None:
             return None
-        names = dict.fromkeys(name.rpartition(", ")[0] for name in result.figures if ": " in name)
+        parts = [name.rpartition(", ") for name in result.figures]
+        names = dict.fromkeys(name for name, _, scope in parts if scope in SCOPES)
         rows = [
             Row(name.partition(": ")[2], [result.median(f"{name}, {scope}") for scope in SCOPES])
             for name in names
@@ -176,6 +177,7 @@ PICTURES: dict[str, Callable[[Results], str | None]] = {
     "pages": _pages,
     "counts": _in_scopes("counts", "Counts over HTTP"),
     "aggregates": _in_scopes("aggregates", "Groups over HTTP"),
+    "filtered-groups": _in_scopes("filtered-groups", "Groups under a filter over HTTP"),
     "memory": _memory,
     "by-size": _by_size,
     "peers": _peers,

@@ -19,6 +19,8 @@ from urllib.parse import urlencode, urlsplit
 MIKROSCOPE = (sys.executable, "-m", "mikroscope")
 TOKEN = "bench-token"
 SAMPLE_S = 0.01
+AT_REST = 0.02  # at most, of one core
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")  # in which the system counts processor time
 PATIENCE_S = 3600.0
 
 
@@ -112,6 +114,18 @@ class Server:
         self.wait_until_indexed()
         self.wait(lambda health: health["maintenance"]["runs"] > 0, every_s=0.05)
 
+    def wait_until_quiet(self, quiet_s: float) -> None:
+        """Return when the server has used hardly any processor time for this many seconds."""
+        deadline = time.monotonic() + PATIENCE_S
+        since, used = time.monotonic(), processor_seconds(self.process)
+        while time.monotonic() < since + quiet_s:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the server did not come to rest")
+            time.sleep(quiet_s / 20)
+            now = processor_seconds(self.process)
+            if now - used > max(AT_REST * quiet_s, 2 * TICK_S):
+                since, used = time.monotonic(), now
+
 
 @contextmanager
 def serve(logs: Path, index: Path, **options: object) -> Iterator[Server]:
@@ -178,6 +192,16 @@ def resident_mb(process: int) -> float:
         with suppress(OSError):  # it has just ended
             pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / (1 << 20)
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process and its children have used."""
+    ticks = 0
+    for one in process_tree(process):
+        with suppress(OSError):  # it has just ended
+            _, _, numbers = Path(f"/proc/{one}/stat").read_text().rpartition(")")
+            ticks += sum(map(int, numbers.split()[11:13]))
+    return ticks * TICK_S
 
 
 def process_tree(process: int) -> list[int]:

@@ -66,9 +66,9 @@ class Results:
         """Return the result of a scenario at a size."""
         return next((one for one in self.of(scenario, shape) if one.records == records), None)
 
-    def nearest(self, scenario: str, records: int) -> Result | None:
+    def nearest(self, scenario: str, records: int, shape: str = "plain") -> Result | None:
         """Return the result at a size, or else the one at the largest size."""
-        return self.at(scenario, records) or next(reversed(self.of(scenario)), None)
+        return self.at(scenario, records, shape) or next(reversed(self.of(scenario, shape)), None)
 
 
 def publish(results: Path, directory: Path) -> None:

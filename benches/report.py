@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import unescape
 from pathlib import Path
 
+from benches.corpus import SHAPES
 from benches.goals import GOALS
 from benches.peers import PEERS
 from benches.pictures import PICTURES, fastest_and_slowest, how_many
@@ -58,7 +59,7 @@ def _block(found: "re.Match[str]", results: Results, pictures: Mapping[str, str]
 def _tables(results: Results, scenario: str) -> list[str]:
     """Return the tables of a scenario: for EVERY_SIZE of every corpus, else of the largest ones."""
     parts: list[str] = []
-    for shape in ("plain", "ragged"):
+    for shape in SHAPES:
         found = results.of(scenario, shape)
         for result in found if scenario in EVERY_SIZE else found[-1:]:
             parts += ["", f"{result.title}:", "", *_table(result), *_notes(result)]
@@ -174,7 +175,8 @@ def _front_page(results: Results) -> list[str]:
     result = next(reversed(results.of("peers")), None)
     if result is None:
         return []
-    present = [peer for peer in PEERS if any(name.startswith(peer) for name in result.figures)]
+    measured = {name.partition(peer_figure("", ""))[0] for name in result.figures}
+    present = [peer for peer in PEERS if peer in measured]
     rows = [
         [f"load {result.records:,} records", *(_load_time(result, peer) for peer in present)],
         ["disk space relative to the files", *(_kept(result, peer) for peer in present)],
@@ -183,12 +185,12 @@ def _front_page(results: Results) -> list[str]:
         cells = [_between(result, peer, kinds) for peer in present]
         rows.append([f"{what}: {how_many(result, kinds)} questions", *cells])
     machine = result.data["machine"]
-    measured = (
+    source = (
         f"Medians of {result.title.partition(', ')[2]}, fastest and slowest question; "
         f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
         f"{result.data['date'][:10]}, commit {machine['commit']}."
     )
-    return ["", *table(["", *present], rows), "", measured]
+    return ["", *table(["", *present], rows), "", source]
 
 
 def _load_time(result: Result, peer: str) -> str:

@@ -62,18 +62,19 @@ class Peer(Protocol):
 
 def questions(tenant: str, order: str) -> dict[str, list[Question]]:
     """Return the questions by kind, with values that occur in the corpus."""
-    error, warn = ("level", "ERROR"), ("level", "WARN")
+    error, warn, info = (("level", level) for level in ("ERROR", "WARN", "INFO"))
+    one_tenant = ("tenantId", tenant)
     return {
         "page": [
             Question("newest"),
             Question("ERROR", (error,)),
-            Question("a tenant's ERROR", (("tenantId", tenant), error)),
+            Question("a tenant's ERROR", (one_tenant, error)),
             Question("an order", (("orderId", order),)),
             Question("WARN of one day", (warn,), one_day=True),
         ],
         "count": [
             Question("ERROR", (error,)),
-            Question("a tenant", (("tenantId", tenant),)),
+            Question("a tenant", (one_tenant,)),
             Question("ERROR of one day", (error,), one_day=True),
         ],
         "group": [
@@ -81,6 +82,13 @@ def questions(tenant: str, order: str) -> dict[str, list[Question]]:
             Question("tenantId of one day", one_day=True, group_by="tenantId"),
             Question("service of ERROR", (error,), group_by="service"),
             Question("durationMs", group_by="durationMs"),
+            Question("tenantId of ERROR", (error,), group_by="tenantId"),
+            Question("tenantId of ERROR of one day", (error,), True, "tenantId"),
+            Question("event of INFO", (info,), group_by="event"),
+            Question("event of INFO of one day", (info,), True, "event"),
+            Question("service of a tenant", (one_tenant,), group_by="service"),
+            Question("service of a tenant of one day", (one_tenant,), True, "service"),
+            Question("correlationId of one day", one_day=True, group_by="correlationId"),
         ],
     }
 

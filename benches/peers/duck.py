@@ -1,4 +1,4 @@
-"""DuckDB: SQL directly on the NDJSON file, in this process."""
+"""DuckDB in this process: SQL directly on the NDJSON file, or on a table loaded from it."""
 
 import importlib
 import importlib.util
@@ -9,12 +9,15 @@ from typing import Any, Self
 from benches.cache import Corpus
 from benches.peers.base import Groups, Question, count_sql, groups_sql, page_sql
 
+TABLE = "logs"
+
 
 class Duck:
     """One connection that stays open; nothing is loaded, every question reads the file."""
 
     def __init__(self, corpus: Corpus, directory: Path) -> None:
         self._corpus = corpus
+        self._table = _reading(corpus.path)
 
     @staticmethod
     def missing() -> str | None:
@@ -30,13 +33,8 @@ class Duck:
         return 0
 
     def __enter__(self) -> Self:
-        """Connect, and declare all columns as text, as for the other peers."""
-        with self._corpus.path.open() as file:
-            columns = dict.fromkeys(json.loads(file.readline()), "VARCHAR")
-        self._table = (
-            f"read_json('{self._corpus.path}', format = 'newline_delimited', columns = {columns})"
-        )
-        self._connection: Any = importlib.import_module("duckdb").connect()
+        """Connect."""
+        self._connection = _connect()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,3 +56,38 @@ class Duck:
     def _query(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
         return rows
+
+
+class LoadedDuck(Duck):
+    """The same questions to a table in DuckDB's own format, in the order of the file."""
+
+    def __init__(self, corpus: Corpus, directory: Path) -> None:
+        super().__init__(corpus, directory)
+        self._table = TABLE
+        self._database = directory / "logs.duckdb"
+
+    def insert(self) -> None:
+        """Copy the file into the table, which has no index."""
+        connection = _connect(self._database)
+        connection.execute(f"CREATE TABLE {TABLE} AS SELECT * FROM {_reading(self._corpus.path)}")
+        connection.close()
+
+    def size(self) -> int:
+        """Return the size of the database."""
+        return self._database.stat().st_size
+
+    def __enter__(self) -> Self:
+        """Open the database."""
+        self._connection = _connect(self._database)
+        return self
+
+
+def _connect(database: Path | None = None) -> Any:
+    return importlib.import_module("duckdb").connect(str(database or ":memory:"))
+
+
+def _reading(path: Path) -> str:
+    """Return the file as a table in SQL, with all columns as text, as for the other peers."""
+    with path.open() as file:
+        columns = dict.fromkeys(json.loads(file.readline()), "VARCHAR")
+    return f"read_json('{path}', format = 'newline_delimited', columns = {columns})"

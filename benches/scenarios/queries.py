@@ -1,5 +1,8 @@
 """Queries over HTTP, one after the other from one client."""
 
+import random
+import time
+
 from benches import questions
 from benches.cache import Cache, Corpus, place_with
 from benches.figures import Recorder
@@ -8,10 +11,17 @@ from benches.program import Server, serve
 
 SAMPLES = 100  # requests of each kind per round
 HEAVY_SAMPLES = 5
+DEPTH = 20  # large pages, from whose ends the deep pages continue
+DEEP = {
+    "newest": {},
+    "level": {"level": "INFO"},
+    "service": {"field": "service", "value": "search"},
+    "a word": {"text": "order"},
+}
 
 
 def pages(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """`GET /api/logs`, 100 entries: newest, from a time, by each field, by two, by words."""
+    """`GET /api/logs`, 100 entries: newest, by time, by each field, by words, by two, far back."""
     with serve(corpus.logs, cache.index(corpus)) as server:
         server.wait_until_rested()
         _ask_pages(server, corpus, record)
@@ -33,8 +43,39 @@ def pages_under_ingest(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 def _ask_pages(server: Server, corpus: Corpus, record: Recorder) -> None:
     for number in record.rounds():
-        samples = questions.sample(corpus, record.samples(SAMPLES), seed=number)
-        _ask(server, record, questions.pages(samples))
+        count = record.samples(SAMPLES) + 1
+        targets = questions.pages(questions.sample(corpus, count, seed=number))
+        ask(server, record, targets | _deep_pages(server, corpus, count, random.Random(number)))
+
+
+def _deep_pages(
+    server: Server, corpus: Corpus, count: int, chance: random.Random
+) -> dict[str, list[str]]:
+    """Return targets of pages that continue up to DEPTH large pages behind the newest."""
+    large = str(max(1, min(1000, corpus.records // 100)))
+    targets = {}
+    for kind, filters in DEEP.items():
+        cursors: list[str] = []
+        page = server.get("/api/logs", limit=large, **filters)
+        while (cursor := page.get("nextCursor")) and len(cursors) < DEPTH:
+            cursors.append(cursor)
+            page = server.get("/api/logs", limit=large, cursor=cursor, **filters)
+        targets[f"page: {kind}, far back"] = [
+            questions.page(cursor=chance.choice(cursors), **filters) for _ in range(count)
+        ]
+    return targets
+
+
+def first_page(cache: Cache, corpus: Corpus, record: Recorder) -> None:
+    """The first page after a start, asked for as soon as the server listens, by kind of page."""
+    kinds = ("newest", "level", "tenantId", "orderId", "a word", "tenantId of one day")
+    for number in record.rounds():
+        targets = questions.pages(questions.sample(corpus, 1, seed=number))
+        for kind in kinds:
+            with serve(corpus.logs, cache.index(corpus)) as server:
+                began = time.perf_counter()
+                server.get(targets[f"page: {kind}"][0])
+                record.add(f"first page: {kind}", "ms", (time.perf_counter() - began) * 1000)
 
 
 def counts(cache: Cache, corpus: Corpus, record: Recorder) -> None:
@@ -42,8 +83,8 @@ def counts(cache: Cache, corpus: Corpus, record: Recorder) -> None:
     with serve(corpus.logs, cache.index(corpus)) as server:
         server.wait_until_rested()
         for number in record.rounds():
-            samples = questions.sample(corpus, record.samples(HEAVY_SAMPLES), seed=number)
-            _ask(server, record, questions.counts(samples))
+            samples = questions.sample(corpus, record.samples(HEAVY_SAMPLES) + 1, seed=number)
+            ask(server, record, questions.counts(samples))
 
 
 def aggregates(cache: Cache, corpus: Corpus, record: Recorder) -> None:
@@ -53,28 +94,40 @@ def aggregates(cache: Cache, corpus: Corpus, record: Recorder) -> None:
         with serve(corpus.logs, cache.index(corpus)) as server:
             server.wait_until_rested()
             targets = {
-                kind: [one] * record.samples(HEAVY_SAMPLES)
+                kind: [one] * (record.samples(HEAVY_SAMPLES) + 1)
                 for kind, one in questions.groups().items()
             }
-            first = _ask(server, record, targets)
+            first = ask(server, record, targets)
         for kind, taken in first.items():
             if kind in questions.unfiltered():
                 record.add_latencies(f"{kind}, the first time", [taken])
 
 
-def _ask(server: Server, record: Recorder, targets: dict[str, list[str]]) -> dict[str, float]:
-    """Ask every kind in turn, after one request of that kind which is not counted.
+def filtered_groups(cache: Cache, corpus: Corpus, record: Recorder) -> None:
+    """Groups under a filter, and by ids of one day: the first time, then with other values."""
+    for number in record.rounds():
+        count = record.samples(HEAVY_SAMPLES) + 1
+        samples = questions.sample_of_days(corpus, count, seed=number)
+        with serve(corpus.logs, cache.index(corpus)) as server:
+            server.wait_until_rested()
+            first = ask(server, record, questions.filtered_groups(samples))
+        for kind, taken in first.items():
+            record.add_latencies(f"{kind}, the first time", [taken])
 
-    Return by kind how many milliseconds the uncounted request took.
+
+def ask(server: Server, record: Recorder, targets: dict[str, list[str]]) -> dict[str, float]:
+    """Ask every kind in turn; the first request of each kind is not counted.
+
+    Return by kind how many milliseconds that first request took.
     """
-    flat = [target for kind in targets.values() for target in (kind[0], *kind)]
+    flat = [target for kind in targets.values() for target in kind]
     seen = get(server.url, flat)
     assert seen.succeeded == len(flat), f"answers: {dict(seen.statuses)}"
     latencies = iter(seen.milliseconds)
     counted, first = [], {}
     for kind, asked in targets.items():
         first[kind] = next(latencies)
-        taken = [next(latencies) for _ in asked]
+        taken = [next(latencies) for _ in asked[1:]]
         record.add_latencies(kind, taken)
         counted += taken
     record.add_latencies("all of these", counted)

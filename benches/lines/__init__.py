@@ -1,0 +1,1 @@
+"""The records of the corpora, line by line, each module with one kind of them."""
