@@ -97,11 +97,11 @@ INGEST_MANY = worst("http-ingest", "100 per request, sync, 16 clients, findable"
 COLD = worst("cold-index", "all cores", "jsonRecords")
 SIZE = worst("size", "index relative to raw bytes")
 GOALS = (
-    Goal("cold index: json loops over the same records", 1.8, "×", TYPICAL, COLD),
+    Goal("cold index, in json loops over the same records", 1.8, "×", TYPICAL, COLD),
     Goal("the aim for that", 1.3, "×", TYPICAL, COLD),
     Goal(
-        "the same of ragged records",
-        4.6,
+        "cold index of ragged records, in json loops over them",
+        4.61,
         "×",
         100_000,
         worst("cold-index", "all cores", "jsonRecords", shape="ragged"),
@@ -115,10 +115,10 @@ GOALS = (
         at_least=True,
     ),
     Goal("size of the index relative to raw bytes", 0.28, "×", TYPICAL, SIZE),
-    Goal("the same at 10 million", 0.27, "×", LARGE, SIZE),
+    Goal("size of the index at 10 million, relative to raw bytes", 0.27, "×", LARGE, SIZE),
     Goal("the aim for that", 0.25, "×", LARGE, SIZE),
     Goal(
-        "the same of ragged records",
+        "size of the index of ragged records, relative to raw bytes",
         0.426,
         "×",
         TYPICAL,
@@ -139,7 +139,7 @@ GOALS = (
         0.28,
         "×",
         TYPICAL,
-        worst("steady-ingest", "index, settled, relative to raw bytes"),
+        worst("steady-ingest", "index, settled, after a stop, relative to raw bytes"),
     ),
     Goal(
         "any page during that, p99",
@@ -195,9 +195,16 @@ GOALS = (
     ),
     Goal(
         "group by 2.5 million values, everything",
-        2000,
+        1000,
         "ms",
         LARGE,
+        worst("aggregates", f"{MANY_VALUES}, all"),
+    ),
+    Goal(
+        "group by a million values, everything (4 million records)",
+        1000,
+        "ms",
+        4_000_000,
         worst("aggregates", f"{MANY_VALUES}, all"),
     ),
     Goal(

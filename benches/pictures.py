@@ -6,6 +6,7 @@ from benches.peers import PEERS
 from benches.published import Result, Results
 from benches.scenarios.ingest import BATCHES, CLIENTS, MODES, case
 from benches.scenarios.peers import figure as peer_figure
+from benches.scenarios.peers import measured as measured_peers
 from benches.svg import Row, Span, bars, lines, spans
 
 
@@ -121,13 +122,14 @@ def _peers(results: Results) -> str | None:
     if result is None:
         return None
     names = dict.fromkeys(name.partition(" | ")[2] for name in result.figures)
+    peers = measured_peers(result.figures)
     rows = [
-        Row(what, [result.median(peer_figure(peer, what)) for peer in PEERS])
+        Row(what, [result.median(peer_figure(peer, what)) for peer in peers])
         for what in names
         if ": " in what
     ]
     title = f"The same questions to other programs, {result.records:,} records"
-    return bars(title, "ms, median", list(PEERS), rows, log=True)
+    return bars(title, "ms, median", peers, rows, log=True)
 
 
 def _front_page(results: Results) -> str | None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benches.corpus import SHAPES
 from benches.goals import GOALS
-from benches.peers import PEERS
 from benches.pictures import PICTURES, fastest_and_slowest, how_many
 from benches.published import Figure, Result, Results
 from benches.scenarios.ingest import BATCHES, CLIENTS, MODES, case
 from benches.scenarios.peers import figure as peer_figure
+from benches.scenarios.peers import measured as measured_peers
 from benches.svg import duration, number, rounded
 
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
@@ -152,13 +152,14 @@ def _peers(results: Results) -> list[str]:
     parts: list[str] = []
     for result in results.of("peers")[-1:]:
         names = dict.fromkeys(name.partition(" | ")[2] for name in result.figures)
-        rows = ([what, *_peers_cells(result, what)] for what in names)
-        parts += ["", f"{result.title}:", "", *table(["what", *PEERS], rows), *_notes(result)]
+        peers = measured_peers(result.figures)
+        rows = ([what, *_peers_cells(result, peers, what)] for what in names)
+        parts += ["", f"{result.title}:", "", *table(["what", *peers], rows), *_notes(result)]
     return parts
 
 
-def _peers_cells(result: Result, what: str) -> Iterable[str]:
-    for peer in PEERS:
+def _peers_cells(result: Result, peers: Iterable[str], what: str) -> Iterable[str]:
+    for peer in peers:
         figure = result.figures.get(peer_figure(peer, what))
         yield f"{number(figure['median'])} {figure['unit']}" if figure else "–"
 
@@ -175,8 +176,7 @@ def _front_page(results: Results) -> list[str]:
     result = next(reversed(results.of("peers")), None)
     if result is None:
         return []
-    measured = {name.partition(peer_figure("", ""))[0] for name in result.figures}
-    present = [peer for peer in PEERS if peer in measured]
+    present = measured_peers(result.figures)
     rows = [
         [f"load {result.records:,} records", *(_load_time(result, peer) for peer in present)],
         ["disk space relative to the files", *(_kept(result, peer) for peer in present)],
@@ -185,12 +185,12 @@ def _front_page(results: Results) -> list[str]:
         cells = [_between(result, peer, kinds) for peer in present]
         rows.append([f"{what}: {how_many(result, kinds)} questions", *cells])
     machine = result.data["machine"]
-    source = (
+    measured = (
         f"Medians of {result.title.partition(', ')[2]}, fastest and slowest question; "
         f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
         f"{result.data['date'][:10]}, commit {machine['commit']}."
     )
-    return ["", *table(["", *present], rows), "", source]
+    return ["", *table(["", *present], rows), "", measured]
 
 
 def _load_time(result: Result, peer: str) -> str:

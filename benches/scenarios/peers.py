@@ -1,6 +1,7 @@
 """Other programs with the same corpus and the same questions."""
 
 import time
+from collections.abc import Iterable
 
 from benches.cache import Cache, Corpus
 from benches.figures import Recorder
@@ -63,6 +64,12 @@ def _compare(answers: dict[str, Answers]) -> None:
         for question, answer in given.items():
             if answer != expected[question]:
                 raise AssertionError(f"{name} answers '{question}' differently from {first}")
+
+
+def measured(figures: Iterable[str]) -> list[str]:
+    """Return the peers that have figures, in their usual order."""
+    found = {name.partition(figure("", ""))[0] for name in figures}
+    return [peer for peer in PEERS if peer in found]
 
 
 def figure(peer: str, what: str) -> str:

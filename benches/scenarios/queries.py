@@ -6,7 +6,7 @@ import time
 from benches import questions
 from benches.cache import Cache, Corpus, place_with
 from benches.figures import Recorder
-from benches.load import get, load
+from benches.load import Seen, get, load
 from benches.program import Server, serve
 
 SAMPLES = 100  # requests of each kind per round
@@ -118,11 +118,20 @@ def filtered_groups(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 def ask(server: Server, record: Recorder, targets: dict[str, list[str]]) -> dict[str, float]:
     """Ask every kind in turn; the first request of each kind is not counted.
 
-    Return by kind how many milliseconds that first request took.
+    Return by kind how many milliseconds that first request took. Every request must succeed.
     """
-    flat = [target for kind in targets.values() for target in kind]
-    seen = get(server.url, flat)
-    assert seen.succeeded == len(flat), f"answers: {dict(seen.statuses)}"
+    seen = get(server.url, flatten(targets))
+    assert seen.succeeded == len(seen.milliseconds), f"answers: {dict(seen.statuses)}"
+    return add_by_kind(record, targets, seen)
+
+
+def flatten(targets: dict[str, list[str]]) -> list[str]:
+    """Return the targets of all kinds, one kind after the other."""
+    return [target for kind in targets.values() for target in kind]
+
+
+def add_by_kind(record: Recorder, targets: dict[str, list[str]], seen: Seen) -> dict[str, float]:
+    """Add the latencies of each kind but its first; return the first ones."""
     latencies = iter(seen.milliseconds)
     counted, first = [], {}
     for kind, asked in targets.items():

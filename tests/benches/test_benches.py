@@ -12,7 +12,7 @@ from benches.cache import Cache, Corpus
 from benches.corpus import write_corpus
 from benches.figures import Recorder
 from benches.goals import GOALS, Goal, Measured
-from benches.load import get, load
+from benches.load import asking, get, load
 from benches.peers import PEERS
 from benches.peers.base import Peer
 from benches.peers.grep_jq import GrepAndJq
@@ -214,6 +214,35 @@ def test_load_asks_in_order() -> None:
     """A single client returns one latency for each target, in order."""
     with trivial_server() as url:
         assert len(get(url, ["/a", "/b", "/c"]).milliseconds) == 3
+
+
+def test_load_keeps_its_rate() -> None:
+    """Clients share a rate: twenty requests at two hundred per second take a tenth of a second."""
+    with (
+        trivial_server() as url,
+        asking(url, ["/a"] * 20, "--clients", 4, "--rate", 200) as asked,
+    ):
+        seen = asked.finish()
+    assert seen.succeeded == 20
+    assert seen.seconds >= 19 / 200
+
+
+def test_live_load_goes_on_until_it_is_stopped() -> None:
+    """A load of new records has no end of its own."""
+    with trivial_server() as url, load(url, "--live", "--clients", 2, "--rate", 500) as sending:
+        assert get(url, ["/a"]).succeeded == 1
+        seen = sending.finish()
+    assert seen.succeeded == len(seen.milliseconds) > 0
+
+
+def test_pictures_of_groups_have_no_empty_rows(docs: Path) -> None:
+    """The first time after a start has no row of its own in the pictures of groups."""
+    for name in ("aggregates", "filtered-groups"):
+        labels = re.findall(
+            r'text-anchor="end">([^<]*)<', (docs / "benchmarks" / f"{name}.svg").read_text()
+        )
+        assert labels
+        assert not [label for label in labels if label.endswith((", all", ", one day"))]
 
 
 def test_failing_scenario_does_not_stop_the_others(
