@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from benches.cache import Cache, Corpus, index_bytes, place_with
+from benches.cache import Cache, Corpus, copy_index, index_bytes, place_with
 from benches.figures import Recorder
 from benches.lines.moments import DAYS, START
 from benches.load import asking
@@ -44,19 +44,23 @@ def upkeep(cache: Cache, corpus: Corpus, record: Recorder) -> None:
 
 
 def clean_up(cache: Cache, corpus: Corpus, record: Recorder) -> None:
-    """Pages and groups of one day, at rest and while retention deletes the older half."""
+    """Retention deletes the older half: how long it takes, and queries at rest and meanwhile."""
+    days = (datetime.now(UTC) - HALF).days
+    options = {"db_retention_days": days, "db_audit_retention_days": days}
     for _ in record.rounds():
         with cache.scratch() as scratch:
             logs, index = place_with(corpus, cache.index(corpus), scratch)
+            with serve(logs, index, **options) as server:
+                _wait_for_clean_up(server)
+                record.add("a clean-up without queries", "s", time.perf_counter() - server.began)
+            copy_index(cache.index(corpus), index)
             with serve(logs, index) as server:
                 server.wait_until_rested()
                 targets = _full_pages(server)
                 _ask_both(server, targets, record, "nothing", _idling(record))
             before = index_bytes(index)
-            days = (datetime.now(UTC) - HALF).days
-            options = {"db_retention_days": days, "db_audit_retention_days": days}
             with serve(logs, index, **options) as server:
-                _ask_both(server, targets, record, "a clean-up", lambda: _wait_for(server))
+                _ask_both(server, targets, record, "a clean-up", lambda: _wait_for_clean_up(server))
                 _wait_for_the_rest(server, record)
                 health = server.get("/health")["maintenance"]
                 assert server.count(to=HALF.isoformat()) == 0
@@ -108,7 +112,7 @@ def _ask_during(
     record.add(f"pages during {name}, failed or partial", "answers", wrong)
 
 
-def _wait_for(server: Server) -> None:
+def _wait_for_clean_up(server: Server) -> None:
     """Wait for the clean-up that the server runs when it has started."""
     server.wait(lambda health: health["maintenance"]["runs"] > 0, every_s=0.05)
 
