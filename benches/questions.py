@@ -17,9 +17,9 @@ DAY = {"from": "2026-01-10T00:00:00Z", "to": "2026-01-10T23:59:59.999Z"}
 SCOPES: dict[str, Parameters] = {"all": {}, "one day": DAY}
 SMALL_FIELDS = ("service", "route", "host", "statusCode", "tenantId")
 THOUSAND_VALUES = "durationMs"  # 1,900 of them
-PAGE = 100  # entries
-FIXED = ("timestamp", "level", "message")
 MANY_VALUES = ("userId", "orderId")  # 50,000; one for every four records
+FIXED = ("timestamp", "level", "message")  # in every record of every corpus
+PAGE = 100  # entries
 
 
 def sample(corpus: Corpus, count: int, seed: int = 7) -> list[Record]:
@@ -43,7 +43,7 @@ def sample_of_days(corpus: Corpus, count: int, seed: int = 7) -> list[Record]:
 def pages(records: list[Record]) -> dict[str, list[str]]:
     """Return targets by kind of page: newest, from a time, by each field, by two, by words."""
     filters: dict[str, Filter] = {
-        "newest": lambda record: {},
+        "newest": _everything,
         "from a time": _until,
         "level": _level,
         **{name: _by(name) for name in records[0] if name not in ("level", "timestamp")},
@@ -65,7 +65,7 @@ def pages(records: list[Record]) -> dict[str, list[str]]:
 def live_pages(records: list[Record]) -> list[str]:
     """Return targets of pages whose filters also match new records, one kind after the other."""
     filters: tuple[Filter, ...] = (
-        *(lambda record: {}, _level, _word, _two_words, _both(_word, _level)),
+        *(_everything, _level, _word, _two_words, _both(_word, _level)),
         *(_by(name) for name in ("tenantId", "service", "host")),
     )
     return [page(**make(one)) for one in records for make in filters]
@@ -74,7 +74,7 @@ def live_pages(records: list[Record]) -> list[str]:
 def odd_pages(records: list[Record]) -> dict[str, list[str]]:
     """Return targets of pages by kind, for records with any fields."""
     filters: dict[str, Filter] = {
-        "newest": lambda record: {},
+        "newest": _everything,
         "from a time": _until,
         "level": _level,
         "level of one day": _both(_level, _day),
@@ -89,11 +89,10 @@ def odd_pages(records: list[Record]) -> dict[str, list[str]]:
 
 def odd_groups(records: list[Record]) -> dict[str, list[str]]:
     """Return targets of groups by kind, for records with any fields."""
-    by_level: Parameters = {"groupBy": "level"}
     makers: dict[str, Filter] = {
-        "level": lambda record: by_level,
-        "level of any field": lambda record: {**by_level, **_by_any(record)},
-        "level of a word": lambda record: {**by_level, **_word(record)},
+        "level": _grouped(BY_LEVEL),
+        "level of any field": _grouped(BY_LEVEL, _by_any),
+        "level of a word": _grouped(BY_LEVEL, _word),
         "any field": lambda record: _group(_any(record)),
         "any field of a level": lambda record: {**_group(_any(record)), **_level(record)},
     }
