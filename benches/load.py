@@ -36,6 +36,7 @@ from benches.lines.plain import plain_lines
 from benches.program import TOKEN
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+FAILED = 300  # the lowest status of a response that is not a success
 CATCH_UP_S = 1.0
 HEAD_END = b"\r\n\r\n"
 
@@ -48,11 +49,12 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
     entries: Counter[int] = field(default_factory=Counter)  # responses by their number of entries
+    failed: list[int] = field(default_factory=list)  # which of the responses, from 0
 
     @property
     def succeeded(self) -> int:
         """The number of requests that succeeded."""
-        return sum(count for status, count in self.statuses.items() if status < 300)
+        return sum(count for status, count in self.statuses.items() if status < FAILED)
 
 
 class Pace:
@@ -95,8 +97,11 @@ class Client(asyncio.Protocol):
         end = self._buffer.find(HEAD_END)
         if end < 0 or len(self._buffer) < end + len(HEAD_END) + self._length(end):
             return
+        status = int(self._buffer[9:12])
+        if status >= FAILED:
+            self._seen.failed.append(len(self._seen.milliseconds))
         self._seen.milliseconds.append((time.perf_counter() - self._began) * 1000)
-        self._seen.statuses[int(self._buffer[9:12])] += 1
+        self._seen.statuses[status] += 1
         self._seen.entries[self._buffer.count(b'"sourceFile":')] += 1
         self._buffer = b""
         self._send()
@@ -197,7 +202,8 @@ class Load:
             raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
         found = json.loads(output)
         statuses, entries = (_by_number(found[name]) for name in ("statuses", "entries"))
-        return Seen(found["seconds"], statuses, found["milliseconds"], entries)
+        milliseconds, failed = found["milliseconds"], found["failed"]
+        return Seen(found["seconds"], statuses, milliseconds, entries, failed)
 
 
 def _by_number(counts: dict[str, int]) -> Counter[int]:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Collection
 
 from benches import questions
 from benches.cache import Cache, Corpus, place_with
@@ -130,13 +131,17 @@ def flatten(targets: dict[str, list[str]]) -> list[str]:
     return [target for kind in targets.values() for target in kind]
 
 
-def add_by_kind(record: Recorder, targets: dict[str, list[str]], seen: Seen) -> dict[str, float]:
-    """Add the latencies of each kind but its first; return the first ones."""
+def add_by_kind(
+    record: Recorder, targets: dict[str, list[str]], seen: Seen, leave_out: Collection[str] = ()
+) -> dict[str, float]:
+    """Add the latencies of each kind but its first, except of some kinds; return the first ones."""
     latencies = iter(seen.milliseconds)
     counted, first = [], {}
     for kind, asked in targets.items():
         first[kind] = next(latencies)
         taken = [next(latencies) for _ in asked[1:]]
+        if kind in leave_out:
+            continue
         record.add_latencies(kind, taken)
         counted += taken
     record.add_latencies("all of these", counted)

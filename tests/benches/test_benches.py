@@ -17,6 +17,7 @@ from benches.peers import PEERS
 from benches.peers.base import Peer
 from benches.peers.grep_jq import GrepAndJq
 from benches.peers.ours import MikroScope
+from benches.program import serve
 from benches.published import Results
 from benches.report import write_report
 from benches.scenarios import SCENARIOS
@@ -214,6 +215,13 @@ def test_load_asks_in_order() -> None:
     """A single client returns one latency for each target, in order."""
     with trivial_server() as url:
         assert len(get(url, ["/a", "/b", "/c"]).milliseconds) == 3
+
+
+def test_load_names_failed_requests(tmp_path: Path) -> None:
+    """A load tells which of its requests failed."""
+    with serve(tmp_path / "logs", tmp_path / "index.db") as server:
+        seen = get(server.url, ["/health", "/nowhere", "/health"])
+    assert (seen.succeeded, seen.failed) == (2, [1])
 
 
 def test_load_keeps_its_rate() -> None:
