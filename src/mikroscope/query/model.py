@@ -67,12 +67,17 @@ class Entry(JsonBody, frozen=True):
 
 
 class Page(JsonBody, frozen=True, kw_only=True, omit_defaults=True):
-    """Entries, newest first, and the cursor of the next page if there is one."""
+    """Entries, newest first, and the cursor of the next page if there is one.
+
+    `complete` is false where something could not be read; `notes` say what.
+    """
 
     entries: list[Entry]
     has_more: bool
     limit: int
     next_cursor: str | None = None
+    complete: bool = True
+    notes: tuple[str, ...] = ()
 
 
 class Bucket(JsonBody, frozen=True):
@@ -83,9 +88,14 @@ class Bucket(JsonBody, frozen=True):
 
 
 class Aggregate(JsonBody, frozen=True, omit_defaults=True):
-    """Buckets: highest count first, then by key; `hasMore` where there are more than `limit`."""
+    """Buckets: highest count first, then by key; `hasMore` where there are more than `limit`.
+
+    `complete` is false where something could not be read; `notes` say what.
+    """
 
     buckets: list[Bucket]
     group_by: GroupBy
     group_field: str | None = None
     has_more: bool = False
+    complete: bool = True
+    notes: tuple[str, ...] = ()

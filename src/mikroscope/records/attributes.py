@@ -21,12 +21,15 @@ from mikroscope.records.parsing import Fields
 from mikroscope.records.timestamps import is_unset, parse_time
 
 MISSING = "(missing)"
+TEMPLATE_FIELD = "@template"
+"""The name of a field that every record has: the template of its message, or of its event."""
 DEFAULT_EVENT = "log.event"
 # Each key of a table with the first part of its name: most records have few of them.
 _TIME_KEYS = [(key, key.name.partition(".")[0]) for key in TIME_KEYS]
 _LEVEL_KEYS = [(key, key.name.partition(".")[0]) for key in LEVEL_KEYS]
 _MESSAGE_KEYS = [(key, key.name.partition(".")[0]) for key in MESSAGE_KEYS]
-_CORRELATION_FIELDS = [(name, name.partition(".")[0]) for name in CORRELATION_FIELDS]
+CORRELATION_KEYS = [(name, name.partition(".")[0]) for name in CORRELATION_FIELDS]
+"""CORRELATION_FIELDS, each with the first part of its name."""
 _DAY_LENGTH = 12  # characters of a date: 2026-02-18, 18 Feb 2026
 _FIRST_EPOCH = 100_000_000  # seconds, of 1973; smaller numbers are dates: 20260218
 _FIRST_EPOCH_MS = _FIRST_EPOCH * 1000
@@ -39,8 +42,10 @@ def _first_parts(names: Iterable[str]) -> frozenset[str]:
 
 
 _TIME_STARTS = _first_parts(key.name for key in TIME_KEYS)
-_LEVEL_STARTS = _first_parts(key.name for key in LEVEL_KEYS)
-_MESSAGE_STARTS = _first_parts(key.name for key in MESSAGE_KEYS)
+LEVEL_STARTS = _first_parts(key.name for key in LEVEL_KEYS)
+"""Keys one of which a record has if its level is not DEFAULT_LEVEL."""
+MESSAGE_STARTS = _first_parts(key.name for key in MESSAGE_KEYS)
+"""Keys one of which a record has if it has a message."""
 CORRELATION_STARTS = _first_parts(CORRELATION_FIELDS)
 """Keys one of which a record has if it has a correlation."""
 
@@ -142,7 +147,7 @@ def level_of(fields: Fields) -> str:
     level = fields.get("level")
     if type(level) is str and (level := level_named(level)):
         return level
-    if _LEVEL_STARTS.isdisjoint(fields):
+    if LEVEL_STARTS.isdisjoint(fields):
         return DEFAULT_LEVEL
     own_name = ""
     for found in _readings(fields, _LEVEL_KEYS):
@@ -162,7 +167,7 @@ def message_of(fields: Fields) -> str:
         return message
     if message is not None:
         return json_text(message)
-    if _MESSAGE_STARTS.isdisjoint(fields):
+    if MESSAGE_STARTS.isdisjoint(fields):
         return ""
     return next(_readings(fields, _MESSAGE_KEYS), "")
 
@@ -192,7 +197,7 @@ def correlation_of(fields: Fields) -> str | None:
     """Return the first usable value of CORRELATION_FIELDS as text; None without one."""
     if CORRELATION_STARTS.isdisjoint(fields):
         return None
-    for name, first in _CORRELATION_FIELDS:
+    for name, first in CORRELATION_KEYS:
         if first not in fields and name not in fields:
             continue
         for value in (fields[name],) if name in fields else field_values(fields, name):

@@ -22,7 +22,7 @@ OpenStore = Callable[[], Store]
 DEADLINE_S = 30.0  # far above the time of any test
 # Entries: more than any store will count one by one; `make check` takes fewer.
 MANY = 1_200 if forms.chosen == "check" else 5_100
-SOME = 2_500  # entries: more than any store will delete in one step
+SOME = 5_000  # entries: more than any store will delete in one step, see `put_some`
 START_MS = 1_770_000_000_000  # in February 2026
 EVERYTHING = Query()
 LARGE_PAGE = PageRequest(1000)
@@ -84,6 +84,22 @@ def commit(store: Store, batch: Batch, wait: bool = True) -> None:
     """Prepare and write a batch."""
     prepare(batch)
     store.commit(batch, wait)
+
+
+def put_some(store: Store, record: Callable[[int], Record], path: str = "app.ndjson") -> Source:
+    """Commit SOME records of one source, made of their numbers from 0 on, in several batches.
+
+    No store deletes the entries of two such batches in one step.
+    """
+    source = None
+    for first in range(0, SOME, SOME // 2):
+        batch = store.begin()
+        source = batch.open_source(path) if source is None else source
+        records = [record(n) for n in range(first, first + SOME // 2)]
+        add(batch, source, records, Checkpoint(line=first + len(records)), first + 1)
+        commit(store, batch)
+    assert source is not None
+    return source
 
 
 def put(store: Store, records: Sequence[Record | bytes], path: str = "app.ndjson") -> Source:

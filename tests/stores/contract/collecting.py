@@ -31,6 +31,7 @@ from tests.stores.contract.base import (
     key_of,
     numbers_of,
     put,
+    put_some,
     shown_as,
 )
 
@@ -55,7 +56,7 @@ class CollectContract(Contract):
     def test_steps(self, store: Store) -> None:
         """Each step has deleted what it reports, and no step deletes everything."""
         put(store, [at(n, n=-1) for n in range(20)], "kept")
-        discard(store, put(store, [at(n, n=n, audit=not n % 2) for n in range(SOME)], "lost"))
+        discard(store, put_some(store, lambda n: at(n, n=n, audit=not n % 2), "lost"))
         left = SOME
         steps = 0
         for deleted in store.collect():
@@ -67,7 +68,7 @@ class CollectContract(Contract):
     def test_stopped_halfway_and_begun_again(self, store: Store) -> None:
         """If an iterator is dropped after a step, the next one deletes the rest."""
         put(store, [at(0, n=-1)], "kept")
-        discard(store, put(store, [at(n, n=n) for n in range(SOME)], "lost"))
+        discard(store, put_some(store, lambda n: at(n, n=n), "lost"))
         first = next(iter(store.collect()))
         assert 0 < first.entries < SOME
         assert collect_all(store).entries == SOME - first.entries
@@ -130,7 +131,7 @@ class CollectContract(Contract):
         """An interrupted collection continues after the store is reopened."""
         store = open_store()
         kept = put(store, [at(0, n=-1)], "kept")
-        discard(store, put(store, [at(n, n=n) for n in range(SOME)], "lost"))
+        discard(store, put_some(store, lambda n: at(n, n=n), "lost"))
         next(iter(store.collect()))
         store.close()
         reopened = open_store()
@@ -147,7 +148,7 @@ class CollectContract(Contract):
 
     def test_writing_between_steps(self, store: Store) -> None:
         """Entries may be added during a collection, even in the same millisecond."""
-        discard(store, put(store, [at(n // 1000, n=n) for n in range(SOME)], "lost"))
+        discard(store, put_some(store, lambda n: at(n // 1000, n=n), "lost"))
         added = 0
         for _ in store.collect():
             put(store, [at(0, n=100 + added)], f"new-{added}")

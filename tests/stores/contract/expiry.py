@@ -15,6 +15,7 @@ from tests.stores.contract.base import (
     found,
     numbers_of,
     put,
+    put_some,
 )
 
 
@@ -46,7 +47,7 @@ class ExpiryContract(Contract):
 
     def test_stopped_halfway_and_begun_again(self, store: Store) -> None:
         """If an iterator is dropped after a step, the next one deletes the rest."""
-        put(store, [at(n, n=n) for n in range(SOME)])
+        put_some(store, lambda n: at(n, n=n))
         first = next(iter(store.expire(cutoffs_of(normal=SOME - 1))))
         assert 0 < first.entries < SOME - 1
         assert count(store) == SOME - first.entries
@@ -55,7 +56,7 @@ class ExpiryContract(Contract):
 
     def test_writing_between_steps(self, store: Store) -> None:
         """Entries may be added during an expiry; old ones among them may expire too."""
-        put(store, [at(n, n=n) for n in range(SOME)], "old")
+        put_some(store, lambda n: at(n, n=n), "old")
         added = 0
         for _ in store.expire(cutoffs_of(normal=SOME)):
             put(store, [at(SOME + added, n=-1)], f"new-{added}")
@@ -106,7 +107,7 @@ class ExpiryContract(Contract):
 
     def test_compacting_comes_to_an_end(self, store: Store) -> None:
         """Compacting ends, and no answer changes."""
-        put(store, [at(n, n=n, note=f"words of number {n}") for n in range(SOME)])
+        put_some(store, lambda n: at(n, n=n, note=f"words of number {n}"))
         expire_all(store, normal=2_000)
         for _ in store.compact():
             pass

@@ -18,7 +18,8 @@ from mikroscope.stores.sqlite.schema import DAY_MS
 from mikroscope.stores.sqlite.store import begin_rebuild
 from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.batch import SqliteBatch
-from mikroscope.stores.sqlite.write.encoding import MaybePruned, encode_kept
+from mikroscope.stores.sqlite.write.encoding import encode_kept
+from mikroscope.stores.sqlite.write.reading import MaybePruned
 from tests.stores.contract.aggregates import AggregateContract
 from tests.stores.contract.base import (
     SOME,

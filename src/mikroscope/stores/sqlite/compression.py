@@ -42,7 +42,7 @@ def restore_time(line: bytes, milliseconds: int) -> bytes:
 
 
 class Dictionary:
-    """A zstd dictionary, ready for use; number 0 is the empty one."""
+    """A zstd dictionary, ready for use; number 0 is the empty one. Belongs to one thread."""
 
     def __init__(self, number: int, content: bytes) -> None:
         self.number = number
@@ -50,23 +50,19 @@ class Dictionary:
         data = zstandard.ZstdCompressionDict(content) if content else None
         self._data = data
         self._compressor: zstandard.ZstdCompressor | None = None
-        self._decompress = zstandard.ZstdDecompressor(dict_data=data).decompress
+        self.unpack = zstandard.ZstdDecompressor(dict_data=data).decompress
 
-    def pack(self, raw: bytes) -> tuple[bytes, bool]:
-        """Pack a line; the second result is True if it is a full frame without magic number."""
-        return _shortened(self._ready_compressor().compress(raw))
+    def pack(self, content: bytes) -> bytes:
+        """Pack bytes as a zstd frame with a checksum."""
+        return self._ready_compressor().compress(content)
 
-    def pack_all(self, lines: list[bytes]) -> list[tuple[bytes, bool]]:
-        """Pack each line, as `pack` does.
-
-        One call into the library takes three quarters of the time of many, and releases the
-        interpreter lock only once.
-        """
-        if len(lines) < 2:
-            return [self.pack(line) for line in lines]
-        content: Any = lines  # list is invariant, so the stubs' list of buffers does not match
-        frames = self._ready_compressor().multi_compress_to_buffer(content)
-        return [_shortened(frames[place].tobytes()) for place in range(len(lines))]
+    def pack_all(self, contents: list[bytes]) -> list[bytes]:
+        """Pack each of several contents, as `pack` does; the interpreter lock is released once."""
+        if len(contents) < 2:
+            return [self.pack(content) for content in contents]
+        given: Any = contents  # list is invariant, so the stubs' list of buffers does not match
+        frames = self._ready_compressor().multi_compress_to_buffer(given)
+        return [frames[place].tobytes() for place in range(len(contents))]
 
     def _ready_compressor(self) -> zstandard.ZstdCompressor:
         # Made on first use: a dictionary that only unpacks does not need the tables.
@@ -74,32 +70,9 @@ class Dictionary:
             if self._data is not None:
                 self._data.precompute_compress(level=LEVEL)
             self._compressor = zstandard.ZstdCompressor(
-                level=LEVEL, dict_data=self._data, write_checksum=False, write_dict_id=False
+                level=LEVEL, dict_data=self._data, write_checksum=True, write_dict_id=False
             )
         return self._compressor
-
-    def unpack(self, packed: bytes, is_full: bool) -> bytes:
-        """Undo `pack`."""
-        if is_full:
-            return self._decompress(_MAGIC + packed)
-        size = len(packed) - 2
-        header = _HEADERS[size] if size < len(_HEADERS) else _block_header(size)
-        return self._decompress(_USUAL_START + packed[:2] + header + packed[2:])
-
-
-def _shortened(frame: bytes) -> tuple[bytes, bool]:
-    """Strip a frame's headers; the second result is True if only the magic number was stripped."""
-    if frame[4] == _USUAL and frame[7] & 0b111 == _LAST_COMPRESSED:
-        return frame[5:7] + frame[10:], False
-    return frame[4:], True
-
-
-def _block_header(size: int) -> bytes:
-    return (size << 3 | _LAST_COMPRESSED).to_bytes(3, "little")
-
-
-_USUAL_START = _MAGIC + bytes([_USUAL])
-_HEADERS = [_block_header(size) for size in range(1024)]
 
 
 class Packer:

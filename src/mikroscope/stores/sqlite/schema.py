@@ -1,7 +1,6 @@
 """Defines the tables of an index file, the format of an entry's key, and opens connections."""
 
 import contextlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
@@ -13,26 +12,27 @@ from mikroscope.records.zones import default_zone_name
 from mikroscope.stores.sqlite import files
 
 # Increment whenever a table or a term changes: older indexes are then rebuilt from the files.
-VERSION = 5
+VERSION = 6
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
 # An entry's key is its time: epoch milliseconds, then its position by arrival among the entries of
-# that millisecond. It is far below 2**53, so that it can be the public id. Fewer low bits make the
-# inverted index smaller, since FTS5 stores the differences between neighbouring keys. More than 64
-# entries of one millisecond spill into the next ones; `meta` records how far that has gone.
-KEY_BITS = 6
+# that millisecond. It is at most 2**53, so that it can be the public id. More than 2,048 entries of
+# one millisecond spill into the next ones; their times are kept beside the keys.
+KEY_BITS = 11
 KEY_MASK = (1 << KEY_BITS) - 1
-MAX_KEY = (1 << 48) - 1
-MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; times outside 1970..2109 are clamped
+MAX_KEY = (1 << 53) - 1
+MAX_MS = (MAX_KEY >> KEY_BITS) - (1 << 20)  # in 2109; keys of times outside 1970..2109 are clamped
 
 # A line may hold several records. The column `line` has the number of the line, and above these
 # bits which of its records the entry is, from 0 on.
 PART_SHIFT = 36
 LINE_MASK = (1 << PART_SHIFT) - 1
 
-# The inverted index is partitioned by day (see `terms`), so that the values of one day are counted
-# without reading any other day.
 DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+DAY_MINUTES = DAY_MS // MINUTE_MS
+PAGE_BYTES = 8_192
+PLACE_BITS = 16  # of the row id of a column or a block, below the number of its segment
 BUSY_MS = 15_000  # how long a connection waits for another one's lock
 
 # All ASCII punctuation is part of a token: `terms` makes the documents, with spaces only between
@@ -41,44 +41,67 @@ _PUNCTUATION = r"""!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"""
 _TOKENIZER = "ascii tokenchars '{}'".format(_PUNCTUATION.replace("'", "''"))
 
 _SCHEMA = f"""
-CREATE TABLE entries(
-    key INTEGER PRIMARY KEY, source INTEGER NOT NULL, line INTEGER NOT NULL,
-    flags INTEGER NOT NULL, dictionary INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE VIRTUAL TABLE terms USING fts5(
-    document, content='', columnsize=0, detail=none,
-    tokenize="{_TOKENIZER.replace('"', '""')}");
+CREATE TABLE fresh(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, is_audit INTEGER NOT NULL, entries INTEGER NOT NULL,
+    first_key INTEGER NOT NULL, last_key INTEGER NOT NULL, dictionary INTEGER NOT NULL,
+    data BLOB NOT NULL);
+CREATE TABLE partitions(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, is_audit INTEGER NOT NULL, first_day INTEGER NOT NULL,
+    last_day INTEGER NOT NULL, entries INTEGER NOT NULL, next_ordinal INTEGER NOT NULL,
+    is_merged INTEGER NOT NULL, names BLOB NOT NULL);
+CREATE TABLE segments(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, part INTEGER NOT NULL, first_ordinal INTEGER NOT NULL,
+    entries INTEGER NOT NULL, deleted INTEGER NOT NULL, is_audit INTEGER NOT NULL,
+    is_posted INTEGER NOT NULL, is_exact INTEGER NOT NULL,
+    first_key INTEGER NOT NULL, last_key INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, last_commit INTEGER NOT NULL,
+    head BLOB NOT NULL);
+CREATE TABLE columns(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE blocks(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE masks(segment INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE segment_sources(
+    source INTEGER NOT NULL, segment INTEGER NOT NULL, first_line INTEGER NOT NULL,
+    last_line INTEGER NOT NULL, PRIMARY KEY(source, segment)) WITHOUT ROWID;
+CREATE INDEX sources_of_segment ON segment_sources(segment);
 CREATE TABLE minutes(
     minute INTEGER NOT NULL, level TEXT NOT NULL, audit INTEGER NOT NULL, entries INTEGER NOT NULL,
     PRIMARY KEY(minute, level, audit)) WITHOUT ROWID;
-CREATE TABLE days(day INTEGER PRIMARY KEY, changed INTEGER NOT NULL);
 CREATE TABLE levels(level TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fields(name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE templates(template TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sources(
     id INTEGER PRIMARY KEY, path TEXT NOT NULL, state INTEGER NOT NULL,
-    checkpoint BLOB NOT NULL, last_line INTEGER NOT NULL, holds_audit INTEGER NOT NULL,
-    first_key INTEGER NOT NULL, last_key INTEGER NOT NULL);
+    checkpoint BLOB NOT NULL, last_line INTEGER NOT NULL, holds_audit INTEGER NOT NULL);
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT INTO meta VALUES('next_source', 1), ('spill_ms', 0), ('field_values', 0),
-    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('deleted_since_merge', 0), ('changes', 0);
-INSERT INTO terms(terms, rank) VALUES('hashsize', {64 << 20});
-INSERT INTO terms(terms, rank) VALUES('usermerge', 2);
+INSERT INTO meta VALUES('next_source', 1), ('commits', 0), ('field_values', 0),
+    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('changes', 0), ('newest_key', -1);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
 
 
-def mark_days_changed(connection: apsw.Connection, days: Iterable[int]) -> None:
-    """Record that entries of these days were added or deleted.
-
-    The days get a change number that has never been used before.
-    """
-    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'changes'")
-    connection.executemany(
-        "INSERT INTO days SELECT ?, value FROM meta WHERE name = 'changes' "
-        "ON CONFLICT DO UPDATE SET changed = excluded.changed",
-        [(day,) for day in days],
+def create_terms(connection: apsw.Connection, part: int) -> None:
+    """Create the inverted index of a partition."""
+    connection.execute(
+        f"CREATE VIRTUAL TABLE terms_{part} USING fts5(document, content='', columnsize=0, "
+        f"""detail=none, tokenize="{_TOKENIZER.replace('"', '""')}")"""
     )
+    for setting, value in (("hashsize", 32 << 20), ("usermerge", 2), ("automerge", 16)):
+        connection.execute(
+            f"INSERT INTO terms_{part}(terms_{part}, rank) VALUES(?, ?)",
+            (setting, value),
+        )
+
+
+def first_row(segment: int) -> int:
+    """Return the row id of the first column or block of a segment."""
+    return segment << PLACE_BITS
+
+
+def day_of(milliseconds: int) -> int:
+    """Return the number of the UTC day since 1970."""
+    return milliseconds // DAY_MS
 
 
 encode_checkpoint = msgspec.msgpack.Encoder().encode
@@ -111,11 +134,12 @@ def open_writer(path: Path) -> apsw.Connection:
     connection = connect(path)
     try:
         if connection.pragma("user_version") == 0 and not connection.pragma("schema_version"):
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -8000")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA wal_autocheckpoint = 2000")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         if not connection.pragma("schema_version"):
             _create_tables(connection)

@@ -38,9 +38,8 @@ from mikroscope.stores.base import (
 )
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.admin.rebuild import OldIndex, SqliteRebuild, clean_up
-from mikroscope.stores.sqlite.read import aggregates, counting
+from mikroscope.stores.sqlite.read import groups, histogram, pages
 from mikroscope.stores.sqlite.read.connections import Readers
-from mikroscope.stores.sqlite.read.histogram import histogram
 from mikroscope.stores.sqlite.schema import file_identity, zone_of
 from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
 from mikroscope.stores.sqlite.write.writer import Writer
@@ -159,41 +158,39 @@ class SqliteStore:
 
     def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
         """Return one page of entries, newest first."""
-        return self._readers.ask(lambda connection: connection.page(query, page))
+        return self._readers.ask(lambda snapshot: pages.page(snapshot, query, page))
 
     def get(self, entry_id: int) -> Entry | None:
         """Return one entry."""
-        return self._readers.ask(lambda connection: connection.get(entry_id))
+        return self._readers.ask(lambda snapshot: pages.get(snapshot, entry_id))
 
     def count(self, query: Query) -> int:
         """Count the matching entries."""
-        return self._readers.ask(lambda connection: counting.count(connection, query))
+        return self._readers.ask_whole(lambda snapshot: histogram.count(snapshot, query))
 
     def aggregate(self, query: Query, grouping: Grouping, limit: int = DEFAULT_LIMIT) -> Aggregate:
         """Count the matching entries by value."""
         return self._readers.ask(
-            lambda connection: aggregates.aggregate(connection, query, grouping, limit)
+            lambda snapshot: groups.aggregate(snapshot, query, grouping, limit)
         )
 
     def histogram(
         self, query: Query, interval_ms: int, split: Grouping | None = None
     ) -> list[HistogramBucket]:
         """Count the matching entries by time."""
-        return self._readers.ask(
-            lambda connection: histogram(connection, query, interval_ms, split)
+        return self._readers.ask_whole(
+            lambda snapshot: histogram.histogram(snapshot, query, interval_ms, split)
         )
 
     def facets(self, query: Query, fields: Sequence[str], limit: int = FACET_LIMIT) -> list[Facet]:
         """Count the matching entries by value of each of these fields."""
-        return self._readers.ask(
-            lambda connection: [
-                aggregates.facet(connection, query, field, limit) for field in fields
-            ]
+        return self._readers.ask_whole(
+            lambda snapshot: [groups.facet(snapshot, query, field, limit) for field in fields]
         )
 
     def fields(self) -> list[str]:
         """Return the names of all fields, sorted."""
-        return self._readers.ask(lambda connection: sorted(connection.field_names()))
+        return self._readers.ask(lambda snapshot: sorted(snapshot.field_names()))
 
     def scan(self, query: Query) -> Iterator[Entry]:
         """Yield every matching entry, newest first; each page is a question of its own."""

@@ -14,17 +14,15 @@ from mikroscope.errors import IndexFormatError, MikroScopeError, StoreError
 from mikroscope.logfiles.sources import unread
 from mikroscope.stores.base import Deleted
 from mikroscope.stores.sqlite import files
+from mikroscope.stores.sqlite.admin.lines import times_by_line
 from mikroscope.stores.sqlite.schema import (
-    KEY_BITS,
-    KEY_MASK,
     LINE_MASK,
     check_version,
-    clamp,
     connect,
     decode_checkpoint,
     encode_checkpoint,
 )
-from mikroscope.stores.sqlite.write.encoding import MaybePruned, PruneRules
+from mikroscope.stores.sqlite.write.reading import MaybePruned, PruneRules
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +30,11 @@ SUFFIX = ".rebuild"
 _BUSY_MS = 120_000  # a writer may hold the lock of the old index for the length of a batch
 
 # The new index has the sources of the old one, so that source and number identify a line in both.
-_SEED_SOURCE = f"""
-INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit, first_key, last_key)
-VALUES(?, ?, 0, ?, 0, ?, {(1 << 63) - 1}, 0)
+_SEED_SOURCE = """
+INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit)
+VALUES(?, ?, 0, ?, 0, ?)
 """
 _SEEDED_META = ("next_source", "pruned_normal_ms", "pruned_audit_ms")
-
-# Entries are clustered by time; this finds them by their lines.
-_MAKE_LINES = """
-CREATE TEMP TABLE IF NOT EXISTS lines(
-    source INTEGER, line INTEGER, key INTEGER, PRIMARY KEY(source, line)) WITHOUT ROWID
-"""
-_LIST_LINES = """
-INSERT INTO temp.lines SELECT e.source, e.line, e.key FROM sources s JOIN entries e
-    ON e.key BETWEEN s.first_key AND s.last_key AND e.source = s.id WHERE s.id = ?
-"""
 
 
 class OldIndex:
@@ -58,9 +46,9 @@ class OldIndex:
         self._connection = self._open()
         meta = dict(self._ask("SELECT name, value FROM meta"))
         self.rules = PruneRules(meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0))
-        self._spill_ms = meta.get("spill_ms", 0)
         self._read_to = dict(self._ask("SELECT id, last_line FROM sources WHERE state = 0"))
-        self._listed: set[int] = set()
+        self._listed = -1  # the source that was asked for last
+        self._times: dict[int, int] = {}
 
     def time_of(self, entry: MaybePruned) -> int | None:
         """Return the time of an entry in epoch milliseconds; None if the old index has pruned it.
@@ -70,28 +58,23 @@ class OldIndex:
         is_new = entry.line & LINE_MASK > self._read_to.get(entry.source, 0)
         if entry.time_ms is None:
             return time_ns() // 1_000_000 if is_new else self._indexed_at(entry)
-        return entry.time_ms if is_new or self._is_here(entry, entry.time_ms) else None
+        return entry.time_ms if is_new or self._is_here(entry) else None
 
-    def _is_here(self, entry: MaybePruned, time_ms: int) -> bool:
-        first = clamp(time_ms) << KEY_BITS
-        last = clamp(time_ms) + self._spill_ms << KEY_BITS | KEY_MASK
-        found = self._ask(
-            "SELECT count(*) FROM entries WHERE key BETWEEN ? AND ? AND source = ? AND line = ?",
-            (first, last, entry.source, entry.line),
-        )
-        return found != [(0,)]
+    def _is_here(self, entry: MaybePruned) -> bool:
+        return entry.line in self._times_of(entry.source)
 
     def _indexed_at(self, entry: MaybePruned) -> int | None:
         """Return when a line without a time was indexed; None if its entry was pruned."""
-        if entry.source not in self._listed:
-            self._ask(_MAKE_LINES)
-            self._ask(_LIST_LINES, (entry.source,))
-            self._listed.add(entry.source)
-        found = self._ask(
-            "SELECT key FROM temp.lines WHERE source = ? AND line = ?",
-            (entry.source, entry.line),
-        )
-        return found[0][0] >> KEY_BITS if found else None
+        return self._times_of(entry.source).get(entry.line)
+
+    def _times_of(self, source: int) -> dict[int, int]:
+        """Return the times of a source's entries by line; those of the last source are kept."""
+        if source != self._listed:
+            self._listed, self._times = source, {}
+            if self._connection is not None:
+                with self._unless_unreadable():
+                    self._times = times_by_line(self._connection, source)
+        return self._times
 
     def seed(self, new: Path) -> None:
         """Copy the sources into a new and empty index, with nothing indexed yet."""

@@ -10,18 +10,17 @@ from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, NotAnIndexError, StorageFullError, StoreError
 from mikroscope.query.model import Query
-from mikroscope.records.parsing import NotARecordError, parse_line
+from mikroscope.records.parsing import parse_line
 from mikroscope.stores.administration import SnapshotContent
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.compression import Dictionary, restore_time
+from mikroscope.stores.sqlite.admin import lines
+from mikroscope.stores.sqlite.columns import PackedColumn
+from mikroscope.stores.sqlite.compression import restore_time
 from mikroscope.stores.sqlite.read.access import Reading, open_reader
-from mikroscope.stores.sqlite.rows import FULL_FRAME
-from mikroscope.stores.sqlite.schema import KEY_BITS
 from mikroscope.stores.sqlite.store import SqliteStore
+from mikroscope.stores.sqlite.stored import StoredSegment
 
 RESTORING = ".restoring"
-
-_ENTRIES = "SELECT key, flags, dictionary, data FROM entries"
 
 
 def snapshot_to(path: Path, target: Path) -> SnapshotContent:
@@ -106,20 +105,39 @@ def _find_damage(connection: apsw.Connection) -> str | None:
 
 
 def _find_damaged_entry(connection: apsw.Connection) -> str | None:
-    """SQLite cannot check what is in a line: unpack and parse each one as a query does."""
-    dictionaries = {0: Dictionary(0, b"")}
-    for number, content in connection.execute("SELECT id, dictionary FROM dictionaries"):
-        dictionaries[number] = Dictionary(number, content)
+    """SQLite cannot check what is in a segment: unpack all of it, and parse each line."""
     entries = 0
-    for key, flags, number, data in connection.execute(_ENTRIES):
-        entries += 1
+    for segment in lines.segments(connection):
         try:
-            line = dictionaries[number].unpack(data, flags >= FULL_FRAME)
-            parse_line(restore_time(line, key >> KEY_BITS))
-        except (KeyError, IndexError, TypeError, ZstdError, NotARecordError) as error:
-            return f"entry {key} cannot be read: {error}"
+            entries += _check_segment(segment)
+        except files.DAMAGE as error:
+            return f"segment {segment.info.id} cannot be read: {error}"
+    try:
+        for piece in lines.pieces(lines.open_file(connection)):
+            entries += len(piece)
+            for raw, time in zip(piece.raw, piece.times, strict=True):
+                parse_line(restore_time(raw, time))
+    except (*files.DAMAGE, ValueError) as error:
+        return f"what is not sealed yet cannot be read: {error}"
     counted: int = connection.execute("SELECT total(entries) FROM minutes").get
     return None if entries == counted else f"it has {entries} entries, but counts {counted:.0f}"
+
+
+def _check_segment(segment: StoredSegment) -> int:
+    """Read all of a segment; return the number of entries that were not deleted."""
+    for name in segment.names:
+        column = segment.column(name)
+        if isinstance(column, PackedColumn):
+            column.check()
+    size = segment.entries
+    sizes = {len(one) for one in (segment.keys, segment.commits, segment.line_numbers)}
+    if sizes != {size} or len(segment.sources) != size:
+        raise ZstdError("its columns have different numbers of entries")
+    if not segment.is_posted:
+        segment.word_mask(b"")
+    for line in segment.lines(range(size)):
+        parse_line(line)
+    return size if segment.alive is None else segment.alive.count(1)
 
 
 @contextmanager

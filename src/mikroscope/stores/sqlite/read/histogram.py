@@ -1,19 +1,22 @@
-"""Counts over time: from the minutes where these suffice, else entry by entry."""
+"""Counts entries over time: by the table of minutes where it can, else by masks."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from itertools import compress
 from typing import Any
+
+import msgspec
 
 from mikroscope.errors import QueryError
 from mikroscope.query.model import Grouping, Query
-from mikroscope.records.attributes import time_of
+from mikroscope.records.attributes import MISSING
+from mikroscope.records.levels import severities_in, severity_of
+from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import MAX_HISTOGRAM_BUCKETS, HistogramBucket
-from mikroscope.stores.sqlite.read.connections import Connection
-from mikroscope.stores.sqlite.read.counting import has_level, outside, whole_units
-from mikroscope.stores.sqlite.read.extraction import reader_of
-from mikroscope.stores.sqlite.read.planner import MAX_DAYS, Plan
-from mikroscope.stores.sqlite.rows import MINUTE_MS
-from mikroscope.stores.sqlite.schema import KEY_BITS
+from mikroscope.stores.sqlite.read.groups import Grouped
+from mikroscope.stores.sqlite.read.matching import Match, Matcher
+from mikroscope.stores.sqlite.read.snapshot import Snapshot
+from mikroscope.stores.sqlite.schema import MINUTE_MS
 
 Counts = defaultdict[int, Counter[str]]
 """By the start of a bucket, and by group; without groups all count under one empty text."""
@@ -22,27 +25,22 @@ _MINUTES = """
 SELECT minute * 60000 / ?, level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ?
 AND audit = coalesce(?, audit) GROUP BY 1, 2
 """
-_ENTRIES = f"""
-SELECT (key >> {KEY_BITS}) / ?, count(*) FROM entries WHERE key BETWEEN ? AND ? GROUP BY 1
-"""  # noqa: S608
-_MATCHES = f"""
-SELECT (rowid >> {KEY_BITS}) / ?, count(*) FROM terms
-WHERE rowid BETWEEN ? AND ? AND terms MATCH ? GROUP BY 1
-"""  # noqa: S608
+_FIRST_MINUTE, _LAST_MINUTE = -(1 << 60), 1 << 60
 
 
 def histogram(
-    connection: Connection, query: Query, interval_ms: int, split: Grouping | None
+    snapshot: Snapshot, query: Query, interval_ms: int, split: Grouping | None
 ) -> list[HistogramBucket]:
     """Count the matching entries in buckets of time, in order and without gaps."""
     if interval_ms < 1:
         raise QueryError(f"'interval' is {interval_ms} ms, expected at least 1 ms")
     _bucket_starts(query.from_ms, query.to_ms, interval_ms)  # refuse before the work
     counts: Counts = defaultdict(Counter)
-    if query.field is None and query.text is None and _by_level(split) and _whole(interval_ms):
-        _count_minutes(connection, query, interval_ms, split, counts)
+    by_level = split is None or split.by == "level"
+    if query.field is None and query.text is None and by_level and interval_ms % MINUTE_MS == 0:
+        _count_minutes(snapshot, query, interval_ms, split, counts)
     else:
-        _count_entries(connection, query, interval_ms, split, counts)
+        _count_entries(snapshot, query, interval_ms, split, counts)
     low = min(counts, default=None) if query.from_ms is None else query.from_ms
     high = max(counts, default=None) if query.to_ms is None else query.to_ms
     return [
@@ -51,12 +49,13 @@ def histogram(
     ]
 
 
-def _by_level(split: Grouping | None) -> bool:
-    return split is None or split.by == "level"
-
-
-def _whole(interval_ms: int) -> bool:
-    return interval_ms % MINUTE_MS == 0
+def count(snapshot: Snapshot, query: Query) -> int:
+    """Count the matching entries."""
+    if query.field is None and query.text is None:
+        counts: Counts = defaultdict(Counter)
+        _count_minutes(snapshot, query, MINUTE_MS, None, counts)
+        return sum(one.total() for one in counts.values())
+    return sum(match.entries for match in Matcher(snapshot, query).all())
 
 
 def _bucket_starts(low: int | None, high: int | None, interval_ms: int) -> range:
@@ -72,50 +71,78 @@ def _bucket_starts(low: int | None, high: int | None, interval_ms: int) -> range
 
 
 def _count_minutes(
-    connection: Connection, query: Query, interval_ms: int, split: Grouping | None, counts: Counts
+    snapshot: Snapshot, query: Query, interval_ms: int, split: Grouping | None, counts: Counts
 ) -> None:
     """Add up whole minutes; the rest of the range at both ends is counted entry by entry."""
-    first, end = whole_units(query, MINUTE_MS)
+    first = _FIRST_MINUTE if query.from_ms is None else -(-query.from_ms // MINUTE_MS)
+    end = _LAST_MINUTE if query.to_ms is None else (query.to_ms + 1) // MINUTE_MS
     if first >= end:
-        _count_entries(connection, query, interval_ms, split, counts)
+        _count_entries(snapshot, query, interval_ms, split, counts)
         return
-    bindings = (interval_ms, first, end - 1, query.audit)
-    rows: Any = connection.sql.execute(_MINUTES, bindings)
+    rows: Any = snapshot.file.sql.execute(_MINUTES, (interval_ms, first, end - 1, query.audit))
+    wanted = None if query.level is None else severities_in(query.level)
     for number, level, entries in rows:
-        if has_level(query, level):
+        if wanted is None or severity_of(level) in wanted:
             counts[number * interval_ms][level if split else ""] += entries
-    for rest in outside(query, first * MINUTE_MS, end * MINUTE_MS):
-        _count_entries(connection, rest, interval_ms, split, counts)
+    if query.from_ms is not None and query.from_ms < first * MINUTE_MS:
+        rest = _replaced(query, query.from_ms, first * MINUTE_MS - 1)
+        _count_entries(snapshot, rest, interval_ms, split, counts)
+    if query.to_ms is not None and query.to_ms >= end * MINUTE_MS:
+        rest = _replaced(query, end * MINUTE_MS, query.to_ms)
+        _count_entries(snapshot, rest, interval_ms, split, counts)
+
+
+def _replaced(query: Query, from_ms: int, to_ms: int) -> Query:
+    return msgspec.structs.replace(query, from_ms=from_ms, to_ms=to_ms)
 
 
 def _count_entries(
-    connection: Connection, query: Query, interval_ms: int, split: Grouping | None, counts: Counts
+    snapshot: Snapshot, query: Query, interval_ms: int, split: Grouping | None, counts: Counts
 ) -> None:
-    plans = connection.plans(query, MAX_DAYS)
-    if split is None and not plans.exact_times and not connection.has_inexact_keys():
-        for plan in plans.parts:
-            for number, entries in _count_keys(connection, query, plan, interval_ms):
-                counts[number * interval_ms][""] += entries
-        return
-    group_of = reader_of(split) if split else lambda _raw: ""
-    for row in connection.merged_rows(query, plans):
-        found = time_of(row.fields())
-        time_ms = row.key >> KEY_BITS if found is None else found[0]
-        counts[time_ms // interval_ms * interval_ms][group_of(row.raw)] += 1
+    grouped = None if split is None else Grouped(snapshot, split)
+    for match in Matcher(snapshot, query).all():
+        if grouped is not None:
+            _count_groups(match, grouped, interval_ms, counts)
+        elif match.segment.is_exact:
+            _count_between(match, interval_ms, counts)
+        else:
+            for time in _times(match):
+                counts[time // interval_ms * interval_ms][""] += 1
 
 
-def _count_keys(
-    connection: Connection, query: Query, plan: Plan, interval_ms: int
-) -> Iterator[tuple[int, int]]:
-    """Yield the number of each bucket and its entries, from the keys, which give the times."""
-    if plan.check or plan.keys is not None:
-        for row in connection.rows(query, plan):
-            yield (row.key >> KEY_BITS) // interval_ms, 1
-        return
-    bounds = interval_ms, plan.low, plan.high
-    rows: Any = (
-        connection.sql.execute(_ENTRIES, bounds)
-        if plan.match is None
-        else connection.sql.execute(_MATCHES, (*bounds, plan.match))
-    )
-    yield from rows
+def _count_between(match: Match, interval_ms: int, counts: Counts) -> None:
+    """Count the entries between the edges of buckets, which are places among rising times."""
+    times, mask = match.segment.times, match.mask
+    start, size = 0, match.segment.entries
+    while start < size:
+        bucket = times[start] // interval_ms * interval_ms
+        end = bisect_left(times, bucket + interval_ms, start)
+        entries = end - start if mask is None else mask.count(1, start, end)
+        if entries:
+            counts[bucket][""] += entries
+        start = end
+
+
+def _times(match: Match) -> list[int]:
+    times = match.segment.times
+    return list(times) if match.mask is None else list(compress(times, match.mask))
+
+
+def _count_groups(match: Match, grouped: Grouped, interval_ms: int, counts: Counts) -> None:
+    times = _times(match)
+    for time, text in zip(times, _texts(match, grouped), strict=True):
+        counts[time // interval_ms * interval_ms][MISSING if text is None else text] += 1
+
+
+def _texts(match: Match, grouped: Grouped) -> list[str | None]:
+    """Return the value of each matching entry."""
+    segment, mask = match.segment, match.mask
+    column = segment.column(grouped.column)
+    if column is not None and not grouped.is_time:
+        texts: list[str | None] = [None, *column.values]
+        codes = column.codes if mask is None else compress(column.codes, mask)
+        return list(map(texts.__getitem__, codes))
+    places = list(range(segment.entries))
+    if mask is not None:
+        places = list(compress(places, mask))
+    return [grouped.text_of(parse_line(line)[0]) for line in segment.lines(places)]

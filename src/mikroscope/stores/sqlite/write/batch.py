@@ -14,17 +14,8 @@ from mikroscope.records.attributes import find_time, is_audit_path
 from mikroscope.records.parsing import Fields, NotARecordError, parse_line
 from mikroscope.stores.base import BatchResult, Executor, LineProblem
 from mikroscope.stores.sqlite.compression import SAMPLE_LINES, Dictionary, Packer, strip_time
-from mikroscope.stores.sqlite.rows import MINUTE_MS, Minute
-from mikroscope.stores.sqlite.terms import TermEncoder
-from mikroscope.stores.sqlite.write.encoding import (
-    EncodedBatch,
-    LineRange,
-    MaybePruned,
-    PruneRules,
-    Task,
-    encode_kept,
-    merged,
-)
+from mikroscope.stores.sqlite.write.encoding import EncodedBatch, Task, encode_kept, merged
+from mikroscope.stores.sqlite.write.reading import LineRange, MaybePruned, PruneRules
 
 ACTIVE, GONE, DISCARDED = range(3)  # states of a source
 
@@ -55,7 +46,6 @@ class WriterState:
         self.packer = packer
         self.next_source = next_source
         self.replaced = replaced
-        self.terms = TermEncoder()
         self.new_dictionaries: list[Dictionary] = []
         """Trained and not committed yet; a batch that is given up may have packed with them."""
         self._last_lines = last_lines  # the highest line number ever added to a source
@@ -135,16 +125,19 @@ class _BatchFuture(Future[BatchResult]):
         pruned = len(encoded.maybe_pruned)
         kept = self._encode_kept(encoded.maybe_pruned)
         if kept is not None:
-            pruned -= len(kept.times)
+            pruned -= kept.records
             encoded = merged(encoded, kept)
         self.encoded = encoded
         packer = self._writer_state.packer
         packer.observe(encoded.sample)
-        packer.count(len(encoded.times), encoded.raw_bytes, encoded.packed_bytes)
+        if encoded.sealed:
+            sealed_bytes = sum(one.raw_bytes for one in encoded.sealed)
+            entries = sum(one.entries for one in encoded.sealed)
+            packer.count(entries, sealed_bytes, encoded.packed_bytes)
         paths = {number: source.path for number, (source, _) in self._sources.items()}
         return BatchResult(
             lines=encoded.lines,
-            records=len(encoded.times),
+            records=encoded.records,
             pruned=pruned,
             problems=_line_problems(encoded.problems, paths),
             unreadable_times=encoded.unreadable_times,
@@ -158,7 +151,7 @@ class _BatchFuture(Future[BatchResult]):
             return None
         answers = ((entry, replaced.time_of(entry)) for entry in maybe_pruned)
         kept = [(entry, time_ms) for entry, time_ms in answers if time_ms is not None]
-        return encode_kept(kept, self._writer_state.packer.current, self._writer_state.terms)
+        return encode_kept(kept, self._writer_state.packer.current)
 
 
 class SqliteBatch:
@@ -256,14 +249,7 @@ class SqliteBatch:
             state.new_dictionaries.append(dictionary)
         ranges, self._ranges = self._ranges, []
         rules = state.replaced.rules if state.replaced else None
-        return Task(ranges, state.packer.current, rules, state.terms)
-
-
-def move_to_minute(minutes: dict[Minute, int], minute: Minute, time_ms: int) -> None:
-    """Count an entry in the minute of another time."""
-    after = time_ms // MINUTE_MS, *minute[1:]
-    minutes[minute] -= 1
-    minutes[after] = minutes.get(after, 0) + 1
+        return Task(ranges, state.packer.current, rules)
 
 
 def _line_problems(

@@ -1,191 +1,280 @@
-"""Deletes entries, of discarded sources and past their time, and gives their space back."""
+"""Deletes entries: whole segments where all of their entries go, else by a mask of the segment."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
+from math import inf
 from typing import Any
 
 import apsw
 
+from mikroscope.records.attributes import level_of
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
-from mikroscope.stores.sqlite.compression import Dictionary, restore_time
-from mikroscope.stores.sqlite.rows import AUDIT, DAY_MINUTES, FULL_FRAME, encode_again
-from mikroscope.stores.sqlite.schema import KEY_BITS, LINE_MASK, MAX_KEY, clamp, mark_days_changed
-from mikroscope.stores.sqlite.terms import TermEncoder
+from mikroscope.stores.sqlite.frames import pack
+from mikroscope.stores.sqlite.masks import any_of, both, mask_between, others
+from mikroscope.stores.sqlite.piece import FIELD_COUNT, LEVEL, Piece, choose_entries
+from mikroscope.stores.sqlite.schema import LINE_MASK, MINUTE_MS, first_row
+from mikroscope.stores.sqlite.segment import MemorySegment, Segment, between
+from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.batch import DISCARDED, GONE
+from mikroscope.stores.sqlite.write.fresh import FreshRows
+from mikroscope.stores.sqlite.write.storing import count_down
 
-_FORGET_DAYS = f"""
-DELETE FROM days WHERE NOT EXISTS (
-    SELECT 1 FROM minutes
-    WHERE minute BETWEEN day * {DAY_MINUTES} AND day * {DAY_MINUTES} + {DAY_MINUTES - 1})
+_OF_SOURCE = f"""
+SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
+WHERE source = ? LIMIT ?
 """  # noqa: S608
-_KEYS_OF_LINE = f"""
-SELECT e.key FROM sources s JOIN entries e ON e.key BETWEEN s.first_key AND s.last_key
-WHERE s.id = ? AND e.source = s.id AND e.line & {LINE_MASK} = ?
+_OF_LINE = f"""
+SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
+WHERE source = ? AND ? BETWEEN first_line AND last_line
 """  # noqa: S608
-_WINDOW = 20_000  # rows examined in one step
-_COLLECT_ENTRIES = 2_000  # deleted in one step
-_EXPIRE_ENTRIES = 250  # likewise; requests wait no longer than this takes
-# FTS5 frees the space of deleted documents only when it merges parts: worth it from this share on.
-_MERGE_AFTER_SHARE = 0.1
-_MERGE_PAGES = 100
-_VACUUM_PAGES = 250
-
-
-def collect(connection: apsw.Connection, deleter: "Deleter") -> Deleted | None:
-    """Delete some entries of a discarded source, and at last the source; None without one."""
-    found: Any = connection.execute(
-        "SELECT id, first_key, last_key FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
-    ).fetchone()
-    if found is None:
-        return None
-    source, first, last = found
-    window = connection.execute(
-        "SELECT key, source FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
-        (first, last, _WINDOW),
-    )
-    keys, reached = _choose(window, lambda _key, of_source: of_source == source, _COLLECT_ENTRIES)
-    deleted = deleter.delete(keys)
-    if reached is None:
-        connection.execute("DELETE FROM sources WHERE id = ?", (source,))
-    else:
-        connection.execute("UPDATE sources SET first_key = ? WHERE id = ?", (reached + 1, source))
-    return deleted
-
-
-def expire(
-    connection: apsw.Connection, deleter: "Deleter", cutoffs: Cutoffs, position: int
-) -> tuple[Deleted, int | None]:
-    """Delete some expired entries from a key on; return the counts and the next key.
-
-    The next key is None at the end; sources that are gone and have no entry left are deleted then.
-    """
-    normal_end, audit_end = _end(cutoffs.normal_ms), _end(cutoffs.audit_ms)
-    if not position:
-        _remember(connection, cutoffs)
-    end = max(normal_end, audit_end)
-    window = connection.execute(
-        "SELECT key, flags FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
-        (position, end, _WINDOW),
-    )
-    keys, reached = _choose(
-        window,
-        lambda key, flags: key < (audit_end if flags & AUDIT else normal_end),
-        _EXPIRE_ENTRIES,
-    )
-    deleted = deleter.delete(keys)
-    if reached is not None:
-        return deleted, reached + 1
-    connection.execute(_FORGET_DAYS)
-    connection.execute(
-        "DELETE FROM sources WHERE state = ? AND last_key < ?", (GONE, min(normal_end, audit_end))
-    )
-    return deleted, None
-
-
-def remove_lines(
-    connection: apsw.Connection, deleter: "Deleter", lines: Iterable[tuple[int, int]]
-) -> None:
-    """Delete the entries of some lines; each is a source and a line number.
-
-    Reads all entries of the source's time span: the parts of a line may have any times.
-    """
-    keys = [key for line in lines for (key,) in connection.execute(_KEYS_OF_LINE, line)]
-    if keys:
-        deleter.delete(keys)
-
-
-def compact(connection: apsw.Connection) -> bool:
-    """Merge some of the inverted index, or give some pages back; False if nothing is left to do."""
-    if _merge_some(connection):
-        return True
-    free = connection.pragma("freelist_count")
-    if not free:
-        return False
-    connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-    return bool(connection.pragma("freelist_count") < free)
+_EXPIRED = f"""
+SELECT {INFO_COLUMNS} FROM segments WHERE id > ?
+AND first_ms < CASE is_audit WHEN 0 THEN ? ELSE ? END ORDER BY id LIMIT ?
+"""  # noqa: S608
+_SEGMENTS_AT_ONCE = 1  # in one step; requests wait no longer than that takes
+_FRESH_AT_ONCE = 1_000  # entries, likewise
+_EVER = -(1 << 62)
 
 
 class Deleter:
-    """Deletes entries from every table, within the caller's transaction."""
+    """Deletes entries within the caller's transaction.
+
+    `opened` gives access to a segment, and `fresh` to what is not sealed yet.
+    """
 
     def __init__(
         self,
         connection: apsw.Connection,
-        dictionary: Callable[[int], Dictionary],
-        terms: TermEncoder,
+        opened: Callable[[SegmentInfo], StoredSegment],
+        fresh: FreshRows,
     ) -> None:
         self._connection = connection
-        self._dictionary = dictionary
-        self._terms = terms
+        self._open = opened
+        self._fresh = fresh
 
-    def delete(self, keys: list[int]) -> Deleted:
-        """Delete the entries with these keys, and return their counts."""
+    def collect(self) -> Deleted | None:
+        """Delete some entries of a discarded source, and at last the source; None without one."""
+        source: Any = self._connection.execute(
+            "SELECT id FROM sources WHERE state = ? LIMIT 1", (DISCARDED,)
+        ).get
+        if source is None:
+            return None
+        rows: Any = self._connection.execute(_OF_SOURCE, (source, _SEGMENTS_AT_ONCE)).fetchall()
         deleted = Deleted(field_values=0)
-        field_values = 0
-        minutes: dict[tuple[int, str, bool], int] = {}
-        documents = []
-        for key in keys:
-            minute, document, values = self._counted_and_found(key)
-            minutes[minute] = minutes.get(minute, 0) + 1
-            documents.append((key, document))
-            field_values += values
-        deleted.field_values = field_values
-        deleted.audit_entries = sum(n for (_, _, audit), n in minutes.items() if audit)
-        deleted.normal_entries = len(keys) - deleted.audit_entries
-        execute_many = self._connection.executemany
-        execute_many("INSERT INTO terms(terms, rowid, document) VALUES('delete', ?, ?)", documents)
-        execute_many("DELETE FROM entries WHERE key = ?", [(key,) for key in keys])
-        self._count_down(minutes)
-        execute_many(
-            "UPDATE meta SET value = value + ? WHERE name = ?",
-            [(-field_values, "field_values"), (len(keys), "deleted_since_merge")],
-        )
+        for row in rows:
+            segment = self._open(SegmentInfo(*row))
+            deleted.add(self.delete(segment, segment.source_mask(source)))
+            self._connection.execute(
+                "DELETE FROM segment_sources WHERE source = ? AND segment = ?",
+                (source, segment.info.id),
+            )
+        if len(rows) < _SEGMENTS_AT_ONCE:
+            fresh, is_all = self._delete_fresh(
+                lambda piece: _of_source(piece, source), _FRESH_AT_ONCE
+            )
+            deleted.add(fresh)
+            if is_all:
+                self._connection.execute("DELETE FROM sources WHERE id = ?", (source,))
         return deleted
 
-    def _count_down(self, minutes: dict[tuple[int, str, bool], int]) -> None:
-        mark_days_changed(self._connection, {minute // DAY_MINUTES for minute, _, _ in minutes})
-        where = "minute = ? AND level = ? AND audit = ?"
-        self._connection.executemany(
-            f"UPDATE minutes SET entries = entries - ? WHERE {where}",  # noqa: S608
-            [(entries, *minute) for minute, entries in minutes.items()],
+    def expire(self, cutoffs: Cutoffs, position: int) -> tuple[Deleted, int | None]:
+        """Delete some expired entries from a segment on; return the counts and the next one.
+
+        The next one is None at the end; sources that are gone and have no entry left are deleted
+        then.
+        """
+        ends = [_EVER if one is None else one for one in (cutoffs.normal_ms, cutoffs.audit_ms)]
+        deleted = Deleted(field_values=0)
+        if not position:
+            _remember(self._connection, cutoffs)
+            fresh, is_all = self._delete_fresh(
+                lambda piece: _before(piece, ends[piece.is_audit]), _FRESH_AT_ONCE
+            )
+            if not is_all:
+                return fresh, 0
+            deleted.add(fresh)
+        rows: Any = self._connection.execute(
+            _EXPIRED, (position, *ends, _SEGMENTS_AT_ONCE)
+        ).fetchall()
+        for row in rows:
+            segment = self._open(SegmentInfo(*row))
+            expired = between(segment, None, ends[segment.is_audit] - 1)
+            deleted.add(self.delete(segment, expired))
+            position = segment.info.id
+        if len(rows) == _SEGMENTS_AT_ONCE:
+            return deleted, position
+        if max(ends) > 0:
+            self._delete_gone_sources()
+        return deleted, None
+
+    def remove_lines(self, lines: Iterable[tuple[int, int]]) -> None:
+        """Delete the entries of some lines; each is a source and a line number."""
+        wanted = set(lines)
+        for source, line in wanted:
+            rows: Any = self._connection.execute(_OF_LINE, (source, line)).fetchall()
+            for row in rows:
+                segment = self._open(SegmentInfo(*row))
+                numbers, sources = segment.line_numbers, segment.sources
+                self.delete(segment, _at_line(sources, numbers, {(source, line)}))
+        if wanted:
+            self._delete_fresh(lambda piece: _at_line(piece.sources, piece.lines, wanted))
+
+    def delete(self, segment: StoredSegment, chosen: bytes | None) -> Deleted:
+        """Delete the entries of a mask (None: all) that are there still."""
+        size, alive = segment.entries, segment.alive
+        if chosen is None:
+            chosen = mask_between(0, size, size)
+        gone = chosen if alive is None else both(chosen, alive)
+        entries = gone.count(1)
+        if not entries:
+            return Deleted(field_values=0)
+        info = segment.info
+        count_down(self._connection, _minutes(segment, gone), segment.is_audit)
+        deleted = _counted(segment, gone, entries)
+        self._connection.execute(
+            "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
+            (deleted.field_values,),
         )
+        if info.deleted + entries == size:
+            drop_segment(self._connection, info)
+        else:
+            mask = gone if alive is None else any_of((gone, others(alive)), size)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO masks VALUES(?, ?)", (info.id, pack(mask))
+            )
+            self._connection.execute(
+                "UPDATE segments SET deleted = deleted + ? WHERE id = ?", (entries, info.id)
+            )
+            self._connection.execute(
+                "UPDATE partitions SET entries = entries - ? WHERE id = ?", (entries, info.part)
+            )
+            self._forget_sources(segment, others(mask))
+        mark_changed(self._connection)
+        return deleted
+
+    def _forget_sources(self, segment: StoredSegment, alive: bytes) -> None:
+        """Forget sources that have no entry left in a segment."""
+        left = set(compress(segment.sources, alive))
+        rows: Any = self._connection.execute(
+            "SELECT source FROM segment_sources WHERE segment = ?", (segment.info.id,)
+        ).fetchall()
         self._connection.executemany(
-            f"DELETE FROM minutes WHERE {where} AND entries <= 0",  # noqa: S608
-            list(minutes),
+            "DELETE FROM segment_sources WHERE source = ? AND segment = ?",
+            [(source, segment.info.id) for (source,) in rows if source not in left],
         )
 
-    def _counted_and_found(self, key: int) -> tuple[tuple[int, str, bool], bytes, int]:
-        """Return the minute that counts an entry, its document, and how many fields it has."""
-        row: Any = self._connection.execute(
-            "SELECT flags, dictionary, data FROM entries WHERE key = ?", (key,)
-        ).fetchone()
-        flags, number, data = row
-        line = self._dictionary(number).unpack(data, bool(flags & FULL_FRAME))
-        raw = restore_time(line, key >> KEY_BITS)
-        fields, _ = parse_line(raw)
-        field_values = len(fields)
-        minute, document = encode_again(self._terms, fields, key, bool(flags & AUDIT))
-        return minute, document, field_values
+    def _delete_fresh(
+        self, chosen: Callable[[Piece], bytes], most: float = inf
+    ) -> tuple[Deleted, bool]:
+        """Delete chosen entries of the pieces that are not sealed yet.
+
+        Stops when `most` entries or more are deleted; the second result is True at the end.
+        """
+        deleted = Deleted(field_values=0)
+        is_all = True
+        for row, piece in self._fresh.pieces():
+            if deleted.entries >= most:
+                is_all = False
+                break
+            gone = chosen(piece)
+            entries = gone.count(1)
+            if not entries:
+                continue
+            segment = MemorySegment(piece)
+            count_down(self._connection, _minutes(segment, gone), piece.is_audit)
+            deleted.add(_counted(segment, gone, entries))
+            kept = list(compress(range(len(piece)), others(gone)))
+            self._fresh.replace(row, choose_entries(piece, kept) if kept else None)
+        self._connection.execute(
+            "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
+            (deleted.field_values,),
+        )
+        return deleted, is_all
+
+    def _delete_gone_sources(self) -> None:
+        rows: Any = self._connection.execute(
+            "SELECT id FROM sources WHERE state = ? "
+            "AND NOT EXISTS (SELECT 1 FROM segment_sources WHERE source = sources.id)",
+            (GONE,),
+        ).fetchall()
+        if not rows:
+            return
+        fresh = set().union(*(piece.sources for _, piece in self._fresh.pieces()))
+        self._connection.executemany(
+            "DELETE FROM sources WHERE id = ?", [row for row in rows if row[0] not in fresh]
+        )
 
 
-def _choose(
-    window: Iterable[Any], is_meant: Callable[[int, int], bool], limit: int
-) -> tuple[list[int], int | None]:
-    """Choose keys from a window of rows; also return the last key seen, None if it was the end."""
-    keys: list[int] = []
-    rows = key = 0
-    for key, column in window:
-        rows += 1
-        if is_meant(key, column):
-            keys.append(key)
-        if len(keys) == limit:
-            return keys, key
-    return keys, key if rows == _WINDOW else None
+def drop_segment(connection: apsw.Connection, info: SegmentInfo) -> None:
+    """Delete a segment, and its partition if it was the last one there."""
+    row = first_row(info.id)
+    after = first_row(info.id + 1)
+    for table in ("columns", "blocks"):
+        connection.execute(f"DELETE FROM {table} WHERE id >= ? AND id < ?", (row, after))  # noqa: S608
+    connection.execute("DELETE FROM masks WHERE segment = ?", (info.id,))
+    connection.execute("DELETE FROM segment_sources WHERE segment = ?", (info.id,))
+    connection.execute("DELETE FROM segments WHERE id = ?", (info.id,))
+    connection.execute(
+        "UPDATE partitions SET entries = entries - ? WHERE id = ?",
+        (info.entries - info.deleted, info.part),
+    )
+    if not connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM segments WHERE part = ?)", (info.part,)
+    ).get:
+        connection.execute("DELETE FROM partitions WHERE id = ?", (info.part,))
+        connection.execute(f"DROP TABLE IF EXISTS terms_{info.part}")
+    mark_changed(connection)
 
 
-def _end(cutoff_ms: int | None) -> int:
-    """Return the first key that stays."""
-    return 0 if cutoff_ms is None or cutoff_ms <= 0 else min(clamp(cutoff_ms) << KEY_BITS, MAX_KEY)
+def mark_changed(connection: apsw.Connection) -> None:
+    """Record that sealed segments, or pieces before the last one, are others than before."""
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'changes'")
+
+
+def _minutes(segment: Segment, gone: bytes) -> dict[tuple[int, str], int]:
+    """Count the entries of a mask by minute and level."""
+    levels = segment.column(LEVEL)
+    times = compress(segment.times, gone)
+    if levels is None:  # too many different ones
+        names = list(map(_level_of, segment.lines(list(compress(range(segment.entries), gone)))))
+        return dict(
+            Counter((time // MINUTE_MS, name) for time, name in zip(times, names, strict=True))
+        )
+    values = ["", *levels.values]
+    minutes = (time // MINUTE_MS for time in times)
+    counted = Counter(zip(minutes, compress(levels.codes, gone), strict=True))
+    return {(minute, values[code]): entries for (minute, code), entries in counted.items()}
+
+
+def _level_of(line: bytes) -> str:
+    return level_of(parse_line(line)[0])
+
+
+def _counted(segment: Segment, gone: bytes, entries: int) -> Deleted:
+    column = segment.column(FIELD_COUNT)
+    field_values = 0
+    if column is not None:
+        numbers = [0, *map(int, column.values)]
+        counts = column.count_in(gone)
+        field_values = sum(numbers[code] * count for code, count in counts.items())
+    of_kind = {"audit_entries" if segment.is_audit else "normal_entries": entries}
+    return Deleted(field_values=field_values, **of_kind)
+
+
+def _of_source(piece: Piece, source: int) -> bytes:
+    return bytes(one == source for one in piece.sources)
+
+
+def _before(piece: Piece, end: int) -> bytes:
+    return bytes(time < end for time in piece.times)
+
+
+def _at_line(sources: Sequence[int], lines: Sequence[int], wanted: set[tuple[int, int]]) -> bytes:
+    return bytes(
+        (source, line & LINE_MASK) in wanted for source, line in zip(sources, lines, strict=True)
+    )
 
 
 def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
@@ -194,37 +283,3 @@ def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
         "UPDATE meta SET value = max(value, ?) WHERE name = ?",
         [(cutoffs.normal_ms or 0, "pruned_normal_ms"), (cutoffs.audit_ms or 0, "pruned_audit_ms")],
     )
-
-
-def _merge_some(connection: apsw.Connection) -> bool:
-    """Merge some parts of the inverted index, since a term is looked up in each; False if done.
-
-    FTS5 has merged nothing if hardly a row changed. A positive number of pages makes it merge parts
-    of one size (two of them: `usermerge`), or continue, so that a large part is not written again
-    for every small one; a negative number begins to merge all parts.
-    """
-    select = "SELECT value FROM meta WHERE name = 'deleted_since_merge'"
-    deleted: int = connection.execute(select).get
-    if deleted > 0 and deleted >= _MERGE_AFTER_SHARE * (_entries(connection) + deleted):
-        _merge(connection, -_MERGE_PAGES)
-        _set_deleted(connection, -1)  # means: merging all parts has begun
-        return True
-    goes_on = _merge(connection, _MERGE_PAGES)
-    if deleted < 0 and not goes_on:
-        _set_deleted(connection, 0)
-    return goes_on
-
-
-def _merge(connection: apsw.Connection, pages: int) -> bool:
-    before = connection.total_changes()
-    connection.execute("INSERT INTO terms(terms, rank) VALUES('merge', ?)", (pages,))
-    return connection.total_changes() - before >= 2
-
-
-def _entries(connection: apsw.Connection) -> int:
-    return int(connection.execute("SELECT total(entries) FROM minutes").get)
-
-
-def _set_deleted(connection: apsw.Connection, value: int) -> None:
-    update = "UPDATE meta SET value = ? WHERE name = 'deleted_since_merge'"
-    connection.execute(update, (value,))

@@ -1,74 +1,45 @@
-"""Encodes lines as rows and documents: all the work on a record before SQLite, in any process."""
+"""Encodes lines as pieces and segments: all the work on a record before SQLite, in any process."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from time import time_ns
-from typing import Any, NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 
-from mikroscope.records.attributes import audit_of, find_time, level_of
-from mikroscope.records.conventions import TIME_FIELDS
-from mikroscope.records.fields import field_values
-from mikroscope.records.levels import LEVEL_NAMES
-from mikroscope.records.parsing import Fields, NotARecordError, cut_nesting, parse_line
-from mikroscope.records.timestamps import canonical_ms
-from mikroscope.records.wrappers import DOCKER_KEY, JOURNALD_KEY, OTLP_KEY, Record, unwrap
 from mikroscope.records.zones import default_zone_name, set_default_zone
-from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary, strip_text, strip_time
-from mikroscope.stores.sqlite.rows import COMMON, DOCUMENT, MINUTE_MS, ROW, Minute, with_key
-from mikroscope.stores.sqlite.schema import LINE_MASK, MAX_MS, PART_SHIFT, clamp
-from mikroscope.stores.sqlite.terms import TermEncoder
-from mikroscope.stores.sqlite.write.keys import keys_alone
+from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary
+from mikroscope.stores.sqlite.piece import Piece, join_pieces, pick
+from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, clamp
+from mikroscope.stores.sqlite.sealing import MAX_ENTRIES, Sealed, seal
+from mikroscope.stores.sqlite.write.pieces import make_piece
+from mikroscope.stores.sqlite.write.placing import keys_alone
+from mikroscope.stores.sqlite.write.reading import (
+    LineRange,
+    MaybePruned,
+    PruneRules,
+    Read,
+    RecordReader,
+    nothing,
+)
 
-FIRST_TIME_FIELD = TIME_FIELDS[0]
-MAX_UNREADABLE = 20  # records of one batch whose time cannot be read that are named
-
-
-class LineRange(NamedTuple):
-    """Consecutive lines of one source; `first` is the number of the first line."""
-
-    source: int
-    is_audit_path: bool
-    first: int
-    content: bytes
-    records: Sequence[Fields] | None = None
-    """The parsed lines, if the caller had them already; no line is blank then."""
-
-
-class MaybePruned(NamedTuple):
-    """An entry that may have been pruned from the index that is being rebuilt.
-
-    `line` has the part too, as in the table; `time_ms` is None if the record has no time of its
-    own.
-    """
-
-    source: int
-    is_audit_path: bool
-    line: int
-    time_ms: int | None
-    raw: bytes
+LEAST_ENTRIES = 2_000
+"""Fewer entries do not make a segment: they are put with others first."""
+MOST_DAYS = 31  # that one segment of sparse entries spans
 
 
 class EncodedBatch(msgspec.Struct):
-    """The entries of some lines, in the order of their times, and what must be counted.
+    """The entries of some lines, as segments and as pieces that are too small to be one."""
 
-    Their keys are the ones they get in an empty index.
-    """
-
-    times: list[int]
-    rows: list[bytes]
-    documents: list[bytes]
-    spilled: list[int]
-    minutes: dict[Minute, int]
-    spans: dict[int, tuple[int, int]]
-    """The first and the last time of each source that has entries."""
-    audit_sources: set[int]
-    problems: list[tuple[int, int, str]]
+    sealed: list[Sealed] = []
+    pieces: list[Piece] = []
+    audit_sources: set[int] = set()
+    problems: list[tuple[int, int, str]] = []
     """Source, line number and reason of each line that is not a record."""
-    maybe_pruned: list[MaybePruned]
-    lines: int
+    maybe_pruned: list[MaybePruned] = []
+    lines: int = 0
     """Lines that are not blank."""
+    records: int = 0
     unreadable: list[tuple[int, int, str]] = []
     """Source, line number and reason of some records whose time cannot be read."""
     unreadable_times: int = 0
@@ -78,37 +49,19 @@ class EncodedBatch(msgspec.Struct):
     packed_bytes: int = 0
     sample: list[bytes] = []
     names: set[str] = set()
-    has_timeless: bool = False
-    """Some entry's time is known from its key only."""
-    has_stripped_times: bool = False
-    """The text of some entry's time was stripped: its key alone gives it back."""
-
-
-class PruneRules(NamedTuple):
-    """Entries older than these epoch milliseconds may have been pruned from the old index."""
-
-    normal_ms: int
-    audit_ms: int
-
-    def may_apply(self, time_ms: int | None, is_audit: bool) -> bool:
-        """Return whether the entry may have been pruned; without a time of its own it may."""
-        return time_ms is None or time_ms < (self.audit_ms if is_audit else self.normal_ms)
+    has_keys: bool = True
+    """Whether the keys of the entries are different ones, as they are in an empty index."""
 
 
 class Task:
     """Encodes some ranges of lines; call it once, in any process (it can be pickled)."""
 
     def __init__(
-        self,
-        ranges: list[LineRange],
-        dictionary: Dictionary,
-        rules: PruneRules | None,
-        terms: TermEncoder,
+        self, ranges: list[LineRange], dictionary: Dictionary, rules: PruneRules | None
     ) -> None:
         self._ranges = ranges
         self._dictionary = dictionary
         self._rules = rules
-        self._terms: TermEncoder | None = terms
 
     def __getstate__(self) -> tuple[Any, ...]:
         dictionary, zone = self._dictionary, default_zone_name()
@@ -118,27 +71,20 @@ class Task:
         self._ranges, number, content, self._rules, zone = state
         set_default_zone(zone)
         self._dictionary = _dictionary(number, content)
-        self._terms = None  # each process has an encoder of its own
 
     def __call__(self) -> EncodedBatch:
-        """Parse, encode, compress and sort the lines."""
-        terms = self._terms or TermEncoder()
-        encoder = BatchEncoder(self._dictionary, self._rules, terms)
+        """Parse, sort, encode and compress the lines."""
+        encoder = BatchEncoder(self._dictionary, self._rules)
         for one in self._ranges:
             encoder.add(one)
-        encoded = encoder.finish()
-        if self._terms is None:
-            encoded.names = terms.drain_new_fields()
-        return encoded
+        return encoder.finish()
 
 
-def encode_kept(
-    kept: Iterable[tuple[MaybePruned, int]], dictionary: Dictionary, terms: TermEncoder
-) -> EncodedBatch:
+def encode_kept(kept: Iterable[tuple[MaybePruned, int]], dictionary: Dictionary) -> EncodedBatch:
     """Encode entries that were not pruned; each comes with the time to use if it has none."""
-    encoder = BatchEncoder(dictionary, None, terms)
+    encoder = BatchEncoder(dictionary, None)
     for entry, time_ms in kept:
-        encoder.now_ms = time_ms
+        encoder.reader.now_ms = time_ms
         encoder.add(LineRange(entry.source, entry.is_audit_path, entry.line, entry.raw))
     return encoder.finish()
 
@@ -158,177 +104,103 @@ def _dictionary(number: int, content: bytes) -> Dictionary:
 class BatchEncoder:
     """Encodes the ranges of one task."""
 
-    def __init__(
-        self, dictionary: Dictionary, rules: PruneRules | None, terms: TermEncoder
-    ) -> None:
+    def __init__(self, dictionary: Dictionary, rules: PruneRules | None) -> None:
         self._dictionary = dictionary
-        self._rules = rules
-        self._encode_terms = terms.encode
-        self.now_ms = time_ns() // 1_000_000
-        self._rows: list[tuple[int, list[bytes], bool]] = []
-        self._lines: list[bytes] = []
-        self._encoded = EncodedBatch([], [], [], [], {}, {}, set(), [], [], 0, [], sample=[])
+        self.reader = RecordReader(rules)
+        self._read = nothing()
+        self._encoded = EncodedBatch()
 
     def add(self, lines: LineRange) -> None:
-        """Encode a range of lines.
-
-        This is the hot loop: it does all the work on a record before SQLite. Some calls are guarded
-        by a cheap test that spares nearly all records the call.
-        """
-        encoded, encode_terms, raw_lines = self._encoded, self._encode_terms, self._lines
-        times, documents, rows = encoded.times, encoded.documents, self._rows
-        minutes, rules = encoded.minutes, self._rules
-        source, path_is_audit = lines.source, lines.is_audit_path
-        common = [COMMON % (source, self._dictionary.number, flags) for flags in range(4)]
-        first, count, has_stripped_times, own_text = len(times), 0, False, None
-        for line, fields, raw in self._records(lines):
-            text, found, time_field = fields.get(FIRST_TIME_FIELD), None, FIRST_TIME_FIELD
-            if type(text) is str:
-                found = canonical_ms(text)
-            if found is None or found <= 0:
-                found, time_field, own_text, unreadable = find_time(fields)
-                text = None
-                if unreadable:
-                    self._count_unreadable(source, line, unreadable, fields)
-            level = fields.get("level")
-            level = (LEVEL_NAMES[level] if type(level) is str else "") or level_of(fields)
-            is_audit = audit_of(fields, path_is_audit) if "audit" in fields else path_is_audit
-            if is_audit:
-                encoded.audit_sources.add(source)
-            if rules is not None and rules.may_apply(found, is_audit):
-                encoded.maybe_pruned.append(MaybePruned(source, path_is_audit, line, found, raw))
-                continue
-            count += len(fields)
-            if found is None or not 0 <= found <= MAX_MS:
-                time_ms = clamp(self.now_ms if found is None else found)
-                encoded.has_timeless |= found is None
-            else:
-                time_ms, whole = found, raw
-                raw = strip_time(raw, own_text) if text is None else strip_text(raw, text)
-                has_stripped_times |= raw is not whole
-            raw_lines.append(raw)
-            documents.append(encode_terms(fields, level, is_audit, time_ms, time_field))
-            times.append(time_ms)
-            rows.append((line, common, is_audit))
-            minute = time_ms // MINUTE_MS, level, is_audit
-            minutes[minute] = minutes.get(minute, 0) + 1
-        encoded.has_stripped_times |= has_stripped_times
-        encoded.field_values += count
-        self._extend_span(source, times[first:])
+        """Read a range of lines."""
+        read = self.reader.read(lines)
+        if self._read.times:
+            self._read.extend(read)
+        else:
+            self._read = read
 
     def finish(self) -> EncodedBatch:
-        """Return all that was added in the order of times, and of arrival where times are equal."""
-        encoded, rows, packed = self._encoded, self._rows, self._dictionary.pack_all(self._lines)
-        encoded.raw_bytes = sum(map(len, self._lines))
-        encoded.packed_bytes = sum(len(data) for data, _ in packed)
-        encoded.sample = self._lines[SAMPLE_EVERY - 1 :: SAMPLE_EVERY]
-        times, documents = encoded.times, encoded.documents
-        order = sorted(range(len(times)), key=times.__getitem__)
-        if order != list(range(len(times))):
-            times = encoded.times = [times[place] for place in order]
-            documents = [documents[place] for place in order]
-            rows = [rows[place] for place in order]
-            packed = [packed[place] for place in order]
-        keys, encoded.spilled = keys_alone(times)
-        encoded.rows = [
-            ROW % (key, line, common[is_audit | is_full << 1], data)
-            for key, (line, common, is_audit), (data, is_full) in zip(
-                keys, rows, packed, strict=True
-            )
-        ]
-        encoded.documents = [DOCUMENT % document for document in zip(keys, documents, strict=True)]
+        """Return all that was added, in the order of times; of arrival where times are equal."""
+        encoded, read, reader = self._encoded, self._read, self.reader
+        encoded.lines, encoded.problems = reader.lines, reader.problems
+        encoded.maybe_pruned, encoded.audit_sources = reader.maybe_pruned, reader.audit_sources
+        encoded.unreadable_times = reader.unreadable_times
+        encoded.unreadable = reader.unreadable
+        encoded.records = len(read.times)
+        encoded.field_values = sum(map(len, read.shapes))
+        encoded.raw_bytes = sum(map(len, read.raw))
+        encoded.sample = read.raw[SAMPLE_EVERY - 1 :: SAMPLE_EVERY]
+        if not read.times:
+            return encoded
+        times = [clamp(one) for one in read.times] if _is_far(read.times) else read.times
+        if any(map(int.__gt__, times, times[1:])):
+            order = sorted(range(len(times)), key=times.__getitem__)
+            read, times = read.chosen(order), pick(times, order)
+        read.keys.extend(keys_alone(times))
+        for is_audit in (False, True) if True in read.audits else (False,):
+            places = [place for place, one in enumerate(read.audits) if one == is_audit]
+            if places:
+                whole = len(places) == len(times)
+                self._encode(read if whole else read.chosen(places), is_audit)
         return encoded
 
-    def _count_unreadable(self, source: int, line: int, name: str, fields: Fields) -> None:
-        self._encoded.unreadable_times += 1
-        if len(self._encoded.unreadable) < MAX_UNREADABLE:
-            value = next(field_values(fields, name), None)
-            text = f"the time in {name!r} cannot be read: {str(value)[:60]!r}"
-            self._encoded.unreadable.append((source, line & LINE_MASK, text))
-
-    def _records(self, lines: LineRange) -> Iterator[tuple[int, Fields, bytes]]:
-        """Yield place, fields and UTF-8 text of each record; the fields may be changed.
-
-        The place is the number of the line and the record's part of it.
-        """
-        numbered = enumerate(lines.content.split(b"\n"), lines.first)
-        if lines.records is not None:
-            self._encoded.lines += len(lines.records)
-            for (number, raw), known in zip(numbered, lines.records, strict=True):
-                if DOCKER_KEY in known or JOURNALD_KEY in known or OTLP_KEY in known:
-                    yield from _parts(number, known, raw)
-                else:
-                    yield number, *cut_nesting(known.copy(), raw)
-            return
-        not_blank = 0
-        for number, raw in numbered:
-            if not raw or raw.isspace():
+    def _encode(self, read: Read, is_audit: bool) -> None:
+        """Encode records of one kind: whole segments where they are many, and pieces."""
+        times = [clamp(one) for one in read.times] if _is_far(read.times) else read.times
+        small: list[Piece] = []
+        for start, end in divide(times):
+            piece, names = make_piece(read.part(start, end), is_audit)
+            self._encoded.names |= names
+            if end - start < LEAST_ENTRIES:
+                small.append(piece)
                 continue
-            not_blank += 1
-            try:
-                fields, raw = parse_line(raw)
-            except NotARecordError as error:
-                if divided := _divided(raw):
-                    yield from _numbered(number, divided)
-                else:
-                    self._encoded.problems.append((lines.source, number, str(error)))
-                continue
-            if DOCKER_KEY in fields or JOURNALD_KEY in fields or OTLP_KEY in fields:
-                yield from _parts(number, fields, raw)
-            else:
-                yield number, fields, raw
-        self._encoded.lines += not_blank
-
-    def _extend_span(self, source: int, times: list[int]) -> None:
-        if not times:
-            return
-        first, last = min(times), max(times)
-        before = self._encoded.spans.get(source, (first, last))
-        self._encoded.spans[source] = min(first, before[0]), max(last, before[1])
+            sealed = seal(piece, self._dictionary, post=True)
+            self._encoded.packed_bytes += sum(map(len, sealed.blocks))
+            self._encoded.sealed.append(sealed)
+        if small:
+            self._encoded.pieces.append(join_pieces(small))
 
 
-def _parts(number: int, fields: Fields, raw: bytes) -> Iterator[tuple[int, Fields, bytes]]:
-    """Yield the records that a line holds."""
-    return _numbered(number, unwrap(fields, raw))
+def _is_far(times: Sequence[int]) -> bool:
+    return min(times) < 0 or max(times) > MAX_MS
 
 
-def _numbered(number: int, records: Iterable[Record]) -> Iterator[tuple[int, Fields, bytes]]:
-    for part, (inner, text) in enumerate(records):
-        yield part << PART_SHIFT | number, *cut_nesting(inner.copy(), text)
+def divide(times: Sequence[int]) -> list[tuple[int, int]]:
+    """Divide ascending times into runs that become a segment each, if they are not too few.
+
+    A day with enough entries is apart from other days; sparse days are put together.
+    """
+    runs: list[tuple[int, int]] = []
+    start, size = 0, len(times)
+    gathered = 0  # where the sparse days begin that come before `start`
+    while start < size:
+        end = bisect_left(times, (times[start] // DAY_MS + 1) * DAY_MS, start)
+        spans = times[start] - times[gathered] >= MOST_DAYS * DAY_MS
+        if end - start >= LEAST_ENTRIES or spans or start - gathered >= 2 * LEAST_ENTRIES:
+            runs.append((gathered, start))
+            gathered = start
+        if end - start >= LEAST_ENTRIES:
+            runs += _even(start, end)
+            gathered = end
+        start = end
+    runs.append((gathered, size))
+    return [run for run in runs if run[0] < run[1]]
 
 
-def _divided(raw: bytes) -> list[Record]:
-    """Return the records of a line which a NUL byte divides; none if one of them is no record."""
-    if b"\0" not in raw:
-        return []
-    try:
-        return [one for piece in raw.split(b"\0") for one in unwrap(*parse_line(piece))]
-    except NotARecordError:
-        return []
+def _even(start: int, end: int) -> list[tuple[int, int]]:
+    """Divide a run into as few as possible with at most MAX_ENTRIES each."""
+    number = -(-(end - start) // MAX_ENTRIES)
+    edges = [start + (end - start) * one // number for one in range(number + 1)]
+    return list(pairwise(edges))
 
 
 def merged(encoded: EncodedBatch, more: EncodedBatch) -> EncodedBatch:
-    """Merge two batches in the order of times; the entries of `more` count as arrived later."""
-    times = [*encoded.times, *more.times]
-    order = sorted(range(len(times)), key=times.__getitem__)
-    rows, documents = [*encoded.rows, *more.rows], [*encoded.documents, *more.documents]
-    times = [times[place] for place in order]
-    keys, spilled = keys_alone(times)
-    spans = dict(encoded.spans)
-    for source, (first, last) in more.spans.items():
-        known = spans.get(source, (first, last))
-        spans[source] = min(first, known[0]), max(last, known[1])
-    minutes = Counter(encoded.minutes)
-    minutes.update(more.minutes)
+    """Put two batches together; the entries of `more` count as arrived later."""
     return msgspec.structs.replace(
         encoded,
-        times=times,
-        rows=[with_key(rows[place], key) for place, key in zip(order, keys, strict=True)],
-        documents=[with_key(documents[place], key) for place, key in zip(order, keys, strict=True)],
-        spilled=spilled,
-        minutes=minutes,
-        spans=spans,
+        sealed=encoded.sealed + more.sealed,
+        pieces=encoded.pieces + more.pieces,
+        records=encoded.records + more.records,
         field_values=encoded.field_values + more.field_values,
-        has_timeless=encoded.has_timeless or more.has_timeless,
-        has_stripped_times=encoded.has_stripped_times or more.has_stripped_times,
+        names=encoded.names | more.names,
+        has_keys=False,
     )

@@ -1,90 +1,71 @@
-"""The one connection that writes: it commits batches and deletes entries."""
+"""The one connection that writes: it commits batches, and seals and deletes entries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
-
 from mikroscope.errors import StaleBatchError
 from mikroscope.logfiles.sources import Source
-from mikroscope.records.attributes import level_of, time_of
-from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
-from mikroscope.stores.sqlite import terms
-from mikroscope.stores.sqlite.compression import TIME_PLACE, Dictionary, Packer, restore_time
-from mikroscope.stores.sqlite.rows import (
-    AUDIT,
-    DAY_MINUTES,
-    DOCUMENT,
-    FULL_FRAME,
-    MINUTE_MS,
-    make_row,
-    parse_row,
-    with_key,
-)
+from mikroscope.stores.sqlite.cache import PartCache
+from mikroscope.stores.sqlite.compression import Dictionary, Packer
+from mikroscope.stores.sqlite.piece import Piece
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
-    KEY_MASK,
     LINE_MASK,
-    MAX_KEY,
     decode_checkpoint,
     encode_checkpoint,
     file_identity,
-    mark_days_changed,
     open_writer,
 )
-from mikroscope.stores.sqlite.write import deletion
+from mikroscope.stores.sqlite.sealing import Sealed, count_minutes
+from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentFile, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.batch import (
     DISCARDED,
     GONE,
     Replaced,
     SqliteBatch,
     WriterState,
-    move_to_minute,
 )
+from mikroscope.stores.sqlite.write.deletion import Deleter, mark_changed
 from mikroscope.stores.sqlite.write.encoding import EncodedBatch
-from mikroscope.stores.sqlite.write.keys import assign_keys, keys_alone, newest_key
+from mikroscope.stores.sqlite.write.fresh import FreshRows
+from mikroscope.stores.sqlite.write.merging import Merger
+from mikroscope.stores.sqlite.write.placing import give_keys
+from mikroscope.stores.sqlite.write.sealer import Sealer
+from mikroscope.stores.sqlite.write.storing import (
+    Placed,
+    count_up,
+    put_names,
+    put_segment,
+)
+from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _PUT_SOURCE = """
-INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit, first_key, last_key)
-VALUES(?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit)
+VALUES(?, ?, ?, ?, ?, ?)
 ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     checkpoint = excluded.checkpoint, last_line = max(last_line, excluded.last_line),
-    holds_audit = max(holds_audit, excluded.holds_audit),
-    first_key = min(first_key, excluded.first_key), last_key = max(last_key, excluded.last_key)
+    holds_audit = max(holds_audit, excluded.holds_audit)
 """
-_LINES_PRESENT = f"""
-SELECT e.line & {LINE_MASK} AS number FROM sources s
-JOIN entries e ON e.key BETWEEN s.first_key AND s.last_key
-WHERE s.id = ? AND e.source = s.id AND number BETWEEN ? AND ?
+_WITH_LINES = f"""
+SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
+WHERE source = ? AND first_line <= ? AND last_line >= ?
 """  # noqa: S608
-# One statement writes all rows of a batch without Python, since SQLite reads a carray by itself. A
-# carray has one value a row, so that value holds all columns (`rows.ROW`).
-_PUT_ENTRIES = """
-INSERT INTO entries SELECT
-    CAST(substr(value, 1, 16) AS INTEGER), CAST(substr(value, 36, 10) AS INTEGER),
-    CAST(substr(value, 17, 19) AS INTEGER), CAST(substr(value, 52, 1) AS INTEGER),
-    CAST(substr(value, 46, 6) AS INTEGER), substr(value, 53)
-FROM carray(?)
-"""
-_PUT_DOCUMENTS = """
-INSERT INTO terms(rowid, document)
-SELECT CAST(substr(value, 1, 16) AS INTEGER), substr(value, 17) FROM carray(?)
-"""
-
-# How many parts of the inverted index FTS5 merges into one. A term is looked up in every part, so
-# there should be few of them; but in a bulk load each entry would be merged again and again.
-_MERGE_FEW, _MERGE_MANY = 8, 16
-_BULK_ENTRIES = 5_000  # in one batch
+_BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
+_REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
+_CACHE_BYTES = 8 << 20
 
 _PROBES = (
-    "SELECT * FROM entries ORDER BY key DESC LIMIT 1",
-    "SELECT * FROM entries ORDER BY key LIMIT 1",
+    "SELECT * FROM segments ORDER BY id DESC LIMIT 1",
+    "SELECT * FROM segments ORDER BY id LIMIT 1",
+    "SELECT * FROM columns ORDER BY id DESC LIMIT 1",
+    "SELECT * FROM blocks ORDER BY id DESC LIMIT 1",
+    "SELECT * FROM fresh ORDER BY id DESC LIMIT 1",
     "SELECT * FROM minutes ORDER BY minute DESC LIMIT 1",
-    "SELECT rowid FROM terms WHERE terms MATCH 'a' ORDER BY rowid DESC LIMIT 1",
+    "SELECT * FROM partitions",
     "SELECT * FROM levels",
 )
 
@@ -99,9 +80,9 @@ class Writer:
         self.identity = file_identity(path)
         self._committer = ThreadPoolExecutor(1, "mikroscope-commit")
         self._committing: Future[object] | None = None
-        self._spill_ms = 0
-        self._merge_at = 0
-        self._dictionaries: dict[int, Dictionary] = {}
+        self._sealer = Sealer()
+        self._newest = -1  # the greatest key
+        self._cache = PartCache(_CACHE_BYTES)
         self._load()
 
     def sources(self) -> list[Source]:
@@ -133,6 +114,7 @@ class Writer:
         """
         encoded = batch.whole()
         self.settle()
+        self._sealer.begin(self._fresh, self._file, self._state.packer.current)
         try:
             with self._rollback_on_error():
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -165,24 +147,27 @@ class Writer:
 
         Raises StaleBatchError if the index was replaced.
         """
-        with self._deleting() as deleter:
-            return deletion.collect(self._connection, deleter)
+        with self._changing():
+            return self._deleter().collect()
 
     def expire(self, cutoffs: Cutoffs, position: int) -> tuple[Deleted, int | None]:
-        """Delete some expired entries from a key on; also return the next key, None at the end.
+        """Delete some expired entries from a segment on; also return the next one, None at the end.
 
         Raises StaleBatchError if the index was replaced.
         """
-        with self._deleting() as deleter:
-            return deletion.expire(self._connection, deleter, cutoffs, position)
+        with self._changing():
+            return self._deleter().expire(cutoffs, position)
 
     def compact(self) -> bool:
-        """Give some space back or merge some of the inverted index; False if all is done.
+        """Seal, merge, or give some space back; False if all is done.
 
         Raises StaleBatchError if the index was replaced.
         """
-        with self._deleting():
-            return deletion.compact(self._connection)
+        with self._changing():
+            current = self._state.packer.current
+            if self._sealer.seal_now(self._connection, self._fresh, self._file, current):
+                return True
+            return Merger(self._connection, self._segment, current).step()
 
     def probe(self) -> None:
         """Read a little of everything. Raises apsw.CorruptError where that shows damage."""
@@ -200,22 +185,27 @@ class Writer:
             self.settle()
         finally:
             self._committer.shutdown()
+            self._sealer.close()
             self._connection.close()
 
     # --- inside a transaction ---------------------------------------------------------------
 
     @contextmanager
-    def _deleting(self) -> Iterator[deletion.Deleter]:
+    def _changing(self) -> Iterator[None]:
         """Run in a transaction. Raises StaleBatchError if the index was replaced."""
         self.settle()
-        with self._rollback_on_error():
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._check_not_replaced()
-            yield self._deleter()
-            self._connection.execute("COMMIT")
+        try:
+            with self._rollback_on_error():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._check_not_replaced()
+                yield
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._forget()
+            raise
 
-    def _deleter(self) -> deletion.Deleter:
-        return deletion.Deleter(self._connection, self._dictionary, self._state.terms)
+    def _deleter(self) -> Deleter:
+        return Deleter(self._connection, self._segment, self._fresh)
 
     @contextmanager
     def _rollback_on_error(self) -> Iterator[None]:
@@ -227,144 +217,98 @@ class Writer:
             raise
 
     def _write(self, batch: SqliteBatch, encoded: EncodedBatch | None) -> Callable[[], None]:
-        """Write all but entries and documents; the returned function writes these and commits."""
-        execute_many = self._connection.executemany
-        deletion.remove_lines(self._connection, self._deleter(), batch.removed)
+        """Write what is small; the returned function writes the rest and commits."""
+        if batch.removed:
+            self._deleter().remove_lines(batch.removed)
+        self._sealer.put_finished(self._connection, self._fresh)
         self._write_names(encoded)
+        placed = self._place(encoded) if encoded is not None else []
         if encoded is not None:
-            self._place(encoded)
-            self._merge(_MERGE_MANY if len(encoded.rows) > _BULK_ENTRIES else _MERGE_FEW)
             self._connection.execute(
                 "UPDATE meta SET value = value + ? WHERE name = 'field_values'",
                 (encoded.field_values,),
             )
-            execute_many(
-                "INSERT INTO minutes VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET entries = entries + excluded.entries",
-                [(*minute, entries) for minute, entries in encoded.minutes.items() if entries],
-            )
-            mark_days_changed(
-                self._connection, {minute // DAY_MINUTES for minute, _, _ in encoded.minutes}
-            )
-            execute_many(
-                "INSERT OR IGNORE INTO levels VALUES(?)",
-                {(level,) for _, level, _ in encoded.minutes},
-            )
-        execute_many(_PUT_SOURCE, self._source_rows(batch, encoded))
-        rows = tuple(encoded.rows) if encoded else ()
-        documents = tuple(encoded.documents) if encoded else ()
+        self._connection.executemany(_PUT_SOURCE, self._source_rows(batch, encoded))
 
         def finish() -> None:
-            if rows:
-                self._connection.execute(_PUT_ENTRIES, (apsw.carray(rows),))
-                self._connection.execute(_PUT_DOCUMENTS, (apsw.carray(documents),))
+            for one in placed:
+                limit_templates(self._connection, one.sealed)
+                put_segment(self._connection, one)
+            if placed:
+                mark_changed(self._connection)
             self._connection.execute("COMMIT")
 
         return finish
 
-    def _place(self, encoded: EncodedBatch) -> None:
-        """Give rows and documents their final keys.
+    def _place(self, encoded: EncodedBatch) -> list[Placed]:
+        """Store the pieces with their keys; return the segments with theirs."""
+        self._commits += 1
+        self._set_meta("commits", self._commits)
+        parts: list[Sealed | Piece] = [*encoded.sealed, *encoded.pieces]
+        if parts:
+            self._assign_keys(parts, encoded.has_keys)
+            self._set_meta("newest_key", self._newest)
+        for piece in encoded.pieces:
+            piece.commits = [self._commits] * len(piece)
+            count_up(self._connection, count_minutes(piece), piece.is_audit)
+            self._fresh.add(piece)
+        for sealed in encoded.sealed:
+            count_up(self._connection, sealed.minutes, sealed.is_audit)
+        return [Placed(one, [self._commits] * one.entries) for one in encoded.sealed]
 
-        They have them already where the first one is newer than all entries of the index: logs that
-        arrive in the order of time cost nothing here.
+    def _assign_keys(self, parts: Sequence[Sealed | Piece], have_keys: bool) -> None:
+        """Give the entries keys that no other entry has.
+
+        Logs that arrive in the order of time have them already.
         """
-        times = encoded.times
-        if not times:
-            return
-        spilled = encoded.spilled
-        if newest_key(self._connection) >= times[0] << KEY_BITS:
-            own, _ = keys_alone(times)
-            keys, spilled = assign_keys(self._connection, times)
-            for place, key in enumerate(keys):
-                if key != own[place]:
-                    encoded.rows[place] = with_key(encoded.rows[place], key)
-                    encoded.documents[place] = with_key(encoded.documents[place], key)
-        for place in spilled:
-            self._spill(encoded, place)
-
-    def _merge(self, parts: int) -> None:
-        """Set how many parts of the inverted index FTS5 merges into one; FTS5 remembers it."""
-        if parts != self._merge_at:
-            self._connection.execute(
-                "INSERT INTO terms(terms, rank) VALUES('automerge', ?)", (parts,)
-            )
-            self._merge_at = parts
+        first = min(part.keys[0] for part in parts)
+        if not have_keys or first <= self._newest:
+            last = max(part.keys[-1] for part in parts)
+            rows: Any = self._connection.execute(_BESIDE, (first, last + _REACH)).fetchall()
+            others: list[Any] = [self._segment(SegmentInfo(*row)) for row in rows]
+            give_keys(parts, [*others, *self._fresh.keys()])
+        self._newest = max(self._newest, *(part.keys[-1] for part in parts))
 
     def _write_names(self, encoded: EncodedBatch | None) -> None:
         """Write new fields and dictionaries, also those of batches that were given up."""
         state = self._state
-        names = state.terms.drain_new_fields()
-        if encoded is not None:
-            names |= encoded.names
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO fields VALUES(?)",
-            [(name,) for name in names if len(name) <= terms.MAX_VALUE],
-        )
+        if encoded is not None and not encoded.names <= self._names:
+            put_names(self._connection, encoded.names - self._names)
+            if len(self._names) > _MOST_NAMES:
+                self._names.clear()
+            self._names |= encoded.names
         for dictionary in state.new_dictionaries:
             self._connection.execute(
                 "INSERT INTO dictionaries VALUES(?, ?)", (dictionary.number, dictionary.content)
             )
-            self._dictionaries[dictionary.number] = dictionary
         self._set_meta("next_source", state.next_source)
-
-    def _spill(self, encoded: EncodedBatch, place: int) -> None:
-        """Handle an entry whose millisecond is full: its key no longer gives its time."""
-        row = parse_row(encoded.rows[place])
-        behind = (row.key >> KEY_BITS) - encoded.times[place]
-        if behind > self._spill_ms:
-            self._spill_ms = behind
-            self._set_meta("spill_ms", behind)
-        if not (encoded.has_stripped_times or encoded.has_timeless):
-            return
-        line = self._dictionaries[row.dictionary].unpack(row.data, bool(row.flags & FULL_FRAME))
-        if TIME_PLACE in line:
-            raw = restore_time(line, encoded.times[place])
-            data, is_full = self._dictionaries[row.dictionary].pack(raw)
-            flags = row.flags & AUDIT | is_full * FULL_FRAME
-            encoded.rows[place] = make_row(row._replace(data=data, flags=flags))
-            return
-        fields, _ = parse_line(line)
-        if time_of(fields) is None:  # only the key gives its time, so it counts there
-            level, is_audit = level_of(fields), bool(row.flags & AUDIT)
-            minute = encoded.times[place] // MINUTE_MS, level, is_audit
-            move_to_minute(encoded.minutes, minute, row.key >> KEY_BITS)
-            document = self._state.terms.encode(fields, level, is_audit, row.key >> KEY_BITS, None)
-            encoded.documents[place] = DOCUMENT % (row.key, document)
 
     def _source_rows(
         self, batch: SqliteBatch, encoded: EncodedBatch | None
     ) -> list[tuple[object, ...]]:
-        spans = encoded.spans if encoded else {}
         audit_sources = encoded.audit_sources if encoded else set()
-        rows: list[tuple[object, ...]] = []
-        for number, (source, state) in batch.sources.items():
-            first_key, last_key = MAX_KEY, 0
-            if number in spans:
-                first_ms, last_ms = spans[number]
-                first_key = first_ms << KEY_BITS
-                last_key = last_ms + self._spill_ms << KEY_BITS | KEY_MASK
-            rows.append(
-                (
-                    *(source.id, source.path, state, encode_checkpoint(source.checkpoint)),
-                    *(batch.last_lines.get(number, 0), number in audit_sources),
-                    *(first_key, last_key),
-                )
+        return [
+            (
+                *(source.id, source.path, state, encode_checkpoint(source.checkpoint)),
+                *(batch.last_lines.get(number, 0), number in audit_sources),
             )
-        return rows
+            for number, (source, state) in batch.sources.items()
+        ]
 
     def _lines_present(self, source: int, first: int, last: int) -> set[int]:
-        """Read all entries of the source's time span: lines are rarely added twice."""
+        """Return those lines of a source that are entries: lines are rarely added twice."""
         self.settle()
-        rows: Any = self._connection.execute(_LINES_PRESENT, (source, first, last))
-        return {line for (line,) in rows}
+        found: set[int] = set()
+        rows: Any = self._connection.execute(_WITH_LINES, (source, last, first)).fetchall()
+        for row in rows:
+            segment = self._segment(SegmentInfo(*row))
+            found |= _lines_of(segment.sources, segment.line_numbers, source, segment.alive)
+        for _, piece in self._fresh.pieces():
+            found |= _lines_of(piece.sources, piece.lines, source, None)
+        return {line for line in found if first <= line <= last}
 
-    def _dictionary(self, number: int) -> Dictionary:
-        """Return a dictionary, also one that another process has trained."""
-        if number not in self._dictionaries:
-            select = "SELECT dictionary FROM dictionaries WHERE id = ?"
-            content: Any = self._connection.execute(select, (number,)).get
-            self._dictionaries[number] = Dictionary(number, content)
-        return self._dictionaries[number]
+    def _segment(self, info: SegmentInfo) -> StoredSegment:
+        return StoredSegment(info, self._file)
 
     def _set_meta(self, name: str, value: int) -> None:
         self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
@@ -373,7 +317,6 @@ class Writer:
 
     def _load(self) -> None:
         """Take over the committed state."""
-        self._merge_at = 0  # FTS5's own setting may have been rolled back
         connection = self._connection
         with connection:  # one snapshot
             meta = dict(connection.execute("SELECT name, value FROM meta"))
@@ -381,12 +324,23 @@ class Writer:
             dictionaries = [Dictionary(number, content) for number, content in contents]
             last_lines: Any = dict(connection.execute("SELECT id, last_line FROM sources"))
             self._data_version = connection.pragma("data_version")
-        self._spill_ms = meta["spill_ms"]
-        self._dictionaries = {one.number: one for one in [Dictionary(0, b""), *dictionaries]}
-        packer = Packer(self._dictionaries[len(dictionaries)], len(dictionaries) + 1)
+        self._newest, self._commits = meta["newest_key"], meta["commits"]
+        self._names: set[str] = set()
+        current = dictionaries[-1] if dictionaries else Dictionary(0, b"")
+        packer = Packer(current, len(dictionaries) + 1)
         self._state = WriterState(
             packer, meta["next_source"], last_lines, self._lines_present, self._replaced
         )
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what may come from a transaction that was rolled back."""
+        self._cache.clear()
+        self._file = SegmentFile(self._connection, self.identity, self._cache)
+        self._fresh = FreshRows(
+            self._connection, self._file.dictionary, lambda: self._state.packer.current
+        )
+        self._sealer.forget()
 
     def _check_not_replaced(self) -> None:
         if file_identity(self._path) != self.identity:
@@ -398,3 +352,17 @@ class Writer:
         is_current = batch.state is self._state
         if not is_current or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
+
+
+_MOST_NAMES = 20_000
+
+
+def _lines_of(
+    sources: Sequence[int], lines: Sequence[int], source: int, alive: bytes | None
+) -> set[int]:
+    alive = alive or b"\1" * len(lines)
+    return {
+        line & LINE_MASK
+        for of, line, is_there in zip(sources, lines, alive, strict=True)
+        if is_there and of == source
+    }
