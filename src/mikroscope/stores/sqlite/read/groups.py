@@ -161,16 +161,18 @@ class _Tally:
         self._keep = keep
 
     def add(self, counted: Iterable[tuple[str, int]]) -> None:
-        """Add numbers of entries."""
+        """Add numbers of entries, one for each value."""
         counts, keep = self.counts, self._keep
-        get = counts.get
-        if keep is None and self.divisor == 1:
-            for value, count in counted:
-                counts[value] = get(value, 0) + count
-        else:
-            for value, count in counted:
-                if hash(value) % self.divisor == 0 and (keep is None or keep(value)):
-                    counts[value] = get(value, 0) + count
+        if keep is not None or self.divisor > 1:
+            counted = [
+                one
+                for one in counted
+                if hash(one[0]) % self.divisor == 0 and (keep is None or keep(one[0]))
+            ]
+        new = dict(counted)
+        for value in counts.keys() & new.keys():
+            new[value] += counts[value]
+        counts.update(new)
         while len(counts) > _MOST_VALUES:
             self.divisor *= 4
             kept = [value for value in counts if hash(value) % self.divisor == 0]

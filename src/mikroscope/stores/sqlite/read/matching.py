@@ -183,6 +183,12 @@ class Matcher:
 
     def _make_plan(self, part: int) -> _PartitionPlan:
         lookup = self._snapshot.lookup(part)
+        if len(self.conditions) == 1:  # one look-up is enough where nothing is found
+            [condition] = self.conditions
+            anything = condition.entry_query(self._names(part)), condition.segment_query()
+            nothing = lookup.find(b" OR ".join(anything))
+            if nothing.is_empty:
+                return _PartitionPlan(nothing, [])
         pure: list[bytes] = []
         alone: list[_Looked] = []
         for condition in self.conditions:
