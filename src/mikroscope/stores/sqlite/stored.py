@@ -1,7 +1,7 @@
 """Reads the segments of a file, each part when it is first needed."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
 from itertools import accumulate, repeat
 from operator import add, lshift
@@ -91,6 +91,10 @@ class SegmentFile:
 
         return self._cache.get((self._identity, segment, place), load)
 
+    def cached(self, key: tuple[Hashable, ...], make: Callable[[], tuple[Any, int]]) -> Any:
+        """Return something made of this file, from the cache if it is there."""
+        return self._cache.get((self._identity, *key), make)
+
     def stored(self, segment: int, place: int) -> bytes:
         """Return a column as it is stored. Raises ZstdError if it is missing."""
         select = "SELECT data FROM columns WHERE id = ?"
@@ -158,7 +162,7 @@ class StoredSegment:
                 raise ZstdError(f"the head of segment {self.info.id}: {error}") from error
             return head, 40 * len(head.blocks) + 100 * len(head.columns) + 200
 
-        head: Head = self._file._cache.get((self._file._identity, self.info.id, -1), make)
+        head: Head = self._file.cached((self.info.id, -1), make)
         return head
 
     @cached_property

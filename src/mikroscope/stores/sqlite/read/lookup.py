@@ -1,6 +1,7 @@
 """Looks tokens up in the inverted index of a partition."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -27,6 +28,15 @@ class Hits:
     def is_empty(self) -> bool:
         """Whether nothing was found in the whole partition."""
         return self._ordinals is not None and not self._ordinals
+
+    def segments(self, starts: Sequence[int]) -> set[int] | None:
+        """Return the first ordinals of the segments in which something was found; None if unknown.
+
+        `starts` are those of all segments, in rising order.
+        """
+        if self._ordinals is None:
+            return None
+        return {starts[max(0, bisect_right(starts, one) - 1)] for one in self._ordinals}
 
     def has_segment(self, info: SegmentInfo) -> bool:
         """Return False if the document of a segment was not found; it may be if it was not read."""

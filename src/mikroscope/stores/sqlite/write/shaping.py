@@ -160,8 +160,8 @@ class _Fields:
                 objects.setdefault(name, []).append(inner)
         self._shaped.names.update(chunks, objects)
         for name in sorted(objects, key=len):
-            for places, values in objects[name]:
-                self._add_inside(name, places, values, 1, name in ERROR_FIELDS)
+            for own_places, inner_records in objects[name]:
+                self._add_inside(name, own_places, inner_records, 1, name in ERROR_FIELDS)
 
     def _add_inside(
         self, path: str, places: Places, values: Sequence[Fields], depth: int, in_error: bool
