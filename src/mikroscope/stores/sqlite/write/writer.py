@@ -11,7 +11,7 @@ from mikroscope.logfiles.sources import Source
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.cache import PartCache
 from mikroscope.stores.sqlite.compression import Dictionary, Packer
-from mikroscope.stores.sqlite.piece import Piece
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     LINE_MASK,
@@ -20,7 +20,7 @@ from mikroscope.stores.sqlite.schema import (
     file_identity,
     open_writer,
 )
-from mikroscope.stores.sqlite.sealing import Sealed, count_minutes
+from mikroscope.stores.sqlite.sealing import Sealed
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentFile, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.batch import (
     DISCARDED,
@@ -244,19 +244,20 @@ class Writer:
         """Store the pieces with their keys; return the segments with theirs."""
         self._commits += 1
         self._set_meta("commits", self._commits)
-        parts: list[Sealed | Piece] = [*encoded.sealed, *encoded.pieces]
+        fresh = [one.lines for one in encoded.fresh]
+        parts: list[Sealed | FreshLines] = [*encoded.sealed, *fresh]
         if parts:
             self._assign_keys(parts, encoded.has_keys)
             self._set_meta("newest_key", self._newest)
-        for piece in encoded.pieces:
-            piece.commits = [self._commits] * len(piece)
-            count_up(self._connection, count_minutes(piece), piece.is_audit)
-            self._fresh.add(piece)
+        for lines, minutes in encoded.fresh:
+            lines.commit = self._commits
+            count_up(self._connection, minutes, lines.is_audit)
+            self._fresh.add(lines)
         for sealed in encoded.sealed:
             count_up(self._connection, sealed.minutes, sealed.is_audit)
         return [Placed(one, [self._commits] * one.entries) for one in encoded.sealed]
 
-    def _assign_keys(self, parts: Sequence[Sealed | Piece], have_keys: bool) -> None:
+    def _assign_keys(self, parts: Sequence[Sealed | FreshLines], have_keys: bool) -> None:
         """Give the entries keys that no other entry has.
 
         Logs that arrive in the order of time have them already.
@@ -303,8 +304,8 @@ class Writer:
         for row in rows:
             segment = self._segment(SegmentInfo(*row))
             found |= _lines_of(segment.sources, segment.line_numbers, source, segment.alive)
-        for _, piece in self._fresh.pieces():
-            found |= _lines_of(piece.sources, piece.lines, source, None)
+        for _, lines in self._fresh.lines():
+            found |= _lines_of(lines.sources, lines.lines, source, None)
         return {line for line in found if first <= line <= last}
 
     def _segment(self, info: SegmentInfo) -> StoredSegment:
