@@ -64,16 +64,21 @@ class Sealer:
             _replace(connection, fresh, ids, future.result())
 
     def seal_now(
-        self, connection: apsw.Connection, fresh: FreshRows, file: SegmentFile, current: Dictionary
+        self,
+        connection: apsw.Connection,
+        fresh: FreshRows,
+        file: SegmentFile,
+        current: Dictionary,
+        least: int = SEAL_ENTRIES,
     ) -> bool:
-        """Seal the pieces of one kind if there are enough of them; return False if not."""
+        """Seal the lines of one kind if there are at least so many; return False if not."""
         if self._running is not None:
             ids, future = self._running
             self._running = None
             _replace(connection, fresh, ids, future.result())
             return True
         for is_audit in (False, True):
-            if fresh.entries(is_audit) >= SEAL_ENTRIES:
+            if fresh.entries(is_audit) >= least:
                 packed = _packed(fresh, file, current, is_audit)
                 _replace(connection, fresh, packed.ids, packed.seal())
                 return True

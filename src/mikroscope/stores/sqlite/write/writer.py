@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import apsw
+from zstandard import ZstdError
 
 from mikroscope.errors import StaleBatchError
 from mikroscope.logfiles.sources import Source
@@ -30,7 +33,7 @@ from mikroscope.stores.sqlite.write.batch import (
     WriterState,
 )
 from mikroscope.stores.sqlite.write.deletion import Deleter, mark_changed
-from mikroscope.stores.sqlite.write.encoding import EncodedBatch
+from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, EncodedBatch
 from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
@@ -180,13 +183,23 @@ class Writer:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; what would slow the first query down after a start is sealed."""
         try:
             self.settle()
+            self._seal_rest()
         finally:
             self._committer.shutdown()
             self._sealer.close()
             self._connection.close()
+
+    def _seal_rest(self) -> None:
+        if not self._connection.in_transaction and self._fresh.most_entries >= LEAST_ENTRIES:
+            with suppress(apsw.Error, ZstdError, StaleBatchError), self._changing():
+                current = self._state.packer.current
+                while self._sealer.seal_now(
+                    self._connection, self._fresh, self._file, current, LEAST_ENTRIES
+                ):
+                    pass
 
     # --- inside a transaction ---------------------------------------------------------------
 
