@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from mikroscope.stores.sqlite.terms import TermEncoder
 
 from mikroscope.errors import QueryTimeoutError, StorageFullError, StoreError
 from mikroscope.query.model import Grouping, PageRequest, Query
@@ -16,7 +17,6 @@ from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.stores.sqlite.compression import Dictionary
 from mikroscope.stores.sqlite.schema import DAY_MS
 from mikroscope.stores.sqlite.store import begin_rebuild
-from mikroscope.stores.sqlite.terms import TermEncoder
 from mikroscope.stores.sqlite.write.batch import SqliteBatch
 from mikroscope.stores.sqlite.write.encoding import encode_kept
 from mikroscope.stores.sqlite.write.reading import MaybePruned

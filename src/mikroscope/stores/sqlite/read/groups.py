@@ -11,14 +11,13 @@ from mikroscope.records.attributes import (
     MISSING,
     TEMPLATE_FIELD,
     correlation_of,
+    entry_template,
     event_of,
     level_of,
-    message_of,
 )
 from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.records.fields import field_text
 from mikroscope.records.parsing import Fields, parse_line
-from mikroscope.records.templates import template_of
 from mikroscope.stores.base import Facet
 from mikroscope.stores.sqlite.piece import CORRELATION, EVENT, LEVEL, TEMPLATE
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
@@ -64,10 +63,9 @@ class Grouped:
             return event_of(fields)
         if self._by == "correlation":
             return correlation_of(fields)
-        text = field_text(fields, self._field)
-        if text is None and self.column == TEMPLATE:
-            return template_of(message_of(fields) or event_of(fields))
-        return text
+        if self.column == TEMPLATE:
+            return entry_template(fields)
+        return field_text(fields, self._field)
 
     def count(self, matches: Iterable[Match], keep: Callable[[str], bool] | None) -> "_Tally":
         """Count the values that are to be kept (None: all) of matching entries."""
@@ -171,7 +169,7 @@ class _Tally:
             for value, count in counted:
                 if hash(value) % self.divisor == 0 and (keep is None or keep(value)):
                     counts[value] = get(value, 0) + count
-        while len(counts) > _MOST_VALUES:
+        while keep is None and len(counts) > _MOST_VALUES:
             self.divisor *= 4
             kept = [value for value in counts if hash(value) % self.divisor == 0]
             self.counts = counts = {value: counts[value] for value in kept}
@@ -188,27 +186,21 @@ def count_values(
     found = list(Matcher(snapshot, query).all())
     tally = grouped.count(found, None)
     missing = tally.missing
+    own = tally.counts.get(MISSING, 0)  # entries whose value has that text
     best = _best(tally.counts, wanted)
     for rest in range(1, tally.divisor):
         divisor = tally.divisor
         part = grouped.count(found, _in_part(divisor, rest))
+        own += part.counts.get(MISSING, 0)
         best = _best(dict([*best, *part.counts.items()]), wanted)
     if with_missing and missing:
-        best = _best(dict(_with(best, missing, tally, wanted)), wanted)
+        rest_of_best = [one for one in best if one[0] != MISSING]
+        best = _best(dict([*rest_of_best, (MISSING, missing + own)]), wanted)
     return Counts(best, missing)
 
 
 def _in_part(divisor: int, rest: int) -> Callable[[str], bool]:
     return lambda value: hash(value) % divisor == rest
-
-
-def _with(
-    best: list[tuple[str, int]], missing: int, tally: _Tally, wanted: int
-) -> Iterator[tuple[str, int]]:
-    """Add the entries without a value to those whose value has the same text."""
-    own = dict(best).get(MISSING, tally.counts.get(MISSING, 0))
-    yield from (one for one in best if one[0] != MISSING)
-    yield MISSING, missing + own
 
 
 def _best(counts: dict[str, int], wanted: int) -> list[tuple[str, int]]:

@@ -91,12 +91,14 @@ class Matcher:
         """
         self._snapshot.check()
         masks: list[bytes] = []
+        checks = False
         of_time = between(segment, self.query.from_ms, self.query.to_ms)
         for mask in (of_time, segment.alive):
             if mask is not None:
                 masks.append(mask)
         if self.conditions:
-            found = self._meet(segment, None if masks else newest)
+            checks = any(condition.needs_check(segment) for condition in self.conditions)
+            found = self._meet(segment, None if masks or checks else newest)
             if found is None:
                 return None
             masks += found
@@ -105,7 +107,7 @@ class Matcher:
         joint = masks[0]
         for mask in masks[1:]:
             joint = both(joint, mask)
-        if any(condition.needs_check(segment) for condition in self.conditions):
+        if checks:
             joint = self._check(segment, joint)
         return Match(segment, joint) if 1 in joint else None
 

@@ -40,9 +40,12 @@ def count_tokens(
     sql = snapshot.file.sql
     start = encode_token(prefix)
     bounds = start, start[:-1] + bytes([start[-1] + 1])
-    documents = sum(info.entries + 1 for info in infos if info.is_posted)
-    is_whole = all(posting.mask is None for posting in postings) and (
-        documents == partition.next_ordinal - 1
+    posted = [info for info in infos if info.is_posted]
+    documents = sum(info.entries + 1 for info in posted)
+    is_whole = (
+        len(postings) == len(posted)
+        and all(posting.mask is None for posting in postings)
+        and documents == partition.next_ordinal - 1
     )
     if is_whole:
         rows: Any = sql.execute(

@@ -1,7 +1,7 @@
 """Seals pieces, and puts small segments together: what is done beside writing or when idle."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import compress
+from itertools import accumulate, compress
 from typing import Any
 
 import apsw
@@ -11,13 +11,14 @@ from mikroscope.records.parsing import parse_line
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.piece import Piece, choose_entries, join_pieces
 from mikroscope.stores.sqlite.schema import clamp
-from mikroscope.stores.sqlite.sealing import seal
+from mikroscope.stores.sqlite.sealing import MAX_ENTRIES, seal
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.deletion import drop_segment, mark_changed
 from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, divide
 from mikroscope.stores.sqlite.write.pieces import make_piece
 from mikroscope.stores.sqlite.write.reading import Read
 from mikroscope.stores.sqlite.write.storing import Placed, put_segment
+from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _MANY_LOOSE = 8  # segments without documents in one partition are put together
 _REWRITE_SHARE = 0.3  # of deleted entries in a segment
@@ -31,6 +32,7 @@ SELECT part FROM segments WHERE NOT is_posted GROUP BY part
 HAVING count(*) >= ? OR (count(*) > 1 AND sum(entries) >= ?) LIMIT 1
 """
 _IN_PART = f"SELECT {INFO_COLUMNS} FROM segments WHERE part = ?"  # noqa: S608
+_LOOSE_IN_PART = f"{_IN_PART} AND NOT is_posted ORDER BY first_key"
 _HOLED = f"SELECT {INFO_COLUMNS} FROM segments WHERE deleted > ? * entries LIMIT 1"  # noqa: S608
 _WASTED = """
 SELECT id FROM partitions WHERE next_ordinal - 1 - (
@@ -87,15 +89,19 @@ class Merger:
         part: Any = self._connection.execute(_LOOSE, (_MANY_LOOSE, 2 * LEAST_ENTRIES)).get
         if part is None:
             return False
-        rows: Any = self._connection.execute(f"{_IN_PART} AND NOT is_posted", (part,))
-        self._rewrite([SegmentInfo(*row) for row in rows])
+        rows: Any = self._connection.execute(_LOOSE_IN_PART, (part,))
+        infos = [SegmentInfo(*row) for row in rows]
+        sizes = accumulate(info.entries for info in infos)
+        infos = infos[: max(2, sum(size <= MAX_ENTRIES for size in sizes))]
+        piece = join_pieces([piece_of(self._open(info)) for info in infos])
+        self._replace(infos, [place(piece, self._dictionary)])  # one of several: it has an end
         return True
 
     def _rewrite_holed(self) -> bool:
         row: Any = self._connection.execute(_HOLED, (_REWRITE_SHARE,)).fetchone()
         if row is None:
             return False
-        self._rewrite([SegmentInfo(*row)])
+        self._rewrite(SegmentInfo(*row))
         return True
 
     def _move_from_wasted(self) -> bool:
@@ -106,14 +112,20 @@ class Merger:
         row: Any = self._connection.execute(f"{_IN_PART} LIMIT 1", (part,)).fetchone()
         if row is None:
             return False
-        self._rewrite([SegmentInfo(*row)], avoid=(part,))
+        self._rewrite(SegmentInfo(*row), avoid=(part,))
         return True
 
-    def _rewrite(self, infos: Sequence[SegmentInfo], avoid: Iterable[int] = ()) -> None:
-        """Make one segment of what is left of several."""
-        pieces = [piece_of(self._open(info)) for info in infos]
-        piece = join_pieces(pieces)
-        for placed in seal_whole(piece, self._dictionary):
+    def _rewrite(self, info: SegmentInfo, avoid: Iterable[int] = ()) -> None:
+        """Write what is left of a segment once more."""
+        piece = piece_of(self._open(info))
+        self._replace([info], seal_whole(piece, self._dictionary), avoid)
+
+    def _replace(
+        self, infos: Sequence[SegmentInfo], segments: Sequence[Placed], avoid: Iterable[int] = ()
+    ) -> None:
+        """Put segments in the place of others that have the same entries."""
+        for placed in segments:
+            limit_templates(self._connection, placed.sealed)
             put_segment(self._connection, placed, avoid)
         for info in infos:
             drop_segment(self._connection, info)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from mikroscope.records.attributes import TEMPLATE_FIELD
 from mikroscope.records.parsing import Fields
 from mikroscope.records.templates import templates_of
 from mikroscope.stores.sqlite.columns import Column, make_column
@@ -106,16 +107,24 @@ def _attribute_columns(shaped: Shaped) -> dict[str, Column]:
 
 
 def _templates(shaped: Shaped) -> Column:
-    """Return the column of the messages' templates; an entry without a message has its event's."""
+    """Return the column of the messages' templates; an entry without a message has its event's.
+
+    An entry with a field of its own of that name has the value of this one.
+    """
     texts: Sequence[str] = shaped.messages
     if "" in texts:
         texts = [text or event for text, event in zip(texts, shaped.events, strict=True)]
     distinct = list(dict.fromkeys(texts))
-    masked = templates_of(distinct)
-    if len(distinct) == len(texts):
-        return _column(shaped.size, None, masked)
-    template_of = dict(zip(distinct, masked, strict=True))
-    return _column(shaped.size, None, list(map(template_of.__getitem__, texts)))
+    templates = templates_of(distinct)
+    if len(distinct) < len(texts):
+        template_of = dict(zip(distinct, templates, strict=True))
+        templates = list(map(template_of.__getitem__, texts))
+    own = shaped.fields.get(TEMPLATE_FIELD)
+    if own is not None:
+        places = range(shaped.size) if own.places is None else own.places
+        for place, text in zip(places, own.texts, strict=True):
+            templates[place] = text
+    return _column(shaped.size, None, templates)
 
 
 def _words(shaped: Shaped) -> list[bytes]:
