@@ -13,7 +13,7 @@ from operator import sub
 
 import zstandard
 
-from mikroscope.stores.sqlite.frames import pack, unpack
+from mikroscope.stores.sqlite.frames import header_bytes, pack, pack_header, unpack, unpack_header
 
 _HEADER = struct.Struct("<BIqq")  # bytes of a difference, number of integers, first one, smallest
 _WIDTHS = (1, 2, 4, 8)
@@ -23,7 +23,7 @@ _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 def pack_integers(numbers: Sequence[int]) -> bytes:
     """Return integers from -2**62 to 2**62 as a file has them."""
     if not numbers:
-        return _HEADER.pack(1, 0, 0, 0)
+        return pack_header(_HEADER, 1, 0, 0, 0)
     differences: Iterable[int] = map(sub, numbers[1:], numbers)
     steps = list(differences)
     least = min(steps, default=0)
@@ -34,15 +34,15 @@ def pack_integers(numbers: Sequence[int]) -> bytes:
     content = array(_CODES[width], steps).tobytes()
     if width > 1:
         content = b"".join(content[place::width] for place in range(width))
-    return _HEADER.pack(width, len(numbers), numbers[0], least) + pack(content)
+    return pack_header(_HEADER, width, len(numbers), numbers[0], least) + pack(content)
 
 
 def unpack_integers(content: bytes) -> "array[int]":
     """Undo `pack_integers`. Raises ZstdError where the content is damaged."""
-    width, length, first, least = _HEADER.unpack_from(content)
+    width, length, first, least = unpack_header(_HEADER, content)
     if not length:
         return array("q")
-    planes = unpack(content[_HEADER.size :])
+    planes = unpack(content[header_bytes(_HEADER) :])
     if width not in _CODES or len(planes) != width * (length - 1):
         raise zstandard.ZstdError("the integers of a segment do not have the expected number")
     if width == 1:

@@ -17,7 +17,7 @@ from mikroscope.records.attributes import (
 )
 from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.records.fields import field_text
-from mikroscope.records.parsing import Fields, parse_line
+from mikroscope.records.parsing import Fields
 from mikroscope.stores.base import Facet
 from mikroscope.stores.sqlite.piece import CORRELATION, EVENT, LEVEL, TEMPLATE
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
@@ -75,7 +75,8 @@ class Grouped:
             with self._snapshot.tolerating(match.segment):
                 self._count_one(match, tally, postings)
         for (part, name), of_part in postings.items():
-            self._count_posted(part, name, of_part, tally)
+            with self._snapshot.tolerating(*(posting.segment for posting in of_part)):
+                self._count_posted(part, name, of_part, tally)
         return tally
 
     def _count_one(self, match: Match, tally: "_Tally", postings: Postings) -> None:
@@ -127,8 +128,8 @@ class Grouped:
         rising = sorted(places)
         for start in range(0, len(rising), _LINES_AT_ONCE):
             self._snapshot.check()
-            lines = segment.lines(rising[start : start + _LINES_AT_ONCE])
-            texts = [self.text_of(parse_line(line)[0]) for line in lines]
+            records = self._snapshot.records(segment, rising[start : start + _LINES_AT_ONCE])
+            texts = [self.text_of(fields) for _, _, fields in records]
             tally.missing += texts.count(None)
             tally.add(Counter(text for text in texts if text is not None).items())
 

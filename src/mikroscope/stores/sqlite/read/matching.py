@@ -9,7 +9,6 @@ import msgspec
 from mikroscope.query.matching import matches
 from mikroscope.query.model import Query
 from mikroscope.records.attributes import time_of
-from mikroscope.records.parsing import parse_line
 from mikroscope.stores.sqlite.masks import any_of, both, places_in
 from mikroscope.stores.sqlite.read.conditions import (
     MAX_SEARCHED_FIELDS,
@@ -210,8 +209,7 @@ class Matcher:
         for start in range(0, len(places), _CHECKED_AT_ONCE):
             self._snapshot.check()
             some = places[start : start + _CHECKED_AT_ONCE]
-            for place, line in zip(some, segment.lines(some), strict=True):
-                fields, _ = parse_line(line)
+            for place, _, fields in self._snapshot.records(segment, some):
                 found = time_of(fields)
                 time_ms = segment.times[place] if found is None else found[0]
                 if matches(self.query, fields, time_ms, segment.is_audit):

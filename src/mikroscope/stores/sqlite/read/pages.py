@@ -12,9 +12,8 @@ import msgspec
 
 from mikroscope.query.model import Entry, Page, PageRequest, Query
 from mikroscope.records.attributes import event_of, find_time, level_of, message_of
-from mikroscope.records.parsing import Fields, parse_line
+from mikroscope.records.parsing import Fields
 from mikroscope.records.timestamps import format_time, has_zone
-from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.masks import both, mask_between
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
@@ -111,38 +110,21 @@ def entries_of(snapshot: Snapshot, hits: Sequence[_Hit]) -> list[Entry]:
     by_segment: dict[int, list[_Hit]] = {}
     for hit in hits:
         by_segment.setdefault(id(hit.segment), []).append(hit)
-    lines: dict[int, bytes] = {}
-    for of_segment in by_segment.values():
-        lines.update(_lines(snapshot, of_segment))
+    found: dict[int, Entry] = {}
     paths: dict[int, str] = {}
-    return [_entry(snapshot, hit, lines[hit.key], paths) for hit in hits if hit.key in lines]
+    for of_segment in by_segment.values():
+        segment = of_segment[0].segment
+        keys = {hit.place: hit.key for hit in of_segment}
+        with snapshot.tolerating(segment):
+            for place, line, fields in snapshot.records(segment, list(keys)):
+                hit = _Hit(keys[place], segment, place)
+                found[hit.key] = _entry(snapshot, hit, line, fields, paths)
+    return [found[hit.key] for hit in hits if hit.key in found]
 
 
-def _lines(snapshot: Snapshot, hits: Sequence[_Hit]) -> Iterator[tuple[int, bytes]]:
-    segment = hits[0].segment
-    places = [hit.place for hit in hits]
-    try:
-        lines = segment.lines(places)
-        for line in lines:
-            parse_line(line)
-        yield from ((hit.key, line) for hit, line in zip(hits, lines, strict=True))
-        return
-    except files.DAMAGE as error:
-        damage = error
-    lost = 0
-    for hit in hits:
-        try:
-            [line] = segment.lines([hit.place])
-            parse_line(line)
-        except files.DAMAGE:
-            lost += 1
-        else:
-            yield hit.key, line
-    snapshot.note_damage(segment, lost, damage)
-
-
-def _entry(snapshot: Snapshot, hit: _Hit, raw: bytes, paths: dict[int, str]) -> Entry:
-    fields, _ = parse_line(raw)
+def _entry(
+    snapshot: Snapshot, hit: _Hit, raw: bytes, fields: Fields, paths: dict[int, str]
+) -> Entry:
     segment, place = hit.segment, hit.place
     source = segment.source_of(place)
     if source not in paths:
