@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from typing import NamedTuple
 
+from zstandard import ZstdError
+
 from mikroscope.query.model import Aggregate, Bucket, Grouping, Query
 from mikroscope.records.attributes import (
     MISSING,
@@ -145,6 +147,16 @@ class Grouped:
             tally.add(((value, count),))
             counted += count
         tally.missing += max(0, entries - counted)
+        if all(posting.mask is None for posting in postings):
+            _check_number(counted, name, postings)
+
+
+def _check_number(counted: int, name: str, postings: Iterable[Posting]) -> None:
+    """Raise ZstdError if an inverted index has lost values: what SQLite does not notice."""
+    heads = [posting.segment.head.posted or {} for posting in postings]
+    known = sum(posted[name].entries for posted in heads)
+    if counted != known:
+        raise ZstdError(f"an inverted index has {counted} values of {name!r}, expected {known}")
 
 
 class _Tally:
