@@ -148,6 +148,8 @@ class PackedColumn:
 
     def code_of(self, value: str) -> int:
         """Return the code of a value, without decoding the others; 0 if no entry has it."""
+        if not self.number:
+            return 0
         content, start = self._unpacked_values(), 4 * self.number
         wanted = b"\n%b\n" % _escape(value).encode("utf-8", "replace")
         place: int = content.find(wanted, start)
