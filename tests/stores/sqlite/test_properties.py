@@ -395,7 +395,7 @@ def matching(case: Case, query: Query) -> list[Record]:
 
 
 @every_form
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=6), limit=st.integers(1, 8))
 def test_pages(form: str, case: Case, asked: list[Query], limit: int) -> None:
     """The pages of any query have each matching record once, newest first."""
@@ -407,7 +407,7 @@ def test_pages(form: str, case: Case, asked: list[Query], limit: int) -> None:
 
 
 @every_form
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(case=cases(), asked=st.lists(queries, min_size=1, max_size=3), limit=st.integers(1, 9))
 def test_aggregates(form: str, case: Case, asked: list[Query], limit: int) -> None:
     """Every grouping of any query has the counts of the matching records."""
@@ -423,7 +423,7 @@ def test_aggregates(form: str, case: Case, asked: list[Query], limit: int) -> No
 
 
 @every_form
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     case=cases(),
     asked=st.lists(queries, min_size=1, max_size=3),
@@ -471,7 +471,7 @@ def group_of(record: Record, grouping: Grouping) -> str:
 
 
 @every_form
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(case=cases(), query=queries)
 def test_facets(form: str, case: Case, query: Query) -> None:
     """A facet has the counts of each value, and the records without one."""
@@ -489,7 +489,7 @@ def test_facets(form: str, case: Case, query: Query) -> None:
 
 
 @every_form
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(case=cases())
 def test_data(form: str, case: Case) -> None:
     """Every record is returned unchanged, with its attributes, also by its number."""
@@ -512,7 +512,7 @@ def test_data(form: str, case: Case) -> None:
 
 
 @every_form
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(case=cases())
 def test_nothing_is_left_behind(form: str, case: Case) -> None:
     """When every source was discarded, no table has anything of an entry left."""

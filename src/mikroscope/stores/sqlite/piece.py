@@ -170,7 +170,7 @@ def unpack_piece(content: bytes) -> Piece:
         made = {name: _column(one) for name, one in columns.items()}
         rest: tuple[Any, ...] = made, aliases, frozenset(worded)
         return Piece(*plain, *rest)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise zstandard.ZstdError(f"a piece cannot be read: {error}") from error
 
 
