@@ -120,6 +120,20 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
     return choose_entries(joined, sorted(range(len(keys)), key=keys.__getitem__))
 
 
+def join_some(pieces: Sequence[Piece]) -> list[Piece]:
+    """Put pieces of one kind together, as far as they have at most MAX_PIECE entries then."""
+    groups: list[list[Piece]] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if groups and size <= MAX_PIECE:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+            size = len(piece)
+    return list(map(join_pieces, groups))
+
+
 def _worded(piece: Piece, pieces: Sequence[Piece]) -> frozenset[str]:
     """Return the fields that are worded in a piece, or do not occur there but in another one."""
     elsewhere = frozenset(chain.from_iterable(one.worded for one in pieces))

@@ -9,7 +9,7 @@ import msgspec
 
 from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary
-from mikroscope.stores.sqlite.piece import Piece, join_pieces, pick
+from mikroscope.stores.sqlite.piece import Piece, join_some, pick
 from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, clamp
 from mikroscope.stores.sqlite.sealing import MAX_ENTRIES, Sealed, seal
 from mikroscope.stores.sqlite.write.pieces import make_piece
@@ -156,8 +156,7 @@ class BatchEncoder:
             sealed = seal(piece, self._dictionary, post=True)
             self._encoded.packed_bytes += sum(map(len, sealed.blocks))
             self._encoded.sealed.append(sealed)
-        if small:
-            self._encoded.pieces.append(join_pieces(small))
+        self._encoded.pieces += join_some(small)
 
 
 def _is_far(times: Sequence[int]) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import apsw
 
 from mikroscope.stores.sqlite.compression import Dictionary
-from mikroscope.stores.sqlite.piece import join_pieces, unpack_piece
+from mikroscope.stores.sqlite.piece import join_some, unpack_piece
 from mikroscope.stores.sqlite.stored import SegmentFile
 from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import seal_whole
@@ -29,7 +29,8 @@ class PackedPieces(NamedTuple):
         """Return the segments of all pieces; days with too few entries are without documents."""
         known = {number: Dictionary(number, one) for number, one in self.dictionaries.items()}
         pieces = [unpack_piece(known[number].unpack(data)) for _, number, data in self.rows]
-        return seal_whole(join_pieces(pieces), known[self.current])
+        joined = join_some(pieces)
+        return [placed for one in joined for placed in seal_whole(one, known[self.current])]
 
     @property
     def ids(self) -> list[int]:
