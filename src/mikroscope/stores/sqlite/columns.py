@@ -15,7 +15,7 @@ from typing import Any
 
 import zstandard
 
-from mikroscope.stores.sqlite.frames import pack, unpack
+from mikroscope.stores.sqlite.frames import header_bytes, pack, pack_header, unpack, unpack_header
 from mikroscope.stores.sqlite.masks import any_of, both
 
 MAX_VALUES = 65_535
@@ -108,7 +108,7 @@ class PackedColumn:
 
     def __init__(self, content: bytes, entries: int) -> None:
         self.entries = entries
-        width, self.number, self._split = _HEADER.unpack_from(content)
+        width, self.number, self._split = unpack_header(_HEADER, content)
         self._content = content
         self._rest: bytes | None = None
         self._values: list[str] | None = None
@@ -148,6 +148,8 @@ class PackedColumn:
 
     def code_of(self, value: str) -> int:
         """Return the code of a value, without decoding the others; 0 if no entry has it."""
+        if not self.number:
+            return 0
         content, start = self._unpacked_values(), 4 * self.number
         wanted = b"\n%b\n" % _escape(value).encode("utf-8", "replace")
         place: int = content.find(wanted, start)
@@ -181,13 +183,13 @@ class PackedColumn:
 
     def _unpacked_values(self) -> bytes:
         if self._rest is None:
-            start = _HEADER.size
+            start = header_bytes(_HEADER)
             self._rest = unpack(self._content[start : start + self._split])
         return self._rest
 
     def _unpacked_planes(self) -> tuple[bytes, ...]:
         if self._planes is None:
-            content = unpack(self._content[_HEADER.size + self._split :])
+            content = unpack(self._content[header_bytes(_HEADER) + self._split :])
             if len(content) not in (self.entries, 2 * self.entries):
                 raise zstandard.ZstdError("a column has another number of entries")
             low, high = content[: self.entries], content[self.entries :]
@@ -246,7 +248,7 @@ def pack_column(column: Column) -> bytes:
     else:
         width, content = 2, codes.tobytes()
         content = content[::2] + content[1::2]
-    return _HEADER.pack(width, len(values), len(first)) + first + pack(content)
+    return pack_header(_HEADER, width, len(values), len(first)) + first + pack(content)
 
 
 def join_columns(parts: Sequence[tuple[Column | None, int]]) -> Column:

@@ -18,6 +18,8 @@ LEVEL, EVENT, CORRELATION = f"{MARK}l", f"{MARK}e", f"{MARK}c"
 """Columns of what an entry's fields say: no field's column has such a name."""
 TEMPLATE, FIELD_COUNT = f"{MARK}t", f"{MARK}n"
 ATTRIBUTES = (LEVEL, EVENT, CORRELATION)
+MAX_PIECE = 50_000
+"""Entries of one piece: a column has at most 65,535 values."""
 
 Item = TypeVar("Item")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from mikroscope.records.attributes import find_time
+from mikroscope.records.attributes import TEMPLATE_FIELD, find_time
 from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.records.parsing import Fields, parse_line
 from mikroscope.records.templates import templates_of
@@ -131,13 +131,20 @@ class _Messages:
 
 
 def _templates(shaped: Shaped, messages: _Messages) -> Column:
-    """Return the column of the messages' templates; an entry without a message has its event's."""
+    """Return the column of the messages' templates; an entry without a message has its event's.
+
+    An entry with a field of its own of that name has the value of this one.
+    """
     masked = messages.spread(templates_of(messages.distinct))
     if "" in messages.distinct:
         events = list(dict.fromkeys(shaped.events))
         of_event = dict(zip(events, templates_of(events), strict=True))
         texts = zip(shaped.messages, masked, shaped.events, strict=True)
         masked = [mask if text else of_event[event] for text, mask, event in texts]
+    own = shaped.fields.get(TEMPLATE_FIELD)
+    if own is not None:
+        for place, text in zip(own.places or range(shaped.size), own.texts, strict=True):
+            masked[place] = text
     return _column(shaped.size, None, masked)
 
 

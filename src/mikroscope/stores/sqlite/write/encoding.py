@@ -11,7 +11,7 @@ from mikroscope.records.attributes import level_of
 from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary
 from mikroscope.stores.sqlite.fresh_lines import FreshLines
-from mikroscope.stores.sqlite.piece import pick
+from mikroscope.stores.sqlite.piece import MAX_PIECE, pick
 from mikroscope.stores.sqlite.pieces import make_piece
 from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, MINUTE_MS, clamp
 from mikroscope.stores.sqlite.sealing import MAX_ENTRIES, Sealed, seal
@@ -166,8 +166,9 @@ class BatchEncoder:
             sealed = seal(piece, self._dictionary, post=True)
             self._encoded.packed_bytes += sum(map(len, sealed.blocks))
             self._encoded.sealed.append(sealed)
-        if small:
-            rest = read if len(small) == len(times) else read.chosen(small)
+        for first in range(0, len(small), MAX_PIECE):
+            some = small[first : first + MAX_PIECE]
+            rest = read if len(some) == len(times) else read.chosen(some)
             self._encoded.names |= names_of(rest.records, rest.shapes)
             self._encoded.fresh.append(_fresh(rest, is_audit))
 

@@ -1,18 +1,20 @@
 """Seals pieces, and puts small segments together: what is done beside writing or when idle."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import compress
+from itertools import accumulate, compress
 from typing import Any
 
 import apsw
 
 from mikroscope.stores.sqlite.compression import Dictionary
 from mikroscope.stores.sqlite.fresh_lines import FreshLines
+from mikroscope.stores.sqlite.sealing import MAX_ENTRIES
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.deletion import drop_segment, mark_changed
 from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES
 from mikroscope.stores.sqlite.write.resealing import seal_as_one
 from mikroscope.stores.sqlite.write.storing import put_segment
+from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _MANY_LOOSE = 8  # segments without documents in one partition are put together
 _REWRITE_SHARE = 0.3  # of deleted entries in a segment
@@ -26,6 +28,7 @@ SELECT part FROM segments WHERE NOT is_posted GROUP BY part
 HAVING count(*) >= ? OR (count(*) > 1 AND sum(entries) >= ?) LIMIT 1
 """
 _IN_PART = f"SELECT {INFO_COLUMNS} FROM segments WHERE part = ?"  # noqa: S608
+_LOOSE_IN_PART = f"{_IN_PART} AND NOT is_posted ORDER BY first_key"
 _HOLED = f"SELECT {INFO_COLUMNS} FROM segments WHERE deleted > ? * entries LIMIT 1"  # noqa: S608
 _WASTED = """
 SELECT id FROM partitions WHERE next_ordinal - 1 - (
@@ -61,8 +64,10 @@ class Merger:
         part: Any = self._connection.execute(_LOOSE, (_MANY_LOOSE, 2 * LEAST_ENTRIES)).get
         if part is None:
             return False
-        rows: Any = self._connection.execute(f"{_IN_PART} AND NOT is_posted", (part,))
-        self._rewrite([SegmentInfo(*row) for row in rows])
+        rows: Any = self._connection.execute(_LOOSE_IN_PART, (part,))
+        infos = [SegmentInfo(*row) for row in rows]
+        sizes = accumulate(info.entries for info in infos)
+        self._rewrite(infos[: max(2, sum(size <= MAX_ENTRIES for size in sizes))])
         return True
 
     def _rewrite_holed(self) -> bool:
@@ -87,7 +92,9 @@ class Merger:
         """Make one segment of what is left of several."""
         lines = [one for info in infos for one in lines_of(self._open(info))]
         if lines:
-            put_segment(self._connection, seal_as_one(lines, self._dictionary), avoid)
+            placed = seal_as_one(lines, self._dictionary)
+            limit_templates(self._connection, placed.sealed)
+            put_segment(self._connection, placed, avoid)
         for info in infos:
             drop_segment(self._connection, info)
         mark_changed(self._connection)

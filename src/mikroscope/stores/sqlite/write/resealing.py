@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from mikroscope.stores.sqlite.compression import Dictionary
 from mikroscope.stores.sqlite.fresh_lines import FreshLines
+from mikroscope.stores.sqlite.piece import MAX_PIECE
 from mikroscope.stores.sqlite.pieces import piece_of_fresh
 from mikroscope.stores.sqlite.schema import clamp
 from mikroscope.stores.sqlite.sealing import seal
@@ -18,9 +19,21 @@ def seal_lines(lines: Sequence[FreshLines], dictionary: Dictionary) -> list[Plac
     for start, end in divide(times):
         last = times[end] if end < len(times) else None
         part = list(_between(lines, times[start], last))
-        if part:  # otherwise it is a millisecond with many entries, which are all in a later one
-            placed.append(seal_as_one(part, dictionary))
+        # It is empty where a millisecond has very many entries, which are all in a later part then.
+        placed += [seal_as_one(some, dictionary) for some in _within_limit(part)]
     return placed
+
+
+def _within_limit(lines: Sequence[FreshLines]) -> Iterator[list[FreshLines]]:
+    """Yield groups of rows that have at most MAX_PIECE entries together."""
+    group: list[FreshLines] = []
+    for one in lines:
+        if group and sum(map(len, group)) + len(one) > MAX_PIECE:
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group
 
 
 def seal_as_one(lines: Sequence[FreshLines], dictionary: Dictionary) -> Placed:

@@ -69,9 +69,13 @@ class Sealer:
         fresh: FreshRows,
         file: SegmentFile,
         current: Dictionary,
-        least: int = SEAL_ENTRIES,
+        least: int | None = None,
     ) -> bool:
-        """Seal the lines of one kind if there are at least so many; return False if not."""
+        """Seal the lines of one kind if there are at least so many; return False if not.
+
+        None means as many as are sealed while others are committed.
+        """
+        least = SEAL_ENTRIES if least is None else least
         if self._running is not None:
             ids, future = self._running
             self._running = None
