@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from mikroscope.query.model import Grouping, PageRequest, Query
 from mikroscope.stores.base import Cutoffs
-from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.stores.sqlite import SqliteStore, sealing
 from mikroscope.stores.sqlite.compression import Dictionary
+from mikroscope.stores.sqlite.read import groups, lookup
 from mikroscope.stores.sqlite.schema import DAY_MS, KEY_BITS, MAX_MS, clamp
 from mikroscope.stores.sqlite.sealing import BLOCK_BYTES, BLOCK_LINES, MAX_ENTRIES, pack_lines
 from mikroscope.stores.sqlite.write import encoding, merging, resealing, sealer, templates
@@ -345,6 +346,40 @@ def test_too_many_templates(
 def message(n: int, kind: str) -> Record:
     """Return a record with a message of some kind."""
     return at(n, n=n, message=f"kind {kind}")
+
+
+# --- inverted indexes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every value a token, and count by tokens."""
+    monkeypatch.setattr(encoding, "LEAST_ENTRIES", 1)
+    monkeypatch.setattr(sealing, "MAX_COLUMN_VALUES", 0)
+    monkeypatch.setattr(groups, "_FEW_LINES", 0)
+
+
+@pytest.mark.usefixtures("posted")
+def test_tokens_of_other_segments_are_not_counted(store: SqliteStore) -> None:
+    """Segments of one partition that a query leaves out are not in its groups."""
+    put(store, [at(n, id=f"early {n % 2}") for n in range(4)], "a")
+    put(store, [at(1000 + n, id=f"late {n % 2}") for n in range(4)], "b")
+    grouping = Grouping("field", "id")
+    expected = [("early 0", 2), ("early 1", 2)]
+    assert buckets_of(store, grouping, to_ms=START_MS + 500) == expected
+    assert len(buckets_of(store, grouping)) == 4
+
+
+@pytest.mark.usefixtures("posted")
+def test_newest_hits_that_do_not_match(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries whose words are those of a long message do not hide the older ones that have it."""
+    monkeypatch.setattr(lookup, "_FEW", 3)
+    message = "the quick brown fox jumps over the lazy dog"
+    other = "the lazy dog jumps over the quick brown fox"
+    records = [at(n, n=n, message=message if n < 5 else other) for n in range(40)]
+    put(store, records)
+    query = Query(field="message", value=message)
+    assert numbers_of(store, query, PageRequest(limit=2)) == [4, 3, 2, 1, 0]
 
 
 # --- snapshots ----------------------------------------------------------------------------------
