@@ -18,6 +18,7 @@ from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, divide
 from mikroscope.stores.sqlite.write.pieces import make_piece
 from mikroscope.stores.sqlite.write.reading import Read
 from mikroscope.stores.sqlite.write.storing import Placed, put_segment
+from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _MANY_LOOSE = 8  # segments without documents in one partition are put together
 _REWRITE_SHARE = 0.3  # of deleted entries in a segment
@@ -114,6 +115,7 @@ class Merger:
         pieces = [piece_of(self._open(info)) for info in infos]
         piece = join_pieces(pieces)
         for placed in seal_whole(piece, self._dictionary):
+            limit_templates(self._connection, placed.sealed)
             put_segment(self._connection, placed, avoid)
         for info in infos:
             drop_segment(self._connection, info)

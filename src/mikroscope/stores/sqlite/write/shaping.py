@@ -136,7 +136,7 @@ class _Fields:
             columns: Iterable[Sequence[Any]] = zip(*map(dict.values, rows), strict=True)
             for name, values in zip(shape, columns, strict=True):
                 kept: _Chunk = (places, values)
-                if name == time_name:
+                if name and name == time_name:
                     if dict in set(map(type, values)):  # only an object in it is a value of its own
                         kept = _objects(places, values)
                         objects.setdefault(name, []).append(kept)

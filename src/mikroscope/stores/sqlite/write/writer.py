@@ -192,17 +192,25 @@ class Writer:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Run in a transaction. Raises StaleBatchError if the index was replaced."""
+        """Run in a transaction. Raises StaleBatchError if the index was replaced.
+
+        What another process has committed is taken over first: its dictionaries may have the
+        numbers of those that this one has trained and not committed yet.
+        """
         self.settle()
         try:
             with self._rollback_on_error():
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._check_not_replaced()
+                if self._connection.pragma("data_version") != self._data_version:
+                    self._load()
+                self._write_dictionaries()
                 yield
                 self._connection.execute("COMMIT")
         except BaseException:
             self._forget()
             raise
+        self._state.new_dictionaries.clear()
 
     def _deleter(self) -> Deleter:
         return Deleter(self._connection, self._segment, self._fresh)
@@ -277,11 +285,15 @@ class Writer:
             if len(self._names) > _MOST_NAMES:
                 self._names.clear()
             self._names |= encoded.names
-        for dictionary in state.new_dictionaries:
-            self._connection.execute(
-                "INSERT INTO dictionaries VALUES(?, ?)", (dictionary.number, dictionary.content)
-            )
+        self._write_dictionaries()
         self._set_meta("next_source", state.next_source)
+
+    def _write_dictionaries(self) -> None:
+        """Write new dictionaries: what is packed with them comes in the same transaction."""
+        self._connection.executemany(
+            "INSERT INTO dictionaries VALUES(?, ?)",
+            [(one.number, one.content) for one in self._state.new_dictionaries],
+        )
 
     def _source_rows(
         self, batch: SqliteBatch, encoded: EncodedBatch | None
