@@ -434,7 +434,7 @@ UNREADABLE = """
 import logging, sys, tempfile
 from pathlib import Path
 from tests.helpers.stores import Place, lines
-import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.read.aggregates
+import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.read.groups
 become_nobody()
 logging.disable()
 with tempfile.TemporaryDirectory() as directory, Place(Path(directory)) as place:

@@ -55,6 +55,7 @@ SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
 WHERE source = ? AND first_line <= ? AND last_line >= ?
 """  # noqa: S608
 _BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
+_NEWEST_DICTIONARY = "SELECT id, dictionary FROM dictionaries ORDER BY id DESC LIMIT 1"
 _REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
 _CACHE_BYTES = 8 << 20
 
@@ -82,12 +83,15 @@ class Writer:
         self._committing: Future[object] | None = None
         self._sealer = Sealer()
         self._newest = -1  # the greatest key
+        self._is_ahead = False  # of what the caller knows: another process has written
         self._cache = PartCache(_CACHE_BYTES)
         self._load()
 
     def sources(self) -> list[Source]:
         """Return every source that is not discarded."""
         self.settle()
+        if self._is_ahead:
+            self.reload()
         rows = self._connection.execute(
             "SELECT id, path, checkpoint, state, holds_audit FROM sources WHERE state != ?",
             (DISCARDED,),
@@ -105,6 +109,11 @@ class Writer:
         """Finish the commit under way and take over the committed state; open batches go stale."""
         self.settle()
         self._load()
+        self._is_ahead = False
+
+    def run_ahead(self) -> None:
+        """Make batches stale, also those that are begun before the caller asks for the sources."""
+        self._is_ahead = True
 
     def commit(self, batch: SqliteBatch, wait: bool = True) -> None:
         """Write a batch, all or nothing. After a failure the state is as last committed.
@@ -195,7 +204,8 @@ class Writer:
         """Run in a transaction. Raises StaleBatchError if the index was replaced.
 
         What another process has committed is taken over first: its dictionaries may have the
-        numbers of those that this one has trained and not committed yet.
+        numbers of those that this one has trained and not committed yet. The caller does not know
+        its sources then, so that batches are stale.
         """
         self.settle()
         try:
@@ -204,6 +214,7 @@ class Writer:
                 self._check_not_replaced()
                 if self._connection.pragma("data_version") != self._data_version:
                     self._load()
+                    self.run_ahead()
                 self._write_dictionaries()
                 yield
                 self._connection.execute("COMMIT")
@@ -332,14 +343,13 @@ class Writer:
         connection = self._connection
         with connection:  # one snapshot
             meta = dict(connection.execute("SELECT name, value FROM meta"))
-            contents = connection.execute("SELECT id, dictionary FROM dictionaries ORDER BY id")
-            dictionaries = [Dictionary(number, content) for number, content in contents]
+            newest: Any = connection.execute(_NEWEST_DICTIONARY).fetchone()
             last_lines: Any = dict(connection.execute("SELECT id, last_line FROM sources"))
             self._data_version = connection.pragma("data_version")
         self._newest, self._commits = meta["newest_key"], meta["commits"]
         self._names: set[str] = set()
-        current = dictionaries[-1] if dictionaries else Dictionary(0, b"")
-        packer = Packer(current, len(dictionaries) + 1)
+        current = Dictionary(*newest) if newest else Dictionary(0, b"")
+        packer = Packer(current, current.number + 1)
         self._state = WriterState(
             packer, meta["next_source"], last_lines, self._lines_present, self._replaced
         )
@@ -361,7 +371,7 @@ class Writer:
     def _check_alone(self, batch: SqliteBatch) -> None:
         """Raise StaleBatchError if another connection has committed since the batch was begun."""
         self._check_not_replaced()
-        is_current = batch.state is self._state
+        is_current = batch.state is self._state and not self._is_ahead
         if not is_current or self._connection.pragma("data_version") != self._data_version:
             raise StaleBatchError("another process has written to the index meanwhile")
 
