@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -91,7 +92,7 @@ def kill(processes: list[int]) -> None:
         except ProcessLookupError:
             continue
     for process in processes:
-        wait_until(lambda process=process: is_gone(process))
+        wait_until(partial(is_gone, process))
 
 
 @pytest.mark.long
