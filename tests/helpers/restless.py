@@ -124,7 +124,7 @@ class Child:
 
     def _do(self, act: Callable[[], None]) -> None:
         os.pwrite(self._doing, act.__name__.ljust(20).encode(), 0)
-        with contextlib.suppress(StoreError):  # stale: the other one has written
+        with contextlib.suppress(StoreError, OSError):  # a full disk
             act()
 
     def append(self) -> None:
@@ -173,10 +173,11 @@ class Child:
         self._index_all(final=True)
 
     def delete(self) -> None:
-        """Delete a file that is past its time."""
+        """Delete a file that is past its time; what it had is indexed before."""
+        self._index_all(final=True)
         for file in self._logs.rglob("*.ndjson"):
             times = [one.time_ms for one in read_file(self._logs, file)]
-            if max(times, default=0) < cutoff_of(self._round):
+            if times and max(times) < cutoff_of(self._round):
                 file.unlink()
                 break
         self._index_all(final=False)

@@ -6,13 +6,15 @@ The process and its small constants are in tests/helpers/restless.py.
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from mikroscope.records.timestamps import parse_time
 from mikroscope.stores.base import Cutoffs
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.stores.sqlite.admin.snapshot import verify
+from mikroscope.stores.sqlite.admin.tools import SqliteTools
 from tests.helpers import restless
 from tests.helpers.forms import amount
 from tests.helpers.paths import ROOT
@@ -98,25 +101,84 @@ def kill(processes: list[int]) -> None:
 @pytest.mark.long
 def test_killed_in_the_midst_of_everything(tmp_path: Path, forker: Forker) -> None:
     """A process that commits, seals, merges, rewrites, expires, drops and vacuums is killed 30
-    times, or 1,000; sometimes another one indexes beside it. Nothing is lost or there twice, and
-    all counts agree.
+    times, or 1,000; sometimes another one indexes beside it, or the disk is full for a while.
+    Nothing is lost or there twice, and all counts agree.
     """
     chance = random.Random(amount(15, random.SystemRandom().getrandbits(32)))
     doing: Counter[str] = Counter()
     for number in range(KILLS):
-        children = range(2 if chance.random() < 0.2 else 1)
-        processes = [
-            forker.start(tmp_path, chance.getrandbits(32), number, index) for index in children
-        ]
-        time.sleep(chance.random() * LONGEST_LIFE_S)
-        kill(processes)
-        for index in children:
-            failed = tmp_path / f"failed-{index}"
-            assert not failed.exists(), failed.read_text()
-            doing[(tmp_path / f"doing-{index}").read_text().strip()] += 1
+        doing.update(live_and_die(tmp_path, forker, number, chance))
         assert_whole(tmp_path, number, chance)
-    (tmp_path / "kills").write_text(str(doing))
     assert len(doing) > 5
+
+
+def live_and_die(
+    directory: Path, forker: Forker, number: int, chance: random.Random
+) -> Iterator[str]:
+    """Start one process or two, and kill them at some moment; yield what they were doing."""
+    children = range(2 if chance.random() < 0.2 else 1)
+    processes = [
+        forker.start(directory, chance.getrandbits(32), number, index) for index in children
+    ]
+    time.sleep(chance.random() * LONGEST_LIFE_S)
+    is_full = chance.random() < 0.2
+    if is_full:
+        fill_disk(directory, processes, chance)
+    kill(processes)
+    for index in children:
+        failed = directory / f"failed-{index}"
+        if failed.exists():
+            text = failed.read_text()
+            assert is_full, text
+            assert "StorageFullError" in text
+            failed.unlink()
+        yield (directory / f"doing-{index}").read_text().strip()
+
+
+def fill_disk(directory: Path, processes: list[int], chance: random.Random) -> None:
+    """Let no file grow much for a while, which is what a full disk does."""
+    sizes = [path.stat().st_size for path in directory.rglob("*") if path.is_file()]
+    limit = max(sizes, default=0) + chance.randrange(30_000)
+    for most in (limit, resource.RLIM_INFINITY):
+        for process in processes:
+            with suppress(ProcessLookupError):
+                resource.prlimit(process, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        time.sleep(chance.random() * LONGEST_LIFE_S / 2)
+
+
+@pytest.mark.long
+def test_copied_in_the_midst_of_everything(tmp_path: Path, forker: Forker) -> None:
+    """Snapshots that are made meanwhile are whole, and one that is restored is read on from."""
+    chance = random.Random(amount(15, random.SystemRandom().getrandbits(32)))
+    here, copies = tmp_path / "here", tmp_path / "copies"
+    here.mkdir()
+    copies.mkdir()
+    tools = SqliteTools(here / "index.db")
+    for number in range(amount(2, 20)):
+        process = forker.start(here, chance.getrandbits(32), number, 0)
+        wait_until(lambda: (here / "index.db").exists() and not is_empty(here / "index.db"))
+        for one in range(5):
+            time.sleep(chance.random() * 0.2)
+            copy = copies / f"{number}-{one}.db"
+            content = tools.snapshot_to(copy)
+            assert verify(copy) == content.entries
+            assert_tables(copy)
+            with closing(SqliteStore(copy, write=False)) as store:
+                found = all_entries(store)
+                assert len(found) == content.entries
+                assert_ordered(found)
+                assert_answers(store, found, chance)
+        kill([process])
+        with tools.staging() as staged:
+            shutil.copy(chance.choice(sorted(copies.iterdir())), staged)
+            tools.restore_from(staged)
+        assert_whole(here, number, chance)
+
+
+def is_empty(index: Path) -> bool:
+    """Return whether an index has no tables yet."""
+    with closing(apsw.Connection(str(index))) as connection:
+        return not connection.execute("SELECT count(*) FROM sqlite_schema").get
 
 
 def assert_whole(directory: Path, number: int, chance: random.Random) -> None:

@@ -83,7 +83,7 @@ class Writer:
         self._committing: Future[object] | None = None
         self._sealer = Sealer()
         self._newest = -1  # the greatest key
-        self._is_ahead = False  # of what the caller knows: another process has written
+        self._is_ahead = False  # of what the caller knows, who has to ask for the sources
         self._cache = PartCache(_CACHE_BYTES)
         self._load()
 
@@ -140,7 +140,11 @@ class Writer:
         self._state.committed(batch)
 
     def settle(self) -> None:
-        """Wait until the previous batch is durable and visible. Raises what went wrong with it."""
+        """Wait until the previous batch is durable and visible. Raises what went wrong with it.
+
+        The caller may not be the one that committed the batch and goes on behind it, so that
+        batches are stale then.
+        """
         committing, self._committing = self._committing, None
         if committing is None:
             return
@@ -148,6 +152,7 @@ class Writer:
             with self._rollback_on_error():
                 committing.result()
         except BaseException:
+            self.run_ahead()
             self._load()
             raise
 
@@ -213,8 +218,8 @@ class Writer:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._check_not_replaced()
                 if self._connection.pragma("data_version") != self._data_version:
-                    self._load()
                     self.run_ahead()
+                    self._load()
                 self._write_dictionaries()
                 yield
                 self._connection.execute("COMMIT")
@@ -373,7 +378,7 @@ class Writer:
         self._check_not_replaced()
         is_current = batch.state is self._state and not self._is_ahead
         if not is_current or self._connection.pragma("data_version") != self._data_version:
-            raise StaleBatchError("another process has written to the index meanwhile")
+            raise StaleBatchError("the index is not as it was when the batch was begun")
 
 
 _MOST_NAMES = 20_000
