@@ -4,6 +4,7 @@ import shutil
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest

@@ -2,9 +2,10 @@
 
 import gzip
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -677,13 +678,17 @@ def test_a_commit_that_fails_while_something_else_is_done(
     slow_place.write("a.ndjson", lines(*range(100), size=200))
     run = slow_place.indexer.run()
     next(run)  # there is nothing to collect
-    write = Writer._write
+    write: Any = Writer._write
 
     def fail() -> None:
         raise apsw.FullError("database or disk is full")
 
+    def write_some(*given: object) -> Callable[[], None]:
+        write(*given)
+        return fail
+
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "_write", lambda *given: write(*given) and fail)
+        patch.setattr(Writer, "_write", write_some)
         next(run)
     with pytest.raises(StorageFullError):
         list(slow_place.store.compact())

@@ -204,7 +204,8 @@ def assert_whole(directory: Path, number: int, chance: random.Random) -> None:
                 pass
         found = all_entries(store)
         assert_ordered(found)
-        assert_as_written(found, list(written(logs)), cutoff_of(number))
+        kept = {one.path for one in store.sources() if one.gone}
+        assert_as_written(found, list(written(logs)), kept, cutoff_of(number))
         assert_answers(store, found, chance)
     assert_tables(index)
 
@@ -222,17 +223,28 @@ def assert_ordered(found: list[Entry]) -> None:
     assert times == sorted(times, reverse=True)
 
 
-def assert_as_written(found: list[Entry], lines: list[Written], cutoff: int) -> None:
-    """Assert that every record is there once; older ones than the cutoff may have expired."""
-    there = Counter((one.source_file, one.line_number, bytes(one.data)) for one in found)
+def assert_as_written(
+    found: list[Entry], lines: list[Written], kept: set[str], cutoff: int
+) -> None:
+    """Assert that every record is there once.
+
+    Entries before the cutoff may have expired, or not yet. Files that were emptied and files that
+    are gone keep theirs until then: `kept` has their paths.
+    """
+    there = Counter(map(_identity, found))
     wanted = Counter((one.path, one.line, one.data) for one in lines if one.time_ms >= cutoff)
     assert wanted - there == Counter()
     assert max(there.values(), default=1) == 1
-    more = there - wanted
-    old = [one for one in found if (parse_time(one.timestamp) or 0) < cutoff]
-    assert more - Counter((one.source_file, one.line_number, bytes(one.data)) for one in old) == (
-        Counter()
+    may_be_there = Counter(
+        _identity(one)
+        for one in found
+        if one.source_file in kept or (parse_time(one.timestamp) or 0) < cutoff
     )
+    assert there - wanted - may_be_there == Counter()
+
+
+def _identity(entry: Entry) -> tuple[str, int, bytes]:
+    return entry.source_file, entry.line_number, bytes(entry.data)
 
 
 def assert_answers(store: SqliteStore, found: list[Entry], chance: random.Random) -> None:
