@@ -85,7 +85,8 @@ def test_an_index_that_has_everything(index: Path) -> None:
         posted = (
             "SELECT count(*), count(DISTINCT is_posted), total(entries - deleted) FROM segments"
         )
-        segments, kinds, entries = connection.execute(posted).fetchone()
+        counted: Any = connection.execute(posted).fetchone()
+        segments, kinds, entries = counted
         assert (segments > 3, kinds, entries) == (True, 2, ENTRIES - 10)
 
 
