@@ -9,6 +9,7 @@ import apsw
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from mikroscope.stores.sqlite.write.pieces import make_piece
 
 from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite import schema, tokens
@@ -21,7 +22,6 @@ from mikroscope.stores.sqlite.tokens import (
     field_prefix,
     field_token,
 )
-from mikroscope.stores.sqlite.write.pieces import make_piece
 from mikroscope.stores.sqlite.write.reading import Read
 
 # JSON has no lone surrogates; those that a parser lets through become "?" before they come here.

@@ -126,8 +126,13 @@ class PackedColumn:
     def values(self) -> list[str]:
         """The values in the order of their codes."""
         if self._values is None:
-            text = self._unpacked_values()[4 * self.number :].decode()
+            try:
+                text = self._unpacked_values()[4 * self.number :].decode()
+            except UnicodeDecodeError as error:
+                raise zstandard.ZstdError(f"the values of a column: {error}") from error
             values = text[1:-1].split("\n") if self.number else []
+            if len(values) != self.number:
+                raise zstandard.ZstdError("a column has another number of values")
             if "\\" in text:
                 values = list(map(_unescape, values))
             self._values = values
@@ -180,6 +185,8 @@ class PackedColumn:
         """Unpack everything. Raises ZstdError where the column is damaged."""
         if len(self.values) != self.number or max(self.codes, default=0) > self.number:
             raise zstandard.ZstdError("a column has codes without values")
+        if sum(number for _, number in self.counts()) != sum(map(bool, self.codes)):
+            raise zstandard.ZstdError("a column counts other entries than it has")
 
     def _unpacked_values(self) -> bytes:
         if self._rest is None:

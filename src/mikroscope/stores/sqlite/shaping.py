@@ -144,7 +144,7 @@ class _Fields:
         for _, time_name, places, _, columns in groups:
             for name, values in columns.items():
                 kept: _Chunk = (places, values)
-                if name == time_name:
+                if name and name == time_name:
                     if dict in set(map(type, values)):  # only an object in it is a value of its own
                         kept = _objects(places, values)
                         objects.setdefault(name, []).append(kept)

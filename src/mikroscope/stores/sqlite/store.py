@@ -123,8 +123,8 @@ class SqliteStore:
             try:
                 with files.translating_errors(self._path):
                     deleted, position = self._writing.expire(cutoffs, position)
-            except StaleBatchError:  # another process has replaced the index
-                self.refresh()
+            except StaleBatchError:
+                self._follow_replacement()
                 deleted, position = Deleted(), 0
             yield deleted
 
@@ -136,7 +136,7 @@ class SqliteStore:
                 with files.translating_errors(self._path):
                     deleted = self._writing.collect()
             except StaleBatchError:
-                self.refresh()
+                self._follow_replacement()
             if deleted is None:
                 return
             yield deleted
@@ -149,7 +149,7 @@ class SqliteStore:
                     if not self._writing.compact():
                         return
             except StaleBatchError:
-                self.refresh()
+                self._follow_replacement()
             yield
 
     def rebuild(self) -> Rebuild:
@@ -198,6 +198,8 @@ class SqliteStore:
         while True:
             found = self.search(query, page)
             yield from found.entries
+            if not found.complete:
+                raise DamagedIndexError("; ".join(found.notes))
             if found.next_cursor is None:
                 return
             page = PageRequest(_SCAN_ENTRIES, found.next_cursor)
@@ -225,6 +227,11 @@ class SqliteStore:
         with files.translating_errors(self._path):
             self._writing.empty_log()
         self.close()
+
+    def _follow_replacement(self) -> None:
+        """Continue with the index of another process, whose sources the caller does not know."""
+        self.refresh()
+        self._writing.run_ahead()
 
     @property
     def _writing(self) -> Writer:

@@ -58,6 +58,7 @@ SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
 WHERE source = ? AND first_line <= ? AND last_line >= ?
 """  # noqa: S608
 _BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
+_NEWEST_DICTIONARY = "SELECT id, dictionary FROM dictionaries ORDER BY id DESC LIMIT 1"
 _REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
 _CACHE_BYTES = 8 << 20
 
@@ -85,12 +86,15 @@ class Writer:
         self._committing: Future[object] | None = None
         self._sealer = Sealer()
         self._newest = -1  # the greatest key
+        self._is_ahead = False  # of what the caller knows, who has to ask for the sources
         self._cache = PartCache(_CACHE_BYTES)
         self._load()
 
     def sources(self) -> list[Source]:
         """Return every source that is not discarded."""
         self.settle()
+        if self._is_ahead:
+            self.reload()
         rows = self._connection.execute(
             "SELECT id, path, checkpoint, state, holds_audit FROM sources WHERE state != ?",
             (DISCARDED,),
@@ -108,6 +112,11 @@ class Writer:
         """Finish the commit under way and take over the committed state; open batches go stale."""
         self.settle()
         self._load()
+        self._is_ahead = False
+
+    def run_ahead(self) -> None:
+        """Make batches stale, also those that are begun before the caller asks for the sources."""
+        self._is_ahead = True
 
     def commit(self, batch: SqliteBatch, wait: bool = True) -> None:
         """Write a batch, all or nothing. After a failure the state is as last committed.
@@ -134,7 +143,11 @@ class Writer:
         self._state.committed(batch)
 
     def settle(self) -> None:
-        """Wait until the previous batch is durable and visible. Raises what went wrong with it."""
+        """Wait until the previous batch is durable and visible. Raises what went wrong with it.
+
+        The caller may not be the one that committed the batch and goes on behind it, so that
+        batches are stale then.
+        """
         committing, self._committing = self._committing, None
         if committing is None:
             return
@@ -142,6 +155,7 @@ class Writer:
             with self._rollback_on_error():
                 committing.result()
         except BaseException:
+            self.run_ahead()
             self._load()
             raise
 
@@ -205,17 +219,27 @@ class Writer:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Run in a transaction. Raises StaleBatchError if the index was replaced."""
+        """Run in a transaction. Raises StaleBatchError if the index was replaced.
+
+        What another process has committed is taken over first: its dictionaries may have the
+        numbers of those that this one has trained and not committed yet. The caller does not know
+        its sources then, so that batches are stale.
+        """
         self.settle()
         try:
             with self._rollback_on_error():
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._check_not_replaced()
+                if self._connection.pragma("data_version") != self._data_version:
+                    self.run_ahead()
+                    self._load()
+                self._write_dictionaries()
                 yield
                 self._connection.execute("COMMIT")
         except BaseException:
             self._forget()
             raise
+        self._state.new_dictionaries.clear()
 
     def _deleter(self) -> Deleter:
         return Deleter(self._connection, self._segment, self._fresh)
@@ -291,11 +315,15 @@ class Writer:
             if len(self._names) > _MOST_NAMES:
                 self._names.clear()
             self._names |= encoded.names
-        for dictionary in state.new_dictionaries:
-            self._connection.execute(
-                "INSERT INTO dictionaries VALUES(?, ?)", (dictionary.number, dictionary.content)
-            )
+        self._write_dictionaries()
         self._set_meta("next_source", state.next_source)
+
+    def _write_dictionaries(self) -> None:
+        """Write new dictionaries: what is packed with them comes in the same transaction."""
+        self._connection.executemany(
+            "INSERT INTO dictionaries VALUES(?, ?)",
+            [(one.number, one.content) for one in self._state.new_dictionaries],
+        )
 
     def _source_rows(
         self, batch: SqliteBatch, encoded: EncodedBatch | None
@@ -334,14 +362,13 @@ class Writer:
         connection = self._connection
         with connection:  # one snapshot
             meta = dict(connection.execute("SELECT name, value FROM meta"))
-            contents = connection.execute("SELECT id, dictionary FROM dictionaries ORDER BY id")
-            dictionaries = [Dictionary(number, content) for number, content in contents]
+            newest: Any = connection.execute(_NEWEST_DICTIONARY).fetchone()
             last_lines: Any = dict(connection.execute("SELECT id, last_line FROM sources"))
             self._data_version = connection.pragma("data_version")
         self._newest, self._commits = meta["newest_key"], meta["commits"]
         self._names: set[str] = set()
-        current = dictionaries[-1] if dictionaries else Dictionary(0, b"")
-        packer = Packer(current, len(dictionaries) + 1)
+        current = Dictionary(*newest) if newest else Dictionary(0, b"")
+        packer = Packer(current, current.number + 1)
         self._state = WriterState(
             packer, meta["next_source"], last_lines, self._lines_present, self._replaced
         )
@@ -363,9 +390,9 @@ class Writer:
     def _check_alone(self, batch: SqliteBatch) -> None:
         """Raise StaleBatchError if another connection has committed since the batch was begun."""
         self._check_not_replaced()
-        is_current = batch.state is self._state
+        is_current = batch.state is self._state and not self._is_ahead
         if not is_current or self._connection.pragma("data_version") != self._data_version:
-            raise StaleBatchError("another process has written to the index meanwhile")
+            raise StaleBatchError("the index is not as it was when the batch was begun")
 
 
 _MOST_NAMES = 20_000
