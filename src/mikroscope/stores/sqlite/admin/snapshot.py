@@ -17,6 +17,7 @@ from mikroscope.stores.sqlite.admin import lines
 from mikroscope.stores.sqlite.columns import PackedColumn
 from mikroscope.stores.sqlite.compression import restore_time
 from mikroscope.stores.sqlite.read.access import Reading, open_reader
+from mikroscope.stores.sqlite.schema import check_version
 from mikroscope.stores.sqlite.store import SqliteStore
 from mikroscope.stores.sqlite.stored import StoredSegment
 
@@ -33,6 +34,7 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
     with files.translating_errors(path):
         reading = open_reader(path)
     with closing(reading):
+        check_version(reading.sql, path)
         try:
             reading.sql.execute("VACUUM INTO ?", (str(target),))
             _require_rest(path, reading)
@@ -76,6 +78,7 @@ def verify(path: Path) -> int:
     """
     try:
         with closing(open_reader(path)) as reading:
+            check_version(reading.sql, path)
             damage = _find_damage(reading.sql)
             _require_rest(path, reading)
     except apsw.NotADBError as error:
