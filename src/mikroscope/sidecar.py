@@ -105,8 +105,9 @@ class Sidecar:
             done=self.writer.rebuilt,
             exclusive=exclusive,
         )
-        self.upgrade = IndexUpgrade(self.store, self.rebuilder.run)
         self.maintainer = self._make_maintainer(exclusive)
+        first_run = self.maintainer.first_run
+        self.upgrade = IndexUpgrade(self.store, self.rebuilder.run, first_run)
         if (problem := self._lack_of_space()) is not None:
             logger.warning("%s: logs sent over HTTP are refused until more is free", problem)
 
@@ -129,6 +130,8 @@ class Sidecar:
     def _wait_for_first_runs(self) -> None:
         read_by = time.monotonic() + _FIRST_READING_S
         self.maintainer.first_run.wait(_FIRST_CLEAN_UP_S)
+        if self.upgrade.is_needed:
+            return  # what the files have is in the index when that is done
         while time.monotonic() < read_by and not self.maintainer.settled.wait(_LOOK_S):
             if self._is_new and self.writer.listed_bytes > _READ_AT_FIRST:
                 return

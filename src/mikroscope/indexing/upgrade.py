@@ -11,6 +11,7 @@ from mikroscope.stores.base import Store
 logger = logging.getLogger(__name__)
 
 RETRY_S = 60.0  # after a rebuild that failed
+_POLL_S = 0.1  # how soon a stop is noticed
 _STARTED = (
     "the index has the format of an earlier version: queries are answered from it, while a new one "
     "is built from the log files; what arrives meanwhile is found after that"
@@ -20,14 +21,21 @@ _STARTED = (
 class IndexUpgrade:
     """Rebuilds an outdated index, and tries again after a failure; does nothing for another one.
 
-    `rebuild` rebuilds, or waits for a rebuild that is running. Any thread may read `problem`.
+    `rebuild` rebuilds, or waits for a rebuild that is running; it begins after `cleaned_up`, since
+    no clean-up can run beside it. Any thread may read `problem`.
     """
 
-    def __init__(self, store: Store, rebuild: Callable[[], RebuildResult]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        rebuild: Callable[[], RebuildResult],
+        cleaned_up: threading.Event,
+    ) -> None:
         self.problem: str | None = None
         """Why the last try failed, and what that means; None without a failure."""
         self._store = store
         self._rebuild = rebuild
+        self._cleaned_up = cleaned_up
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mikroscope-upgrade", daemon=True)
 
@@ -52,6 +60,8 @@ class IndexUpgrade:
             self._thread.join()
 
     def _run(self) -> None:
+        while not self._cleaned_up.wait(_POLL_S) and not self._stopping.is_set():
+            pass
         while self.is_needed and not self._stopping.is_set():
             try:
                 result = self._rebuild()

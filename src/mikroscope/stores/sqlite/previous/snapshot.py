@@ -18,7 +18,7 @@ from mikroscope.stores.sqlite.sealing import Posted
 from mikroscope.stores.sqlite.segment import MemorySegment, Segment
 from mikroscope.stores.sqlite.stored import SegmentFile
 from mikroscope.stores.sqlite.write.pieces import make_piece
-from mikroscope.stores.sqlite.write.reading import Read, nothing
+from mikroscope.stores.sqlite.write.reading import LineRange, Read, nothing, read_plain
 
 _CHUNK = 1_024  # entries that are read together
 _KEPT = 8  # chunks that a question keeps in memory
@@ -190,11 +190,25 @@ class _LazySegment:
 
 
 def _read(file: SegmentFile, chunk: Chunk) -> MemorySegment:
-    read = nothing()
-    for row in rows_between(file, chunk.first_key, chunk.last_key):
-        if row.is_audit == bool(chunk.is_audit):
-            _add(read, row, row.raw(file))
-    piece, _ = make_piece(read, bool(chunk.is_audit))
+    is_audit = bool(chunk.is_audit)
+    rows = [
+        row
+        for row in rows_between(file, chunk.first_key, chunk.last_key)
+        if row.is_audit == is_audit
+    ]
+    raw = [row.raw(file) for row in rows]
+    read = read_plain(LineRange(0, is_audit, 1, b"\n".join(raw)))
+    if read is not None and len(read.times) == len(rows):
+        read = read._replace(
+            keys=[new_key(row.key) for row in rows],
+            sources=[row.source for row in rows],
+            lines=[row.line for row in rows],
+        )
+    else:
+        read = nothing()
+        for row, line in zip(rows, raw, strict=True):
+            _add(read, row, line)
+    piece, _ = make_piece(read, is_audit)
     return MemorySegment(piece)
 
 
