@@ -20,14 +20,14 @@ from mikroscope.stores.sqlite.stored import SegmentFile
 from mikroscope.stores.sqlite.write.pieces import make_piece
 from mikroscope.stores.sqlite.write.reading import LineRange, Read, nothing, read_plain
 
-_CHUNK = 1_024  # entries that are read together
-_KEPT = 8  # chunks that a question keeps in memory
+CHUNK = 1_024  # entries that are read together
+KEPT = 8  # chunks that a question keeps in memory
 _EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 and 9999
 
-_OLDER = f"""
+_OLDER = """
 SELECT flags & 1, min(key), max(key), count(*) FROM
-    (SELECT key, flags FROM entries WHERE key < ? ORDER BY key DESC LIMIT {_CHUNK}) GROUP BY 1
-"""  # noqa: S608
+    (SELECT key, flags FROM entries WHERE key < ? ORDER BY key DESC LIMIT ?) GROUP BY 1
+"""
 _STATE = """
 SELECT (SELECT value FROM meta WHERE name = 'changes'),
     (SELECT value FROM meta WHERE name = 'spill_ms')
@@ -82,7 +82,7 @@ def _last_two(found: Sequence[Chunk]) -> list[int]:
 
 
 def _older(file: SegmentFile, before: int) -> list[Chunk]:
-    rows: Any = file.sql.execute(_OLDER, (before,))
+    rows: Any = file.sql.execute(_OLDER, (before, CHUNK))
     return sorted((Chunk(*row) for row in rows), key=_last_key, reverse=True)
 
 
@@ -113,7 +113,7 @@ class PreviousSnapshot(Snapshot):
         if segment is None:
             self.check()
             segment = _read(self.file, chunk)
-            while len(self._loaded) >= _KEPT:
+            while len(self._loaded) >= KEPT:
                 self._loaded.popitem(last=False)
         self._loaded[chunk] = segment
         return segment
