@@ -225,7 +225,8 @@ class SqliteStore:
         return StoreStatus(
             size_bytes=files.size_bytes(self._path),
             problem=files.damage_text(self._path) if is_damaged else None,
-            is_outdated=isinstance(self._writer, PreviousWriter),
+            is_outdated=isinstance(self._writer, PreviousWriter)
+            and file_identity(self._path) == self._writer.identity,
         )
 
     def close(self) -> None:
