@@ -6,6 +6,7 @@ without a zone is in the default zone (`zones`).
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from mikroscope.records.written_times import parse_compact, parse_written
@@ -96,6 +97,18 @@ def canonical_ms(text: str) -> int | None:
         return None
     minute = _MINUTES[text[:17]]
     return None if minute is None else minute + second + fraction
+
+
+def canonical_times(texts: Iterable[str]) -> list[int] | None:
+    """Return what `canonical_ms` does of each text; None if that is None for one of them."""
+    minutes, seconds, fractions = _MINUTES, _SECONDS, _FRACTIONS
+    try:
+        return [
+            minutes[text[:17]] + seconds[text[17:20]] + fractions[text[20:]]  # type: ignore[operator]
+            for text in texts
+        ]
+    except (KeyError, TypeError):
+        return None
 
 
 class _Minutes(dict[str, int | None]):

@@ -213,6 +213,15 @@ def make_column(
     return column
 
 
+def numbers_column(numbers: Sequence[int]) -> Column:
+    """Return a column of integers as texts."""
+    codes_of = dict(zip(dict.fromkeys(numbers), count(1), strict=False))
+    if len(codes_of) == 1:
+        return Column([str(numbers[0])], b"\1" * len(numbers))
+    column = make_column(len(numbers), numbers, None, codes_of)
+    return Column(list(map(str, codes_of)), column.codes)
+
+
 _SPARSE = 8  # a column is dense if more than one entry in so many has the field
 
 

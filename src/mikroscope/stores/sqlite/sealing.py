@@ -4,6 +4,7 @@ A field is a column where it has few values, else its values are tokens of the d
 most of the work of a bulk load, and runs in any process.
 """
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from itertools import repeat
 
 import msgspec
 
-from mikroscope.stores.sqlite.columns import Column, make_column, pack_column
+from mikroscope.stores.sqlite.columns import Column, numbers_column, pack_column
 from mikroscope.stores.sqlite.compression import Dictionary
 from mikroscope.stores.sqlite.frames import pack
 from mikroscope.stores.sqlite.integers import pack_integers
@@ -25,6 +26,7 @@ from mikroscope.stores.sqlite.piece import (
     Piece,
 )
 from mikroscope.stores.sqlite.schema import LINE_MASK, MINUTE_MS
+from mikroscope.stores.sqlite.texts import MAX_SEARCHED
 from mikroscope.stores.sqlite.tokens import (
     CORRELATION_PREFIX,
     LEVEL_PREFIX,
@@ -32,7 +34,7 @@ from mikroscope.stores.sqlite.tokens import (
     field_prefix,
     is_long,
     prefixed,
-    segment_token,
+    segment_tokens,
     shorten,
 )
 
@@ -166,15 +168,6 @@ def lines_by_source(sources: Sequence[int], lines: Sequence[int]) -> dict[int, t
     return found
 
 
-def numbers_column(numbers: Sequence[int]) -> Column:
-    """Return a column of integers as texts."""
-    codes_of = {number: code for code, number in enumerate(dict.fromkeys(numbers), 1)}
-    if len(codes_of) == 1:
-        return Column([str(numbers[0])], b"\1" * len(numbers))
-    column = make_column(len(numbers), numbers, None, codes_of)
-    return Column(list(map(str, codes_of)), column.codes)
-
-
 def pack_lines(lines: Sequence[bytes], dictionary: Dictionary) -> tuple[list[bytes], list[int]]:
     """Pack lines in blocks; also return the number of lines in each."""
     bodies: list[bytes] = []
@@ -215,14 +208,16 @@ def _is_column(name: str, column: Column, size: int) -> bool:
         return True
     if number > MAX_COLUMN_VALUES or number > max(_FEW_VALUES, _VALUES_PER_ENTRY * size):
         return False
-    if number > _FEW_VALUES and sum(map(len, column.values)) > _BYTES_PER_ENTRY * size:
-        return False
-    if name in (LEVEL, EVENT, TEMPLATE):
-        return True
     present = column.present
-    return present * _LEAST_SHARE >= size and number <= max(
-        _FEW_VALUES, present * _VALUES_PER_ENTRY
-    )
+    if name not in _ATTRIBUTES:
+        if present * _LEAST_SHARE < size:
+            return False
+        if number > max(_FEW_VALUES, present * _VALUES_PER_ENTRY):
+            return False
+    return number <= _FEW_VALUES or sum(map(len, column.values)) <= _BYTES_PER_ENTRY * size
+
+
+_ATTRIBUTES = frozenset((LEVEL, EVENT, TEMPLATE))
 
 
 def _documents(piece: Piece, rest: Mapping[str, Column]) -> list[bytes]:
@@ -270,10 +265,10 @@ def _tokens(name: str, column: Column, is_worded: bool) -> list[str]:
 
 def is_found_by_words(value: str) -> bool:
     """Return whether a value of a worded field has no token."""
-    return is_long(value) and any(map(str.isalnum, value[:_SEARCHED_START]))
+    return is_long(value) and _LETTER.search(value, 0, MAX_SEARCHED) is not None
 
 
-_SEARCHED_START = 1_024
+_LETTER = re.compile(r"[^\W_]")  # every word has one, or an underscore
 
 
 def _posted(name: str, column: Column, piece: Piece) -> Posted:
@@ -288,4 +283,4 @@ def _segment_document(chosen: Mapping[str, Column]) -> bytes:
     for name, column in chosen.items():
         if name not in (FIELD_COUNT, EVENT):
             values |= dict.fromkeys(column.values)
-    return encode_documents([list(map(segment_token, values))])[0] if values else b""
+    return encode_documents([segment_tokens(list(values))])[0] if values else b""

@@ -1,12 +1,12 @@
 """What is asked of a segment, and the same of a piece in memory."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
 from mikroscope.stores.sqlite.columns import AnyColumn
 from mikroscope.stores.sqlite.compression import restore_time
+from mikroscope.stores.sqlite.integers import first_place
 from mikroscope.stores.sqlite.masks import mask_between
 from mikroscope.stores.sqlite.piece import Piece
 from mikroscope.stores.sqlite.schema import KEY_BITS
@@ -103,8 +103,8 @@ def between(segment: Segment, from_ms: int | None, to_ms: int | None) -> bytes |
         return None
     times, size = segment.times, segment.entries
     if segment.is_exact:
-        start = bisect_left(times, from_ms) if low and from_ms is not None else 0
-        end = bisect_right(times, to_ms) if high and to_ms is not None else size
+        start = first_place(times, from_ms) if low and from_ms is not None else 0
+        end = first_place(times, to_ms + 1) if high and to_ms is not None else size
         return mask_between(start, max(start, end), size)
     first = segment.first_ms if from_ms is None else from_ms
     last = segment.last_ms if to_ms is None else to_ms

@@ -1,12 +1,11 @@
 """Reads the segments of a file, each part when it is first needed."""
 
-from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
-from itertools import repeat
+from itertools import accumulate, repeat
 from operator import add, lshift
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import apsw
 import msgspec
@@ -16,7 +15,7 @@ from mikroscope.stores.sqlite.cache import PartCache
 from mikroscope.stores.sqlite.columns import AnyColumn, PackedColumn
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.frames import unpack
-from mikroscope.stores.sqlite.integers import unpack_integers
+from mikroscope.stores.sqlite.integers import Integers
 from mikroscope.stores.sqlite.masks import others
 from mikroscope.stores.sqlite.schema import KEY_BITS, first_row
 from mikroscope.stores.sqlite.sealing import (
@@ -92,6 +91,10 @@ class SegmentFile:
 
         return self._cache.get((self._identity, segment, place), load)
 
+    def cached(self, key: tuple[Hashable, ...], make: Callable[[], tuple[Any, int]]) -> Any:
+        """Return something made of this file, from the cache if it is there."""
+        return self._cache.get((self._identity, *key), make)
+
     def stored(self, segment: int, place: int) -> bytes:
         """Return a column as it is stored. Raises ZstdError if it is missing."""
         select = "SELECT data FROM columns WHERE id = ?"
@@ -107,6 +110,32 @@ class SegmentFile:
         if content is None:
             raise ZstdError(f"block {number} of segment {segment} is missing")
         return self.dictionary(dictionary).unpack(content)
+
+
+class Keys(Sequence[int]):
+    """Keys that are made of times, and of places among the entries of a millisecond."""
+
+    def __init__(self, times: Sequence[int], places: Integers) -> None:
+        self._times = times
+        self._places = places
+        self._has_places = not places.is_zero
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[int]: ...
+    def __getitem__(self, place: int | slice) -> int | Sequence[int]:
+        if isinstance(place, slice):
+            return list(self)[place]
+        key = self._times[place] << KEY_BITS
+        return key + self._places[place] if self._has_places else key
+
+    def __iter__(self) -> Iterator[int]:
+        keys = map(lshift, self._times, repeat(KEY_BITS))
+        return map(add, keys, self._places) if self._has_places else keys
 
 
 class StoredSegment:
@@ -133,34 +162,18 @@ class StoredSegment:
                 raise ZstdError(f"the head of segment {self.info.id}: {error}") from error
             return head, 40 * len(head.blocks) + 100 * len(head.columns) + 200
 
-        head: Head = self._file._cache.get((self._file._identity, self.info.id, -1), make)
+        head: Head = self._file.cached((self.info.id, -1), make)
         return head
 
     @cached_property
     def _places(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.head.columns, FIRST_FIELD)}
 
-    @property
+    @cached_property
     def keys(self) -> Sequence[int]:
         """The keys, in rising order."""
-        if self.is_exact:
-
-            def make(content: bytes) -> tuple[Any, int]:
-                places = unpack_integers(content)
-                if not any(places):
-                    keys = array("q", map(lshift, self.times, repeat(KEY_BITS)))
-                else:
-                    keys = array("q", map(add, map(lshift, self.times, repeat(KEY_BITS)), places))
-                return keys, 8 * len(keys)
-
-        else:
-
-            def make(content: bytes) -> tuple[Any, int]:
-                keys = unpack_integers(content)
-                return keys, 8 * len(keys)
-
-        keys: Sequence[int] = self._file.part_of(self.info.id, KEYS, make)
-        return self._of_all(keys)
+        stored = self._integers(KEYS)
+        return Keys(self.times, stored) if self.is_exact else stored
 
     @property
     def times(self) -> Sequence[int]:
@@ -244,11 +257,7 @@ class StoredSegment:
 
     @cached_property
     def _starts(self) -> list[int]:
-        starts, start = [], 0
-        for size in self.head.blocks:
-            starts.append(start)
-            start += size
-        return starts
+        return list(accumulate(self.head.blocks[:-1], initial=0))
 
     def source_of(self, place: int) -> int:
         """Return the number of an entry's source."""
@@ -284,12 +293,12 @@ class StoredSegment:
         column: PackedColumn = self._file.part_of(self.info.id, place, make)
         return column
 
-    def _integers(self, place: int) -> Sequence[int]:
+    def _integers(self, place: int) -> Integers:
         def make(content: bytes) -> tuple[Any, int]:
-            numbers = unpack_integers(content)
-            return numbers, 8 * len(numbers)
+            numbers = Integers(content)
+            return numbers, 12 * len(numbers)
 
-        numbers: Sequence[int] = self._file.part_of(self.info.id, place, make)
+        numbers: Integers = self._file.part_of(self.info.id, place, make)
         return self._of_all(numbers)
 
     def _of_all(self, items: Items) -> Items:

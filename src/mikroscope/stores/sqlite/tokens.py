@@ -112,6 +112,11 @@ def segment_token(value: str) -> str:
     return f"{MARK}v{shorten(value)}"
 
 
+def segment_tokens(values: Sequence[str]) -> list[str]:
+    """Return `segment_token` of each value."""
+    return prefixed(f"{MARK}v", values)
+
+
 def field_tokens(name: str, values: Sequence[str]) -> list[str]:
     """Return the token of each value of a field."""
     return prefixed(field_prefix(name), values)

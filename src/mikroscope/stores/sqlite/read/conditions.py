@@ -62,6 +62,11 @@ class Condition(ABC):
         """Return further entries that may match, whatever their tokens and columns are."""
         return None
 
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the inverted index finds every segment with matching entries."""
+        return True
+
     def needs_check(self, segment: Segment) -> bool:
         """Return whether each entry found has to be compared with the query."""
         return False
@@ -146,6 +151,11 @@ class FieldIs(Condition):
         ):
             return None
         return bytes(time in moments or clamp(time) in near for time in segment.times)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Times, and templates of some segments, are not."""
+        return not self._is_time and self._field != TEMPLATE_FIELD
 
     def needs_check(self, segment: Segment) -> bool:
         """Times, templates of some segments, and what words find have to be compared."""

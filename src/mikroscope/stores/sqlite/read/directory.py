@@ -19,6 +19,7 @@ class Partition(NamedTuple):
 
     id: int
     next_ordinal: int
+    entries: int
     names: bytes
 
 
@@ -29,6 +30,8 @@ class Content(NamedTuple):
     segments: list[SegmentInfo]
     """By their last key, the greatest first."""
     partitions: dict[int, Partition]
+    ordinals: dict[int, list[int]]
+    """The first ordinal of each segment of a partition, in rising order."""
     fresh: list[MemorySegment]
 
 
@@ -56,7 +59,13 @@ class Directory:
         with self._lock:
             known = self._known
         if known is None or known.changes != changes:
-            known = Content(changes, _read_segments(file), _read_partitions(file), [])
+            segments = _read_segments(file)
+            ordinals: dict[int, list[int]] = {}
+            for info in segments:
+                ordinals.setdefault(info.part, []).append(info.first_ordinal)
+            for of_part in ordinals.values():
+                of_part.sort()
+            known = Content(changes, segments, _read_partitions(file), ordinals, [])
             with self._lock:
                 if self._known is None or self._known.changes < changes:
                     self._known = known
@@ -102,7 +111,7 @@ def _read_segments(file: SegmentFile) -> list[SegmentInfo]:
 
 
 def _read_partitions(file: SegmentFile) -> dict[int, Partition]:
-    rows: Any = file.sql.execute("SELECT id, next_ordinal, names FROM partitions")
+    rows: Any = file.sql.execute("SELECT id, next_ordinal, entries, names FROM partitions")
     return {row[0]: Partition(*row) for row in rows}
 
 

@@ -1,10 +1,8 @@
 """Counts matching entries by value: by codes where a field is a column, else by tokens or lines."""
 
-import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import compress
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, islice
 
 from mikroscope.query.model import Aggregate, Bucket, Grouping, Query
 from mikroscope.records.attributes import (
@@ -23,25 +21,20 @@ from mikroscope.stores.base import Facet
 from mikroscope.stores.sqlite.piece import CORRELATION, EVENT, LEVEL, TEMPLATE
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
+from mikroscope.stores.sqlite.read.tally import Tally
 from mikroscope.stores.sqlite.read.vocabulary import Posting, count_tokens
 from mikroscope.stores.sqlite.segment import Segment
 from mikroscope.stores.sqlite.stored import StoredSegment
 from mikroscope.stores.sqlite.tokens import CORRELATION_PREFIX, LEVEL_PREFIX, field_prefix
 from mikroscope.stores.sqlite.write.shaping import column_name, field_of
 
-_MOST_VALUES = 300_000  # that are counted at once
+_VALUE_BYTES = 150  # about, that a value and its number take
 _LINES_AT_ONCE = 1_000
+_VALUES_AT_ONCE = 10_000
 _FEW_LINES = 500  # are read rather than all tokens of a field
 
 Postings = dict[tuple[int, str], list[Posting]]
 """Segments whose values are tokens, by partition and column."""
-
-
-class Counts(NamedTuple):
-    """The most frequent values with their numbers of entries, and entries without the field."""
-
-    values: list[tuple[str, int]]
-    missing: int
 
 
 class Grouped:
@@ -69,9 +62,8 @@ class Grouped:
             return template_of(message_of(fields) or event_of(fields))
         return text
 
-    def count(self, matches: Iterable[Match], keep: Callable[[str], bool] | None) -> "_Tally":
-        """Count the values that are to be kept (None: all) of matching entries."""
-        tally = _Tally(keep)
+    def count(self, matches: Iterable[Match], tally: Tally) -> Tally:
+        """Count the values of matching entries."""
         postings: Postings = {}
         for match in matches:
             with self._snapshot.tolerating(match.segment):
@@ -80,16 +72,16 @@ class Grouped:
             self._count_posted(part, name, of_part, tally)
         return tally
 
-    def _count_one(self, match: Match, tally: "_Tally", postings: Postings) -> None:
+    def _count_one(self, match: Match, tally: Tally, postings: Postings) -> None:
         segment = match.segment
         column = segment.column(self.column)
         if column is None:
             self._count_without_column(match, tally, postings)
             return
         if match.mask is None:
-            counted = list(column.counts())
-            tally.add(counted)
-            missing = segment.entries - sum(count for _, count in counted)
+            counted = dict(column.counts())
+            missing = segment.entries - sum(counted.values())
+            tally.add(counted.items())
         else:
             codes = column.count_in(match.mask)
             missing = codes.pop(0, 0)
@@ -102,7 +94,7 @@ class Grouped:
         else:
             tally.missing += missing
 
-    def _count_without_column(self, match: Match, tally: "_Tally", postings: Postings) -> None:
+    def _count_without_column(self, match: Match, tally: Tally, postings: Postings) -> None:
         segment = match.segment
         if isinstance(segment, StoredSegment):
             head = segment.head
@@ -124,7 +116,7 @@ class Grouped:
             return
         tally.missing += match.entries
 
-    def _read(self, segment: Segment, places: Iterable[int], tally: "_Tally") -> None:
+    def _read(self, segment: Segment, places: Iterable[int], tally: Tally) -> None:
         """Count values by the lines."""
         rising = sorted(places)
         for start in range(0, len(rising), _LINES_AT_ONCE):
@@ -134,86 +126,61 @@ class Grouped:
             tally.missing += texts.count(None)
             tally.add(Counter(text for text in texts if text is not None).items())
 
-    def _count_posted(self, part: int, name: str, postings: list[Posting], tally: "_Tally") -> None:
+    def _count_posted(self, part: int, name: str, postings: list[Posting], tally: Tally) -> None:
         prefix = {LEVEL: LEVEL_PREFIX, CORRELATION: CORRELATION_PREFIX}.get(name)
         if prefix is None:
             prefix = field_prefix(field_of(name) or "")
         partition = self._snapshot.content.partitions[part]
         entries = sum(posting.entries for posting in postings)
         infos = [one for one in self._snapshot.content.segments if one.part == part]
-        counted = 0
-        for value, count in count_tokens(self._snapshot, partition, infos, prefix, postings):
-            tally.add(((value, count),))
-            counted += count
-        tally.missing += max(0, entries - counted)
+        found = count_tokens(self._snapshot, partition, infos, prefix, postings)
+        while some := dict(islice(found, _VALUES_AT_ONCE)):
+            tally.add(some.items())
+            entries -= sum(some.values())
+        tally.missing += max(0, entries)
 
 
-class _Tally:
-    """Numbers of entries by value; values that `keep` refuses are not counted.
+def count_values(snapshot: Snapshot, query: Query, grouping: Grouping) -> Tally:
+    """Count the matching entries by value.
 
-    `is_full` is True if there were more values than can be counted at once: some were dropped.
+    Partitions that match as a whole are counted once, as long as they do not change.
     """
-
-    def __init__(self, keep: Callable[[str], bool] | None) -> None:
-        self.counts: dict[str, int] = {}
-        self.missing = 0
-        self.divisor = 1
-        self._keep = keep
-
-    def add(self, counted: Iterable[tuple[str, int]]) -> None:
-        """Add numbers of entries."""
-        counts, keep = self.counts, self._keep
-        get = counts.get
-        if keep is None and self.divisor == 1:
-            for value, count in counted:
-                counts[value] = get(value, 0) + count
+    grouped, tally = Grouped(snapshot, grouping), Tally()
+    matcher = Matcher(snapshot, query)
+    if matcher.conditions:
+        return grouped.count(matcher.all(), tally)
+    by_part: dict[int, list[Match]] = {}
+    rest: list[Match] = []
+    for match in matcher.all():
+        if isinstance(match.segment, StoredSegment):
+            by_part.setdefault(match.segment.info.part, []).append(match)
         else:
-            for value, count in counted:
-                if hash(value) % self.divisor == 0 and (keep is None or keep(value)):
-                    counts[value] = get(value, 0) + count
-        while len(counts) > _MOST_VALUES:
-            self.divisor *= 4
-            kept = [value for value in counts if hash(value) % self.divisor == 0]
-            self.counts = counts = {value: counts[value] for value in kept}
+            rest.append(match)
+    for part, matches in by_part.items():
+        is_whole = all(match.is_whole for match in matches)
+        if is_whole and len(matches) == len(snapshot.content.ordinals[part]):
+            tally.add_tally(_count_partition(snapshot, part, grouped, matches))
+        else:
+            rest += matches
+    return grouped.count(rest, tally)
 
 
-def count_values(
-    snapshot: Snapshot, query: Query, grouping: Grouping, wanted: int, *, with_missing: bool
-) -> Counts:
-    """Return the `wanted` most frequent values of the matching entries.
+def _count_partition(
+    snapshot: Snapshot, part: int, grouped: Grouped, matches: Sequence[Match]
+) -> Tally:
+    """Return the counts of a whole partition, those of the last time if nothing has changed."""
 
-    Values beyond _MOST_VALUES are counted in several passes, each for a part of them.
-    """
-    grouped = Grouped(snapshot, grouping)
-    found = list(Matcher(snapshot, query).all())
-    tally = grouped.count(found, None)
-    missing = tally.missing
-    best = _best(tally.counts, wanted)
-    for rest in range(1, tally.divisor):
-        divisor = tally.divisor
-        part = grouped.count(found, _in_part(divisor, rest))
-        best = _best(dict([*best, *part.counts.items()]), wanted)
-    if with_missing and missing:
-        best = _best(dict(_with(best, missing, tally, wanted)), wanted)
-    return Counts(best, missing)
+    def make() -> tuple[Tally, int]:
+        tally = grouped.count(matches, Tally())
+        return tally, _VALUE_BYTES * len(tally) + 100
 
-
-def _in_part(divisor: int, rest: int) -> Callable[[str], bool]:
-    return lambda value: hash(value) % divisor == rest
-
-
-def _with(
-    best: list[tuple[str, int]], missing: int, tally: _Tally, wanted: int
-) -> Iterator[tuple[str, int]]:
-    """Add the entries without a value to those whose value has the same text."""
-    own = dict(best).get(MISSING, tally.counts.get(MISSING, 0))
-    yield from (one for one in best if one[0] != MISSING)
-    yield MISSING, missing + own
-
-
-def _best(counts: dict[str, int], wanted: int) -> list[tuple[str, int]]:
-    """Return the most frequent values: highest count first, then by value."""
-    return heapq.nsmallest(wanted, counts.items(), key=lambda one: (-one[1], one[0]))
+    partition = snapshot.content.partitions[part]
+    state = partition.next_ordinal, partition.entries, len(matches)
+    noted = len(snapshot.notes)
+    tally: Tally = snapshot.file.cached(("counts", part, *state, grouped.column), make)
+    if len(snapshot.notes) > noted or not tally.is_small:
+        return grouped.count(matches, Tally())
+    return tally
 
 
 def _places(match: Match) -> Iterator[int]:
@@ -224,8 +191,8 @@ def _places(match: Match) -> Iterator[int]:
 
 def aggregate(snapshot: Snapshot, query: Query, grouping: Grouping, limit: int) -> Aggregate:
     """Count the matching entries by value; the `limit` most frequent values are returned."""
-    counts = count_values(snapshot, query, grouping, limit + 1, with_missing=True)
-    buckets = [Bucket(key, count) for key, count in counts.values]
+    values = count_values(snapshot, query, grouping).best(limit + 1, MISSING)
+    buckets = [Bucket(key, count) for key, count in values]
     return Aggregate(
         buckets[:limit],
         grouping.by,
@@ -238,5 +205,5 @@ def aggregate(snapshot: Snapshot, query: Query, grouping: Grouping, limit: int) 
 
 def facet(snapshot: Snapshot, query: Query, field: str, limit: int) -> Facet:
     """Count the matching entries by the value of a field."""
-    counts = count_values(snapshot, query, Grouping("field", field), limit, with_missing=False)
-    return Facet(field, [Bucket(key, count) for key, count in counts.values], counts.missing)
+    tally = count_values(snapshot, query, Grouping("field", field))
+    return Facet(field, [Bucket(*one) for one in tally.best(limit, None)], tally.missing)

@@ -1,7 +1,7 @@
 """Counts entries over time: by the table of minutes where it can, else by masks."""
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from itertools import compress
 from typing import Any
 
@@ -13,6 +13,8 @@ from mikroscope.records.attributes import MISSING
 from mikroscope.records.levels import severities_in, severity_of
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import MAX_HISTOGRAM_BUCKETS, HistogramBucket
+from mikroscope.stores.sqlite.columns import AnyColumn, count_codes
+from mikroscope.stores.sqlite.integers import first_place
 from mikroscope.stores.sqlite.read.groups import Grouped
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
@@ -25,6 +27,7 @@ _MINUTES = """
 SELECT minute * 60000 / ?, level, sum(entries) FROM minutes WHERE minute BETWEEN ? AND ?
 AND audit = coalesce(?, audit) GROUP BY 1, 2
 """
+_EVER_MS = 1 << 62  # an interval that makes two buckets: before and after 1970
 _FIRST_MINUTE, _LAST_MINUTE = -(1 << 60), 1 << 60
 
 
@@ -53,7 +56,7 @@ def count(snapshot: Snapshot, query: Query) -> int:
     """Count the matching entries."""
     if query.field is None and query.text is None:
         counts: Counts = defaultdict(Counter)
-        _count_minutes(snapshot, query, MINUTE_MS, None, counts)
+        _count_minutes(snapshot, query, _EVER_MS, None, counts)
         return sum(one.total() for one in counts.values())
     return sum(match.entries for match in Matcher(snapshot, query).all())
 
@@ -110,17 +113,39 @@ def _count_entries(
                 counts[time // interval_ms * interval_ms][""] += 1
 
 
-def _count_between(match: Match, interval_ms: int, counts: Counts) -> None:
-    """Count the entries between the edges of buckets, which are places among rising times."""
+def _buckets(match: Match, interval_ms: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the start of each bucket with its first place and the place behind its last one.
+
+    The times of the segment rise; only places in the mask count.
+    """
     times, mask = match.segment.times, match.mask
     start, size = 0, match.segment.entries
     while start < size:
+        start = start if mask is None else mask.find(1, start)
+        if start < 0:
+            return
         bucket = times[start] // interval_ms * interval_ms
-        end = bisect_left(times, bucket + interval_ms, start)
-        entries = end - start if mask is None else mask.count(1, start, end)
-        if entries:
-            counts[bucket][""] += entries
+        end = max(start + 1, first_place(times, bucket + interval_ms))
+        yield bucket, start, end
         start = end
+
+
+def _count_between(match: Match, interval_ms: int, counts: Counts) -> None:
+    """Count the entries between the edges of buckets."""
+    mask = match.mask
+    for bucket, start, end in _buckets(match, interval_ms):
+        counts[bucket][""] += end - start if mask is None else mask.count(1, start, end)
+
+
+def _count_codes(match: Match, column: AnyColumn, interval_ms: int, counts: Counts) -> None:
+    """Count the values of a column between the edges of buckets."""
+    codes, mask, values = column.codes, match.mask, [MISSING, *column.values]
+    for bucket, start, end in _buckets(match, interval_ms):
+        part = None if mask is None else mask[start:end]
+        counted = count_codes(codes[start:end], part, len(values) - 1)
+        for code, entries in counted.items():
+            if entries:
+                counts[bucket][values[code]] += entries
 
 
 def _times(match: Match) -> list[int]:
@@ -129,6 +154,10 @@ def _times(match: Match) -> list[int]:
 
 
 def _count_groups(match: Match, grouped: Grouped, interval_ms: int, counts: Counts) -> None:
+    column = match.segment.column(grouped.column)
+    if column is not None and match.segment.is_exact and not grouped.is_time:
+        _count_codes(match, column, interval_ms, counts)
+        return
     times = _times(match)
     for time, text in zip(times, _texts(match, grouped), strict=True):
         counts[time // interval_ms * interval_ms][MISSING if text is None else text] += 1

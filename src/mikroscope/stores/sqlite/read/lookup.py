@@ -1,9 +1,11 @@
 """Looks tokens up in the inverted index of a partition."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
+import msgspec
 
 from mikroscope.stores.sqlite.masks import mask_at
 from mikroscope.stores.sqlite.stored import SegmentInfo
@@ -19,14 +21,22 @@ class Hits:
         self._sql = sql
         self._expression = expression
         self._select = f"SELECT rowid FROM terms_{part} WHERE terms_{part} MATCH ?"  # noqa: S608
-        rows: Any = sql.execute(f"{self._select} LIMIT {_FEW + 1}", (expression,))
-        ordinals = [ordinal for (ordinal,) in rows]
+        ordinals = self._read(f" LIMIT {_FEW + 1}")
         self._ordinals: list[int] | None = ordinals if len(ordinals) <= _FEW else None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was found in the whole partition."""
         return self._ordinals is not None and not self._ordinals
+
+    def segments(self, starts: Sequence[int]) -> set[int] | None:
+        """Return the first ordinals of the segments in which something was found; None if unknown.
+
+        `starts` are those of all segments, in rising order.
+        """
+        if self._ordinals is None:
+            return None
+        return {starts[max(0, bisect_right(starts, one) - 1)] for one in self._ordinals}
 
     def has_segment(self, info: SegmentInfo) -> bool:
         """Return False if the document of a segment was not found; it may be if it was not read."""
@@ -43,12 +53,19 @@ class Hits:
             ordinals = self._ordinals[start : bisect_right(self._ordinals, last)]
         else:
             limit = "" if newest is None else f" ORDER BY rowid DESC LIMIT {newest}"
-            rows: Any = self._sql.execute(
-                f"{self._select} AND rowid BETWEEN ? AND ?{limit}",
-                (self._expression, first, last),
-            )
-            ordinals = [ordinal for (ordinal,) in rows]
+            ordinals = self._read(f" AND rowid BETWEEN ? AND ?{limit}", first, last)
         return mask_at([ordinal - first for ordinal in ordinals], info.entries)
+
+    def _read(self, rest: str, *bindings: int) -> list[int]:
+        """Return ordinals; SQLite puts them into one value, since a row each takes longer."""
+        found: Any = self._sql.execute(
+            f"SELECT json_group_array(rowid) FROM ({self._select}{rest})",  # noqa: S608
+            (self._expression, *bindings),
+        ).get
+        return _decode(found)
+
+
+_decode = msgspec.json.Decoder(list[int]).decode
 
 
 class Lookup:

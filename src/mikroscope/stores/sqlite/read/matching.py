@@ -18,8 +18,8 @@ from mikroscope.stores.sqlite.read.conditions import (
 )
 from mikroscope.stores.sqlite.read.lookup import Hits
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
-from mikroscope.stores.sqlite.segment import Segment, between
-from mikroscope.stores.sqlite.stored import StoredSegment
+from mikroscope.stores.sqlite.segment import MemorySegment, Segment, between
+from mikroscope.stores.sqlite.stored import SegmentInfo, StoredSegment
 
 _decode_names = msgspec.msgpack.Decoder(list[str]).decode
 _CHECKED_AT_ONCE = 64  # lines that are read to compare them with the query
@@ -36,6 +36,11 @@ class Match(NamedTuple):
         """The number of matching entries."""
         return self.segment.entries if self.mask is None else self.mask.count(1)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all entries that were not deleted match."""
+        return self.mask is None or self.mask == self.segment.alive
+
 
 class _PartitionPlan(NamedTuple):
     """How the conditions of a query are looked up in one partition."""
@@ -44,6 +49,8 @@ class _PartitionPlan(NamedTuple):
     """What meets all conditions that no column of the partition can meet."""
     alone: list["_Looked"]
     """The other conditions."""
+    candidates: set[int] | None
+    """The first ordinals of the segments that may have matching entries; None for all."""
 
 
 class _Looked(NamedTuple):
@@ -71,18 +78,21 @@ class Matcher:
 
     def segments(self) -> Iterator[Segment]:
         """Yield the segments that may have matching entries, by last key, the greatest first."""
-        for segment in self._snapshot.segments():
-            if self.overlaps(segment):
-                yield segment
+        yield from self._snapshot.segments(self._may_match)
 
-    def overlaps(self, segment: Segment) -> bool:
-        """Return whether a segment is of the kind and of the time that the query wants."""
+    def _may_match(self, segment: SegmentInfo | MemorySegment) -> bool:
+        """Return whether a segment is of the kind and time that the query wants, and was found."""
         query = self.query
-        return not (
+        if (
             (query.audit is not None and query.audit != segment.is_audit)
             or (query.from_ms is not None and segment.last_ms < query.from_ms)
             or (query.to_ms is not None and segment.first_ms > query.to_ms)
-        )
+        ):
+            return False
+        if not self.conditions or not isinstance(segment, SegmentInfo) or not segment.is_posted:
+            return True
+        candidates = self._plan(segment.part).candidates
+        return candidates is None or segment.first_ordinal in candidates
 
     def find(self, segment: Segment, newest: int | None = None) -> Match | None:
         """Return the matching entries of a segment; None if there is none.
@@ -183,6 +193,12 @@ class Matcher:
 
     def _make_plan(self, part: int) -> _PartitionPlan:
         lookup = self._snapshot.lookup(part)
+        if len(self.conditions) == 1:  # one look-up is enough where nothing is found
+            [condition] = self.conditions
+            anything = condition.entry_query(self._names(part)), condition.segment_query()
+            nothing = lookup.find(b" OR ".join(anything))
+            if nothing.is_empty:
+                return _PartitionPlan(nothing, [], set() if condition.is_indexed else None)
         pure: list[bytes] = []
         alone: list[_Looked] = []
         for condition in self.conditions:
@@ -190,7 +206,21 @@ class Matcher:
                 pure.append(condition.entry_query(self._names(part)))
             else:
                 alone.append(self._look_up(part, condition))
-        return _PartitionPlan(lookup.find(*pure) if pure else None, alone)
+        common = lookup.find(*pure) if pure else None
+        return _PartitionPlan(common, alone, self._candidates(part, common, alone))
+
+    def _candidates(
+        self, part: int, common: Hits | None, alone: Sequence[_Looked]
+    ) -> set[int] | None:
+        if not all(condition.is_indexed for condition in self.conditions):
+            return None
+        starts = self._snapshot.content.ordinals[part]
+        found = [common.segments(starts)] if common is not None else []
+        for looked in alone:
+            entries, columns = looked.entries.segments(starts), looked.segments.segments(starts)
+            found.append(None if entries is None or columns is None else entries | columns)
+        known = [one for one in found if one is not None]
+        return set.intersection(*known) if known else None
 
     def _look_up(self, part: int, condition: Condition) -> _Looked:
         lookup = self._snapshot.lookup(part)

@@ -111,38 +111,38 @@ def entries_of(snapshot: Snapshot, hits: Sequence[_Hit]) -> list[Entry]:
     by_segment: dict[int, list[_Hit]] = {}
     for hit in hits:
         by_segment.setdefault(id(hit.segment), []).append(hit)
-    lines: dict[int, bytes] = {}
+    read: dict[int, tuple[Fields, bytes]] = {}
     for of_segment in by_segment.values():
-        lines.update(_lines(snapshot, of_segment))
+        read.update(_records(snapshot, of_segment))
     paths: dict[int, str] = {}
-    return [_entry(snapshot, hit, lines[hit.key], paths) for hit in hits if hit.key in lines]
+    return [_entry(snapshot, hit, *read[hit.key], paths) for hit in hits if hit.key in read]
 
 
-def _lines(snapshot: Snapshot, hits: Sequence[_Hit]) -> Iterator[tuple[int, bytes]]:
+def _records(
+    snapshot: Snapshot, hits: Sequence[_Hit]
+) -> Iterator[tuple[int, tuple[Fields, bytes]]]:
+    """Yield key, fields and line of each hit of one segment that can be read."""
     segment = hits[0].segment
-    places = [hit.place for hit in hits]
     try:
-        lines = segment.lines(places)
-        for line in lines:
-            parse_line(line)
-        yield from ((hit.key, line) for hit, line in zip(hits, lines, strict=True))
-        return
+        lines = segment.lines([hit.place for hit in hits])
+        records = list(map(parse_line, lines))
     except files.DAMAGE as error:
         damage = error
+    else:
+        yield from ((hit.key, one) for hit, one in zip(hits, records, strict=True))
+        return
     lost = 0
     for hit in hits:
         try:
-            [line] = segment.lines([hit.place])
-            parse_line(line)
+            yield hit.key, parse_line(segment.lines([hit.place])[0])
         except files.DAMAGE:
             lost += 1
-        else:
-            yield hit.key, line
     snapshot.note_damage(segment, lost, damage)
 
 
-def _entry(snapshot: Snapshot, hit: _Hit, raw: bytes, paths: dict[int, str]) -> Entry:
-    fields, _ = parse_line(raw)
+def _entry(
+    snapshot: Snapshot, hit: _Hit, fields: Fields, raw: bytes, paths: dict[int, str]
+) -> Entry:
     segment, place = hit.segment, hit.place
     source = segment.source_of(place)
     if source not in paths:

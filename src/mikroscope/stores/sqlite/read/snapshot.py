@@ -8,8 +8,8 @@ from mikroscope.records.timestamps import format_time
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.read.directory import Content, Directory
 from mikroscope.stores.sqlite.read.lookup import Lookup
-from mikroscope.stores.sqlite.segment import Segment
-from mikroscope.stores.sqlite.stored import SegmentFile, StoredSegment
+from mikroscope.stores.sqlite.segment import MemorySegment, Segment
+from mikroscope.stores.sqlite.stored import SegmentFile, SegmentInfo, StoredSegment
 
 
 class Snapshot:
@@ -29,10 +29,15 @@ class Snapshot:
         """The segments and partitions."""
         return self._directory.content(self.file)
 
-    def segments(self) -> Iterator[Segment]:
-        """Yield all segments by their last key, the greatest first."""
-        fresh: list[Segment] = sorted(self.content.fresh, key=_last_key)
+    def segments(
+        self, accepts: Callable[[SegmentInfo | MemorySegment], bool] = lambda _: True
+    ) -> Iterator[Segment]:
+        """Yield the segments that are accepted by their last key, the greatest first."""
+        fresh: list[Segment] = [one for one in self.content.fresh if accepts(one)]
+        fresh.sort(key=_last_key)
         for info in self.content.segments:
+            if not accepts(info):
+                continue
             while fresh and fresh[-1].last_key >= info.last_key:
                 yield fresh.pop()
             yield StoredSegment(info, self.file)

@@ -35,7 +35,7 @@ def count_tokens(
 ) -> Iterator[tuple[str, int]]:
     """Yield each value whose tokens begin with `prefix`, and its number of matching entries.
 
-    `infos` are all segments of the partition. A value may come several times.
+    `infos` are all segments of the partition. Each value comes once.
     """
     sql = snapshot.file.sql
     start = encode_token(prefix)

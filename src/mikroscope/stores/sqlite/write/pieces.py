@@ -1,11 +1,11 @@
 """Makes pieces: what the index keeps of records that were read."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mikroscope.records.parsing import Fields
 from mikroscope.records.templates import templates_of
-from mikroscope.stores.sqlite.columns import Column, make_column
+from mikroscope.stores.sqlite.columns import Column, make_column, numbers_column
 from mikroscope.stores.sqlite.piece import (
     CORRELATION,
     EVENT,
@@ -17,6 +17,8 @@ from mikroscope.stores.sqlite.piece import (
 from mikroscope.stores.sqlite.texts import encode_all_words, encode_words
 from mikroscope.stores.sqlite.tokens import encode_token, extra_token, second_token
 from mikroscope.stores.sqlite.write.shaping import Places, Shaped, by_code, shape_records
+
+Item = TypeVar("Item")
 
 
 class Records(Protocol):
@@ -63,6 +65,8 @@ def make_piece(read: Records, is_audit: bool) -> tuple[Piece, set[str]]:
         name: _column(size, values.places, values.texts) for name, values in shaped.fields.items()
     }
     columns |= _attribute_columns(shaped)
+    messages = _Messages(shaped)
+    columns[TEMPLATE] = _templates(shaped, messages)
     piece = Piece(
         is_audit,
         keys=list(read.keys),
@@ -71,7 +75,7 @@ def make_piece(read: Records, is_audit: bool) -> tuple[Piece, set[str]]:
         sources=list(read.sources),
         lines=list(read.lines),
         raw=list(read.raw),
-        words=_words(shaped),
+        words=_words(shaped, messages),
         columns=columns,
         aliases=dict(shaped.aliases),
         worded=shaped.worded,
@@ -100,33 +104,39 @@ def _attribute_columns(shaped: Shaped) -> dict[str, Column]:
             values = [values[place] for place in places]
         if values:
             columns[name] = _column(size, places, values)
-    columns[FIELD_COUNT] = _column(size, None, list(map(str, shaped.field_counts)))
-    columns[TEMPLATE] = _templates(shaped)
+    columns[FIELD_COUNT] = numbers_column(shaped.field_counts)
     return columns
 
 
-def _templates(shaped: Shaped) -> Column:
+class _Messages:
+    """The distinct messages of a piece, and for each entry which one it has."""
+
+    def __init__(self, shaped: Shaped) -> None:
+        self._all = shaped.messages
+        self.distinct = list(dict.fromkeys(self._all))
+
+    def spread(self, found: Sequence[Item]) -> list[Item]:
+        """Return for each entry what was found for its message."""
+        if len(self.distinct) == len(self._all):
+            return list(found)
+        item_of = dict(zip(self.distinct, found, strict=True))
+        return list(map(item_of.__getitem__, self._all))
+
+
+def _templates(shaped: Shaped, messages: _Messages) -> Column:
     """Return the column of the messages' templates; an entry without a message has its event's."""
-    texts: Sequence[str] = shaped.messages
-    if "" in texts:
-        texts = [text or event for text, event in zip(texts, shaped.events, strict=True)]
-    distinct = list(dict.fromkeys(texts))
-    masked = templates_of(distinct)
-    if len(distinct) == len(texts):
-        return _column(shaped.size, None, masked)
-    template_of = dict(zip(distinct, masked, strict=True))
-    return _column(shaped.size, None, list(map(template_of.__getitem__, texts)))
+    masked = messages.spread(templates_of(messages.distinct))
+    if "" in messages.distinct:
+        events = list(dict.fromkeys(shaped.events))
+        of_event = dict(zip(events, templates_of(events), strict=True))
+        texts = zip(shaped.messages, masked, shaped.events, strict=True)
+        masked = [mask if text else of_event[event] for text, mask, event in texts]
+    return _column(shaped.size, None, masked)
 
 
-def _words(shaped: Shaped) -> list[bytes]:
+def _words(shaped: Shaped, messages: _Messages) -> list[bytes]:
     """Return what can be searched of each record, each word and token with a space before it."""
-    messages = shaped.messages
-    distinct = list(dict.fromkeys(messages))
-    encoded = encode_all_words(distinct)
-    words = encoded
-    if len(distinct) < len(messages):
-        words_of = dict(zip(distinct, encoded, strict=True))
-        words = list(map(words_of.__getitem__, messages))
+    words = messages.spread(encode_all_words(messages.distinct))
     for place, texts in shaped.searched.items():
         words[place] += b"".join(map(encode_words, texts)).lower()
     for place, extra in shaped.extra.items():

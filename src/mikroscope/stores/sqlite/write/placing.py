@@ -1,9 +1,11 @@
 """Assigns keys: in order of time, and within a millisecond in order of arrival."""
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
+from operator import lshift, lt
 from typing import Any, Protocol
 
-from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, clamp
+from mikroscope.stores.sqlite.schema import KEY_BITS, KEY_MASK, MAX_MS, clamp
 
 
 class Taken(Protocol):
@@ -27,7 +29,11 @@ def keys_alone(times: Sequence[int]) -> list[int]:
 
     If a millisecond is full, its further keys spill into later ones.
     """
-    keys = [clamp(time) << KEY_BITS for time in times]
+    if min(times) < 0 or max(times) > MAX_MS:
+        times = list(map(clamp, times))
+    keys = list(map(lshift, times, repeat(KEY_BITS)))
+    if all(map(lt, keys, keys[1:])):
+        return keys
     previous = -1
     for place, key in enumerate(keys):
         if key <= previous:

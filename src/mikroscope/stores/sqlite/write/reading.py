@@ -18,7 +18,7 @@ from mikroscope.records.parsing import (
     cut_nesting,
     parse_line,
 )
-from mikroscope.records.timestamps import canonical_ms
+from mikroscope.records.timestamps import canonical_ms, canonical_times
 from mikroscope.records.wrappers import DOCKER_KEY, JOURNALD_KEY, OTLP_KEY, Record, unwrap
 from mikroscope.stores.sqlite.compression import TIME_PLACE, strip_text
 from mikroscope.stores.sqlite.piece import pick
@@ -227,8 +227,8 @@ def read_plain(lines: LineRange) -> Read | None:
         return None
     if set(map(type, texts)) != {str}:
         return None
-    times = [time for time in map(canonical_ms, texts) if time is not None]
-    if len(times) != len(raw) or min(times) <= 0:
+    times = canonical_times(texts)
+    if times is None or min(times) <= 0:
         return None
     shapes = list(map(tuple, records))
     distinct = set(shapes)

@@ -58,11 +58,11 @@ class Shaped:
         first of them."""
         self.searched: dict[int, list[str]] = {}
         """By place: texts whose words can be searched, besides the message."""
-        self.levels: list[str] = []
-        self.messages: list[str] = []
-        self.events: list[str] = []
-        self.correlations: list[str | None] = []
-        self.field_counts: list[int] = []
+        self.levels: Sequence[str] = []
+        self.messages: Sequence[str] = []
+        self.events: Sequence[str] = []
+        self.correlations: Sequence[str | None] = []
+        self.field_counts: Sequence[int] = []
         self.aliases: dict[str, str] = {}
         self.worded: frozenset[str] = frozenset()
 
@@ -74,6 +74,8 @@ class _Group(NamedTuple):
     time_name: str
     places: Places
     rows: Sequence[Fields]
+    columns: dict[str, tuple[Any, ...]]
+    """The values of each field, one for each row."""
 
 
 def shape_records(
@@ -101,7 +103,7 @@ def _groups(
     if one_time is None:
         keys = list(zip(shapes, time_names, strict=True))
     if len(set(keys)) == 1:
-        yield _Group(shapes[0], time_names[0], None, records)
+        yield _group(shapes[0], time_names[0], None, records)
         return
     places_of: dict[Any, list[int]] = {}
     for place, key in enumerate(keys):
@@ -112,7 +114,14 @@ def _groups(
             found.append(place)
     for key, places in places_of.items():
         shape, time_name = (key, one_time) if one_time is not None else key
-        yield _Group(shape, time_name, places, _at(records, places))
+        yield _group(shape, time_name, places, _at(records, places))
+
+
+def _group(
+    shape: tuple[str, ...], time_name: str, places: Places, rows: Sequence[Fields]
+) -> _Group:
+    columns = zip(*map(dict.values, rows), strict=True)
+    return _Group(shape, time_name, places, rows, dict(zip(shape, columns, strict=True)))
 
 
 def _at(items: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:
@@ -132,9 +141,8 @@ class _Fields:
         """Add the fields of records: those at the top first, then those inside of objects."""
         chunks: dict[str, list[_Chunk]] = {}
         objects: dict[str, list[_Chunk]] = {}
-        for shape, time_name, places, rows in groups:
-            columns: Iterable[Sequence[Any]] = zip(*map(dict.values, rows), strict=True)
-            for name, values in zip(shape, columns, strict=True):
+        for _, time_name, places, _, columns in groups:
+            for name, values in columns.items():
                 kept: _Chunk = (places, values)
                 if name == time_name:
                     if dict in set(map(type, values)):  # only an object in it is a value of its own
@@ -152,8 +160,8 @@ class _Fields:
                 objects.setdefault(name, []).append(inner)
         self._shaped.names.update(chunks, objects)
         for name in sorted(objects, key=len):
-            for places, values in objects[name]:
-                self._add_inside(name, places, values, 1, name in ERROR_FIELDS)
+            for own_places, inner_records in objects[name]:
+                self._add_inside(name, own_places, inner_records, 1, name in ERROR_FIELDS)
 
     def _add_inside(
         self, path: str, places: Places, values: Sequence[Fields], depth: int, in_error: bool
@@ -163,8 +171,7 @@ class _Fields:
         chunks: dict[str, list[_Chunk]] = {}
         for group in _groups(values, list(map(tuple, values)), ("",) * len(values)):
             own = places if group.places is None else _inner_places(places, group.places)
-            columns = zip(*map(dict.values, group.rows), strict=True)
-            for name, column in zip(group.shape, columns, strict=True):
+            for name, column in group.columns.items():
                 chunks.setdefault(name, []).append((own, column))
         inside = {}
         for name, parts in chunks.items():
@@ -301,14 +308,13 @@ class _Attributes:
     def add_groups(self, groups: Sequence[_Group]) -> None:
         """Find the attributes of records, and which of them are a field's values."""
         shaped, size = self._shaped, self._shaped.size
-        found: list[list[Any]] = [[] for _ in range(5)]
+        found: list[list[_Chunk]] = [[] for _ in range(5)]
         worded = dict.fromkeys(_MESSAGE_NAMES, True)
         for group in groups:
             messages = _messages(group)
             for name in _MESSAGE_NAMES:
-                if worded[name] and name in group.shape:
-                    own = list(map(itemgetter(name), group.rows))
-                    worded[name] = own == messages
+                if worded[name] and name in group.columns:
+                    worded[name] = group.columns[name] == messages
             self._search_errors(group, messages)
             of_group = (
                 *(self._levels(group), messages, self._events(group, messages)),
@@ -317,7 +323,7 @@ class _Attributes:
             for column, values in zip(found, of_group, strict=True):
                 column.append((group.places, values))
         shaped.levels, shaped.messages, shaped.events, shaped.correlations, shaped.field_counts = (
-            list(_joined(chunks, size)[1]) for chunks in found
+            _joined(chunks, size)[1] for chunks in found
         )
         shaped.worded = frozenset(name for name, is_so in worded.items() if is_so)
         if self._own_levels:
@@ -336,11 +342,11 @@ class _Attributes:
             if texts:
                 self._shaped.searched.setdefault(place, []).extend(texts)
 
-    def _levels(self, group: _Group) -> list[str]:
-        if "level" in group.shape:
-            own = list(map(itemgetter("level"), group.rows))
+    def _levels(self, group: _Group) -> Sequence[str]:
+        if "level" in group.columns:
+            own = group.columns["level"]
             if set(map(type, own)) == _TEXTS:
-                levels = list(map(LEVEL_NAMES.__getitem__, own))
+                levels = tuple(map(LEVEL_NAMES.__getitem__, own))
                 if all(levels):
                     self._own_levels = self._own_levels and levels == own
                     return levels
@@ -349,9 +355,9 @@ class _Attributes:
             return [DEFAULT_LEVEL] * len(group.rows)
         return list(map(level_of, group.rows))
 
-    def _events(self, group: _Group, messages: Sequence[str]) -> list[str]:
-        if "event" in group.shape:
-            own = list(map(itemgetter("event"), group.rows))
+    def _events(self, group: _Group, messages: Sequence[str]) -> Sequence[str]:
+        if "event" in group.columns:
+            own = group.columns["event"]
             if set(map(type, own)) == _TEXTS and all(own):
                 return own
             self._own_events = False
@@ -362,30 +368,29 @@ class _Attributes:
         self._own_events = False
         return [message or DEFAULT_EVENT for message in messages]
 
-    def _correlations(self, group: _Group) -> list[str | None]:
+    def _correlations(self, group: _Group) -> Sequence[str | None]:
         names = group.shape
         fields = [name for name, first in CORRELATION_KEYS if first in names or name in names]
         if not fields:
             return [None] * len(group.rows)
         if fields[0] in names and fields[0] != group.time_name:
-            own = list(map(itemgetter(fields[0]), group.rows))
-            if set(map(type, own)) == _TEXTS:
-                usable = {text: correlation_text(text) for text in set(own)}
-                if None not in usable.values():
-                    self._correlated.add(fields[0])
-                    return own
+            own = group.columns[fields[0]]
+            if set(map(type, own)) == _TEXTS and all(map(correlation_text, set(own))):
+                self._correlated.add(fields[0])
+                return own
         self._correlated.add("")
         return list(map(correlation_of, group.rows))
 
 
-def _messages(group: _Group) -> list[str]:
-    if "message" in group.shape:
-        own = list(map(itemgetter("message"), group.rows))
+def _messages(group: _Group) -> Sequence[str]:
+    """Return the messages, as a tuple where they are the values of one field."""
+    if "message" in group.columns:
+        own = group.columns["message"]
         if set(map(type, own)) == _TEXTS:
             return own
     elif MESSAGE_STARTS.isdisjoint(group.shape):
         return [""] * len(group.rows)
-    return list(map(message_of, group.rows))
+    return tuple(map(message_of, group.rows))
 
 
 def by_code(texts: Iterable[str]) -> dict[str, int]:
