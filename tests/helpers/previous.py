@@ -86,10 +86,11 @@ def _entries(now: apsw.Connection) -> Iterator[_Entry]:
     for segment in lines.segments(now):
         alive = segment.alive or b"\1" * segment.entries
         raw = segment.lines(range(segment.entries))
-        for place in range(segment.entries):
-            if alive[place]:
-                found = segment.keys[place], segment.times[place], segment.source_of(place)
-                yield _Entry(*found, segment.line_of(place), segment.is_audit, raw[place])
+        columns = segment.keys, segment.times, segment.sources, segment.line_numbers
+        for *found, line, is_there in zip(*columns, raw, alive, strict=True):
+            if is_there:
+                key, time_ms, source, number = found
+                yield _Entry(key, time_ms, source, number, segment.is_audit, line)
     for piece in lines.pieces(lines.open_file(now)):
         for place, time_ms in enumerate(piece.times):
             raw_line = restore_time(piece.raw[place], time_ms)

@@ -100,12 +100,14 @@ class PreviousSnapshot(Snapshot):
         self._chunks = chunks
         self._loaded: OrderedDict[Chunk, MemorySegment] = OrderedDict()
 
-    def segments(self) -> Iterator[Segment]:
-        """Yield all entries, some at a time, by their last key, the greatest first."""
+    def segments(self, accepts: Callable[[Any], bool] = lambda _: True) -> Iterator[Segment]:
+        """Yield the entries, some at a time, by their last key, the greatest first."""
         state: Any = self.file.sql.execute(_STATE).fetchone()
         changes, spill_ms = state
         for chunk in self._chunks.of(self.file, changes):
-            yield _LazySegment(chunk, spill_ms or 0, self._load)
+            segment = _LazySegment(chunk, spill_ms or 0, self._load)
+            if accepts(segment):
+                yield segment
 
     def _load(self, chunk: Chunk) -> MemorySegment:
         """Return the entries of a chunk; the last ones that were asked for are kept."""
