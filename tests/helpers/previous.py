@@ -94,8 +94,8 @@ def _entries(now: apsw.Connection) -> Iterator[_Entry]:
     for piece in lines.pieces(lines.open_file(now)):
         for place, time_ms in enumerate(piece.times):
             raw_line = restore_time(piece.raw[place], time_ms)
-            found = piece.keys[place], time_ms, piece.sources[place]
-            yield _Entry(*found, piece.lines[place], piece.is_audit, raw_line)
+            first = piece.keys[place], time_ms, piece.sources[place]
+            yield _Entry(*first, piece.lines[place], piece.is_audit, raw_line)
 
 
 def _rows(entries: list[_Entry]) -> tuple[list[tuple[Any, ...]], int]:

@@ -128,6 +128,9 @@ class TestEntries(Previous, EntryContract):
 class TestPaging(Divided, PagingContract):
     """Paging of old entries."""
 
+    # An old index takes no entries.
+    test_walking_while_entries_arrive = None  # type: ignore[assignment]
+
 
 class TestFilters(Divided, FilterContract):
     """Filter of old entries."""
@@ -137,7 +140,7 @@ class TestTimes(Divided, TimeContract):
     """Time of old entries."""
 
 
-class TestAggregates(Divided, AggregateContract):
+class TestAggregates(Previous, AggregateContract):
     """Aggregate of old entries."""
 
 
