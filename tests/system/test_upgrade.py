@@ -1,5 +1,6 @@
 """A server with the index of an earlier version answers from it, and replaces it by itself."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ from mikroscope.errors import StorageFullError
 from mikroscope.indexing.rebuild import IndexBuilder
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.previous import downgrade
+from tests.helpers.program import Program
 from tests.helpers.server import PRODUCERS, Connect, Serve, health, index_logs, logs, settings_in
 from tests.helpers.stores import lines
 from tests.helpers.waiting import wait_until
@@ -109,3 +111,16 @@ def test_a_disk_that_is_full(
     wait_until(lambda: health(client)["ok"])
     assert health(client)["storage"]["dbUpgrading"] is False
     assert len(logs(client)) == 15
+
+
+def test_the_command_line(old_index: Path, tmp_path: Path) -> None:
+    """`query` answers from the old index, `index` replaces it and says so."""
+    program, database = Program(tmp_path), str(old_index)
+    assert len(program.ask("query", "--db", database)["entries"]) == 15
+    done = program.run("index", "--db", database, "--logs", "logs")
+    assert done.returncode == 0
+    assert "has the format of an earlier version: it is rebuilt from the log files" in done.stderr
+    assert json.loads(done.stdout)["report"]["recordsInserted"] == 10
+    assert len(program.ask("query", "--db", database)["entries"]) == 15
+    again = program.ask("index", "--db", database, "--logs", "logs")
+    assert again["report"]["recordsInserted"] == 0
