@@ -116,9 +116,9 @@ def _find_damaged_entry(connection: apsw.Connection) -> str | None:
         except files.DAMAGE as error:
             return f"segment {segment.info.id} cannot be read: {error}"
     try:
-        for piece in lines.pieces(lines.open_file(connection)):
-            entries += len(piece)
-            for raw, time in zip(piece.raw, piece.times, strict=True):
+        for fresh in lines.fresh_lines(lines.open_file(connection)):
+            entries += len(fresh)
+            for raw, time in zip(fresh.raw, fresh.times, strict=True):
                 parse_line(restore_time(raw, time))
     except (*files.DAMAGE, ValueError) as error:
         return f"what is not sealed yet cannot be read: {error}"

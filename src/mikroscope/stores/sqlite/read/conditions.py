@@ -13,6 +13,7 @@ from mikroscope.stores.sqlite.piece import LEVEL, TEMPLATE
 from mikroscope.stores.sqlite.schema import MAX_MS, clamp
 from mikroscope.stores.sqlite.sealing import is_found_by_words
 from mikroscope.stores.sqlite.segment import Segment
+from mikroscope.stores.sqlite.shaping import column_name, field_of
 from mikroscope.stores.sqlite.stored import StoredSegment
 from mikroscope.stores.sqlite.texts import words_of
 from mikroscope.stores.sqlite.tokens import (
@@ -27,7 +28,6 @@ from mikroscope.stores.sqlite.tokens import (
     shorten,
 )
 from mikroscope.stores.sqlite.tokens import any_of as any_token
-from mikroscope.stores.sqlite.write.shaping import column_name, field_of
 
 MAX_SEARCHED_FIELDS = 200
 _MOST_WORDS = 8  # of a long value that are looked up

@@ -1,14 +1,16 @@
-"""The list of all segments, kept as long as it holds, and the pieces that are not sealed yet."""
+"""The list of all segments, kept as long as it holds, and what is not sealed yet, in memory."""
 
 import threading
 from typing import Any, NamedTuple
 
-from mikroscope.stores.sqlite.piece import Piece, join_pieces, unpack_piece
+from mikroscope.stores.sqlite.fresh_lines import FreshLines, unpack_lines
+from mikroscope.stores.sqlite.piece import join_pieces
+from mikroscope.stores.sqlite.pieces import piece_of_fresh
 from mikroscope.stores.sqlite.segment import MemorySegment
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentFile, SegmentInfo
 
 _SEGMENTS = f"SELECT {INFO_COLUMNS} FROM segments ORDER BY last_key DESC"  # noqa: S608
-_PIECES = "SELECT id, dictionary, data FROM fresh WHERE id > ? ORDER BY id"
+_LINES = "SELECT id, dictionary, data FROM fresh WHERE id > ? ORDER BY id"
 _STATE = """
 SELECT value, coalesce((SELECT max(id) FROM fresh), 0) FROM meta WHERE name = 'changes'
 """
@@ -35,20 +37,13 @@ class Content(NamedTuple):
     fresh: list[MemorySegment]
 
 
-class _Run(NamedTuple):
-    """Pieces of one kind that were put together, up to a row of `fresh`."""
-
-    segment: MemorySegment
-    last_row: int
-
-
 class Directory:
     """What the last query found, for the next one to go on from. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: Content | None = None
-        self._runs: list[_Run] = []
+        self._runs: list[MemorySegment] = []
         self._last_row = 0
         self._fresh_of = -1  # the change that the runs belong to
 
@@ -80,29 +75,31 @@ class Directory:
                 if changes != self._fresh_of:
                     self._runs, self._last_row, self._fresh_of = [], 0, changes
                 if last_row > self._last_row:
-                    for row, piece in _read_pieces(file, self._last_row):
-                        _add(self._runs, row, piece)
+                    _add_all(self._runs, _read_lines(file, self._last_row))
                     self._last_row = last_row
-                return [run.segment for run in self._runs]
-        runs: list[_Run] = []  # another query has seen a later state already
-        for row, piece in _read_pieces(file, 0):
-            _add(runs, row, piece)
-        return [run.segment for run in runs]
+                return list(self._runs)
+        runs: list[MemorySegment] = []  # another query has seen a later state already
+        _add_all(runs, _read_lines(file, 0))
+        return runs
 
 
-def _add(runs: list[_Run], row: int, piece: Piece) -> None:
-    """Add a piece; it is put together with runs of its kind that are not much larger.
+def _add_all(runs: list[MemorySegment], lines: list[FreshLines]) -> None:
+    """Add fresh lines; they are put together with runs of their kind that are not much larger.
 
     So each entry is moved a few times, and there are few runs.
     """
-    pieces = [piece]
-    while True:
-        same = [run for run in runs if run.segment.is_audit == piece.is_audit]
-        if not same or len(same[-1].segment.piece) > 2 * sum(map(len, pieces)):
-            break
-        runs.remove(same[-1])
-        pieces.insert(0, same[-1].segment.piece)
-    runs.append(_Run(MemorySegment(join_pieces(pieces)), row))
+    for is_audit in (False, True):
+        new = [one for one in lines if one.is_audit == is_audit]
+        if not new:
+            continue
+        pieces = [piece_of_fresh(new)]
+        while True:
+            same = [run for run in runs if run.is_audit == is_audit]
+            if not same or same[-1].entries > 2 * sum(map(len, pieces)):
+                break
+            runs.remove(same[-1])
+            pieces.insert(0, same[-1].piece)
+        runs.append(MemorySegment(join_pieces(pieces)))
 
 
 def _read_segments(file: SegmentFile) -> list[SegmentInfo]:
@@ -115,9 +112,6 @@ def _read_partitions(file: SegmentFile) -> dict[int, Partition]:
     return {row[0]: Partition(*row) for row in rows}
 
 
-def _read_pieces(file: SegmentFile, after: int) -> list[tuple[int, Piece]]:
-    rows: Any = file.sql.execute(_PIECES, (after,)).fetchall()
-    return [
-        (row, unpack_piece(file.dictionary(dictionary).unpack(data)))
-        for row, dictionary, data in rows
-    ]
+def _read_lines(file: SegmentFile, after: int) -> list[FreshLines]:
+    rows: Any = file.sql.execute(_LINES, (after,)).fetchall()
+    return [unpack_lines(file.dictionary(dictionary).unpack(data)) for _, dictionary, data in rows]

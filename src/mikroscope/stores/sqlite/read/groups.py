@@ -24,9 +24,9 @@ from mikroscope.stores.sqlite.read.snapshot import Snapshot
 from mikroscope.stores.sqlite.read.tally import Tally
 from mikroscope.stores.sqlite.read.vocabulary import Posting, count_tokens
 from mikroscope.stores.sqlite.segment import Segment
+from mikroscope.stores.sqlite.shaping import column_name, field_of
 from mikroscope.stores.sqlite.stored import StoredSegment
 from mikroscope.stores.sqlite.tokens import CORRELATION_PREFIX, LEVEL_PREFIX, field_prefix
-from mikroscope.stores.sqlite.write.shaping import column_name, field_of
 
 _VALUE_BYTES = 150  # about, that a value and its number take
 _LINES_AT_ONCE = 1_000

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import apsw
+from zstandard import ZstdError
 
 from mikroscope.errors import StaleBatchError
 from mikroscope.logfiles.sources import Source
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.cache import PartCache
 from mikroscope.stores.sqlite.compression import Dictionary, Packer
-from mikroscope.stores.sqlite.piece import Piece
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     LINE_MASK,
@@ -20,7 +23,7 @@ from mikroscope.stores.sqlite.schema import (
     file_identity,
     open_writer,
 )
-from mikroscope.stores.sqlite.sealing import Sealed, count_minutes
+from mikroscope.stores.sqlite.sealing import Sealed
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentFile, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.batch import (
     DISCARDED,
@@ -30,7 +33,7 @@ from mikroscope.stores.sqlite.write.batch import (
     WriterState,
 )
 from mikroscope.stores.sqlite.write.deletion import Deleter, mark_changed
-from mikroscope.stores.sqlite.write.encoding import EncodedBatch
+from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, EncodedBatch
 from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
@@ -180,13 +183,23 @@ class Writer:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; what would slow the first query down after a start is sealed."""
         try:
             self.settle()
+            self._seal_rest()
         finally:
             self._committer.shutdown()
             self._sealer.close()
             self._connection.close()
+
+    def _seal_rest(self) -> None:
+        if not self._connection.in_transaction and self._fresh.most_entries >= LEAST_ENTRIES:
+            with suppress(apsw.Error, ZstdError, StaleBatchError), self._changing():
+                current = self._state.packer.current
+                while self._sealer.seal_now(
+                    self._connection, self._fresh, self._file, current, LEAST_ENTRIES
+                ):
+                    pass
 
     # --- inside a transaction ---------------------------------------------------------------
 
@@ -244,19 +257,20 @@ class Writer:
         """Store the pieces with their keys; return the segments with theirs."""
         self._commits += 1
         self._set_meta("commits", self._commits)
-        parts: list[Sealed | Piece] = [*encoded.sealed, *encoded.pieces]
+        fresh = [one.lines for one in encoded.fresh]
+        parts: list[Sealed | FreshLines] = [*encoded.sealed, *fresh]
         if parts:
             self._assign_keys(parts, encoded.has_keys)
             self._set_meta("newest_key", self._newest)
-        for piece in encoded.pieces:
-            piece.commits = [self._commits] * len(piece)
-            count_up(self._connection, count_minutes(piece), piece.is_audit)
-            self._fresh.add(piece)
+        for lines, minutes in encoded.fresh:
+            lines.commit = self._commits
+            count_up(self._connection, minutes, lines.is_audit)
+            self._fresh.add(lines)
         for sealed in encoded.sealed:
             count_up(self._connection, sealed.minutes, sealed.is_audit)
         return [Placed(one, [self._commits] * one.entries) for one in encoded.sealed]
 
-    def _assign_keys(self, parts: Sequence[Sealed | Piece], have_keys: bool) -> None:
+    def _assign_keys(self, parts: Sequence[Sealed | FreshLines], have_keys: bool) -> None:
         """Give the entries keys that no other entry has.
 
         Logs that arrive in the order of time have them already.
@@ -303,8 +317,8 @@ class Writer:
         for row in rows:
             segment = self._segment(SegmentInfo(*row))
             found |= _lines_of(segment.sources, segment.line_numbers, source, segment.alive)
-        for _, piece in self._fresh.pieces():
-            found |= _lines_of(piece.sources, piece.lines, source, None)
+        for _, lines in self._fresh.lines():
+            found |= _lines_of(lines.sources, lines.lines, source, None)
         return {line for line in found if first <= line <= last}
 
     def _segment(self, info: SegmentInfo) -> StoredSegment:

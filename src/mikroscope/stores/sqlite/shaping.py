@@ -233,6 +233,23 @@ class _Fields:
             )
 
 
+def names_of(records: Sequence[Fields], shapes: Iterable[tuple[str, ...]]) -> set[str]:
+    """Return the names of all fields of some records, nested ones as paths."""
+    names: set[str] = set().union(*set(shapes))
+    for fields in records:
+        if dict in map(type, fields.values()):
+            _add_inner_names(fields, "", 1, names)
+    return names
+
+
+def _add_inner_names(fields: Fields, path: str, depth: int, names: set[str]) -> None:
+    for name, value in fields.items():
+        if path:
+            names.add(path + name)
+        if type(value) is dict and depth <= MAX_DEPTH:
+            _add_inner_names(value, f"{path}{name}.", depth + 1, names)
+
+
 def column_name(field: str) -> str:
     """Return the name of a field's column, which is never that of an attribute."""
     return MARK + field if field.startswith(MARK) else field
