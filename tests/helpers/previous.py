@@ -91,7 +91,7 @@ def _entries(now: apsw.Connection) -> Iterator[_Entry]:
             if is_there:
                 key, time_ms, source, number = found
                 yield _Entry(key, time_ms, source, number, segment.is_audit, line)
-    for piece in lines.pieces(lines.open_file(now)):
+    for piece in lines.fresh_lines(lines.open_file(now)):
         for place, time_ms in enumerate(piece.times):
             raw_line = restore_time(piece.raw[place], time_ms)
             first = piece.keys[place], time_ms, piece.sources[place]

@@ -170,7 +170,7 @@ def test_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with closing(SqliteStore(place.database)) as store:
         monkeypatch.setattr("mikroscope.stores.sqlite.write.writer.put_segment", fail)
-        monkeypatch.setattr("mikroscope.stores.sqlite.write.fresh.put_piece", fail)
+        monkeypatch.setattr("mikroscope.stores.sqlite.write.fresh.put_fresh", fail)
         with closing(store.rebuild()) as rebuild, pytest.raises(StorageFullError):
             rebuild_once(rebuild, place.tree)
         assert store.count(Query()) == 181

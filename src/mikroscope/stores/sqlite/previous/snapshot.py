@@ -10,6 +10,7 @@ from mikroscope.records.parsing import parse_line
 from mikroscope.records.timestamps import canonical_ms
 from mikroscope.stores.sqlite.columns import AnyColumn
 from mikroscope.stores.sqlite.compression import strip_text
+from mikroscope.stores.sqlite.pieces import make_piece
 from mikroscope.stores.sqlite.previous.rows import OLD_KEY_BITS, Row, new_key, rows_between
 from mikroscope.stores.sqlite.read.directory import Directory
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
@@ -17,7 +18,6 @@ from mikroscope.stores.sqlite.schema import MAX_KEY, MAX_MS
 from mikroscope.stores.sqlite.sealing import Posted
 from mikroscope.stores.sqlite.segment import MemorySegment, Segment
 from mikroscope.stores.sqlite.stored import SegmentFile
-from mikroscope.stores.sqlite.write.pieces import make_piece
 from mikroscope.stores.sqlite.write.reading import LineRange, Read, nothing, read_plain
 
 CHUNK = 1_024  # entries that are read together
