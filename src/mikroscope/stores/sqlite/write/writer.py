@@ -17,7 +17,6 @@ from mikroscope.stores.sqlite.compression import Dictionary, Packer
 from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
-    LINE_MASK,
     decode_checkpoint,
     encode_checkpoint,
     file_identity,
@@ -37,6 +36,7 @@ from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, EncodedBatch
 from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
+from mikroscope.stores.sqlite.write.presence import WITH_LINES, lines_present
 from mikroscope.stores.sqlite.write.sealer import Sealer
 from mikroscope.stores.sqlite.write.storing import (
     Placed,
@@ -53,10 +53,6 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     checkpoint = excluded.checkpoint, last_line = max(last_line, excluded.last_line),
     holds_audit = max(holds_audit, excluded.holds_audit)
 """
-_WITH_LINES = f"""
-SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
-WHERE source = ? AND first_line <= ? AND last_line >= ?
-"""  # noqa: S608
 _BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
 _NEWEST_DICTIONARY = "SELECT id, dictionary FROM dictionaries ORDER BY id DESC LIMIT 1"
 _REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
@@ -340,14 +336,10 @@ class Writer:
     def _lines_present(self, source: int, first: int, last: int) -> set[int]:
         """Return those lines of a source that are entries: lines are rarely added twice."""
         self.settle()
-        found: set[int] = set()
-        rows: Any = self._connection.execute(_WITH_LINES, (source, last, first)).fetchall()
-        for row in rows:
-            segment = self._segment(SegmentInfo(*row))
-            found |= _lines_of(segment.sources, segment.line_numbers, source, segment.alive)
-        for _, lines in self._fresh.lines():
-            found |= _lines_of(lines.sources, lines.lines, source, None)
-        return {line for line in found if first <= line <= last}
+        rows: Any = self._connection.execute(WITH_LINES, (source, last, first)).fetchall()
+        segments = [self._segment(SegmentInfo(*row)) for row in rows]
+        fresh = [lines for _, lines in self._fresh.lines()]
+        return lines_present(segments, fresh, source, range(first, last + 1))
 
     def _segment(self, info: SegmentInfo) -> StoredSegment:
         return StoredSegment(info, self._file)
@@ -396,14 +388,3 @@ class Writer:
 
 
 _MOST_NAMES = 20_000
-
-
-def _lines_of(
-    sources: Sequence[int], lines: Sequence[int], source: int, alive: bytes | None
-) -> set[int]:
-    alive = alive or b"\1" * len(lines)
-    return {
-        line & LINE_MASK
-        for of, line, is_there in zip(sources, lines, alive, strict=True)
-        if is_there and of == source
-    }
