@@ -94,11 +94,11 @@ class _Fields:
                 chunks.setdefault(name, []).append((own, column))
         inside = {}
         for name, parts in chunks.items():
-            own = joined(parts, self._shaped.size)
+            whole = joined(parts, self._shaped.size)
             if name in searched:
-                self._search(*own, depth)
+                self._search(*whole, depth)
             self._shaped.names.add(f"{path}.{name}")
-            inner = self._add(f"{path}.{name}", *own)
+            inner = self._add(f"{path}.{name}", *whole)
             if inner is not None:
                 inside[name] = inner
         if depth < MAX_DEPTH:

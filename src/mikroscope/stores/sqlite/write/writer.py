@@ -80,6 +80,7 @@ class Writer:
         self.identity = file_identity(path)
         self._committer = ThreadPoolExecutor(1, "mikroscope-commit")
         self._committing: Future[object] | None = None
+        self._is_closed = False
         self._sealer = Sealer()
         self._newest = -1  # the greatest key
         self._is_ahead = False  # of what the caller knows, who has to ask for the sources
@@ -194,6 +195,9 @@ class Writer:
 
     def close(self) -> None:
         """Close the connection; what would slow the first query down after a start is sealed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             self.settle()
             self._seal_rest()
