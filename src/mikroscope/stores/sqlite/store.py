@@ -1,7 +1,7 @@
 """The Store protocol on one SQLite file: one writer, and readers for any thread."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -42,6 +42,7 @@ from mikroscope.stores.sqlite.read import groups, histogram, pages
 from mikroscope.stores.sqlite.read.connections import Readers
 from mikroscope.stores.sqlite.schema import file_identity, zone_of
 from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
+from mikroscope.stores.sqlite.write.shrinking import TermsBytes
 from mikroscope.stores.sqlite.write.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,29 @@ class SqliteStore:
                 self.refresh()
             if deleted is None:
                 return
+            yield deleted
+
+    def shrink(self, max_bytes: int) -> Generator[Deleted, None, int]:
+        """Delete the oldest entries until the index takes at most `max_bytes`.
+
+        A step deletes a segment, some ten thousand entries at most, or fresh pieces. What counts
+        is the file without its free pages, and not the write-ahead log. The inverted index is
+        shared by the segments of a day: its part for deleted entries is freed with the last of
+        them, or by compacting, which writes the others again, once it is the larger part by more
+        than 20,000 entries; until then it counts. So more is deleted than would be needed: at
+        worst as much as half of the inverted index of the oldest day and a segment take.
+        """
+        known: TermsBytes = {}
+        while True:
+            try:
+                with files.translating_errors(self._path):
+                    deleted, size = self._writing.shrink(max_bytes, known)
+            except StaleBatchError:
+                self.refresh()
+                known.clear()
+                deleted = Deleted()
+            if deleted is None:
+                return size
             yield deleted
 
     def compact(self) -> Iterator[None]:

@@ -88,7 +88,7 @@ class Deleter:
         ends = [_EVER if one is None else one for one in (cutoffs.normal_ms, cutoffs.audit_ms)]
         deleted = Deleted(field_values=0)
         if not position:
-            _remember(self._connection, cutoffs)
+            self.remember(cutoffs)
             fresh, is_all = self._delete_fresh(
                 lambda piece: _before(piece, ends[piece.is_audit]), _FRESH_AT_ONCE
             )
@@ -106,8 +106,18 @@ class Deleter:
         if len(rows) == _SEGMENTS_AT_ONCE:
             return deleted, position
         if max(ends) > 0:
-            self._delete_gone_sources()
+            self.delete_gone_sources()
         return deleted, None
+
+    def remember(self, cutoffs: Cutoffs) -> None:
+        """Remember the cutoffs: a rebuilt index leaves out older lines that this one has pruned."""
+        self._connection.executemany(
+            "UPDATE meta SET value = max(value, ?) WHERE name = ?",
+            [
+                (cutoffs.normal_ms or 0, "pruned_normal_ms"),
+                (cutoffs.audit_ms or 0, "pruned_audit_ms"),
+            ],
+        )
 
     def remove_lines(self, lines: Iterable[tuple[int, int]]) -> None:
         """Delete the entries of some lines; each is a source and a line number."""
@@ -131,12 +141,7 @@ class Deleter:
         if not entries:
             return Deleted(field_values=0)
         info = segment.info
-        count_down(self._connection, _minutes(segment, gone), segment.is_audit)
-        deleted = _counted(segment, gone, entries)
-        self._connection.execute(
-            "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
-            (deleted.field_values,),
-        )
+        deleted = self._count(segment, gone, entries)
         if info.deleted + entries == size:
             drop_segment(self._connection, info)
         else:
@@ -182,18 +187,37 @@ class Deleter:
             entries = gone.count(1)
             if not entries:
                 continue
-            segment = MemorySegment(piece)
-            count_down(self._connection, _minutes(segment, gone), piece.is_audit)
-            deleted.add(_counted(segment, gone, entries))
+            deleted.add(self._count(MemorySegment(piece), gone, entries))
             kept = list(compress(range(len(piece)), others(gone)))
             self._fresh.replace(row, choose_entries(piece, kept) if kept else None)
+        return deleted, is_all
+
+    def _count(self, segment: Segment, gone: bytes, entries: int) -> Deleted:
+        """Count the entries of a mask down, and return their counts."""
+        count_down(self._connection, _minutes(segment, gone), segment.is_audit)
+        deleted = _counted(segment, gone, entries)
         self._connection.execute(
             "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
             (deleted.field_values,),
         )
-        return deleted, is_all
+        return deleted
 
-    def _delete_gone_sources(self) -> None:
+    def delete_whole(self, info: SegmentInfo) -> Deleted:
+        """Delete a segment."""
+        deleted = self.delete(self._open(info), None)
+        if not deleted.entries:  # it has none, which no segment should have
+            drop_segment(self._connection, info)
+        return deleted
+
+    def delete_piece(self, row: int, piece: Piece) -> Deleted:
+        """Delete a piece that is not sealed yet, and that is in this row."""
+        size = len(piece)
+        deleted = self._count(MemorySegment(piece), mask_between(0, size, size), size)
+        self._fresh.replace(row, None)
+        return deleted
+
+    def delete_gone_sources(self) -> None:
+        """Delete sources that are gone and have no entry left."""
         rows: Any = self._connection.execute(
             "SELECT id FROM sources WHERE state = ? "
             "AND NOT EXISTS (SELECT 1 FROM segment_sources WHERE source = sources.id)",
@@ -274,12 +298,4 @@ def _before(piece: Piece, end: int) -> bytes:
 def _at_line(sources: Sequence[int], lines: Sequence[int], wanted: set[tuple[int, int]]) -> bytes:
     return bytes(
         (source, line & LINE_MASK) in wanted for source, line in zip(sources, lines, strict=True)
-    )
-
-
-def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
-    """Remember the cutoffs: a rebuilt index leaves out older lines that this one has pruned."""
-    connection.executemany(
-        "UPDATE meta SET value = max(value, ?) WHERE name = ?",
-        [(cutoffs.normal_ms or 0, "pruned_normal_ms"), (cutoffs.audit_ms or 0, "pruned_audit_ms")],
     )

@@ -62,6 +62,13 @@ class FreshRows:
         for row, dictionary, data in rows:
             yield row, unpack_piece(self._dictionary(dictionary).unpack(data))
 
+    def piece(self, row: int) -> Piece:
+        """Return the piece of a row."""
+        select = "SELECT dictionary, data FROM fresh WHERE id = ?"
+        found: Any = self._connection.execute(select, (row,)).fetchone()
+        dictionary, data = found
+        return unpack_piece(self._dictionary(dictionary).unpack(data))
+
     def add(self, piece: Piece) -> None:
         """Store a piece that has its keys."""
         row = put_piece(self._connection, piece, self._current())

@@ -35,6 +35,7 @@ from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
 from mikroscope.stores.sqlite.write.sealer import Sealer
+from mikroscope.stores.sqlite.write.shrinking import Shrinker, TermsBytes
 from mikroscope.stores.sqlite.write.storing import (
     Placed,
     count_up,
@@ -157,6 +158,15 @@ class Writer:
         """
         with self._changing():
             return self._deleter().expire(cutoffs, position)
+
+    def shrink(self, max_bytes: int, known: TermsBytes) -> tuple[Deleted | None, int]:
+        """Delete some of the oldest entries if the index is larger; also return its size before.
+
+        None if it is small enough or empty. Raises StaleBatchError if the index was replaced.
+        """
+        with self._changing():
+            deleter = self._deleter()
+            return Shrinker(self._connection, deleter, self._fresh, known).step(max_bytes)
 
     def compact(self) -> bool:
         """Seal, merge, or give some space back; False if all is done.
