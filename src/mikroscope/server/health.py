@@ -66,6 +66,7 @@ def _storage(sidecar: Sidecar) -> Storage:
         db_approximate_size_bytes=sidecar.store.status().size_bytes or 0,
         db_directory_free_bytes=free_bytes(sidecar.db_directory),
         logs_directory_free_bytes=free_bytes(sidecar.settings.logs_path),
+        db_max_bytes=sidecar.settings.db_max_bytes,
         min_free_bytes=sidecar.settings.min_free_bytes,
     )
 
@@ -173,6 +174,7 @@ def _runs(status: JobStatus) -> dict[str, Any]:
 
 def _removed(removed: Removed, suffix: str) -> dict[str, Any]:
     counts = {
+        "oversize_entries": removed.oversize.entries,
         "files": removed.normal_files + removed.audit_files,
         "normal_files": removed.normal_files,
         "audit_files": removed.audit_files,

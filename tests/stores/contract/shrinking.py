@@ -23,7 +23,7 @@ from tests.stores.contract.base import (
 from tests.stores.contract.rebuilding import read_again
 
 _BATCHES = 8
-_ENTRIES = 100  # of a batch
+_ENTRIES = 200  # of a batch
 _APART_MS = 70 * 86_400_000  # so far apart are the times of two batches that all stores part them
 _NO_LIMIT = 1 << 50
 
@@ -49,7 +49,7 @@ def records_of(batch: int, **fields: object) -> list[Record]:
     noise = Random(batch)
     start = batch * _APART_MS
     return [
-        at(start + n, n=batch * _ENTRIES + n, noise=noise.randbytes(200).hex(), **fields)
+        at(start + n, n=batch * _ENTRIES + n, noise=noise.randbytes(150).hex(), **fields)
         for n in range(_ENTRIES)
     ]
 
@@ -75,7 +75,7 @@ class ShrinkContract(Contract):
         fill(store)
         deleted, size = shrink_to(store, _NO_LIMIT)
         assert (deleted.entries, count(store)) == (0, _BATCHES * _ENTRIES)
-        assert size > _BATCHES * _ENTRIES * 200
+        assert size > _BATCHES * _ENTRIES * 150
         assert shrink_to(store, size)[0].entries == 0
 
     def test_the_oldest_leave(self, store: Store) -> None:

@@ -146,11 +146,11 @@ class SqliteStore:
         """Delete the oldest entries until the index takes at most `max_bytes`.
 
         A step deletes a segment, some ten thousand entries at most, or fresh pieces. What counts
-        is the file without its free pages, and not the write-ahead log. The inverted index is
-        shared by the segments of a day: its part for deleted entries is freed with the last of
-        them, or by compacting, which writes the others again, once it is the larger part by more
-        than 20,000 entries; until then it counts. So more is deleted than would be needed: at
-        worst as much as half of the inverted index of the oldest day and a segment take.
+        is the file without its free pages, and not the write-ahead log. The inverted index of a
+        partition is freed with the last of its segments, so more is deleted than necessary: at
+        worst as much as a segment and the inverted index of the oldest partition take. That has
+        the entries of a day; once something was deleted, new partitions have at most an eighth
+        of all entries, or 16,384 and a segment.
         """
         known: TermsBytes = {}
         while True:

@@ -37,7 +37,11 @@ SELECT id, documents, used FROM (
     SELECT id, entries, next_ordinal - 1 AS documents, (
         SELECT total(entries + 1) FROM segments WHERE part = partitions.id AND is_posted
     ) AS used FROM partitions
-) WHERE documents - used > ? * entries + ?
+) WHERE documents - used > ? * entries + ? AND id NOT IN (
+    SELECT part FROM (SELECT part FROM segments WHERE NOT is_audit ORDER BY last_ms, id LIMIT 1)
+    UNION ALL
+    SELECT part FROM (SELECT part FROM segments WHERE is_audit ORDER BY last_ms, id LIMIT 1)
+)
 """
 
 
@@ -151,7 +155,8 @@ def wasted_partitions(connection: apsw.Connection) -> list[tuple[int, int, int]]
     """Return the partitions whose inverted index is mostly of deleted entries.
 
     Each comes with the number of its documents, and how many of them are still needed. Compacting
-    moves the rest of their segments elsewhere and drops these indexes.
+    moves the rest of their segments elsewhere and drops these indexes. It leaves out those of the
+    oldest segments, which are the next to expire.
     """
     rows: Any = connection.execute(_WASTED, (_WASTED_SHARE, _WASTED_ORDINALS))
     return [(part, documents, int(used)) for part, documents, used in rows]

@@ -42,6 +42,7 @@ class Shrinker:
         size = self._size_bytes()
         if size <= max_bytes:
             return None, size
+        self._connection.execute("UPDATE meta SET value = 1 WHERE name = 'is_limited'")
         row: Any = self._connection.execute(_OLDEST).fetchone()
         if row is not None:
             return self._delete_segment(SegmentInfo(*row)), size
@@ -73,6 +74,9 @@ class Shrinker:
     def _delete_pieces(self, too_much: int) -> Deleted | None:
         """Delete the oldest pieces that take as many bytes together; None without any."""
         rows: Any = self._connection.execute(_OLDEST_FRESH, (_ROWS_AT_ONCE,)).fetchall()
+        self._connection.execute("DELETE FROM templates")  # those of segments
+        if self._connection.changes():
+            return Deleted(field_values=0)
         deleted = Deleted(field_values=0)
         for row, entries, size in rows:
             if too_much <= 0 or 0 < deleted.entries > _ENTRIES_AT_ONCE - entries:

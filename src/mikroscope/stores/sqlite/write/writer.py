@@ -177,7 +177,11 @@ class Writer:
             current = self._state.packer.current
             if self._sealer.seal_now(self._connection, self._fresh, self._file, current):
                 return True
-            return Merger(self._connection, self._segment, current).step()
+            if Merger(self._connection, self._segment, current).step():
+                return True
+        # The file is cut to its size when the write-ahead log is moved into it.
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
 
     def probe(self) -> None:
         """Read a little of everything. Raises apsw.CorruptError where that shows damage."""
