@@ -22,7 +22,6 @@ from mikroscope.doctor.directories import check_watches
 from mikroscope.doctor.examine import examine
 from mikroscope.doctor.findings import Finding, diagnosis, ok, problem
 from mikroscope.stores.sqlite import SqliteStore, files
-from tests.helpers.machine import tear
 from tests.helpers.server import index_logs, settings_in
 from tests.helpers.stores import line, lines, run_python
 
@@ -234,12 +233,6 @@ def test_an_entry_from_the_future(ask: Ask, tmp_path: Path) -> None:
     expect(ask()["newest entry"], "warning", "in app.ndjson, 1", "set the clock")
 
 
-def test_a_torn_index(ask: Ask, tmp_path: Path) -> None:
-    """Damage that no query would notice is found."""
-    tear(index(tmp_path))
-    expect(ask()["index"], "problem", "damaged", "mikroscope index --rebuild")
-
-
 def test_an_index_that_is_none(ask: Ask, tmp_path: Path) -> None:
     """A file that is not an index is named as such; what follows depends on its name."""
     index(tmp_path).write_bytes(b"something else" * 1000)
@@ -253,17 +246,6 @@ def test_an_empty_file(ask: Ask, tmp_path: Path) -> None:
     """The first start turns an empty file into an index."""
     (tmp_path / "data" / "empty.db").touch()
     expect(ask(db_path=tmp_path / "data" / "empty.db")["index"], "ok", "the first start creates it")
-
-
-@pytest.mark.parametrize("change", ["data = zeroblob(9)", "dictionary = 7", "key = key + 99"])
-def test_an_entry_that_is_damaged(ask: Ask, tmp_path: Path, change: str) -> None:
-    """Damage that SQLite cannot see is found: each line is read, and all are counted."""
-    with closing(sqlite3.connect(index(tmp_path))) as connection, connection:
-        if change.startswith("key"):
-            connection.execute("DELETE FROM entries WHERE key = (SELECT min(key) FROM entries)")
-        else:
-            connection.execute(f"UPDATE entries SET {change}")  # noqa: S608
-    expect(ask()["index"], "problem", "entr", "mikroscope index --rebuild")
 
 
 def test_an_index_that_was_found_damaged(ask: Ask, tmp_path: Path) -> None:

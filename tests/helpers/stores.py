@@ -68,6 +68,7 @@ def all_entries(store: Store) -> list[Entry]:
     cursor = None
     while True:
         page = store.search(Query(), PageRequest(limit=1000, cursor=cursor))
+        assert page.complete, page.notes
         entries += page.entries
         cursor = page.next_cursor
         if cursor is None:

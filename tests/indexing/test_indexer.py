@@ -2,17 +2,22 @@
 
 import gzip
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
-from mikroscope.errors import StoreError
+from mikroscope.errors import StorageFullError, StoreError
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.line_warnings import MAX_WARNINGS
 from mikroscope.logfiles.reader import Chunk, LineReader
+from mikroscope.logfiles.sources import Checkpoint
 from mikroscope.query.model import Query
 from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.stores.sqlite.write.writer import Writer
 from tests.helpers.stores import (
     CountingTree,
     FlakyStore,
@@ -434,7 +439,7 @@ UNREADABLE = """
 import logging, sys, tempfile
 from pathlib import Path
 from tests.helpers.stores import Place, lines
-import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.read.aggregates
+import mikroscope.stores.sqlite.store, mikroscope.stores.sqlite.read.groups
 become_nobody()
 logging.disable()
 with tempfile.TemporaryDirectory() as directory, Place(Path(directory)) as place:
@@ -661,3 +666,62 @@ def test_an_ordinary_run_says_nothing(place: Place, caplog: pytest.LogCaptureFix
         place.index()
     assert [entry.source_file for entry in all_entries(place.store)] == ["a.ndjson"] * 2
     assert caplog.messages == []
+
+
+# --- what is done between two batches -----------------------------------------------------
+
+
+def test_a_commit_that_fails_while_something_else_is_done(
+    slow_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch whose failure shows in the work of another job is not lost: it is read again."""
+    slow_place.write("a.ndjson", lines(*range(100), size=200))
+    run = slow_place.indexer.run()
+    next(run)  # there is nothing to collect
+    write: Any = Writer._write
+
+    def fail() -> None:
+        raise apsw.FullError("database or disk is full")
+
+    def write_some(*given: object) -> Callable[[], None]:
+        write(*given)
+        return fail
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_write", write_some)
+        next(run)
+    with pytest.raises(StorageFullError):
+        list(slow_place.store.compact())
+    for _ in run:
+        pass
+    assert slow_place.numbers() == list(range(100))
+
+
+def test_what_another_process_has_written_shows_while_something_else_is_done(place: Place) -> None:
+    """A clean-up that takes over what another process has indexed leaves the indexer to find it."""
+    place.write("a.ndjson", lines(1))
+    place.index()
+    place.write("b.ndjson", lines(2))
+    with closing(SqliteStore(place.database)) as other:
+        for _ in place.index_with(other).run():
+            pass
+    list(place.store.compact())
+    place.index()
+    assert place.numbers() == [1, 2]
+
+
+def test_what_is_packed_before_a_commit_can_be_read_after_a_kill(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dictionary is written with what is packed with it, also between two batches."""
+    monkeypatch.setattr("mikroscope.stores.sqlite.compression.MIN_SAMPLE_LINES", 10)
+    place.write("a.ndjson", lines(*range(5)))
+    place.index()
+    monkeypatch.setattr("mikroscope.stores.sqlite.write.sealer.SEAL_ENTRIES", 1)
+    batch = place.store.begin()
+    content = lines(*range(100, 900)).rstrip()
+    batch.add(batch.open_source("b.ndjson"), 1, content, Checkpoint())
+    batch.prepare().result()  # trains a dictionary
+    list(place.store.compact())
+    with closing(SqliteStore(place.database, write=False)) as other:
+        assert len(all_entries(other)) == 5

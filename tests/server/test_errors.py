@@ -151,7 +151,7 @@ def test_index_that_cannot_be_read(serve: Serve, connect: Connect, tmp_path: Pat
     client = connect(serve())
     connection = apsw.Connection(str(tmp_path / "data" / "mikroscope.db"))
     connection.set_busy_timeout(30_000)  # the server may be writing
-    connection.execute("ALTER TABLE entries RENAME TO gone")
+    connection.execute("ALTER TABLE segments RENAME TO gone")
     answer = client.get("/api/logs")
     assert "index cannot be read" in assert_error(answer, 503)
     assert answer.headers["retry-after"] == "1"

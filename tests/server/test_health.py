@@ -211,7 +211,7 @@ def test_index_that_cannot_be_read(
         raise apsw.IOError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mikroscope.stores.sqlite.read.connections.Connection.page", fail)
+        patch.setattr("mikroscope.stores.sqlite.read.connections.Connection.snapshot", fail)
         assert client.get("/api/logs").status_code == 503
         wait_until(lambda: "disk I/O error" in problems(client))
         assert client.get("/ready").status_code == 503

@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.stores.sqlite.admin.snapshot import verify
+from tests.helpers.paths import ROOT
 from tests.helpers.server import Connect, Serve
 from tests.helpers.stores import all_entries
 from tests.helpers.waiting import DEADLINE_S, wait_until
@@ -115,14 +117,19 @@ class Server:
 
 
 @contextmanager
-def server_on(disk: Disk, *flags: str) -> Iterator[Server]:
+def server_on(disk: Disk, *flags: str, program: str = "mikroscope") -> Iterator[Server]:
     """A server whose disk may become full, without a reserve unless the flags set one."""
     directory = disk.directory
-    command = [sys.executable, "-m", "mikroscope", "serve", "--port=0", "--min-free-bytes=0"]
+    command = [sys.executable, "-m", program, "serve", "--port=0", "--min-free-bytes=0"]
     command += [f"--logs={directory / 'logs'}", f"--db={directory / 'index.db'}"]
     command += ["--ingest-producers=t=p", *flags]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=directory
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     ) as process:
         server = Server(process, disk)
         try:
@@ -236,6 +243,35 @@ def test_a_rebuild_on_a_full_disk(disk: Disk) -> None:
         assert len(server.client.get("/api/logs?limit=1000").json()["entries"]) == 1000
         assert not list(disk.directory.glob("index.db.rebuild*"))
         assert_whole(disk.directory, server)
+
+
+def wait_for_clean_up(server: Server) -> None:
+    """Wait until a clean-up that begins from now on is over, whatever became of it."""
+    runs = server.health()["maintenance"]["runs"]
+    wait_until(lambda: server.health()["maintenance"]["runs"] > runs + 1)
+
+
+@pytest.mark.parametrize("leave", [0, 30_000, 150_000])
+def test_sealing_and_merging_on_a_full_disk(disk: Disk, leave: int) -> None:
+    """The disk fills again and again while entries are sealed, merged and expire, and while
+    another process indexes: nothing is lost, and the index is whole.
+    """
+    flags = ["--maintenance-interval-ms=1000", "--db-retention-days=1"]
+    logs, index = disk.directory / "logs", disk.directory / "index.db"
+    beside = [sys.executable, "-m", "mikroscope", "index", f"--logs={logs}", f"--db={index}"]
+    with server_on(disk, *flags, program="tests.helpers.small") as server:
+        for _ in range(2):
+            for _ in range(5):
+                server.send(40)
+            with subprocess.Popen(beside, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+                server.fill_disk(leave)
+                server.send_until_refused()
+                wait_for_clean_up(server)
+            server.make_room()
+            wait_until(lambda: server.send().status_code == 200)
+        wait_until(lambda: server.health()["ok"])
+        assert_whole(disk.directory, server)
+    assert verify(index) == len(server.acknowledged)
 
 
 def test_the_reserve(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,7 +271,7 @@ def test_a_file_without_read_permission_costs_itself_only() -> None:
 import logging, tempfile
 from pathlib import Path
 from tests.helpers.stores import Place, lines
-import mikroscope.stores.sqlite.read.aggregates
+import mikroscope.stores.sqlite.read.groups
 become_nobody()
 told = []
 handler = logging.Handler(); handler.emit = lambda record: told.append(record.getMessage())

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -173,7 +173,8 @@ class RebuildJob:
     def _swap(self, builder: IndexBuilder) -> Generator[None, None, RebuildResult]:
         """Swap the new index in, in one step, and return the result."""
         self._check()
-        self._store.refresh()
+        with suppress(DamagedIndexError):  # the new index replaces it
+            self._store.refresh()
         result = builder.swap()
         self._done(result.stats)
         yield

@@ -1,7 +1,7 @@
 """Does a record match a query? The reference for every store, in plain Python."""
 
 from mikroscope.query.model import Query
-from mikroscope.records.attributes import level_of
+from mikroscope.records.attributes import TEMPLATE_FIELD, entry_template, level_of
 from mikroscope.records.fields import field_values, scalar_text
 from mikroscope.records.levels import severities_in, severity_of
 from mikroscope.records.parsing import Fields
@@ -23,4 +23,6 @@ def matches(query: Query, fields: Fields, time_ms: int, is_audit: bool) -> bool:
         return False
     if query.field is None:
         return True
+    if query.field == TEMPLATE_FIELD:
+        return entry_template(fields) == query.value
     return any(scalar_text(value) == query.value for value in field_values(fields, query.field))

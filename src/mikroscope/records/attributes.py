@@ -15,9 +15,10 @@ from mikroscope.records.conventions import (
     Key,
     json_text,
 )
-from mikroscope.records.fields import BOOLEAN_WORDS, field_values, scalar_text
+from mikroscope.records.fields import BOOLEAN_WORDS, field_text, field_values, scalar_text
 from mikroscope.records.levels import DEFAULT_LEVEL, SEVERITIES, level_named
 from mikroscope.records.parsing import Fields
+from mikroscope.records.templates import template_of
 from mikroscope.records.timestamps import is_unset, parse_time
 
 MISSING = "(missing)"
@@ -191,6 +192,15 @@ def event_of(fields: Fields) -> str:
     if type(event) is str and event:
         return event
     return message_of(fields) or DEFAULT_EVENT
+
+
+def entry_template(fields: Fields) -> str:
+    """Return the text of the record's own field TEMPLATE_FIELD, else its message's template.
+
+    Without a message it is the template of its event.
+    """
+    own = field_text(fields, TEMPLATE_FIELD)
+    return template_of(message_of(fields) or event_of(fields)) if own is None else own
 
 
 def correlation_of(fields: Fields) -> str | None:

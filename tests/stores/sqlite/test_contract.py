@@ -7,7 +7,7 @@ import pytest
 
 from mikroscope.stores.base import Batch, Store
 from mikroscope.stores.sqlite import SqliteStore, sealing
-from mikroscope.stores.sqlite.write import encoding, merging
+from mikroscope.stores.sqlite.write import encoding, merging, resealing
 from tests.stores.contract.aggregates import AggregateContract
 from tests.stores.contract.collecting import CollectContract
 from tests.stores.contract.entries import EntryContract
@@ -43,6 +43,7 @@ class Sealed(Fresh):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(encoding, "LEAST_ENTRIES", 1)
             patch.setattr(merging, "LEAST_ENTRIES", 1)
+            patch.setattr(resealing, "LEAST_ENTRIES", 1)
             yield
 
 

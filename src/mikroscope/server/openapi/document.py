@@ -129,7 +129,8 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
     responses = [one for operation in operations for one in operation.responses.values()]
     types = dict.fromkeys(one.body for one in responses if isinstance(one.body, type))
     _, found = msgspec.json.schema_components(types, ref_template=_REF)
-    return {name: _exact(schema) for name, schema in sorted(found.items())}
+    plain = msgspec.json.decode(msgspec.json.encode(found))  # defaults may be tuples
+    return {name: _exact(schema) for name, schema in sorted(plain.items())}
 
 
 def _exact(schema: Schema) -> Schema:

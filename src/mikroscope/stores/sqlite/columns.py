@@ -15,7 +15,7 @@ from typing import Any
 
 import zstandard
 
-from mikroscope.stores.sqlite.frames import pack, unpack
+from mikroscope.stores.sqlite.frames import header_bytes, pack, pack_header, unpack, unpack_header
 from mikroscope.stores.sqlite.masks import any_of, both
 
 MAX_VALUES = 65_535
@@ -108,7 +108,7 @@ class PackedColumn:
 
     def __init__(self, content: bytes, entries: int) -> None:
         self.entries = entries
-        width, self.number, self._split = _HEADER.unpack_from(content)
+        width, self.number, self._split = unpack_header(_HEADER, content)
         self._content = content
         self._rest: bytes | None = None
         self._values: list[str] | None = None
@@ -126,8 +126,13 @@ class PackedColumn:
     def values(self) -> list[str]:
         """The values in the order of their codes."""
         if self._values is None:
-            text = self._unpacked_values()[4 * self.number :].decode()
+            try:
+                text = self._unpacked_values()[4 * self.number :].decode()
+            except UnicodeDecodeError as error:
+                raise zstandard.ZstdError(f"the values of a column: {error}") from error
             values = text[1:-1].split("\n") if self.number else []
+            if len(values) != self.number:
+                raise zstandard.ZstdError("a column has another number of values")
             if "\\" in text:
                 values = list(map(_unescape, values))
             self._values = values
@@ -148,6 +153,8 @@ class PackedColumn:
 
     def code_of(self, value: str) -> int:
         """Return the code of a value, without decoding the others; 0 if no entry has it."""
+        if not self.number:
+            return 0
         content, start = self._unpacked_values(), 4 * self.number
         wanted = b"\n%b\n" % _escape(value).encode("utf-8", "replace")
         place: int = content.find(wanted, start)
@@ -178,16 +185,18 @@ class PackedColumn:
         """Unpack everything. Raises ZstdError where the column is damaged."""
         if len(self.values) != self.number or max(self.codes, default=0) > self.number:
             raise zstandard.ZstdError("a column has codes without values")
+        if sum(number for _, number in self.counts()) != sum(map(bool, self.codes)):
+            raise zstandard.ZstdError("a column counts other entries than it has")
 
     def _unpacked_values(self) -> bytes:
         if self._rest is None:
-            start = _HEADER.size
+            start = header_bytes(_HEADER)
             self._rest = unpack(self._content[start : start + self._split])
         return self._rest
 
     def _unpacked_planes(self) -> tuple[bytes, ...]:
         if self._planes is None:
-            content = unpack(self._content[_HEADER.size + self._split :])
+            content = unpack(self._content[header_bytes(_HEADER) + self._split :])
             if len(content) not in (self.entries, 2 * self.entries):
                 raise zstandard.ZstdError("a column has another number of entries")
             low, high = content[: self.entries], content[self.entries :]
@@ -246,7 +255,7 @@ def pack_column(column: Column) -> bytes:
     else:
         width, content = 2, codes.tobytes()
         content = content[::2] + content[1::2]
-    return _HEADER.pack(width, len(values), len(first)) + first + pack(content)
+    return pack_header(_HEADER, width, len(values), len(first)) + first + pack(content)
 
 
 def join_columns(parts: Sequence[tuple[Column | None, int]]) -> Column:

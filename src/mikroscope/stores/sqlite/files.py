@@ -28,7 +28,10 @@ MODE = 0o640  # of an index: owner and group, like the log files
 _COMPANIONS = ("-wal", "-shm")  # SQLite's own files next to a database
 _INDEX_SUFFIXES = frozenset((".db", ".db3", ".sqlite", ".sqlite3"))
 # SQLite does not check the content of a line: one that cannot be unpacked or parsed is damage, too.
-DAMAGE = (apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError, msgspec.DecodeError)
+DAMAGE = (
+    *(apsw.CorruptError, apsw.NotADBError, ZstdError, NotARecordError, msgspec.DecodeError),
+    UnicodeDecodeError,
+)
 
 
 def resolve_link(path: Path) -> Path:

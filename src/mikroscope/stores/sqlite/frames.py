@@ -1,6 +1,9 @@
-"""Packs bytes as zstd frames that have a checksum."""
+"""Packs bytes as zstd frames that have a checksum, and headers of numbers with one of their own."""
 
+import struct
 import threading
+import zlib
+from typing import Any
 
 import zstandard
 
@@ -24,3 +27,25 @@ def pack(content: bytes) -> bytes:
 def unpack(frame: bytes) -> bytes:
     """Undo `pack`. Raises ZstdError if the frame is damaged."""
     return _local.decompress(frame)
+
+
+_CHECK = struct.Struct("<I")
+
+
+def pack_header(form: struct.Struct, *numbers: int) -> bytes:
+    """Return numbers as bytes with a checksum."""
+    header = form.pack(*numbers)
+    return header + _CHECK.pack(zlib.crc32(header))
+
+
+def unpack_header(form: struct.Struct, content: bytes) -> tuple[Any, ...]:
+    """Return the numbers at the beginning of bytes. Raises ZstdError if they are damaged."""
+    header, check = content[: form.size], content[form.size : header_bytes(form)]
+    if check != _CHECK.pack(zlib.crc32(header)):
+        raise zstandard.ZstdError("a header does not have its checksum")
+    return form.unpack(header)
+
+
+def header_bytes(form: struct.Struct) -> int:
+    """Return how many bytes a header takes."""
+    return form.size + _CHECK.size

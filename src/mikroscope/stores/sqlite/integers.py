@@ -17,7 +17,7 @@ from typing import overload
 
 import zstandard
 
-from mikroscope.stores.sqlite.frames import pack, unpack
+from mikroscope.stores.sqlite.frames import header_bytes, pack, pack_header, unpack, unpack_header
 
 _HEADER = struct.Struct("<BIqq")  # bytes of a difference, number of integers, first one, smallest
 _WIDTHS = (1, 2, 4, 8)
@@ -28,7 +28,7 @@ _STRIDE = 256
 def pack_integers(numbers: Sequence[int]) -> bytes:
     """Return integers from -2**62 to 2**62 as a file has them."""
     if not numbers:
-        return _HEADER.pack(1, 0, 0, 0)
+        return pack_header(_HEADER, 1, 0, 0, 0)
     steps = list(map(sub, numbers[1:], numbers))
     least = min(steps, default=0)
     if least:
@@ -39,7 +39,8 @@ def pack_integers(numbers: Sequence[int]) -> bytes:
     if width > 1:
         content = b"".join(content[place::width] for place in range(width))
     marks = array("q", numbers[::_STRIDE]).tobytes()
-    return _HEADER.pack(width, len(numbers), numbers[0], least) + pack(content + marks)
+    header = pack_header(_HEADER, width, len(numbers), numbers[0], least)
+    return header + pack(content + marks)
 
 
 class Integers(Sequence[int]):
@@ -49,15 +50,12 @@ class Integers(Sequence[int]):
     """
 
     def __init__(self, content: bytes) -> None:
-        try:
-            header: tuple[int, int, int, int] = _HEADER.unpack_from(content)
-        except struct.error as error:
-            raise zstandard.ZstdError(f"integers without a header: {error}") from error
+        header: tuple[int, int, int, int] = unpack_header(_HEADER, content)
         self._width, self._length, _, self._least = header
         self._planes, self._marks = b"", array("q")
         if not self._length:
             return
-        found, size = unpack(content[_HEADER.size :]), self._length - 1
+        found, size = unpack(content[header_bytes(_HEADER) :]), self._length - 1
         end = self._width * size
         marks = -(-self._length // _STRIDE)
         if self._width not in _CODES or len(found) != end + 8 * marks:

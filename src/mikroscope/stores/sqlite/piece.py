@@ -1,17 +1,15 @@
 """A piece: some entries with all that the index keeps of them, in memory, in the order of keys.
 
-What is committed in small batches lies in the table `fresh`, a packed piece a row; pieces are put
-together and sealed as segments later. In a piece every field is a column, whatever its values.
+A segment is made of a piece, and what is not sealed yet is searched as one. In a piece every field
+is a column, whatever its values.
 """
 
-from array import array
 from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
-import zstandard
 
 from mikroscope.stores.sqlite.columns import Column, choose, join_columns
 
@@ -20,6 +18,8 @@ LEVEL, EVENT, CORRELATION = f"{MARK}l", f"{MARK}e", f"{MARK}c"
 """Columns of what an entry's fields say: no field's column has such a name."""
 TEMPLATE, FIELD_COUNT = f"{MARK}t", f"{MARK}n"
 ATTRIBUTES = (LEVEL, EVENT, CORRELATION)
+MAX_PIECE = 50_000
+"""Entries of one piece: a column has at most 65,535 values."""
 
 Item = TypeVar("Item")
 
@@ -142,43 +142,3 @@ def _has(piece: Piece, attribute: str) -> bool:
 
 def _agrees(piece: Piece, attribute: str, field: str) -> bool:
     return piece.aliases.get(attribute) == field or field not in piece.columns
-
-
-# --- packing --------------------------------------------------------------------------------
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
-
-
-def pack_piece(piece: Piece, compress: Any) -> bytes:
-    """Return a piece as a row of `fresh` has it; `compress` packs bytes."""
-    columns = {name: _stored(column) for name, column in piece.columns.items()}
-    content = (
-        *(piece.is_audit, piece.keys, piece.times, piece.commits, piece.sources, piece.lines),
-        *(piece.raw, piece.words, columns, piece.aliases, sorted(piece.worded)),
-    )
-    packed: bytes = compress(_encode(content))
-    return packed
-
-
-def unpack_piece(content: bytes) -> Piece:
-    """Undo `pack_piece`, for bytes that are unpacked already. Raises ZstdError for damage."""
-    try:
-        *plain, columns, aliases, worded = _decode(content)
-        made = {name: _column(one) for name, one in columns.items()}
-        rest: tuple[Any, ...] = made, aliases, frozenset(worded)
-        return Piece(*plain, *rest)
-    except (ValueError, TypeError) as error:
-        raise zstandard.ZstdError(f"a piece cannot be read: {error}") from error
-
-
-def _stored(column: Column) -> tuple[Any, ...]:
-    codes, places = column.stored()
-    is_narrow = isinstance(codes, bytes)
-    content = codes if isinstance(codes, bytes) else codes.tobytes()
-    return list(column.values), content, is_narrow, places and list(places), column.size
-
-
-def _column(stored: Sequence[Any]) -> Column:
-    values, content, is_narrow, places, size = stored
-    return Column(values, content if is_narrow else array("H", content), places, size)

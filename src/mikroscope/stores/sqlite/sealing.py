@@ -133,7 +133,7 @@ def seal(piece: Piece, dictionary: Dictionary, post: bool) -> Sealed:
     return Sealed(
         *(piece.is_audit, size, array("q", piece.times), array("q", piece.keys)),
         *(head, columns, blocks, documents),
-        posted_names=[name for name in posted if name not in _NOT_POSTED],
+        posted_names=[name for name in map(_field_of, posted) if name is not None],
         minutes=count_minutes(piece),
         templates=list(template.values) if template else [],
         lines=lines_by_source(piece.sources, piece.lines),
@@ -142,6 +142,13 @@ def seal(piece: Piece, dictionary: Dictionary, post: bool) -> Sealed:
 
 
 _NOT_POSTED = frozenset((EVENT, TEMPLATE))
+
+
+def _field_of(column: str) -> str | None:
+    """Return the field of a column; None for an attribute."""
+    if not column.startswith(MARK):
+        return column
+    return column[1:] if column.startswith(MARK * 2) else None
 
 
 def count_minutes(piece: Piece) -> dict[tuple[int, str], int]:
@@ -256,8 +263,7 @@ def _tokens(name: str, column: Column, is_worded: bool) -> list[str]:
     """Return the token of each value of a column; empty where the words of the value do."""
     prefix = {LEVEL: LEVEL_PREFIX, CORRELATION: CORRELATION_PREFIX}.get(name)
     if prefix is None:
-        field = name[1:] if name.startswith(MARK) else name
-        prefix = field_prefix(field)
+        prefix = field_prefix(_field_of(name) or "")
     if not is_worded:
         return prefixed(prefix, column.values)
     return ["" if is_found_by_words(value) else prefix + shorten(value) for value in column.values]

@@ -124,8 +124,8 @@ class SqliteStore:
             try:
                 with files.translating_errors(self._path):
                     deleted, position = self._writing.expire(cutoffs, position)
-            except StaleBatchError:  # another process has replaced the index
-                self.refresh()
+            except StaleBatchError:
+                self._follow_replacement()
                 deleted, position = Deleted(), 0
             yield deleted
 
@@ -137,7 +137,7 @@ class SqliteStore:
                 with files.translating_errors(self._path):
                     deleted = self._writing.collect()
             except StaleBatchError:
-                self.refresh()
+                self._follow_replacement()
             if deleted is None:
                 return
             yield deleted
@@ -145,7 +145,7 @@ class SqliteStore:
     def shrink(self, max_bytes: int) -> Generator[Deleted, None, int]:
         """Delete the oldest entries until the index takes at most `max_bytes`.
 
-        A step deletes a segment, some ten thousand entries at most, or fresh pieces. What counts
+        A step deletes a segment, some ten thousand entries at most, or fresh lines. What counts
         is the file without its free pages, and not the write-ahead log. The inverted index of a
         partition is freed with the last of its segments, so more is deleted than necessary: at
         worst as much as a segment and the inverted index of the oldest partition take. That has
@@ -173,7 +173,7 @@ class SqliteStore:
                     if not self._writing.compact():
                         return
             except StaleBatchError:
-                self.refresh()
+                self._follow_replacement()
             yield
 
     def rebuild(self) -> Rebuild:
@@ -222,6 +222,8 @@ class SqliteStore:
         while True:
             found = self.search(query, page)
             yield from found.entries
+            if not found.complete:
+                raise DamagedIndexError("; ".join(found.notes))
             if found.next_cursor is None:
                 return
             page = PageRequest(_SCAN_ENTRIES, found.next_cursor)
@@ -249,6 +251,11 @@ class SqliteStore:
         with files.translating_errors(self._path):
             self._writing.empty_log()
         self.close()
+
+    def _follow_replacement(self) -> None:
+        """Continue with the index of another process, whose sources the caller does not know."""
+        self.refresh()
+        self._writing.run_ahead()
 
     @property
     def _writing(self) -> Writer:

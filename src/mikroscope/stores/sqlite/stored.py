@@ -1,5 +1,6 @@
 """Reads the segments of a file, each part when it is first needed."""
 
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
@@ -87,7 +88,11 @@ class SegmentFile:
         """Return something made of a stored column, from the cache if it is there."""
 
         def load() -> tuple[Any, int]:
-            return make(self.stored(segment, place))
+            content = self.stored(segment, place)
+            try:
+                return make(content)
+            except (struct.error, ValueError) as error:
+                raise ZstdError(f"column {place} of segment {segment}: {error}") from error
 
         return self._cache.get((self._identity, segment, place), load)
 

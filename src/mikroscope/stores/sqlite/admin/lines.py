@@ -6,7 +6,7 @@ from typing import Any
 import apsw
 
 from mikroscope.stores.sqlite.cache import PartCache
-from mikroscope.stores.sqlite.piece import Piece, unpack_piece
+from mikroscope.stores.sqlite.fresh_lines import FreshLines, unpack_lines
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentFile, SegmentInfo, StoredSegment
 
 _OF_SOURCE = f"""
@@ -32,8 +32,8 @@ def times_by_line(sql: apsw.Connection, source: int) -> dict[int, int]:
         for of, line, time, is_there in zip(*columns, alive, strict=True):
             if is_there and of == source:
                 found[line] = time
-    for piece in pieces(file):
-        for of, line, time in zip(piece.sources, piece.lines, piece.times, strict=True):
+    for fresh in fresh_lines(file):
+        for of, line, time in zip(fresh.sources, fresh.lines, fresh.times, strict=True):
             if of == source:
                 found[line] = time
     return found
@@ -47,8 +47,8 @@ def segments(sql: apsw.Connection) -> Iterator[StoredSegment]:
         yield StoredSegment(SegmentInfo(*row), file)
 
 
-def pieces(file: SegmentFile) -> Iterator[Piece]:
-    """Yield every piece that is not sealed."""
+def fresh_lines(file: SegmentFile) -> Iterator[FreshLines]:
+    """Yield the lines of every commit that are not sealed."""
     rows: Any = file.sql.execute("SELECT dictionary, data FROM fresh ORDER BY id").fetchall()
     for dictionary, data in rows:
-        yield unpack_piece(file.dictionary(dictionary).unpack(data))
+        yield unpack_lines(file.dictionary(dictionary).unpack(data))

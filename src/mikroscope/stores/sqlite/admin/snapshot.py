@@ -6,19 +6,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
-from zstandard import ZstdError
 
 from mikroscope.errors import DamagedIndexError, NotAnIndexError, StorageFullError, StoreError
 from mikroscope.query.model import Query
-from mikroscope.records.parsing import parse_line
 from mikroscope.stores.administration import SnapshotContent
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.admin import lines
-from mikroscope.stores.sqlite.columns import PackedColumn
-from mikroscope.stores.sqlite.compression import restore_time
+from mikroscope.stores.sqlite.admin.damage import find_damage
 from mikroscope.stores.sqlite.read.access import Reading, open_reader
 from mikroscope.stores.sqlite.store import SqliteStore
-from mikroscope.stores.sqlite.stored import StoredSegment
 
 RESTORING = ".restoring"
 
@@ -76,7 +71,7 @@ def verify(path: Path) -> int:
     """
     try:
         with closing(open_reader(path)) as reading:
-            damage = _find_damage(reading.sql)
+            damage = find_damage(reading.sql)
             _require_rest(path, reading)
     except apsw.NotADBError as error:
         raise NotAnIndexError(f"{path} is not an SQLite file") from error
@@ -88,56 +83,6 @@ def verify(path: Path) -> int:
         raise DamagedIndexError(f"{path} is damaged: {damage}")
     with closing(SqliteStore(path, write=False)) as store:
         return store.count(Query())
-
-
-def _find_damage(connection: apsw.Connection) -> str | None:
-    """Return what is wrong in the tables, the inverted index or an entry; None if nothing is."""
-    connection.execute("BEGIN")  # one state for all queries
-    try:
-        rows = connection.execute("PRAGMA integrity_check(1)").fetchall()
-        found = "; ".join(str(text) for (text,) in rows)
-        return _find_damaged_entry(connection) if found == "ok" else found
-    except (*files.DAMAGE, apsw.SQLError) as error:
-        return str(error)
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _find_damaged_entry(connection: apsw.Connection) -> str | None:
-    """SQLite cannot check what is in a segment: unpack all of it, and parse each line."""
-    entries = 0
-    for segment in lines.segments(connection):
-        try:
-            entries += _check_segment(segment)
-        except files.DAMAGE as error:
-            return f"segment {segment.info.id} cannot be read: {error}"
-    try:
-        for piece in lines.pieces(lines.open_file(connection)):
-            entries += len(piece)
-            for raw, time in zip(piece.raw, piece.times, strict=True):
-                parse_line(restore_time(raw, time))
-    except (*files.DAMAGE, ValueError) as error:
-        return f"what is not sealed yet cannot be read: {error}"
-    counted: int = connection.execute("SELECT total(entries) FROM minutes").get
-    return None if entries == counted else f"it has {entries} entries, but counts {counted:.0f}"
-
-
-def _check_segment(segment: StoredSegment) -> int:
-    """Read all of a segment; return the number of entries that were not deleted."""
-    for name in segment.names:
-        column = segment.column(name)
-        if isinstance(column, PackedColumn):
-            column.check()
-    size = segment.entries
-    sizes = {len(one) for one in (segment.keys, segment.commits, segment.line_numbers)}
-    if sizes != {size} or len(segment.sources) != size:
-        raise ZstdError("its columns have different numbers of entries")
-    if not segment.is_posted:
-        segment.word_mask(b"")
-    for line in segment.lines(range(size)):
-        parse_line(line)
-    return size if segment.alive is None else segment.alive.count(1)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from mikroscope.stores.sqlite.piece import LEVEL, TEMPLATE
 from mikroscope.stores.sqlite.schema import MAX_MS, clamp
 from mikroscope.stores.sqlite.sealing import is_found_by_words
 from mikroscope.stores.sqlite.segment import Segment
+from mikroscope.stores.sqlite.shaping import column_name, field_of
 from mikroscope.stores.sqlite.stored import StoredSegment
 from mikroscope.stores.sqlite.texts import words_of
 from mikroscope.stores.sqlite.tokens import (
@@ -27,7 +28,6 @@ from mikroscope.stores.sqlite.tokens import (
     shorten,
 )
 from mikroscope.stores.sqlite.tokens import any_of as any_token
-from mikroscope.stores.sqlite.write.shaping import column_name, field_of
 
 MAX_SEARCHED_FIELDS = 200
 _MOST_WORDS = 8  # of a long value that are looked up
@@ -106,7 +106,7 @@ class FieldIs(Condition):
     def __init__(self, field: str, value: str) -> None:
         self._field = field
         self._value = value
-        self._column = column_name(field)
+        self._column = TEMPLATE if field == TEMPLATE_FIELD else column_name(field)
         self._is_time = field in TIME_FIELDS
         self._words: list[bytes] = []
         if is_found_by_words(value):
@@ -126,11 +126,7 @@ class FieldIs(Condition):
 
     def column_mask(self, segment: Segment) -> bytes | None:
         """Return the entries with the value."""
-        found = [_equal(segment, self._column, self._value)]
-        if self._field == TEMPLATE_FIELD:
-            found.append(_equal(segment, TEMPLATE, self._value))
-        masks = [mask for mask in found if mask is not None]
-        return any_of(masks, segment.entries) if masks else None
+        return _equal(segment, self._column, self._value)
 
     def word_mask(self, segment: Segment) -> bytes | None:
         """Return the entries with the value as a second one of its path."""
@@ -138,7 +134,7 @@ class FieldIs(Condition):
 
     def extra_mask(self, segment: Segment) -> bytes | None:
         """Return entries whose time may be the value: the field that gave it is not indexed."""
-        if self._field == TEMPLATE_FIELD and _is_unknown(segment, TEMPLATE):
+        if self._column == TEMPLATE and _is_unknown(segment, TEMPLATE):
             return b"\1" * segment.entries
         if not self._is_time:
             return None
@@ -161,7 +157,7 @@ class FieldIs(Condition):
         """Times, templates of some segments, and what words find have to be compared."""
         if self._is_time or is_long(self._value):
             return True
-        return self._field == TEMPLATE_FIELD
+        return self._column == TEMPLATE and _is_unknown(segment, TEMPLATE)
 
 
 class HasWord(Condition):

@@ -4,19 +4,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, islice
 
+from zstandard import ZstdError
+
 from mikroscope.query.model import Aggregate, Bucket, Grouping, Query
 from mikroscope.records.attributes import (
     MISSING,
     TEMPLATE_FIELD,
     correlation_of,
+    entry_template,
     event_of,
     level_of,
-    message_of,
 )
 from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.records.fields import field_text
-from mikroscope.records.parsing import Fields, parse_line
-from mikroscope.records.templates import template_of
+from mikroscope.records.parsing import Fields
 from mikroscope.stores.base import Facet
 from mikroscope.stores.sqlite.piece import CORRELATION, EVENT, LEVEL, TEMPLATE
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
@@ -24,9 +25,9 @@ from mikroscope.stores.sqlite.read.snapshot import Snapshot
 from mikroscope.stores.sqlite.read.tally import Tally
 from mikroscope.stores.sqlite.read.vocabulary import Posting, count_tokens
 from mikroscope.stores.sqlite.segment import Segment
+from mikroscope.stores.sqlite.shaping import column_name, field_of
 from mikroscope.stores.sqlite.stored import StoredSegment
 from mikroscope.stores.sqlite.tokens import CORRELATION_PREFIX, LEVEL_PREFIX, field_prefix
-from mikroscope.stores.sqlite.write.shaping import column_name, field_of
 
 _VALUE_BYTES = 150  # about, that a value and its number take
 _LINES_AT_ONCE = 1_000
@@ -57,10 +58,9 @@ class Grouped:
             return event_of(fields)
         if self._by == "correlation":
             return correlation_of(fields)
-        text = field_text(fields, self._field)
-        if text is None and self.column == TEMPLATE:
-            return template_of(message_of(fields) or event_of(fields))
-        return text
+        if self.column == TEMPLATE:
+            return entry_template(fields)
+        return field_text(fields, self._field)
 
     def count(self, matches: Iterable[Match], tally: Tally) -> Tally:
         """Count the values of matching entries."""
@@ -69,7 +69,8 @@ class Grouped:
             with self._snapshot.tolerating(match.segment):
                 self._count_one(match, tally, postings)
         for (part, name), of_part in postings.items():
-            self._count_posted(part, name, of_part, tally)
+            with self._snapshot.tolerating(*(posting.segment for posting in of_part)):
+                self._count_posted(part, name, of_part, tally)
         return tally
 
     def _count_one(self, match: Match, tally: Tally, postings: Postings) -> None:
@@ -121,8 +122,8 @@ class Grouped:
         rising = sorted(places)
         for start in range(0, len(rising), _LINES_AT_ONCE):
             self._snapshot.check()
-            lines = segment.lines(rising[start : start + _LINES_AT_ONCE])
-            texts = [self.text_of(parse_line(line)[0]) for line in lines]
+            records = self._snapshot.records(segment, rising[start : start + _LINES_AT_ONCE])
+            texts = [self.text_of(fields) for _, _, fields in records]
             tally.missing += texts.count(None)
             tally.add(Counter(text for text in texts if text is not None).items())
 
@@ -134,10 +135,21 @@ class Grouped:
         entries = sum(posting.entries for posting in postings)
         infos = [one for one in self._snapshot.content.segments if one.part == part]
         found = count_tokens(self._snapshot, partition, infos, prefix, postings)
+        counted = 0
         while some := dict(islice(found, _VALUES_AT_ONCE)):
             tally.add(some.items())
-            entries -= sum(some.values())
-        tally.missing += max(0, entries)
+            counted += sum(some.values())
+        tally.missing += max(0, entries - counted)
+        if all(posting.mask is None for posting in postings):
+            _check_number(counted, name, postings)
+
+
+def _check_number(counted: int, name: str, postings: Iterable[Posting]) -> None:
+    """Raise ZstdError if an inverted index has lost values: what SQLite does not notice."""
+    heads = [posting.segment.head.posted or {} for posting in postings]
+    known = sum(posted[name].entries for posted in heads)
+    if counted != known:
+        raise ZstdError(f"an inverted index has {counted} values of {name!r}, expected {known}")
 
 
 def count_values(snapshot: Snapshot, query: Query, grouping: Grouping) -> Tally:

@@ -9,7 +9,6 @@ import msgspec
 from mikroscope.query.matching import matches
 from mikroscope.query.model import Query
 from mikroscope.records.attributes import time_of
-from mikroscope.records.parsing import parse_line
 from mikroscope.stores.sqlite.masks import any_of, both, places_in
 from mikroscope.stores.sqlite.read.conditions import (
     MAX_SEARCHED_FIELDS,
@@ -101,12 +100,14 @@ class Matcher:
         """
         self._snapshot.check()
         masks: list[bytes] = []
+        checks = False
         of_time = between(segment, self.query.from_ms, self.query.to_ms)
         for mask in (of_time, segment.alive):
             if mask is not None:
                 masks.append(mask)
         if self.conditions:
-            found = self._meet(segment, None if masks else newest)
+            checks = any(condition.needs_check(segment) for condition in self.conditions)
+            found = self._meet(segment, None if masks or checks else newest)
             if found is None:
                 return None
             masks += found
@@ -115,7 +116,7 @@ class Matcher:
         joint = masks[0]
         for mask in masks[1:]:
             joint = both(joint, mask)
-        if any(condition.needs_check(segment) for condition in self.conditions):
+        if checks:
             joint = self._check(segment, joint)
         return Match(segment, joint) if 1 in joint else None
 
@@ -238,8 +239,7 @@ class Matcher:
         for start in range(0, len(places), _CHECKED_AT_ONCE):
             self._snapshot.check()
             some = places[start : start + _CHECKED_AT_ONCE]
-            for place, line in zip(some, segment.lines(some), strict=True):
-                fields, _ = parse_line(line)
+            for place, _, fields in self._snapshot.records(segment, some):
                 found = time_of(fields)
                 time_ms = segment.times[place] if found is None else found[0]
                 if matches(self.query, fields, time_ms, segment.is_audit):

@@ -12,9 +12,8 @@ import msgspec
 
 from mikroscope.query.model import Entry, Page, PageRequest, Query
 from mikroscope.records.attributes import event_of, find_time, level_of, message_of
-from mikroscope.records.parsing import Fields, parse_line
+from mikroscope.records.parsing import Fields
 from mikroscope.records.timestamps import format_time, has_zone
-from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.masks import both, mask_between
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
@@ -111,37 +110,20 @@ def entries_of(snapshot: Snapshot, hits: Sequence[_Hit]) -> list[Entry]:
     by_segment: dict[int, list[_Hit]] = {}
     for hit in hits:
         by_segment.setdefault(id(hit.segment), []).append(hit)
-    read: dict[int, tuple[Fields, bytes]] = {}
-    for of_segment in by_segment.values():
-        read.update(_records(snapshot, of_segment))
+    found: dict[int, Entry] = {}
     paths: dict[int, str] = {}
-    return [_entry(snapshot, hit, *read[hit.key], paths) for hit in hits if hit.key in read]
-
-
-def _records(
-    snapshot: Snapshot, hits: Sequence[_Hit]
-) -> Iterator[tuple[int, tuple[Fields, bytes]]]:
-    """Yield key, fields and line of each hit of one segment that can be read."""
-    segment = hits[0].segment
-    try:
-        lines = segment.lines([hit.place for hit in hits])
-        records = list(map(parse_line, lines))
-    except files.DAMAGE as error:
-        damage = error
-    else:
-        yield from ((hit.key, one) for hit, one in zip(hits, records, strict=True))
-        return
-    lost = 0
-    for hit in hits:
-        try:
-            yield hit.key, parse_line(segment.lines([hit.place])[0])
-        except files.DAMAGE:
-            lost += 1
-    snapshot.note_damage(segment, lost, damage)
+    for of_segment in by_segment.values():
+        segment = of_segment[0].segment
+        keys = {hit.place: hit.key for hit in of_segment}
+        with snapshot.tolerating(segment):
+            for place, line, fields in snapshot.records(segment, list(keys)):
+                hit = _Hit(keys[place], segment, place)
+                found[hit.key] = _entry(snapshot, hit, line, fields, paths)
+    return [found[hit.key] for hit in hits if hit.key in found]
 
 
 def _entry(
-    snapshot: Snapshot, hit: _Hit, fields: Fields, raw: bytes, paths: dict[int, str]
+    snapshot: Snapshot, hit: _Hit, raw: bytes, fields: Fields, paths: dict[int, str]
 ) -> Entry:
     segment, place = hit.segment, hit.place
     source = segment.source_of(place)

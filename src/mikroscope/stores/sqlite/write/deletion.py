@@ -11,11 +11,13 @@ import apsw
 from mikroscope.records.attributes import level_of
 from mikroscope.records.parsing import parse_line
 from mikroscope.stores.base import Cutoffs, Deleted
+from mikroscope.stores.sqlite.compression import restore_time
 from mikroscope.stores.sqlite.frames import pack
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.masks import any_of, both, mask_between, others
-from mikroscope.stores.sqlite.piece import FIELD_COUNT, LEVEL, Piece, choose_entries
+from mikroscope.stores.sqlite.piece import FIELD_COUNT, LEVEL
 from mikroscope.stores.sqlite.schema import LINE_MASK, MINUTE_MS, first_row
-from mikroscope.stores.sqlite.segment import MemorySegment, Segment, between
+from mikroscope.stores.sqlite.segment import Segment, between
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.batch import DISCARDED, GONE
 from mikroscope.stores.sqlite.write.fresh import FreshRows
@@ -72,7 +74,7 @@ class Deleter:
             )
         if len(rows) < _SEGMENTS_AT_ONCE:
             fresh, is_all = self._delete_fresh(
-                lambda piece: _of_source(piece, source), _FRESH_AT_ONCE
+                lambda lines: _of_source(lines, source), _FRESH_AT_ONCE
             )
             deleted.add(fresh)
             if is_all:
@@ -90,7 +92,7 @@ class Deleter:
         if not position:
             self.remember(cutoffs)
             fresh, is_all = self._delete_fresh(
-                lambda piece: _before(piece, ends[piece.is_audit]), _FRESH_AT_ONCE
+                lambda lines: _before(lines, ends[lines.is_audit]), _FRESH_AT_ONCE
             )
             if not is_all:
                 return fresh, 0
@@ -129,7 +131,7 @@ class Deleter:
                 numbers, sources = segment.line_numbers, segment.sources
                 self.delete(segment, _at_line(sources, numbers, {(source, line)}))
         if wanted:
-            self._delete_fresh(lambda piece: _at_line(piece.sources, piece.lines, wanted))
+            self._delete_fresh(lambda lines: _at_line(lines.sources, lines.lines, wanted))
 
     def delete(self, segment: StoredSegment, chosen: bytes | None) -> Deleted:
         """Delete the entries of a mask (None: all) that are there still."""
@@ -171,7 +173,7 @@ class Deleter:
         )
 
     def _delete_fresh(
-        self, chosen: Callable[[Piece], bytes], most: float = inf
+        self, chosen: Callable[[FreshLines], bytes], most: float = inf
     ) -> tuple[Deleted, bool]:
         """Delete chosen entries of the pieces that are not sealed yet.
 
@@ -179,28 +181,44 @@ class Deleter:
         """
         deleted = Deleted(field_values=0)
         is_all = True
-        for row, piece in self._fresh.pieces():
+        for row, lines in self._fresh.lines():
             if deleted.entries >= most:
                 is_all = False
                 break
-            gone = chosen(piece)
-            entries = gone.count(1)
-            if not entries:
+            gone = chosen(lines)
+            if 1 not in gone:
                 continue
-            deleted.add(self._count(MemorySegment(piece), gone, entries))
-            kept = list(compress(range(len(piece)), others(gone)))
-            self._fresh.replace(row, choose_entries(piece, kept) if kept else None)
+            places = list(compress(range(len(lines)), gone))
+            deleted.add(self._count_out(lines.chosen(places)))
+            kept = list(compress(range(len(lines)), others(gone)))
+            self._fresh.replace(row, lines.chosen(kept) if kept else None)
         return deleted, is_all
 
-    def _count(self, segment: Segment, gone: bytes, entries: int) -> Deleted:
-        """Count the entries of a mask down, and return their counts."""
+    def _count(self, segment: StoredSegment, gone: bytes, entries: int) -> Deleted:
+        """Take the entries of a mask out of the counts."""
         count_down(self._connection, _minutes(segment, gone), segment.is_audit)
         deleted = _counted(segment, gone, entries)
+        self._take_field_values(deleted)
+        return deleted
+
+    def _count_out(self, lines: FreshLines) -> Deleted:
+        """Take lines that are being deleted out of the counts."""
+        minutes: Counter[tuple[int, str]] = Counter()
+        field_values = 0
+        for raw, time in zip(lines.raw, lines.times, strict=True):
+            fields, _ = parse_line(restore_time(raw, time))
+            minutes[time // MINUTE_MS, level_of(fields)] += 1
+            field_values += len(fields)
+        count_down(self._connection, minutes, lines.is_audit)
+        deleted = _deleted(lines.is_audit, len(lines), field_values)
+        self._take_field_values(deleted)
+        return deleted
+
+    def _take_field_values(self, deleted: Deleted) -> None:
         self._connection.execute(
             "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
             (deleted.field_values,),
         )
-        return deleted
 
     def delete_whole(self, info: SegmentInfo) -> Deleted:
         """Delete a segment."""
@@ -209,10 +227,9 @@ class Deleter:
             drop_segment(self._connection, info)
         return deleted
 
-    def delete_piece(self, row: int, piece: Piece) -> Deleted:
-        """Delete a piece that is not sealed yet, and that is in this row."""
-        size = len(piece)
-        deleted = self._count(MemorySegment(piece), mask_between(0, size, size), size)
+    def delete_fresh(self, row: int, lines: FreshLines) -> Deleted:
+        """Delete the lines of a row that are not sealed yet."""
+        deleted = self._count_out(lines)
         self._fresh.replace(row, None)
         return deleted
 
@@ -225,7 +242,7 @@ class Deleter:
         ).fetchall()
         if not rows:
             return
-        fresh = set().union(*(piece.sources for _, piece in self._fresh.pieces()))
+        fresh = set().union(*(lines.sources for _, lines in self._fresh.lines()))
         self._connection.executemany(
             "DELETE FROM sources WHERE id = ?", [row for row in rows if row[0] not in fresh]
         )
@@ -283,16 +300,20 @@ def _counted(segment: Segment, gone: bytes, entries: int) -> Deleted:
         numbers = [0, *map(int, column.values)]
         counts = column.count_in(gone)
         field_values = sum(numbers[code] * count for code, count in counts.items())
-    of_kind = {"audit_entries" if segment.is_audit else "normal_entries": entries}
+    return _deleted(segment.is_audit, entries, field_values)
+
+
+def _deleted(is_audit: bool, entries: int, field_values: int) -> Deleted:
+    of_kind = {"audit_entries" if is_audit else "normal_entries": entries}
     return Deleted(field_values=field_values, **of_kind)
 
 
-def _of_source(piece: Piece, source: int) -> bytes:
-    return bytes(one == source for one in piece.sources)
+def _of_source(lines: FreshLines, source: int) -> bytes:
+    return bytes(one == source for one in lines.sources)
 
 
-def _before(piece: Piece, end: int) -> bytes:
-    return bytes(time < end for time in piece.times)
+def _before(lines: FreshLines, end: int) -> bytes:
+    return bytes(time < end for time in lines.times)
 
 
 def _at_line(sources: Sequence[int], lines: Sequence[int], wanted: set[tuple[int, int]]) -> bytes:

@@ -1,18 +1,21 @@
-"""Encodes lines as pieces and segments: all the work on a record before SQLite, in any process."""
+"""Encodes lines as segments, if they are enough: all the work before SQLite, in any process."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from mikroscope.records.attributes import level_of
 from mikroscope.records.zones import default_zone_name, set_default_zone
 from mikroscope.stores.sqlite.compression import SAMPLE_EVERY, Dictionary
-from mikroscope.stores.sqlite.piece import Piece, join_pieces, pick
-from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, clamp
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
+from mikroscope.stores.sqlite.piece import MAX_PIECE, pick
+from mikroscope.stores.sqlite.pieces import make_piece
+from mikroscope.stores.sqlite.schema import DAY_MS, MAX_MS, MINUTE_MS, clamp
 from mikroscope.stores.sqlite.sealing import MAX_ENTRIES, Sealed, seal
-from mikroscope.stores.sqlite.write.pieces import make_piece
+from mikroscope.stores.sqlite.shaping import names_of
 from mikroscope.stores.sqlite.write.placing import keys_alone
 from mikroscope.stores.sqlite.write.reading import (
     LineRange,
@@ -28,11 +31,18 @@ LEAST_ENTRIES = 2_000
 MOST_DAYS = 31  # that one segment of sparse entries spans
 
 
+class Fresh(NamedTuple):
+    """Lines that are no segment yet, and their numbers by minute and level."""
+
+    lines: FreshLines
+    minutes: dict[tuple[int, str], int]
+
+
 class EncodedBatch(msgspec.Struct):
-    """The entries of some lines, as segments and as pieces that are too small to be one."""
+    """The entries of some lines, as segments, and those that are too few to be one."""
 
     sealed: list[Sealed] = []
-    pieces: list[Piece] = []
+    fresh: list[Fresh] = []
     audit_sources: set[int] = set()
     problems: list[tuple[int, int, str]] = []
     """Source, line number and reason of each line that is not a record."""
@@ -146,18 +156,30 @@ class BatchEncoder:
     def _encode(self, read: Read, is_audit: bool) -> None:
         """Encode records of one kind: whole segments where they are many, and pieces."""
         times = [clamp(one) for one in read.times] if _is_far(read.times) else read.times
-        small: list[Piece] = []
+        small: list[int] = []
         for start, end in divide(times):
+            if end - start < LEAST_ENTRIES:
+                small += range(start, end)
+                continue
             piece, names = make_piece(read.part(start, end), is_audit)
             self._encoded.names |= names
-            if end - start < LEAST_ENTRIES:
-                small.append(piece)
-                continue
             sealed = seal(piece, self._dictionary, post=True)
             self._encoded.packed_bytes += sum(map(len, sealed.blocks))
             self._encoded.sealed.append(sealed)
-        if small:
-            self._encoded.pieces.append(join_pieces(small))
+        for first in range(0, len(small), MAX_PIECE):
+            some = small[first : first + MAX_PIECE]
+            rest = read if len(some) == len(times) else read.chosen(some)
+            self._encoded.names |= names_of(rest.records, rest.shapes)
+            self._encoded.fresh.append(_fresh(rest, is_audit))
+
+
+def _fresh(read: Read, is_audit: bool) -> Fresh:
+    minutes: dict[tuple[int, str], int] = {}
+    for time, fields in zip(read.times, read.records, strict=True):
+        minute = time // MINUTE_MS, level_of(fields)
+        minutes[minute] = minutes.get(minute, 0) + 1
+    columns = read.keys, read.times, read.sources, read.lines, read.raw
+    return Fresh(FreshLines(is_audit, 0, *columns), minutes)
 
 
 def _is_far(times: Sequence[int]) -> bool:
@@ -198,7 +220,7 @@ def merged(encoded: EncodedBatch, more: EncodedBatch) -> EncodedBatch:
     return msgspec.structs.replace(
         encoded,
         sealed=encoded.sealed + more.sealed,
-        pieces=encoded.pieces + more.pieces,
+        fresh=encoded.fresh + more.fresh,
         records=encoded.records + more.records,
         field_values=encoded.field_values + more.field_values,
         names=encoded.names | more.names,

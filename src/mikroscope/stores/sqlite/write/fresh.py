@@ -1,4 +1,4 @@
-"""The pieces that are not sealed yet, as the writing connection sees them."""
+"""The lines that are not sealed yet, as the writing connection sees them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import apsw
 
 from mikroscope.stores.sqlite.compression import Dictionary
-from mikroscope.stores.sqlite.piece import Piece, unpack_piece
-from mikroscope.stores.sqlite.write.storing import put_piece
+from mikroscope.stores.sqlite.fresh_lines import FreshLines, unpack_lines
+from mikroscope.stores.sqlite.write.storing import put_fresh
 
 
 class FreshKeys(NamedTuple):
-    """The keys of one piece."""
+    """The keys of one row."""
 
     first_key: int
     last_key: int
@@ -50,38 +50,38 @@ class FreshRows:
         return max(self.entries(False), self.entries(True))
 
     def rows(self, is_audit: bool) -> list[tuple[int, int, bytes]]:
-        """Return number, dictionary and packed piece of each row of one kind."""
+        """Return number, dictionary and packed lines of each row of one kind."""
         select = "SELECT id, dictionary, data FROM fresh WHERE is_audit = ? ORDER BY id"
         found: Any = self._connection.execute(select, (is_audit,))
         return list(found)
 
-    def pieces(self) -> Iterator[tuple[int, Piece]]:
-        """Yield the number of each row and its piece."""
+    def lines(self) -> Iterator[tuple[int, FreshLines]]:
+        """Yield the number of each row and its lines."""
         select = "SELECT id, dictionary, data FROM fresh ORDER BY id"
         rows: Any = self._connection.execute(select).fetchall()
         for row, dictionary, data in rows:
-            yield row, unpack_piece(self._dictionary(dictionary).unpack(data))
+            yield row, unpack_lines(self._dictionary(dictionary).unpack(data))
 
-    def piece(self, row: int) -> Piece:
-        """Return the piece of a row."""
+    def lines_in(self, row: int) -> FreshLines:
+        """Return the lines of a row."""
         select = "SELECT dictionary, data FROM fresh WHERE id = ?"
         found: Any = self._connection.execute(select, (row,)).fetchone()
         dictionary, data = found
-        return unpack_piece(self._dictionary(dictionary).unpack(data))
+        return unpack_lines(self._dictionary(dictionary).unpack(data))
 
-    def add(self, piece: Piece) -> None:
-        """Store a piece that has its keys."""
-        row = put_piece(self._connection, piece, self._current())
+    def add(self, lines: FreshLines) -> None:
+        """Store lines that have their keys."""
+        row = put_fresh(self._connection, lines, self._current())
         if self._entries is not None:
-            self._entries[piece.is_audit] = self.entries(piece.is_audit) + len(piece)
+            self._entries[lines.is_audit] = self.entries(lines.is_audit) + len(lines)
         if self._keys is not None:
-            self._keys[row] = FreshKeys(piece.keys[0], piece.keys[-1], piece.keys)
+            self._keys[row] = FreshKeys(lines.keys[0], lines.keys[-1], lines.keys)
 
-    def replace(self, row: int, piece: Piece | None) -> None:
-        """Put another piece, or none, in the place of a row."""
+    def replace(self, row: int, lines: FreshLines | None) -> None:
+        """Put other lines, or none, in the place of a row."""
         self.delete([row])
-        if piece is not None:
-            self.add(piece)
+        if lines is not None:
+            self.add(lines)
 
     def delete(self, rows: list[int]) -> None:
         """Delete rows."""
@@ -98,10 +98,10 @@ class FreshRows:
         return all(self._connection.execute(select, (row,)).get for row in rows)
 
     def keys(self) -> list[FreshKeys]:
-        """Return the keys of all pieces."""
+        """Return the keys of all rows."""
         if self._keys is None:
             self._keys = {
-                row: FreshKeys(piece.keys[0], piece.keys[-1], piece.keys)
-                for row, piece in self.pieces()
+                row: FreshKeys(lines.keys[0], lines.keys[-1], lines.keys)
+                for row, lines in self.lines()
             }
         return list(self._keys.values())

@@ -1,23 +1,20 @@
 """Seals pieces, and puts small segments together: what is done beside writing or when idle."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import compress
+from itertools import accumulate, compress
 from typing import Any
 
 import apsw
 
-from mikroscope.records.attributes import find_time
-from mikroscope.records.parsing import parse_line
-from mikroscope.stores.sqlite.compression import Dictionary, restore_time
-from mikroscope.stores.sqlite.piece import Piece, choose_entries, join_pieces
-from mikroscope.stores.sqlite.schema import clamp
-from mikroscope.stores.sqlite.sealing import seal
+from mikroscope.stores.sqlite.compression import Dictionary
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
+from mikroscope.stores.sqlite.sealing import MAX_ENTRIES
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.deletion import drop_segment, mark_changed
-from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, divide
-from mikroscope.stores.sqlite.write.pieces import make_piece
-from mikroscope.stores.sqlite.write.reading import Read
-from mikroscope.stores.sqlite.write.storing import Placed, put_segment
+from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES
+from mikroscope.stores.sqlite.write.resealing import seal_as_one
+from mikroscope.stores.sqlite.write.storing import put_segment
+from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _MANY_LOOSE = 8  # segments without documents in one partition are put together
 _REWRITE_SHARE = 0.3  # of deleted entries in a segment
@@ -31,6 +28,7 @@ SELECT part FROM segments WHERE NOT is_posted GROUP BY part
 HAVING count(*) >= ? OR (count(*) > 1 AND sum(entries) >= ?) LIMIT 1
 """
 _IN_PART = f"SELECT {INFO_COLUMNS} FROM segments WHERE part = ?"  # noqa: S608
+_LOOSE_IN_PART = f"{_IN_PART} AND NOT is_posted ORDER BY first_key"
 _HOLED = f"SELECT {INFO_COLUMNS} FROM segments WHERE deleted > ? * entries LIMIT 1"  # noqa: S608
 _WASTED = """
 SELECT id, documents, used FROM (
@@ -43,27 +41,6 @@ SELECT id, documents, used FROM (
     SELECT part FROM (SELECT part FROM segments WHERE is_audit ORDER BY last_ms, id LIMIT 1)
 )
 """
-
-
-def seal_whole(piece: Piece, dictionary: Dictionary) -> list[Placed]:
-    """Return the segments of a piece that has its keys."""
-    times = list(map(clamp, piece.times))
-    placed = []
-    for start, end in divide(times) if _rises(times) else [(0, len(times))]:
-        whole = start == 0 and end == len(piece)
-        part = piece if whole else choose_entries(piece, range(start, end))
-        placed.append(place(part, dictionary))
-    return placed
-
-
-def place(piece: Piece, dictionary: Dictionary) -> Placed:
-    """Return the segment of a piece that has its keys."""
-    sealed = seal(piece, dictionary, post=len(piece) >= LEAST_ENTRIES)
-    return Placed(sealed, piece.commits)
-
-
-def _rises(numbers: Sequence[int]) -> bool:
-    return all(map(int.__le__, numbers, numbers[1:]))
 
 
 class Merger:
@@ -93,8 +70,10 @@ class Merger:
         part: Any = self._connection.execute(_LOOSE, (_MANY_LOOSE, 2 * LEAST_ENTRIES)).get
         if part is None:
             return False
-        rows: Any = self._connection.execute(f"{_IN_PART} AND NOT is_posted", (part,))
-        self._rewrite([SegmentInfo(*row) for row in rows])
+        rows: Any = self._connection.execute(_LOOSE_IN_PART, (part,))
+        infos = [SegmentInfo(*row) for row in rows]
+        sizes = accumulate(info.entries for info in infos)
+        self._rewrite(infos[: max(2, sum(size <= MAX_ENTRIES for size in sizes))])
         return True
 
     def _rewrite_holed(self) -> bool:
@@ -115,9 +94,10 @@ class Merger:
 
     def _rewrite(self, infos: Sequence[SegmentInfo], avoid: Iterable[int] = ()) -> None:
         """Make one segment of what is left of several."""
-        pieces = [piece_of(self._open(info)) for info in infos]
-        piece = join_pieces(pieces)
-        for placed in seal_whole(piece, self._dictionary):
+        lines = [one for info in infos for one in lines_of(self._open(info))]
+        if lines:
+            placed = seal_as_one(lines, self._dictionary)
+            limit_templates(self._connection, placed.sealed)
             put_segment(self._connection, placed, avoid)
         for info in infos:
             drop_segment(self._connection, info)
@@ -162,25 +142,15 @@ def wasted_partitions(connection: apsw.Connection) -> list[tuple[int, int, int]]
     return [(part, documents, int(used)) for part, documents, used in rows]
 
 
-def piece_of(segment: StoredSegment) -> Piece:
-    """Return what is left of a segment as a piece, made of its lines once more."""
-    size, alive = segment.entries, segment.alive
-    stripped, times = segment.stripped_lines(), segment.times
-    lines = list(map(restore_time, stripped, times))
-    records = [parse_line(line)[0] for line in lines]
-    read = Read(
-        times=list(times),
-        keys=list(segment.keys),
-        time_names=[find_time(fields).name for fields in records],
-        sources=segment.sources,
-        lines=list(segment.line_numbers),
-        audits=[segment.is_audit] * size,
-        records=records,
-        shapes=list(map(tuple, records)),
-        raw=stripped,
-    )
-    piece, _ = make_piece(read, segment.is_audit)
-    piece.commits = list(segment.commits)
-    if alive is None:
-        return piece
-    return choose_entries(piece, list(compress(range(size), alive)))
+def lines_of(segment: StoredSegment) -> list[FreshLines]:
+    """Return what is left of a segment as lines, those of each commit by themselves."""
+    alive = segment.alive or b"\1" * segment.entries
+    columns = segment.keys, segment.times, segment.sources, segment.line_numbers
+    entries = zip(segment.commits, *columns, segment.stripped_lines(), strict=True)
+    by_commit: dict[int, list[tuple[int, int, int, int, bytes]]] = {}
+    for commit, *entry in compress(entries, alive):
+        by_commit.setdefault(commit, []).append(tuple(entry))
+    return [
+        FreshLines(segment.is_audit, commit, *map(list, zip(*of_commit, strict=True)))
+        for commit, of_commit in by_commit.items()
+    ]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import apsw
 
 from mikroscope.stores.sqlite.compression import Dictionary
-from mikroscope.stores.sqlite.piece import join_pieces, unpack_piece
+from mikroscope.stores.sqlite.fresh_lines import unpack_lines
 from mikroscope.stores.sqlite.stored import SegmentFile
 from mikroscope.stores.sqlite.write.fresh import FreshRows
-from mikroscope.stores.sqlite.write.merging import seal_whole
+from mikroscope.stores.sqlite.write.resealing import seal_lines
 from mikroscope.stores.sqlite.write.storing import Placed, put_segment
 from mikroscope.stores.sqlite.write.templates import limit_templates
 
@@ -26,10 +26,10 @@ class PackedPieces(NamedTuple):
     current: int
 
     def seal(self) -> list[Placed]:
-        """Return the segments of all pieces; days with too few entries are without documents."""
+        """Return the segments of all lines; days with too few entries are without documents."""
         known = {number: Dictionary(number, one) for number, one in self.dictionaries.items()}
-        pieces = [unpack_piece(known[number].unpack(data)) for _, number, data in self.rows]
-        return seal_whole(join_pieces(pieces), known[self.current])
+        lines = [unpack_lines(known[number].unpack(data)) for _, number, data in self.rows]
+        return seal_lines(lines, known[self.current])
 
     @property
     def ids(self) -> list[int]:
@@ -64,16 +64,25 @@ class Sealer:
             _replace(connection, fresh, ids, future.result())
 
     def seal_now(
-        self, connection: apsw.Connection, fresh: FreshRows, file: SegmentFile, current: Dictionary
+        self,
+        connection: apsw.Connection,
+        fresh: FreshRows,
+        file: SegmentFile,
+        current: Dictionary,
+        least: int | None = None,
     ) -> bool:
-        """Seal the pieces of one kind if there are enough of them; return False if not."""
+        """Seal the lines of one kind if there are at least so many; return False if not.
+
+        None means as many as are sealed while others are committed.
+        """
+        least = SEAL_ENTRIES if least is None else least
         if self._running is not None:
             ids, future = self._running
             self._running = None
             _replace(connection, fresh, ids, future.result())
             return True
         for is_audit in (False, True):
-            if fresh.entries(is_audit) >= SEAL_ENTRIES:
+            if fresh.entries(is_audit) >= least:
                 packed = _packed(fresh, file, current, is_audit)
                 _replace(connection, fresh, packed.ids, packed.seal())
                 return True

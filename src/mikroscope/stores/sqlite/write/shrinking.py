@@ -5,7 +5,6 @@ from typing import Any
 import apsw
 
 from mikroscope.stores.base import Cutoffs, Deleted
-from mikroscope.stores.sqlite.segment import MemorySegment
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentInfo
 from mikroscope.stores.sqlite.write.deletion import Deleter
 from mikroscope.stores.sqlite.write.fresh import FreshRows
@@ -34,7 +33,7 @@ class Shrinker:
         self._known = known
 
     def step(self, max_bytes: int) -> tuple[Deleted | None, int]:
-        """Delete the oldest segment, or some fresh pieces where there is none.
+        """Delete the oldest segment, or some fresh lines where there is none.
 
         Returns what was deleted, None if the index is small enough or empty; and how much the
         index took before that.
@@ -46,7 +45,7 @@ class Shrinker:
         row: Any = self._connection.execute(_OLDEST).fetchone()
         if row is not None:
             return self._delete_segment(SegmentInfo(*row)), size
-        return self._delete_pieces(size - max_bytes), size
+        return self._delete_fresh(size - max_bytes), size
 
     def _size_bytes(self) -> int:
         """Return the size of the file without what compacting gives back."""
@@ -71,8 +70,8 @@ class Shrinker:
         self._deleter.delete_gone_sources()
         return deleted
 
-    def _delete_pieces(self, too_much: int) -> Deleted | None:
-        """Delete the oldest pieces that take as many bytes together; None without any."""
+    def _delete_fresh(self, too_much: int) -> Deleted | None:
+        """Delete the oldest lines that take as many bytes together; None without any."""
         rows: Any = self._connection.execute(_OLDEST_FRESH, (_ROWS_AT_ONCE,)).fetchall()
         self._connection.execute("DELETE FROM templates")  # those of segments
         if self._connection.changes():
@@ -81,10 +80,10 @@ class Shrinker:
         for row, entries, size in rows:
             if too_much <= 0 or 0 < deleted.entries > _ENTRIES_AT_ONCE - entries:
                 break
-            piece = self._fresh.piece(row)
-            ended = MemorySegment(piece).last_ms + 1
-            self._deleter.remember(Cutoffs(0, ended) if piece.is_audit else Cutoffs(ended, 0))
-            deleted.add(self._deleter.delete_piece(row, piece))
+            lines = self._fresh.lines_in(row)
+            ended = max(lines.times) + 1
+            self._deleter.remember(Cutoffs(0, ended) if lines.is_audit else Cutoffs(ended, 0))
+            deleted.add(self._deleter.delete_fresh(row, lines))
             too_much -= size
         if not rows:
             return None

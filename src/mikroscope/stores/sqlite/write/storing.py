@@ -1,4 +1,4 @@
-"""Writes segments and pieces into their tables, and chooses the partition of a segment.
+"""Writes segments and fresh lines into their tables, and chooses the partition of a segment.
 
 A partition has the segments of one day, or of several days that have few entries, and one inverted
 index for them. So what is asked of a day is answered by one index, a year has not too many of them,
@@ -14,8 +14,8 @@ import msgspec
 
 from mikroscope.stores.sqlite.compression import Dictionary
 from mikroscope.stores.sqlite.frames import pack
+from mikroscope.stores.sqlite.fresh_lines import FreshLines, pack_lines
 from mikroscope.stores.sqlite.integers import pack_integers
-from mikroscope.stores.sqlite.piece import Piece, pack_piece
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     create_terms,
@@ -170,14 +170,14 @@ def _most_entries(connection: apsw.Connection) -> int:
     return max(_LEAST_ENTRIES, int(total) // _LIMITED_SHARE)
 
 
-def put_piece(connection: apsw.Connection, piece: Piece, dictionary: Dictionary) -> int:
-    """Store a piece that has its keys; return the number of its row."""
-    content = pack_piece(piece, dictionary.pack)
+def put_fresh(connection: apsw.Connection, lines: FreshLines, dictionary: Dictionary) -> int:
+    """Store lines that have their keys; return the number of their row."""
+    content = pack_lines(lines, dictionary.pack)
     connection.execute(
         "INSERT INTO fresh(is_audit, entries, first_key, last_key, dictionary, data) "
         "VALUES(?, ?, ?, ?, ?, ?)",
         (
-            *(piece.is_audit, len(piece), piece.keys[0], piece.keys[-1]),
+            *(lines.is_audit, len(lines), lines.keys[0], lines.keys[-1]),
             *(dictionary.number, content),
         ),
     )

@@ -5,6 +5,7 @@ import apsw
 from mikroscope.stores.sqlite.columns import Column, PackedColumn, join_columns, pack_column
 from mikroscope.stores.sqlite.piece import TEMPLATE
 from mikroscope.stores.sqlite.sealing import FIRST_FIELD, Sealed
+from mikroscope.stores.sqlite.tokens import encode_token, segment_token
 
 MAX_TEMPLATES = 50_000
 OTHER = "(other)"
@@ -30,3 +31,5 @@ def _replace(sealed: Sealed, too_many: set[str]) -> None:
     values = [OTHER if value in too_many else value for value in packed.values]
     column = join_columns([(Column(values, packed.codes), sealed.entries)])
     sealed.columns[place] = pack_column(column)
+    if sealed.documents:
+        sealed.documents[-1] += b" " + encode_token(segment_token(OTHER))

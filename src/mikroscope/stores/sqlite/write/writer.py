@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import apsw
+from zstandard import ZstdError
 
 from mikroscope.errors import StaleBatchError
 from mikroscope.logfiles.sources import Source
 from mikroscope.stores.base import Cutoffs, Deleted
 from mikroscope.stores.sqlite.cache import PartCache
 from mikroscope.stores.sqlite.compression import Dictionary, Packer
-from mikroscope.stores.sqlite.piece import Piece
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
     LINE_MASK,
@@ -20,7 +23,7 @@ from mikroscope.stores.sqlite.schema import (
     file_identity,
     open_writer,
 )
-from mikroscope.stores.sqlite.sealing import Sealed, count_minutes
+from mikroscope.stores.sqlite.sealing import Sealed
 from mikroscope.stores.sqlite.stored import INFO_COLUMNS, SegmentFile, SegmentInfo, StoredSegment
 from mikroscope.stores.sqlite.write.batch import (
     DISCARDED,
@@ -30,7 +33,7 @@ from mikroscope.stores.sqlite.write.batch import (
     WriterState,
 )
 from mikroscope.stores.sqlite.write.deletion import Deleter, mark_changed
-from mikroscope.stores.sqlite.write.encoding import EncodedBatch
+from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, EncodedBatch
 from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
@@ -56,6 +59,7 @@ SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
 WHERE source = ? AND first_line <= ? AND last_line >= ?
 """  # noqa: S608
 _BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
+_NEWEST_DICTIONARY = "SELECT id, dictionary FROM dictionaries ORDER BY id DESC LIMIT 1"
 _REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
 _CACHE_BYTES = 8 << 20
 
@@ -83,12 +87,15 @@ class Writer:
         self._committing: Future[object] | None = None
         self._sealer = Sealer()
         self._newest = -1  # the greatest key
+        self._is_ahead = False  # of what the caller knows, who has to ask for the sources
         self._cache = PartCache(_CACHE_BYTES)
         self._load()
 
     def sources(self) -> list[Source]:
         """Return every source that is not discarded."""
         self.settle()
+        if self._is_ahead:
+            self.reload()
         rows = self._connection.execute(
             "SELECT id, path, checkpoint, state, holds_audit FROM sources WHERE state != ?",
             (DISCARDED,),
@@ -106,6 +113,11 @@ class Writer:
         """Finish the commit under way and take over the committed state; open batches go stale."""
         self.settle()
         self._load()
+        self._is_ahead = False
+
+    def run_ahead(self) -> None:
+        """Make batches stale, also those that are begun before the caller asks for the sources."""
+        self._is_ahead = True
 
     def commit(self, batch: SqliteBatch, wait: bool = True) -> None:
         """Write a batch, all or nothing. After a failure the state is as last committed.
@@ -132,7 +144,11 @@ class Writer:
         self._state.committed(batch)
 
     def settle(self) -> None:
-        """Wait until the previous batch is durable and visible. Raises what went wrong with it."""
+        """Wait until the previous batch is durable and visible. Raises what went wrong with it.
+
+        The caller may not be the one that committed the batch and goes on behind it, so that
+        batches are stale then.
+        """
         committing, self._committing = self._committing, None
         if committing is None:
             return
@@ -140,6 +156,7 @@ class Writer:
             with self._rollback_on_error():
                 committing.result()
         except BaseException:
+            self.run_ahead()
             self._load()
             raise
 
@@ -194,29 +211,49 @@ class Writer:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; what would slow the first query down after a start is sealed."""
         try:
             self.settle()
+            self._seal_rest()
         finally:
             self._committer.shutdown()
             self._sealer.close()
             self._connection.close()
 
+    def _seal_rest(self) -> None:
+        if not self._connection.in_transaction and self._fresh.most_entries >= LEAST_ENTRIES:
+            with suppress(apsw.Error, ZstdError, StaleBatchError), self._changing():
+                current = self._state.packer.current
+                while self._sealer.seal_now(
+                    self._connection, self._fresh, self._file, current, LEAST_ENTRIES
+                ):
+                    pass
+
     # --- inside a transaction ---------------------------------------------------------------
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Run in a transaction. Raises StaleBatchError if the index was replaced."""
+        """Run in a transaction. Raises StaleBatchError if the index was replaced.
+
+        What another process has committed is taken over first: its dictionaries may have the
+        numbers of those that this one has trained and not committed yet. The caller does not know
+        its sources then, so that batches are stale.
+        """
         self.settle()
         try:
             with self._rollback_on_error():
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._check_not_replaced()
+                if self._connection.pragma("data_version") != self._data_version:
+                    self.run_ahead()
+                    self._load()
+                self._write_dictionaries()
                 yield
                 self._connection.execute("COMMIT")
         except BaseException:
             self._forget()
             raise
+        self._state.new_dictionaries.clear()
 
     def _deleter(self) -> Deleter:
         return Deleter(self._connection, self._segment, self._fresh)
@@ -258,19 +295,20 @@ class Writer:
         """Store the pieces with their keys; return the segments with theirs."""
         self._commits += 1
         self._set_meta("commits", self._commits)
-        parts: list[Sealed | Piece] = [*encoded.sealed, *encoded.pieces]
+        fresh = [one.lines for one in encoded.fresh]
+        parts: list[Sealed | FreshLines] = [*encoded.sealed, *fresh]
         if parts:
             self._assign_keys(parts, encoded.has_keys)
             self._set_meta("newest_key", self._newest)
-        for piece in encoded.pieces:
-            piece.commits = [self._commits] * len(piece)
-            count_up(self._connection, count_minutes(piece), piece.is_audit)
-            self._fresh.add(piece)
+        for lines, minutes in encoded.fresh:
+            lines.commit = self._commits
+            count_up(self._connection, minutes, lines.is_audit)
+            self._fresh.add(lines)
         for sealed in encoded.sealed:
             count_up(self._connection, sealed.minutes, sealed.is_audit)
         return [Placed(one, [self._commits] * one.entries) for one in encoded.sealed]
 
-    def _assign_keys(self, parts: Sequence[Sealed | Piece], have_keys: bool) -> None:
+    def _assign_keys(self, parts: Sequence[Sealed | FreshLines], have_keys: bool) -> None:
         """Give the entries keys that no other entry has.
 
         Logs that arrive in the order of time have them already.
@@ -291,11 +329,15 @@ class Writer:
             if len(self._names) > _MOST_NAMES:
                 self._names.clear()
             self._names |= encoded.names
-        for dictionary in state.new_dictionaries:
-            self._connection.execute(
-                "INSERT INTO dictionaries VALUES(?, ?)", (dictionary.number, dictionary.content)
-            )
+        self._write_dictionaries()
         self._set_meta("next_source", state.next_source)
+
+    def _write_dictionaries(self) -> None:
+        """Write new dictionaries: what is packed with them comes in the same transaction."""
+        self._connection.executemany(
+            "INSERT INTO dictionaries VALUES(?, ?)",
+            [(one.number, one.content) for one in self._state.new_dictionaries],
+        )
 
     def _source_rows(
         self, batch: SqliteBatch, encoded: EncodedBatch | None
@@ -317,8 +359,8 @@ class Writer:
         for row in rows:
             segment = self._segment(SegmentInfo(*row))
             found |= _lines_of(segment.sources, segment.line_numbers, source, segment.alive)
-        for _, piece in self._fresh.pieces():
-            found |= _lines_of(piece.sources, piece.lines, source, None)
+        for _, lines in self._fresh.lines():
+            found |= _lines_of(lines.sources, lines.lines, source, None)
         return {line for line in found if first <= line <= last}
 
     def _segment(self, info: SegmentInfo) -> StoredSegment:
@@ -334,14 +376,13 @@ class Writer:
         connection = self._connection
         with connection:  # one snapshot
             meta = dict(connection.execute("SELECT name, value FROM meta"))
-            contents = connection.execute("SELECT id, dictionary FROM dictionaries ORDER BY id")
-            dictionaries = [Dictionary(number, content) for number, content in contents]
+            newest: Any = connection.execute(_NEWEST_DICTIONARY).fetchone()
             last_lines: Any = dict(connection.execute("SELECT id, last_line FROM sources"))
             self._data_version = connection.pragma("data_version")
         self._newest, self._commits = meta["newest_key"], meta["commits"]
         self._names: set[str] = set()
-        current = dictionaries[-1] if dictionaries else Dictionary(0, b"")
-        packer = Packer(current, len(dictionaries) + 1)
+        current = Dictionary(*newest) if newest else Dictionary(0, b"")
+        packer = Packer(current, current.number + 1)
         self._state = WriterState(
             packer, meta["next_source"], last_lines, self._lines_present, self._replaced
         )
@@ -363,9 +404,9 @@ class Writer:
     def _check_alone(self, batch: SqliteBatch) -> None:
         """Raise StaleBatchError if another connection has committed since the batch was begun."""
         self._check_not_replaced()
-        is_current = batch.state is self._state
+        is_current = batch.state is self._state and not self._is_ahead
         if not is_current or self._connection.pragma("data_version") != self._data_version:
-            raise StaleBatchError("another process has written to the index meanwhile")
+            raise StaleBatchError("the index is not as it was when the batch was begun")
 
 
 _MOST_NAMES = 20_000

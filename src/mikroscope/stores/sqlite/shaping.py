@@ -144,7 +144,7 @@ class _Fields:
         for _, time_name, places, _, columns in groups:
             for name, values in columns.items():
                 kept: _Chunk = (places, values)
-                if name == time_name:
+                if name and name == time_name:
                     if dict in set(map(type, values)):  # only an object in it is a value of its own
                         kept = _objects(places, values)
                         objects.setdefault(name, []).append(kept)
@@ -231,6 +231,23 @@ class _Fields:
             self._shaped.fields[name] = Values(
                 [place for place, _ in both], [text for _, text in both]
             )
+
+
+def names_of(records: Sequence[Fields], shapes: Iterable[tuple[str, ...]]) -> set[str]:
+    """Return the names of all fields of some records, nested ones as paths."""
+    names: set[str] = set().union(*set(shapes))
+    for fields in records:
+        if dict in map(type, fields.values()):
+            _add_inner_names(fields, "", 1, names)
+    return names
+
+
+def _add_inner_names(fields: Fields, path: str, depth: int, names: set[str]) -> None:
+    for name, value in fields.items():
+        if path:
+            names.add(path + name)
+        if type(value) is dict and depth <= MAX_DEPTH:
+            _add_inner_names(value, f"{path}{name}.", depth + 1, names)
 
 
 def column_name(field: str) -> str:

@@ -1,11 +1,16 @@
 """Makes pieces: what the index keeps of records that were read."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from mikroscope.records.parsing import Fields
+from mikroscope.records.attributes import TEMPLATE_FIELD, find_time
+from mikroscope.records.conventions import TIME_FIELDS
+from mikroscope.records.parsing import Fields, parse_line
 from mikroscope.records.templates import templates_of
+from mikroscope.records.timestamps import canonical_ms
 from mikroscope.stores.sqlite.columns import Column, make_column, numbers_column
+from mikroscope.stores.sqlite.compression import restore_time
+from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.piece import (
     CORRELATION,
     EVENT,
@@ -13,11 +18,13 @@ from mikroscope.stores.sqlite.piece import (
     LEVEL,
     TEMPLATE,
     Piece,
+    pick,
 )
+from mikroscope.stores.sqlite.shaping import Places, Shaped, by_code, shape_records
 from mikroscope.stores.sqlite.texts import encode_all_words, encode_words
 from mikroscope.stores.sqlite.tokens import encode_token, extra_token, second_token
-from mikroscope.stores.sqlite.write.shaping import Places, Shaped, by_code, shape_records
 
+FIRST_TIME_FIELD = TIME_FIELDS[0]
 Item = TypeVar("Item")
 
 
@@ -124,13 +131,20 @@ class _Messages:
 
 
 def _templates(shaped: Shaped, messages: _Messages) -> Column:
-    """Return the column of the messages' templates; an entry without a message has its event's."""
+    """Return the column of the messages' templates; an entry without a message has its event's.
+
+    An entry with a field of its own of that name has the value of this one.
+    """
     masked = messages.spread(templates_of(messages.distinct))
     if "" in messages.distinct:
         events = list(dict.fromkeys(shaped.events))
         of_event = dict(zip(events, templates_of(events), strict=True))
         texts = zip(shaped.messages, masked, shaped.events, strict=True)
         masked = [mask if text else of_event[event] for text, mask, event in texts]
+    own = shaped.fields.get(TEMPLATE_FIELD)
+    if own is not None:
+        for place, text in zip(own.places or range(shaped.size), own.texts, strict=True):
+            masked[place] = text
     return _column(shaped.size, None, masked)
 
 
@@ -143,3 +157,67 @@ def _words(shaped: Shaped, messages: _Messages) -> list[bytes]:
         tokens = [token for one in extra for token in (extra_token(*one), second_token(one[1]))]
         words[place] += b"".join(b" " + encode_token(token) for token in tokens)
     return words
+
+
+class _Lines(NamedTuple):
+    """Lines that were read again, as `Records`."""
+
+    times: list[int]
+    keys: list[int]
+    time_names: list[str]
+    sources: list[int]
+    lines: list[int]
+    records: list[Fields]
+    shapes: list[tuple[str, ...]]
+    raw: list[bytes]
+
+
+def piece_of_lines(
+    is_audit: bool,
+    keys: Sequence[int],
+    times: Sequence[int],
+    commits: Sequence[int],
+    sources: Sequence[int],
+    lines: Sequence[int],
+    raw: Sequence[bytes],
+) -> Piece:
+    """Return the piece of entries that are in the index already, in the order of their keys."""
+    records = [parse_line(line)[0] for line in map(restore_time, raw, times)]
+    read = _Lines(
+        times=list(times),
+        keys=list(keys),
+        time_names=list(map(_time_name, records, times)),
+        sources=list(sources),
+        lines=list(lines),
+        records=records,
+        shapes=list(map(tuple, records)),
+        raw=list(raw),
+    )
+    piece, _ = make_piece(read, is_audit)
+    piece.commits = list(commits)
+    return piece
+
+
+def _time_name(fields: Fields, time_ms: int) -> str:
+    """Return the field that a record's time comes from; empty if it is none."""
+    text = fields.get(FIRST_TIME_FIELD)
+    if type(text) is str and time_ms > 0 and canonical_ms(text) == time_ms:
+        return FIRST_TIME_FIELD
+    return find_time(fields).name
+
+
+def piece_of_fresh(parts: Sequence[FreshLines]) -> Piece:
+    """Return the piece of lines of one kind that are not sealed yet."""
+    columns: list[list[Any]] = [
+        [key for part in parts for key in part.keys],
+        [time for part in parts for time in part.times],
+        [part.commit for part in parts for _ in part.keys],
+        [source for part in parts for source in part.sources],
+        [line for part in parts for line in part.lines],
+        [line for part in parts for line in part.raw],
+    ]
+    keys = columns[0]
+    if not all(map(int.__lt__, keys, keys[1:])):
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        columns = [pick(column, order) for column in columns]
+    return piece_of_lines(parts[0].is_audit, *columns)
