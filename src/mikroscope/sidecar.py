@@ -24,6 +24,7 @@ from mikroscope.errors import ConfigurationError, StorageFullError
 from mikroscope.indexing.index_check import IndexCheck
 from mikroscope.indexing.indexer import Indexer
 from mikroscope.indexing.rebuild import RebuildJob
+from mikroscope.indexing.upgrade import IndexUpgrade
 from mikroscope.indexing.writer_thread import WriterThread
 from mikroscope.logfiles.appender import LogAppender
 from mikroscope.logfiles.skipped import Skipped, describe_skipped
@@ -105,6 +106,8 @@ class Sidecar:
             exclusive=exclusive,
         )
         self.maintainer = self._make_maintainer(exclusive)
+        first_run = self.maintainer.first_run
+        self.upgrade = IndexUpgrade(self.store, self.rebuilder.run, first_run)
         if (problem := self._lack_of_space()) is not None:
             logger.warning("%s: logs sent over HTTP are refused until more is free", problem)
 
@@ -119,6 +122,7 @@ class Sidecar:
         self.writer.start(scan=False)
         self.alerter.start(url)
         self.maintainer.start()
+        self.upgrade.start()
         if self._watcher is not None:
             self._watcher.start()
         self._wait_for_first_runs()
@@ -126,6 +130,8 @@ class Sidecar:
     def _wait_for_first_runs(self) -> None:
         read_by = time.monotonic() + _FIRST_READING_S
         self.maintainer.first_run.wait(_FIRST_CLEAN_UP_S)
+        if self.upgrade.is_needed:
+            return  # what the files have is in the index when that is done
         while time.monotonic() < read_by and not self.maintainer.settled.wait(_LOOK_S):
             if self._is_new and self.writer.listed_bytes > _READ_AT_FIRST:
                 return
@@ -152,8 +158,11 @@ class Sidecar:
         if self._watcher is not None:
             self._watcher.stop()
         self.alerter.stop()
+        self.upgrade.stop()
+        self.rebuilder.stop()
         self.maintainer.stop()
         self.writer.stop()
+        self.upgrade.join()
         self.store.close()
 
     def reload(self, settings: Settings) -> None:
@@ -173,6 +182,7 @@ class Sidecar:
 
     def give_up_waits(self) -> None:
         """Cancel what requests may wait for long: a rebuild, and the test of a webhook."""
+        self.upgrade.stop()
         self.rebuilder.stop()
         self.alerter.stop()
 
@@ -200,6 +210,7 @@ class Sidecar:
             self.maintainer.state.job.last_error,
             self.store.status().problem,
             self._index_check.problem,
+            self.upgrade.problem,
             f"alerts: {alerts}" if alerts is not None else None,
         )
         return list(dict.fromkeys(problem for problem in found if problem))
@@ -296,8 +307,11 @@ class _IndexObserver:
     def last_log_ms(self) -> int | None:
         """Return the time of the last entry; None while there has never been one.
 
-        Where it is unknown, the time of the start counts.
+        Where it is unknown, the time of the start counts. While the index is outdated it is not
+        known what arrives: it counts as now.
         """
+        if self._store.status().is_outdated:
+            return _now_ms()
         newest = self._search(Query(to_ms=_now_ms()), 1)
         if not newest and self._caught_up.done() and not self._search(Query(), 1):
             return None

@@ -28,6 +28,7 @@ from mikroscope.stores.base import (
     StoreStatus,
 )
 from mikroscope.stores.sqlite import SqliteStore
+from mikroscope.stores.sqlite.write.writer import Writer
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".log")
 
@@ -73,6 +74,12 @@ def all_entries(store: Store) -> list[Entry]:
         cursor = page.next_cursor
         if cursor is None:
             return entries
+
+
+def writer_of(store: SqliteStore) -> Writer:
+    """Return the writer of a store, for tests that look into its tables."""
+    assert isinstance(store._writer, Writer)
+    return store._writer
 
 
 def count(store: Store) -> int:

@@ -73,7 +73,7 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
         "backup": {"auditDirectory"},
         "storage": {
             *("dbApproximateSizeBytes", "dbDirectoryFreeBytes", "logsDirectoryFreeBytes"),
-            *("dbMaxBytes", "minFreeBytes"),
+            *("dbMaxBytes", "dbUpgrading", "minFreeBytes"),
         },
     }
     assert set(queue) == {

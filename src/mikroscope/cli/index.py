@@ -25,6 +25,8 @@ _INDEX_OPTIONS = (
     *("logs_path", "db_path", "config_path", "log_file_suffixes", "default_timezone"),
 )
 
+_OUTDATED = "{} has the format of an earlier version: it is rebuilt from the log files"
+
 
 @click.command(short_help="Index new lines once, or rebuild the index.")
 @setting_options(_INDEX_OPTIONS)
@@ -66,7 +68,10 @@ def _index(settings: Settings, tree: "LogTree") -> "IndexStats":
         return IndexStats()
     with closing(open_store(settings.db_path, "write")) as store:
         warn_of_zone(settings)
-        return index_once(store, tree, _watch)
+        if not store.status().is_outdated:
+            return index_once(store, tree, _watch)
+    click.echo(printable(f"mikroscope: {_OUTDATED.format(settings.db_path)}"), err=True)
+    return _rebuild(settings, tree)
 
 
 def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
@@ -77,12 +82,14 @@ def _rebuild(settings: Settings, tree: "LogTree") -> "IndexStats":
         raise MikroScopeError(f"{_missing(settings)}; a rebuild would leave an empty index")
     # The old index records per source what retention has deleted. A scan first updates where its
     # files are now, so that the rebuild finds those records.
+    sources = None
     if settings.db_path.exists():
         with suppress(StoreError), closing(open_store(settings.db_path, "write")) as store:
             scan_sources(store, tree)
+            sources = store.sources()
     if "default_timezone" in settings.given:  # else the new index has the zone of the old one
         set_default_zone(settings.default_timezone)
-    with closing(begin_rebuild(settings.db_path)) as rebuild:
+    with closing(begin_rebuild(settings.db_path, sources)) as rebuild:
         return rebuild_once(rebuild, tree, _watch)
 
 

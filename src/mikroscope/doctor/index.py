@@ -55,8 +55,8 @@ def _explain(error: StoreError, index: Inspectable, address: str) -> Finding:
         return warning(
             "index",
             str(error),
-            "start the server: it keeps the old index under another name, and rebuilds it from "
-            "the log files; or run the version of MikroScope that made it",
+            "start the server, which rebuilds the index from the log files; or run the version of "
+            "MikroScope that made it",
         )
     if not isinstance(error, DamagedIndexError):
         fix = "set --db to another file, or check the permissions of this one"

@@ -66,7 +66,11 @@ class IndexBuilder:
         self.indexer = Indexer(rebuild.store, tree)
 
     def fill(self) -> Iterator[None]:
-        """Read everything, and then what has arrived meanwhile, until only little is left."""
+        """Read everything, and then what has arrived meanwhile, until only little is left.
+
+        Before that, entries without a file are copied from an index of an earlier format.
+        """
+        yield from self._rebuild.carry_over()
         for _ in range(_MAX_ROUNDS):
             before = self.indexer.stats.records_inserted
             yield from self.indexer.run(final=True)

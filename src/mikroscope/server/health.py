@@ -62,8 +62,10 @@ def health(sidecar: Sidecar) -> Health:
 
 
 def _storage(sidecar: Sidecar) -> Storage:
+    index = sidecar.store.status()
     return Storage(
-        db_approximate_size_bytes=sidecar.store.status().size_bytes or 0,
+        db_approximate_size_bytes=index.size_bytes or 0,
+        db_upgrading=index.is_outdated,
         db_directory_free_bytes=free_bytes(sidecar.db_directory),
         logs_directory_free_bytes=free_bytes(sidecar.settings.logs_path),
         db_max_bytes=sidecar.settings.db_max_bytes,

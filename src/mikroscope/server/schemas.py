@@ -185,9 +185,14 @@ class Backup(JsonBody, frozen=True, kw_only=True):
 
 
 class Storage(JsonBody, frozen=True, kw_only=True):
-    """Size of the index and its limit, free space, and the minimum that ingest needs."""
+    """Size of the index and its limit, free space, and the minimum that ingest needs.
+
+    `dbUpgrading`: the index has the format of an earlier version; queries are answered from it
+    until a new one is built. What arrives meanwhile is found after that.
+    """
 
     db_approximate_size_bytes: Count
+    db_upgrading: bool
     db_directory_free_bytes: Count | None
     logs_directory_free_bytes: Count | None
     db_max_bytes: Count

@@ -1,9 +1,11 @@
 """Opens stores by their address: the one module that knows which stores there are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from mikroscope.errors import StoreError
+from mikroscope.logfiles.sources import Source
 from mikroscope.stores.base import Rebuild, Store
 
 Mode = Literal["server", "write", "read"]
@@ -17,7 +19,8 @@ def open_store(
     """Open the index at an address, which is the path of its file.
 
     - "server": this process owns the index until the store is closed, and a second owner is
-      refused. An index that is damaged, or in another format, is renamed and a new one made.
+      refused. An index that is damaged, or in an unknown format, is renamed and a new one made;
+      one in the previous format answers until a rebuild has replaced it.
     - "write": for single batches, also while a server runs. The index is made if there is none.
     - "read": nothing can be written; queries raise StoreError if there is no index.
 
@@ -34,15 +37,16 @@ def open_store(
     )
 
 
-def begin_rebuild(address: str | Path) -> Rebuild:
+def begin_rebuild(address: str | Path, sources: Sequence[Source] | None = None) -> Rebuild:
     """Begin a new index that replaces the one at an address, which may be missing or damaged.
 
-    May be called while a server runs. Raises StoreError if a rebuild is running already, or if
+    May be called while a server runs. `sources` are those of the old index, if they were just read
+    from its store. Raises StoreError if a rebuild is running already, or if
     something other than an index is there.
     """
     from mikroscope.stores.sqlite.store import begin_rebuild as begin_sqlite_rebuild
 
-    return begin_sqlite_rebuild(_path(address))
+    return begin_sqlite_rebuild(_path(address), sources)
 
 
 def administer(address: str | Path) -> object:

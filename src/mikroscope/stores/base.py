@@ -93,10 +93,15 @@ class Facet(msgspec.Struct, frozen=True):
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
-    """The state of a store: its size on disk in bytes, and what is wrong with it, if known."""
+    """The state of a store: its size on disk in bytes, and what is wrong with it, if known.
+
+    With `is_outdated` the index has the format of an earlier version. Questions are answered from
+    it; what is committed is not added: `rebuild` makes an index that has it, from the files.
+    """
 
     size_bytes: int | None
     problem: str | None
+    is_outdated: bool = False
 
 
 class Executor(Protocol):
@@ -263,6 +268,12 @@ class Rebuild(Protocol):
 
     store: Store
     """The new index; it has the sources of the old one, with nothing indexed yet."""
+
+    def carry_over(self) -> Iterator[None]:
+        """Copy the entries whose file is gone out of an index of an earlier format.
+
+        Each item is one bounded step. Of an index of the present format nothing is copied.
+        """
 
     def swap(self, catch_up: Callable[[], object]) -> Deleted:
         """Replace the old index by the new one, and return what the old one held.

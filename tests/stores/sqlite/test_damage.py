@@ -17,6 +17,7 @@ from mikroscope.stores.sqlite import SqliteStore, files, sealing
 from mikroscope.stores.sqlite.read import groups
 from mikroscope.stores.sqlite.write import encoding, merging, resealing
 from tests.helpers.forms import amount
+from tests.helpers.stores import writer_of
 from tests.stores.contract.base import START_MS, Record, at, put, record_of
 
 ENTRIES = 60
@@ -79,7 +80,7 @@ def pack_with_a_dictionary(store: SqliteStore) -> None:
     """Add a segment that is packed with a dictionary."""
     lines = 1_000
     put(store, [{"time": START_MS - 10**9 + n, "old": n} for n in range(lines)], "old")
-    assert rows_of(store._writing._connection, "dictionaries")
+    assert rows_of(writer_of(store)._connection, "dictionaries")
 
 
 def rows_of(connection: apsw.Connection, table: str) -> list[Any]:

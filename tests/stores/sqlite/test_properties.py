@@ -31,6 +31,7 @@ from mikroscope.stores.base import Cutoffs
 from mikroscope.stores.sqlite import SqliteStore
 from mikroscope.stores.sqlite.schema import clamp
 from tests.helpers.forms import examples
+from tests.helpers.stores import writer_of
 from tests.stores.contract.base import (
     START_MS,
     Record,
@@ -533,7 +534,7 @@ EMPTY = ("fresh", "partitions", "segments", "columns", "blocks", "masks", "segme
 
 def left_in_index(store: SqliteStore) -> dict[str, int]:
     """Return the number of rows of each table that should be empty and is not."""
-    sql = store._writing._connection
+    sql = writer_of(store)._connection
     terms = sql.execute("SELECT name FROM sqlite_schema WHERE name GLOB 'terms_*'").fetchall()
     names = [*EMPTY, "minutes", "sources", *(str(name) for (name,) in terms)]
     select = "SELECT count(*) FROM "

@@ -22,6 +22,7 @@ from mikroscope.stores.sqlite.write import encoding, merging, resealing, sealer,
 from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, divide
 from mikroscope.stores.sqlite.write.fresh import FreshKeys
 from mikroscope.stores.sqlite.write.placing import keys_alone, keys_beside
+from tests.helpers.stores import writer_of
 from tests.stores.contract.base import (
     START_MS,
     Record,
@@ -46,7 +47,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 def rows_of(store: SqliteStore, select: str) -> list[Any]:
     """Return what the index has in its tables."""
-    return store._writing._connection.execute(select).fetchall()
+    return writer_of(store)._connection.execute(select).fetchall()
 
 
 def compact(store: SqliteStore) -> int:

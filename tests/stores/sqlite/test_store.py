@@ -19,6 +19,7 @@ from mikroscope.stores.sqlite.write import encoding
 from mikroscope.stores.sqlite.write.batch import SqliteBatch
 from mikroscope.stores.sqlite.write.encoding import encode_kept
 from mikroscope.stores.sqlite.write.reading import MaybePruned
+from tests.helpers.stores import writer_of
 from tests.stores.contract.base import (
     SOME,
     START_MS,
@@ -49,7 +50,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 def connection_of(store: SqliteStore) -> apsw.Connection:
     """Return the connection that writes."""
-    return store._writing._connection
+    return writer_of(store)._connection
 
 
 # --- opening ------------------------------------------------------------------------------------

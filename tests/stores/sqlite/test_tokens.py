@@ -9,10 +9,10 @@ import apsw
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from mikroscope.stores.sqlite.write.pieces import make_piece
 
 from mikroscope.records.parsing import Fields
 from mikroscope.stores.sqlite import schema, tokens
+from mikroscope.stores.sqlite.pieces import make_piece
 from mikroscope.stores.sqlite.segment import find_words
 from mikroscope.stores.sqlite.texts import MAX_SEARCHED, encode_all_words, encode_words, words_of
 from mikroscope.stores.sqlite.tokens import (

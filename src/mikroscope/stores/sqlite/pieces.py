@@ -20,7 +20,8 @@ from mikroscope.stores.sqlite.piece import (
     Piece,
     pick,
 )
-from mikroscope.stores.sqlite.shaping import Places, Shaped, by_code, shape_records
+from mikroscope.stores.sqlite.shapes import Places, Shaped
+from mikroscope.stores.sqlite.shaping import by_code, shape_records
 from mikroscope.stores.sqlite.texts import encode_all_words, encode_words
 from mikroscope.stores.sqlite.tokens import encode_token, extra_token, second_token
 

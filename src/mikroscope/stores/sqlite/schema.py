@@ -1,6 +1,7 @@
 """Defines the tables of an index file, the format of an entry's key, and opens connections."""
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ from mikroscope.stores.sqlite import files
 
 # Increment whenever a table or a term changes: older indexes are then rebuilt from the files.
 VERSION = 6
+PREVIOUS_VERSION = 5  # is read until an index of this version has replaced it
 APPLICATION_ID = 0x4D534350  # "MSCP"
 
 # An entry's key is its time: epoch milliseconds, then its position by arrival among the entries of
@@ -164,8 +166,10 @@ def _create_tables(connection: apsw.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def check_version(connection: apsw.Connection, path: Path) -> None:
-    """Raise StoreError unless the file is an index of this version."""
+def check_version(
+    connection: apsw.Connection, path: Path, allowed: Collection[int] = (VERSION,)
+) -> None:
+    """Raise StoreError unless the file is an index of this version, or of one that is allowed."""
     if not connection.pragma("schema_version"):
         raise StoreError(
             f"there is no index in {path} yet: create it with 'mikroscope index' or "
@@ -177,7 +181,7 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
             "or set --db to another file"
         )
     version = connection.pragma("user_version")
-    if version != VERSION:
+    if version not in allowed:
         raise IndexFormatError(
             f"{path} has index format {version}, expected {VERSION}: "
             "rebuild it with 'mikroscope index --rebuild', or start the server, which does so"

@@ -1,7 +1,7 @@
 """The Store protocol on one SQLite file: one writer, and readers for any thread."""
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -38,10 +38,12 @@ from mikroscope.stores.base import (
 )
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.admin.rebuild import OldIndex, SqliteRebuild, clean_up
+from mikroscope.stores.sqlite.previous.writer import PreviousBatch, PreviousWriter, is_previous
 from mikroscope.stores.sqlite.read import groups, histogram, pages
 from mikroscope.stores.sqlite.read.connections import Readers
 from mikroscope.stores.sqlite.schema import file_identity, zone_of
 from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
+from mikroscope.stores.sqlite.write.reading import MaybePruned
 from mikroscope.stores.sqlite.write.shrinking import TermsBytes
 from mikroscope.stores.sqlite.write.writer import Writer
 
@@ -57,7 +59,9 @@ class SqliteStore:
 
     With `alone` this process owns the file while the store is open: a second store that wants to
     own it is refused. Other processes can still commit single batches or rebuild the index. A
-    damaged index, or one of another format, is set aside then.
+    damaged index, or one of an unknown format, is set aside then.
+
+    An index of the previous format is only read: `rebuild` makes one that replaces it.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class SqliteStore:
         self._path = path = files.resolve_link(path)
         self._alone = alone
         self._locks: list[int] = []
-        self._writer: Writer | None = None
+        self._writer: Writer | PreviousWriter | None = None
         self._replaced = replaced
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,8 @@ class SqliteStore:
         with files.translating_errors(self._path):
             writer = self._writing
             if file_identity(self._path) == writer.identity:
-                writer.reload()
+                if isinstance(writer, Writer):
+                    writer.reload()
                 return
             writer.close()
             self._writer = self._open_writer()
@@ -112,18 +117,27 @@ class SqliteStore:
 
     def commit(self, batch: Batch, wait: bool = True) -> None:
         """Write a batch, all or nothing."""
-        if not isinstance(batch, SqliteBatch):
-            raise TypeError(f"{batch!r} was not begun by this store")
+        writer = self._writing
         with files.translating_errors(self._path):
-            self._writing.commit(batch, wait)
+            if isinstance(writer, Writer) and isinstance(batch, SqliteBatch):
+                writer.commit(batch, wait)
+            elif isinstance(writer, PreviousWriter) and isinstance(batch, PreviousBatch):
+                writer.commit(batch)
+            elif isinstance(batch, PreviousBatch):
+                raise StaleBatchError(f"{self._path} was replaced")
+            else:
+                raise TypeError(f"{batch!r} was not begun by this store")
 
     def expire(self, cutoffs: Cutoffs) -> Iterator[Deleted]:
         """Delete entries past their time, a bounded number with each step."""
         position: int | None = 0
         while position is not None:
+            writer = self._writing
+            if isinstance(writer, PreviousWriter):
+                return
             try:
                 with files.translating_errors(self._path):
-                    deleted, position = self._writing.expire(cutoffs, position)
+                    deleted, position = writer.expire(cutoffs, position)
             except StaleBatchError:
                 self._follow_replacement()
                 deleted, position = Deleted(), 0
@@ -131,11 +145,11 @@ class SqliteStore:
 
     def collect(self) -> Iterator[Deleted]:
         """Delete the entries of discarded sources, a bounded number with each step."""
-        while True:
+        while isinstance(writer := self._writing, Writer):
             deleted: Deleted | None = Deleted()
             try:
                 with files.translating_errors(self._path):
-                    deleted = self._writing.collect()
+                    deleted = writer.collect()
             except StaleBatchError:
                 self._follow_replacement()
             if deleted is None:
@@ -150,27 +164,28 @@ class SqliteStore:
         partition is freed with the last of its segments, so more is deleted than necessary: at
         worst as much as a segment and the inverted index of the oldest partition take. That has
         the entries of a day; once something was deleted, new partitions have at most an eighth
-        of all entries, or 16,384 and a segment.
+        of all entries, or 16,384 and a segment. An index of an earlier version is left as it is.
         """
         known: TermsBytes = {}
-        while True:
+        while isinstance(writer := self._writing, Writer):
             try:
                 with files.translating_errors(self._path):
-                    deleted, size = self._writing.shrink(max_bytes, known)
+                    deleted, size = writer.shrink(max_bytes, known)
             except StaleBatchError:
-                self.refresh()
+                self._follow_replacement()
                 known.clear()
                 deleted = Deleted()
             if deleted is None:
                 return size
             yield deleted
+        return max_bytes
 
     def compact(self) -> Iterator[None]:
         """Give disk space back and merge the inverted index, a little with each step."""
-        while True:
+        while isinstance(writer := self._writing, Writer):
             try:
                 with files.translating_errors(self._path):
-                    if not self._writing.compact():
+                    if not writer.compact():
                         return
             except StaleBatchError:
                 self._follow_replacement()
@@ -178,7 +193,10 @@ class SqliteStore:
 
     def rebuild(self) -> Rebuild:
         """Begin a new index next to this one."""
-        return begin_rebuild(self._path)
+        writer = self._writer
+        return begin_rebuild(
+            self._path, writer.sources() if isinstance(writer, PreviousWriter) else None
+        )
 
     def search(self, query: Query, page: PageRequest = FIRST_PAGE) -> Page:
         """Return one page of entries, newest first."""
@@ -234,6 +252,8 @@ class SqliteStore:
         return StoreStatus(
             size_bytes=files.size_bytes(self._path),
             problem=files.damage_text(self._path) if is_damaged else None,
+            is_outdated=isinstance(self._writer, PreviousWriter)
+            and file_identity(self._path) == self._writer.identity,
         )
 
     def close(self) -> None:
@@ -246,28 +266,39 @@ class SqliteStore:
                 logger.error("the end of %s could not be written: %s", self._path, error)
         self._unlock()
 
+    def keep(
+        self, sources: Mapping[int, Source], entries: Sequence[tuple[MaybePruned, int]]
+    ) -> None:
+        """Commit entries of the index that this one replaces, with their sources as they are."""
+        batch = self.begin()
+        if isinstance(batch, SqliteBatch):
+            batch.keep(sources, entries)
+            self.commit(batch)
+
     def seal(self) -> None:
         """Close, with everything in the one file."""
-        with files.translating_errors(self._path):
-            self._writing.empty_log()
+        if isinstance(self._writer, Writer):
+            with files.translating_errors(self._path):
+                self._writer.empty_log()
         self.close()
 
     def _follow_replacement(self) -> None:
         """Continue with the index of another process, whose sources the caller does not know."""
         self.refresh()
-        self._writing.run_ahead()
+        if isinstance(self._writing, Writer):
+            self._writing.run_ahead()
 
     @property
-    def _writing(self) -> Writer:
+    def _writing(self) -> Writer | PreviousWriter:
         if self._writer is None:
             raise StoreError(f"{self._path} was opened for reading only")
         return self._writer
 
-    def _open_writer(self, probe: bool = False) -> Writer:
+    def _open_writer(self, probe: bool = False) -> Writer | PreviousWriter:
         with files.translating_errors(self._path), files.shared_lock(self._path):
             if self._alone:
                 self._lock_file()
-            writer = Writer(self._path, self._replaced)
+            writer = self._make_writer()
             try:
                 if probe:
                     writer.probe()
@@ -277,7 +308,15 @@ class SqliteStore:
                 raise
             return writer
 
-    def _open_whole(self) -> Writer:
+    def _make_writer(self) -> Writer | PreviousWriter:
+        try:
+            return Writer(self._path, self._replaced)
+        except IndexFormatError:
+            if not is_previous(self._path):
+                raise
+            return PreviousWriter(self._path)
+
+    def _open_whole(self) -> Writer | PreviousWriter:
         """Open the index; if it cannot be used any more, set it aside and make a new one."""
         try:
             if files.is_marked_damaged(self._path) and self._path.exists():
@@ -330,10 +369,11 @@ class SqliteStore:
             files.unlock(self._locks.pop())
 
 
-def begin_rebuild(path: Path) -> SqliteRebuild:
+def begin_rebuild(path: Path, sources: Sequence[Source] | None = None) -> SqliteRebuild:
     """Begin to rebuild the index at `path`, which need not exist or may be damaged.
 
-    Raises StoreError if another rebuild is running, or if the file is not an index.
+    `sources` are those of the old index, if more is known than it has. Raises StoreError if another
+    rebuild is running, or if the file is not an index.
     """
 
     def make_store(new: Path, old: OldIndex) -> SqliteStore:
@@ -343,4 +383,4 @@ def begin_rebuild(path: Path) -> SqliteRebuild:
 
     path = files.resolve_link(path)
     with files.translating_errors(path):
-        return SqliteRebuild(path, make_store)
+        return SqliteRebuild(path, make_store, sources)

@@ -89,7 +89,7 @@ def _in_words(connection: apsw.Connection, found: str) -> str:
 
 
 def _find_lost(connection: apsw.Connection) -> str | None:
-    """SQLite cannot check what is in a segment or in fresh lines: unpack all, and parse each line."""
+    """SQLite cannot check what is in segments and fresh lines: unpack all, parse each line."""
     lost, entries = _Lost(), 0
     for segment in segments(connection):
         info = segment.info

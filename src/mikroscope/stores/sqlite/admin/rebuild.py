@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
@@ -11,28 +11,35 @@ from typing import Any, Self
 import apsw
 
 from mikroscope.errors import IndexFormatError, MikroScopeError, StoreError
-from mikroscope.logfiles.sources import unread
+from mikroscope.errors.wording import in_words
+from mikroscope.logfiles.sources import Source, unread
 from mikroscope.stores.base import Deleted
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.admin.lines import times_by_line
+from mikroscope.stores.sqlite.admin.lines import open_file, times_by_line
+from mikroscope.stores.sqlite.previous.carrying import Carrier, Keep, without_file
+from mikroscope.stores.sqlite.previous.rows import times_of_source
 from mikroscope.stores.sqlite.schema import (
     LINE_MASK,
+    PREVIOUS_VERSION,
+    VERSION,
     check_version,
     connect,
     decode_checkpoint,
     encode_checkpoint,
 )
+from mikroscope.stores.sqlite.write.batch import ACTIVE, DISCARDED, GONE
 from mikroscope.stores.sqlite.write.reading import MaybePruned, PruneRules
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".rebuild"
+_CARRIED = "%s: %s of files that are gone were taken from the old index"
 _BUSY_MS = 120_000  # a writer may hold the lock of the old index for the length of a batch
 
 # The new index has the sources of the old one, so that source and number identify a line in both.
 _SEED_SOURCE = """
 INSERT INTO sources(id, path, state, checkpoint, last_line, holds_audit)
-VALUES(?, ?, 0, ?, 0, ?)
+VALUES(?, ?, ?, ?, 0, ?)
 """
 _SEEDED_META = ("next_source", "pruned_normal_ms", "pruned_audit_ms")
 
@@ -40,9 +47,11 @@ _SEEDED_META = ("next_source", "pruned_normal_ms", "pruned_audit_ms")
 class OldIndex:
     """What a new index must know of the one it replaces; nothing, if that one cannot be read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sources: Sequence[Source] | None = None) -> None:
         self._path = path
+        self._sources = sources
         self.is_damaged = files.is_marked_damaged(path)
+        self._is_previous = False
         self._connection = self._open()
         meta = dict(self._ask("SELECT name, value FROM meta"))
         self.rules = PruneRules(meta.get("pruned_normal_ms", 0), meta.get("pruned_audit_ms", 0))
@@ -72,26 +81,58 @@ class OldIndex:
         if source != self._listed:
             self._listed, self._times = source, {}
             if self._connection is not None:
-                with self._unless_unreadable():
-                    self._times = times_by_line(self._connection, source)
+                with self.unless_unreadable():
+                    self._times = self._read_times(self._connection, source)
         return self._times
 
+    def _read_times(self, sql: apsw.Connection, source: int) -> dict[int, int]:
+        if self._is_previous:
+            return times_of_source(open_file(sql), source)
+        return times_by_line(sql, source)
+
+    def carrier(self, keep: Keep) -> Carrier | None:
+        """Return what copies entries without a file; None if none are to be copied."""
+        if self._connection is None or not self._is_previous:
+            return None
+        return Carrier(self._connection, keep, self._note_damage)
+
     def seed(self, new: Path) -> None:
-        """Copy the sources into a new and empty index, with nothing indexed yet."""
+        """Copy the sources into a new and empty index, with nothing indexed yet.
+
+        Of an index of the previous format those without a file are copied as they are.
+        """
         meta = dict(self._ask("SELECT name, value FROM meta"))
-        rows = self._ask("SELECT id, path, checkpoint, holds_audit FROM sources WHERE state = 0")
-        sources: list[tuple[Any, ...]] = []
-        with self._unless_unreadable():
-            sources += [
-                (number, path, encode_checkpoint(unread(decode_checkpoint(content))), holds_audit)
-                for number, path, content, holds_audit in rows
-            ]
+        sources = [
+            (
+                *(one.id, one.path, GONE if one.gone else ACTIVE),
+                encode_checkpoint(one.checkpoint if one.gone else unread(one.checkpoint)),
+                one.holds_audit,
+            )
+            for one in self.known_sources()
+            if one.id < meta.get("next_source", 0) and (self._is_previous or not one.gone)
+        ]
         with contextlib.closing(connect(new)) as connection, connection:
             connection.executemany(
                 "UPDATE meta SET value = ? WHERE name = ?",
                 [(meta[name], name) for name in _SEEDED_META if name in meta],
             )
             connection.executemany(_SEED_SOURCE, sources)
+
+    def known_sources(self) -> Sequence[Source]:
+        """Return the sources that are not discarded."""
+        if self._sources is not None:
+            return self._sources
+        rows = self._ask(
+            "SELECT id, path, checkpoint, state, holds_audit FROM sources WHERE state != ?",
+            (DISCARDED,),
+        )
+        sources: list[Source] = []
+        with self.unless_unreadable():
+            sources += [
+                Source(number, path, decode_checkpoint(content), state == GONE, bool(holds_audit))
+                for number, path, content, state, holds_audit in rows
+            ]
+        return sources
 
     def content(self) -> Deleted:
         """Return how much the index holds."""
@@ -105,7 +146,7 @@ class OldIndex:
         if self._connection is None:
             yield
             return
-        with self._unless_unreadable():
+        with self.unless_unreadable():
             self._connection.set_busy_timeout(_BUSY_MS)
             self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -126,7 +167,8 @@ class OldIndex:
         try:
             with files.shared_lock(self._path):
                 connection = connect(self._path, apsw.SQLITE_OPEN_READWRITE)
-                check_version(connection, self._path)
+                check_version(connection, self._path, (VERSION, PREVIOUS_VERSION))
+                self._is_previous = connection.pragma("user_version") == PREVIOUS_VERSION
         except (*files.DAMAGE, IndexFormatError) as error:
             if connection is not None:
                 connection.close()
@@ -138,12 +180,13 @@ class OldIndex:
         """Return the rows; none if the old index cannot be read."""
         rows: list[Any] = []
         if self._connection is not None:
-            with self._unless_unreadable():
+            with self.unless_unreadable():
                 rows = self._connection.execute(question, values).fetchall()
         return rows
 
     @contextmanager
-    def _unless_unreadable(self) -> Iterator[None]:
+    def unless_unreadable(self) -> Iterator[None]:
+        """Give up within the context what the index does not give because it is damaged."""
         try:
             yield
         except files.DAMAGE as error:
@@ -161,7 +204,12 @@ class OldIndex:
 class SqliteRebuild:
     """A new index in `<db>.rebuild`; `make_store` opens a store there."""
 
-    def __init__(self, path: Path, make_store: Callable[[Path, OldIndex], Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        make_store: Callable[[Path, OldIndex], Any],
+        sources: Sequence[Source] | None = None,
+    ) -> None:
         self._path = path
         self._new = files.sibling(path, SUFFIX)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,11 +217,20 @@ class SqliteRebuild:
         self._old: OldIndex | None = None
         try:
             remove_leftovers(path)
-            self._old = OldIndex(path)
+            self._old = OldIndex(path, sources)
             self.store = make_store(self._new, self._old)
+            self._carrier = self._old.carrier(self.store.keep)
         except BaseException:
             self._release()
             raise
+
+    def carry_over(self) -> Iterator[None]:
+        """Copy the entries whose file is gone, from an index of the previous format."""
+        if self._carrier is None or self._old is None:
+            return
+        gone = without_file(self._old.known_sources(), self.store.sources())
+        with self._old.unless_unreadable(), contextlib.closing(connect(self._new)) as new:
+            yield from self._carrier.copy(gone, new)
 
     def swap(self, catch_up: Callable[[], object]) -> Deleted:
         """Replace the old index by the new one; return what the old one held."""
@@ -181,6 +238,10 @@ class SqliteRebuild:
             raise StoreError("the new index was given up or swapped in already")
         with files.translating_errors(self._path), self._old.held():
             catch_up()
+            for _ in self.carry_over():  # of files that went during the rebuild
+                pass
+            if self._carrier is not None and self._carrier.entries:
+                logger.info(_CARRIED, self._path, in_words(self._carrier.entries, "entry"))
             self.store.seal()
             content = self._old.content()
             with files.exclusive_lock(self._path):

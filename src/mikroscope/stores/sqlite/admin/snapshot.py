@@ -13,6 +13,7 @@ from mikroscope.stores.administration import SnapshotContent
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.admin.damage import find_damage
 from mikroscope.stores.sqlite.read.access import Reading, open_reader
+from mikroscope.stores.sqlite.schema import check_version
 from mikroscope.stores.sqlite.store import SqliteStore
 
 RESTORING = ".restoring"
@@ -28,6 +29,7 @@ def snapshot_to(path: Path, target: Path) -> SnapshotContent:
     with files.translating_errors(path):
         reading = open_reader(path)
     with closing(reading):
+        check_version(reading.sql, path)
         try:
             reading.sql.execute("VACUUM INTO ?", (str(target),))
             _require_rest(path, reading)
@@ -71,6 +73,7 @@ def verify(path: Path) -> int:
     """
     try:
         with closing(open_reader(path)) as reading:
+            check_version(reading.sql, path)
             damage = find_damage(reading.sql)
             _require_rest(path, reading)
     except apsw.NotADBError as error:

@@ -17,7 +17,14 @@ from mikroscope.disk import require_no_directory
 from mikroscope.errors import StoreError
 from mikroscope.records.zones import set_default_zone
 from mikroscope.stores.sqlite import files
-from mikroscope.stores.sqlite.schema import check_version, connect, file_identity, zone_in
+from mikroscope.stores.sqlite.schema import (
+    PREVIOUS_VERSION,
+    VERSION,
+    check_version,
+    connect,
+    file_identity,
+    zone_in,
+)
 
 # What SQLite raises if it can neither use the memory shared with a writer nor create it.
 _NOT_SHARED = (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError)
@@ -39,6 +46,7 @@ class Reading:
     ) -> None:
         self.sql = sql
         self.identity = file_identity(path)
+        self.is_previous = sql.pragma("user_version") == PREVIOUS_VERSION
         self._path = path
         self._still = still
         self._copy = copy
@@ -154,7 +162,7 @@ def _connect(path: Path, name: str, flags: int = 0) -> apsw.Connection:
     connection = connect(name, apsw.SQLITE_OPEN_READONLY | flags)
     try:
         connection.execute("PRAGMA cache_size = -8000")
-        check_version(connection, path)
+        check_version(connection, path, (VERSION, PREVIOUS_VERSION))
         set_default_zone(zone_in(connection))  # the one its times were read in
     except BaseException:
         connection.close()

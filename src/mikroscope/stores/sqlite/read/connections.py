@@ -13,6 +13,7 @@ import apsw
 from mikroscope.errors import QueryTimeoutError, StoreError
 from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.cache import PartCache
+from mikroscope.stores.sqlite.previous.snapshot import Chunks, PreviousSnapshot
 from mikroscope.stores.sqlite.read.access import open_reader
 from mikroscope.stores.sqlite.read.directory import Directory
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
@@ -29,12 +30,18 @@ class Connection:
     """A reading connection; a question runs within `snapshot`, in one thread."""
 
     def __init__(
-        self, path: Path, directory: Directory, cache: PartCache, may_copy: bool = False
+        self,
+        path: Path,
+        directory: Directory,
+        cache: PartCache,
+        chunks: Chunks,
+        may_copy: bool = False,
     ) -> None:
         self.reading = open_reader(path, may_copy)
         self.sql = self.reading.sql
         self._file = SegmentFile(self.sql, self.reading.identity, cache)
         self._directory = directory
+        self._chunks = chunks
         self._deadline = inf
         self._timeout_s = 0.0
         self._is_interrupted = False
@@ -46,12 +53,17 @@ class Connection:
         self._deadline, self._timeout_s = monotonic() + timeout_s, timeout_s
         self.sql.execute("BEGIN")
         try:
-            yield Snapshot(self._file, self._directory, self._check)
+            yield self._snapshot()
         except apsw.InterruptError:
             raise self._timed_out() from None
         finally:
             if self.sql.in_transaction:
                 self.sql.execute("ROLLBACK")
+
+    def _snapshot(self) -> Snapshot:
+        if self.reading.is_previous:
+            return PreviousSnapshot(self._file, self._directory, self._chunks, self._check)
+        return Snapshot(self._file, self._directory, self._check)
 
     def interrupt(self) -> None:
         """Stop the question that is running, from any thread."""
@@ -88,6 +100,7 @@ class Readers:
         self._busy: list[Connection] = []
         self._closed = False
         self._directory = Directory()
+        self._chunks = Chunks()
         self._cache = PartCache(_CACHE_BYTES)
 
     def ask(self, question: Callable[[Snapshot], Answer]) -> Answer:
@@ -148,7 +161,8 @@ class Readers:
             return connection
 
     def _open(self) -> Connection:
-        return Connection(self._path, self._directory, self._cache, self._may_copy)
+        directory, cache, chunks = self._directory, self._cache, self._chunks
+        return Connection(self._path, directory, cache, chunks, self._may_copy)
 
     def _drop_replaced(self) -> None:
         """Close connections to an index that was replaced by another one, or has changed.
@@ -160,6 +174,7 @@ class Readers:
             self._idle.remove(connection)
             connection.reading.close()
             self._directory = Directory()
+            self._chunks = Chunks()
             self._cache = PartCache(_CACHE_BYTES)
 
     def _release(self, connection: Connection) -> None:

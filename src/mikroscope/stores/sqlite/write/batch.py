@@ -1,6 +1,6 @@
 """A batch of changes, encoded in memory so that the transaction that writes it is short."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import chain, count, islice
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from mikroscope.records.attributes import find_time, is_audit_path
 from mikroscope.records.parsing import Fields, NotARecordError, parse_line
 from mikroscope.stores.base import BatchResult, Executor, LineProblem
 from mikroscope.stores.sqlite.compression import SAMPLE_LINES, Dictionary, Packer, strip_time
+from mikroscope.stores.sqlite.schema import LINE_MASK
 from mikroscope.stores.sqlite.write.encoding import EncodedBatch, Task, encode_kept, merged
 from mikroscope.stores.sqlite.write.reading import LineRange, MaybePruned, PruneRules
 
@@ -165,6 +166,7 @@ class SqliteBatch:
         """Source and number of the lines whose entries go before those of the batch come."""
         self._removed_only: set[tuple[int, int]] = set()  # those that were not added again
         self._ranges: list[LineRange] = []
+        self._kept: list[tuple[MaybePruned, int]] = []
         self._future: _BatchFuture | None = None
 
     def open_source(self, path: str) -> Source:
@@ -218,15 +220,32 @@ class SqliteBatch:
 
     def prepare(self, executor: Executor | None = None) -> "Future[BatchResult]":
         """Encode the added lines, in `executor` if there is one."""
-        if self._future is None:
+        if self._future is None and self._kept:
+            encoded = encode_kept(self._kept, self._trained(map(_line_of, self._kept)))
+            self._future = _BatchFuture(_done(encoded), self.state, self.sources)
+        elif self._future is None:
             task = self._task()
             encoding = executor.submit(task) if executor is not None else _done(task())
             self._future = _BatchFuture(encoding, self.state, self.sources)
         return self._future
 
+    def keep(
+        self, sources: Mapping[int, Source], entries: Sequence[tuple[MaybePruned, int]]
+    ) -> None:
+        """Add entries of an index that this one replaces; their sources stay as they are.
+
+        Each comes with the time to use if it has none. A batch with them has no other lines.
+        """
+        for source in sources.values():
+            self.update_source(source)
+        for entry, _ in entries:
+            last_line = self.last_lines.get(entry.source, 0)
+            self.last_lines[entry.source] = max(last_line, entry.line & LINE_MASK)
+        self._kept += entries
+
     def whole(self) -> EncodedBatch | None:
         """Return what is to be written; None if that is sources only."""
-        if not self._ranges and self._future is None:
+        if not self._ranges and not self._kept and self._future is None:
             return None
         self.prepare().result()
         return self._future.encoded if self._future else None
@@ -241,15 +260,20 @@ class SqliteBatch:
             self._ranges.append(whole if run == numbers else _cut(whole, run))
 
     def _task(self) -> Task:
+        dictionary = self._trained(self._ranges)
+        ranges, self._ranges = self._ranges, []
+        rules = self.state.replaced.rules if self.state.replaced else None
+        return Task(ranges, dictionary, rules)
+
+    def _trained(self, ranges: Iterable[LineRange]) -> Dictionary:
+        """Return the dictionary to pack with; train the first one with lines of the batch."""
         state = self.state
         if state.packer.wants_sample:
-            state.packer.observe(_sample(self._ranges))
+            state.packer.observe(_sample(ranges))
         dictionary = state.packer.train()
         if dictionary is not None:
             state.new_dictionaries.append(dictionary)
-        ranges, self._ranges = self._ranges, []
-        rules = state.replaced.rules if state.replaced else None
-        return Task(ranges, state.packer.current, rules)
+        return state.packer.current
 
 
 def _line_problems(
@@ -291,7 +315,12 @@ def _done(encoded: EncodedBatch) -> "Future[EncodedBatch]":
     return future
 
 
-def _sample(ranges: Sequence[LineRange]) -> list[bytes]:
+def _line_of(kept: tuple[MaybePruned, int]) -> LineRange:
+    entry, _ = kept
+    return LineRange(entry.source, entry.is_audit_path, entry.line, entry.raw)
+
+
+def _sample(ranges: Iterable[LineRange]) -> list[bytes]:
     """The first lines, as they are packed."""
     lines = (line for one in ranges for line in one.content.split(b"\n"))
     sample = []

@@ -126,7 +126,7 @@ class RecordReader:
 
     def read(self, lines: LineRange) -> Read:
         """Return the records of a range of lines."""
-        read = None if self._rules else _read_plain(lines)
+        read = None if self._rules else read_plain(lines)
         if read is None:
             read = self._read_any(lines)
         else:
@@ -203,7 +203,7 @@ class RecordReader:
         self.lines += not_blank
 
 
-def _read_plain(lines: LineRange) -> Read | None:
+def read_plain(lines: LineRange) -> Read | None:
     """Read lines that need no second look; None if one of them may: it is read one by one then.
 
     These are objects with a canonical time in the first of TIME_FIELDS, which nest little.

@@ -17,7 +17,6 @@ from mikroscope.stores.sqlite.compression import Dictionary, Packer
 from mikroscope.stores.sqlite.fresh_lines import FreshLines
 from mikroscope.stores.sqlite.schema import (
     KEY_BITS,
-    LINE_MASK,
     decode_checkpoint,
     encode_checkpoint,
     file_identity,
@@ -37,14 +36,10 @@ from mikroscope.stores.sqlite.write.encoding import LEAST_ENTRIES, EncodedBatch
 from mikroscope.stores.sqlite.write.fresh import FreshRows
 from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
+from mikroscope.stores.sqlite.write.presence import WITH_LINES, lines_present
 from mikroscope.stores.sqlite.write.sealer import Sealer
 from mikroscope.stores.sqlite.write.shrinking import Shrinker, TermsBytes
-from mikroscope.stores.sqlite.write.storing import (
-    Placed,
-    count_up,
-    put_names,
-    put_segment,
-)
+from mikroscope.stores.sqlite.write.storing import Placed, count_up, put_names, put_segment
 from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _PUT_SOURCE = """
@@ -54,10 +49,6 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
     checkpoint = excluded.checkpoint, last_line = max(last_line, excluded.last_line),
     holds_audit = max(holds_audit, excluded.holds_audit)
 """
-_WITH_LINES = f"""
-SELECT {INFO_COLUMNS} FROM segment_sources JOIN segments ON id = segment
-WHERE source = ? AND first_line <= ? AND last_line >= ?
-"""  # noqa: S608
 _BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
 _NEWEST_DICTIONARY = "SELECT id, dictionary FROM dictionaries ORDER BY id DESC LIMIT 1"
 _REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
@@ -85,6 +76,7 @@ class Writer:
         self.identity = file_identity(path)
         self._committer = ThreadPoolExecutor(1, "mikroscope-commit")
         self._committing: Future[object] | None = None
+        self._is_closed = False
         self._sealer = Sealer()
         self._newest = -1  # the greatest key
         self._is_ahead = False  # of what the caller knows, who has to ask for the sources
@@ -177,13 +169,10 @@ class Writer:
             return self._deleter().expire(cutoffs, position)
 
     def shrink(self, max_bytes: int, known: TermsBytes) -> tuple[Deleted | None, int]:
-        """Delete some of the oldest entries if the index is larger; also return its size before.
-
-        None if it is small enough or empty. Raises StaleBatchError if the index was replaced.
-        """
+        """Take a step of a Shrinker. Raises StaleBatchError if the index was replaced."""
         with self._changing():
-            deleter = self._deleter()
-            return Shrinker(self._connection, deleter, self._fresh, known).step(max_bytes)
+            shrinker = Shrinker(self._connection, self._deleter(), self._fresh, known)
+            return shrinker.step(max_bytes)
 
     def compact(self) -> bool:
         """Seal, merge, or give some space back; False if all is done.
@@ -192,9 +181,8 @@ class Writer:
         """
         with self._changing():
             current = self._state.packer.current
-            if self._sealer.seal_now(self._connection, self._fresh, self._file, current):
-                return True
-            if Merger(self._connection, self._segment, current).step():
+            sealed = self._sealer.seal_now(self._connection, self._fresh, self._file, current)
+            if sealed or Merger(self._connection, self._segment, current).step():
                 return True
         # The file is cut to its size when the write-ahead log is moved into it.
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -212,6 +200,9 @@ class Writer:
 
     def close(self) -> None:
         """Close the connection; what would slow the first query down after a start is sealed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             self.settle()
             self._seal_rest()
@@ -354,14 +345,10 @@ class Writer:
     def _lines_present(self, source: int, first: int, last: int) -> set[int]:
         """Return those lines of a source that are entries: lines are rarely added twice."""
         self.settle()
-        found: set[int] = set()
-        rows: Any = self._connection.execute(_WITH_LINES, (source, last, first)).fetchall()
-        for row in rows:
-            segment = self._segment(SegmentInfo(*row))
-            found |= _lines_of(segment.sources, segment.line_numbers, source, segment.alive)
-        for _, lines in self._fresh.lines():
-            found |= _lines_of(lines.sources, lines.lines, source, None)
-        return {line for line in found if first <= line <= last}
+        rows: Any = self._connection.execute(WITH_LINES, (source, last, first)).fetchall()
+        segments = [self._segment(SegmentInfo(*row)) for row in rows]
+        fresh = [lines for _, lines in self._fresh.lines()]
+        return lines_present(segments, fresh, source, range(first, last + 1))
 
     def _segment(self, info: SegmentInfo) -> StoredSegment:
         return StoredSegment(info, self._file)
@@ -410,14 +397,3 @@ class Writer:
 
 
 _MOST_NAMES = 20_000
-
-
-def _lines_of(
-    sources: Sequence[int], lines: Sequence[int], source: int, alive: bytes | None
-) -> set[int]:
-    alive = alive or b"\1" * len(lines)
-    return {
-        line & LINE_MASK
-        for of, line, is_there in zip(sources, lines, alive, strict=True)
-        if is_there and of == source
-    }
