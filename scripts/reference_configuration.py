@@ -23,4 +23,5 @@ def _row(option: Option) -> str:
     key = f"`{option.key}`" if option.key else "–"
     default = "none" if option.default == "none" else f"`{option.default}`"
     floor = f" At least {option.floor}." if option.floor is not None else ""
+    floor = floor.replace(".", ", or 0.") if option.zero_is_off else floor
     return f"| `{option.flag}` | `{option.env}` | {key} | {default} | {option.help}{floor} |\n"

@@ -263,6 +263,7 @@ class Sidecar:
                 files_by_default="log_retention_days" not in settings.given,
                 audit_files_by_default="log_audit_retention_days" not in settings.given,
                 backup=settings.audit_backup_directory,
+                max_index_bytes=settings.db_max_bytes,
             ),
             run_job=self.writer.run_job,
             on_first_run=self.writer.start_scanning,

@@ -21,6 +21,7 @@ from mikroscope.cli.findings_table import print_findings
 from mikroscope.doctor.directories import check_watches
 from mikroscope.doctor.examine import examine
 from mikroscope.doctor.findings import Finding, diagnosis, ok, problem
+from mikroscope.doctor.index import check_size
 from mikroscope.stores.sqlite import SqliteStore, files
 from tests.helpers.server import index_logs, settings_in
 from tests.helpers.stores import line, lines, run_python
@@ -188,6 +189,20 @@ def test_a_directory_that_is_a_file(ask: Ask, tmp_path: Path) -> None:
     """The finding names the option to change."""
     found = ask(logs_path=index(tmp_path))
     expect(found["logs directory"], "problem", "is a file", "--logs")
+
+
+def test_the_size_of_the_index(ask: Ask) -> None:
+    """Where the index has a limit, the doctor says how much of it is used."""
+    assert "index size" not in ask()
+    expect(ask(db_max_bytes=10 << 20)["index size"], "ok", "MiB of the 10.0 MiB")
+
+
+def test_an_index_that_is_full(ask: Ask) -> None:
+    """A full index is worth a warning where entries should stay for so many days."""
+    found = check_size(95 << 20, 100 << 20, 30)
+    expect(found, "warning", "deleted before they are 30 days old", "--db-retention-days")
+    assert check_size(85 << 20, 100 << 20, 30).status == "ok"
+    assert check_size(95 << 20, 100 << 20, 0).status == "ok"
 
 
 def test_a_full_disk(ask: Ask) -> None:

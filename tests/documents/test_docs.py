@@ -42,7 +42,7 @@ def test_parity_names_every_option_of_the_original() -> None:
     """The parity table has every option of the original."""
     new = {"--log-file-suffixes", "--log-format", "--log-requests"}
     new |= {"--max-concurrent-requests", "--query-timeout-ms", "--ingest-fsync"}
-    new |= {"--alert-webhook-format", "--redact-fields", "--default-timezone"}
+    new |= {"--alert-webhook-format", "--redact-fields", "--default-timezone", "--db-max-bytes"}
     flags = {option.flag for option in options()} - new
     assert not {flag for flag in flags if f"`{flag}`" not in PARITY}
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -144,6 +144,10 @@ class StoreWrapper:
     def collect(self) -> Iterator[Deleted]:
         """Call `collect` of the wrapped store."""
         return self.inner.collect()
+
+    def shrink(self, max_bytes: int) -> Generator[Deleted, None, int]:
+        """Call `shrink` of the wrapped store."""
+        return self.inner.shrink(max_bytes)
 
     def compact(self) -> Iterator[None]:
         """Call `compact` of the wrapped store."""

@@ -9,19 +9,22 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
 from mikroscope import resolve_settings, start_server
-from mikroscope.errors import ConfigurationError, MikroScopeError
+from mikroscope.errors import ConfigurationError, MikroScopeError, StoreError
 from mikroscope.logfiles.tree import LogTree
 from mikroscope.maintenance.file_retention import Expired, delete_file
 from mikroscope.maintenance.maintainer import Maintainer, Retention
+from mikroscope.maintenance.size_limit import SizeLimit
+from mikroscope.stores.base import Deleted
 from mikroscope.stores.sqlite import SqliteStore
 from tests.helpers.server import Connect, Serve, settings_in
 from tests.helpers.stores import all_entries
@@ -29,6 +32,7 @@ from tests.helpers.waiting import wait_until
 from tests.stores.contract.base import put
 
 DAY_S = 86_400
+DEADLINE_S = 30.0
 
 
 def days_ago(days: float) -> str:
@@ -434,6 +438,202 @@ def test_a_backup_below_the_logs_is_refused(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, audit_backup_directory=tmp_path / "logs" / "old")
     with pytest.raises(ConfigurationError, match="--audit-backup-dir"):
         start_server(settings)
+
+
+# --- size ---------------------------------------------------------------------------------------
+
+
+class Full:
+    """A store with records that take space, a maintainer with a limit, and what that logs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = SqliteStore(directory / "x.db")
+        self._writing = threading.Lock()  # one thread at a time
+        for part in range(8):
+            noise = Random(part)
+            self.put(part, [noise.randbytes(150).hex() for _ in range(200)])
+        self.exclusive = threading.Lock()
+        self.now_ms = int(time.time() * 1000)
+        self._logs = LogTree(directory / "logs", (".ndjson",))
+
+    def put(self, part: int, notes: Iterable[str]) -> None:
+        """Commit records of the same minute, each part a day later than the one before."""
+        records = [record(part, 8 - part, note=note) for note in notes]
+        with self._writing:
+            put(self.store, records, f"{part}.ndjson")
+
+    def size(self) -> int:
+        """Return the size that a limit means."""
+        steps = self.store.shrink(1 << 50)
+        with self._writing, pytest.raises(StopIteration) as end:
+            next(steps)
+        return int(end.value.value)
+
+    def parts(self) -> list[int]:
+        """Return the parts of which entries are there."""
+        return sorted({json.loads(bytes(one.data))["n"] for one in all_entries(self.store)})
+
+    def maintainer(self, max_bytes: int, interval_s: float = 3_600, **keep: int) -> Maintainer:
+        """Return a maintainer that looks at the size all the time."""
+        days = {"entries": 0, "audit_entries": 0, "files": 0, "audit_files": 0} | keep
+        return Maintainer(
+            self.store,
+            self._logs,
+            Retention(
+                **days,
+                files_by_default=False,
+                audit_files_by_default=False,
+                backup=None,
+                max_index_bytes=max_bytes,
+            ),
+            run_job=self._run_job,
+            on_first_run=lambda: None,
+            caught_up=Future(),
+            exclusive=self.exclusive,
+            interval_s=interval_s,
+            clock_ms=lambda: self.now_ms,
+            check_s=0.001,
+        )
+
+    def _run_job(self, steps: Iterator[object]) -> "Future[Any]":
+        done: Future[Any] = Future()
+        with self._writing:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    done.set_result(end.value)
+                    return done
+                except MikroScopeError as error:
+                    done.set_exception(error)
+                    return done
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Full]:
+    """A store that is to be limited."""
+    found = Full(tmp_path)
+    yield found
+    found.store.close()
+
+
+@contextmanager
+def running(maintainer: Maintainer) -> Iterator[Maintainer]:
+    """Run a maintainer, from the end of its first run on."""
+    maintainer.start()
+    try:
+        assert maintainer.first_run.wait(DEADLINE_S)
+        yield maintainer
+    finally:
+        maintainer.stop()
+
+
+def test_a_full_index_loses_its_oldest_entries(
+    full: Full, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run deletes the oldest entries until the index fits, counts them, and logs how many."""
+    limit = full.size() * 3 // 4
+    with caplog.at_level("INFO"), running(full.maintainer(limit)) as maintainer:
+        assert full.size() <= limit
+        parts = full.parts()
+        assert parts == list(range(8 - len(parts), 8)) != []
+        last = maintainer.state.last
+    deleted = 200 * (8 - len(parts))
+    assert (last.oversize.entries, last.entries.normal_entries) == (deleted, deleted)
+    assert last.expired.entries == 0
+    expected = f"deleted {deleted:,} normal entries, the oldest, so that the index takes at most"
+    (message,) = [one for one in caplog.messages if "deleted" in one]
+    assert expected in message
+    assert f"{limit:,}" in message
+
+
+def test_without_a_limit_all_stay(full: Full) -> None:
+    """Without a limit, entries leave only by their age."""
+    with running(full.maintainer(0, entries=4)) as maintainer:
+        assert full.parts() == [5, 6, 7]
+    last = maintainer.state.last
+    assert (last.oversize.entries, last.entries.entries) == (0, 1000)
+
+
+def test_age_before_size(full: Full) -> None:
+    """What is too old leaves first; nothing more leaves if the index fits then."""
+    limit = full.size() * 3 // 4
+    with running(full.maintainer(limit, entries=4)) as maintainer:
+        assert full.parts() == [5, 6, 7]
+    assert maintainer.state.last.oversize.entries == 0
+
+
+def test_the_size_is_kept_between_runs(full: Full, caplog: pytest.LogCaptureFixture) -> None:
+    """Between two runs the size is looked at, too; the totals have what was deleted then."""
+    limit = full.size() + 50_000
+    with caplog.at_level("INFO"), running(full.maintainer(limit)) as maintainer:
+        assert full.parts() == list(range(8))
+        for part in range(8, 16):
+            full.put(part, [Random(part).randbytes(30_000).hex()])
+        wait_until(lambda: maintainer.state.total.oversize.entries and full.size() <= limit)
+        state = maintainer.state
+    assert full.parts()[-1] == 15
+    assert (state.job.runs, state.last.entries.entries) == (1, 0)
+    assert state.job.last_error is None
+
+
+def test_what_is_deleted_often_is_logged_sometimes(
+    full: Full, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within ten minutes there is one line; the next one counts what was deleted meanwhile."""
+    limit = SizeLimit(full.store, 1, lambda: full.now_ms)
+
+    def lines(**deleted: int) -> list[str]:
+        caplog.clear()
+        limit.log(Deleted(**deleted))
+        return [one.split(",")[0] for one in caplog.messages]
+
+    with caplog.at_level("INFO"):
+        assert lines() == []
+        assert lines(normal_entries=3) == ["retention: deleted 3 normal entries"]
+        full.now_ms += 599_000
+        assert lines(normal_entries=4) == lines(audit_entries=1) == []
+        full.now_ms += 2_000
+        assert lines(normal_entries=5) == [
+            "retention: deleted 9 normal entries",
+            "retention: deleted 1 audit entry",
+        ]
+
+
+def test_a_limit_below_an_empty_index(full: Full, caplog: pytest.LogCaptureFixture) -> None:
+    """Where even an empty index is too large, one line says so, however often that is seen."""
+    with running(full.maintainer(1)) as maintainer:
+        full.put(8, ["again"])
+        wait_until(lambda: maintainer.state.total.oversize.entries == 1_601)
+        full.put(9, ["and again"])
+        wait_until(lambda: maintainer.state.total.oversize.entries == 1_602)
+    assert full.parts() == []
+    (warning,) = [one for one in caplog.messages if "--db-max-bytes" in one]
+    assert "without any entry" in warning
+
+
+def test_a_rebuild_is_not_disturbed(full: Full) -> None:
+    """While the index is being rebuilt, its size is not looked at, and nothing waits for that."""
+    maintainer = full.maintainer(full.size() // 2)
+    full.exclusive.acquire()
+    assert maintainer._keep_small()
+    assert maintainer.state.total.oversize.entries == 0
+    full.exclusive.release()
+    assert maintainer._keep_small()
+    assert maintainer.state.total.oversize.entries > 0
+
+
+def test_a_size_that_cannot_be_kept(full: Full, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If nothing can be deleted, a run follows, and reports why."""
+
+    def fails(max_bytes: int) -> Iterator[Deleted]:
+        raise StoreError("the disk is full")
+
+    with running(full.maintainer(full.size() + 10_000)) as maintainer:
+        monkeypatch.setattr(full.store, "shrink", fails)
+        full.put(8, [Random(0).randbytes(100_000).hex()])
+        wait_until(lambda: maintainer.state.job.last_error == "the disk is full")
+        assert maintainer.state.job.runs == 2
 
 
 # --- cadence ------------------------------------------------------------------------------------

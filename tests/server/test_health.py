@@ -25,6 +25,7 @@ DELETED = [
     "entries",
     "normalEntries",
     "auditEntries",
+    "oversizeEntries",
     "fields",
 ]
 
@@ -72,7 +73,7 @@ def test_keys_of_health(serve: Serve, connect: Connect) -> None:
         "backup": {"auditDirectory"},
         "storage": {
             *("dbApproximateSizeBytes", "dbDirectoryFreeBytes", "logsDirectoryFreeBytes"),
-            "minFreeBytes",
+            *("dbMaxBytes", "dbUpgrading", "minFreeBytes"),
         },
     }
     assert set(queue) == {
@@ -102,6 +103,7 @@ def test_health_shows_settings(serve: Serve, connect: Connect, tmp_path: Path) -
         db_audit_retention_days=2,
         log_retention_days=3,
         log_audit_retention_days=4,
+        db_max_bytes=5_000_000,
         audit_backup_directory=tmp_path / "backup",
         alert_webhook_url="https://hooks.example/x",
         alert_error_threshold=7,
@@ -116,6 +118,7 @@ def test_health_shows_settings(serve: Serve, connect: Connect, tmp_path: Path) -
         2,
     )
     assert content["retentionDays"] == {"db": 1, "dbAudit": 2, "logs": 3, "logsAudit": 4}
+    assert content["storage"]["dbMaxBytes"] == 5_000_000
     assert content["backup"] == {"auditDirectory": str(tmp_path / "backup")}
     policy = content["alertPolicy"]
     assert (policy["enabled"], policy["webhookUrl"]) == (True, "[configured]")

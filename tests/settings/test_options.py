@@ -189,6 +189,7 @@ def test_what_is_new() -> None:
         *("--config", "--log-file-suffixes", "--log-format", "--log-requests"),
         *("--max-concurrent-requests", "--query-timeout-ms", "--ingest-fsync"),
         *("--alert-webhook-format", "--redact-fields", "--default-timezone"),
+        "--db-max-bytes",
     }
 
 
@@ -752,7 +753,31 @@ def test_at_the_floor(name: str, floor: int, caplog: pytest.LogCaptureFixture) -
 
 def test_floors_are_all() -> None:
     """No other option has a floor."""
-    assert {option.name for option in options() if option.floor is not None} == FLOORS.keys()
+    floors = {option.name for option in options() if option.floor is not None}
+    assert floors == FLOORS.keys() | {"db_max_bytes"}
+
+
+def test_a_limit_that_is_off(caplog: pytest.LogCaptureFixture) -> None:
+    """The index has no limit by default; 0 says so, too, and is not raised to the floor."""
+    assert resolve_settings(env={}).db_max_bytes == 0
+    given = resolve_settings(env={"MIKROSCOPE_DB_MAX_BYTES": "0"})
+    assert given.db_max_bytes == 0
+    assert given.given == {"db_max_bytes"}
+    assert not caplog.records
+
+
+def test_too_low_a_limit(write_config: WriteConfig, caplog: pytest.LogCaptureFixture) -> None:
+    """A limit that hardly any entry fits into is raised, with a warning."""
+    found = resolve_settings(write_config({"dbMaxBytes": 5000}), env={})
+    assert found.db_max_bytes == 4_194_304
+    (record,) = caplog.records
+    assert record.getMessage().endswith("5000 is too low and is raised to 4194304")
+
+
+def test_a_negative_limit() -> None:
+    """A negative limit is refused: it could mean no limit, or that nothing is kept."""
+    message = refusal(overrides={"dbMaxBytes": "-1"})
+    assert message == f"--db-max-bytes: expected a whole number from 0 to {2**53 - 1}, got '-1'"
 
 
 def test_no_warning_for_a_losing_layer(

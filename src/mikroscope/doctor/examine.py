@@ -19,7 +19,13 @@ from mikroscope.doctor.directories import (
     check_written,
 )
 from mikroscope.doctor.findings import Diagnosis, Finding, diagnosis, ok, problem, warning
-from mikroscope.doctor.index import check_index, check_owner, check_versions, index_files
+from mikroscope.doctor.index import (
+    check_index,
+    check_owner,
+    check_size,
+    check_versions,
+    index_files,
+)
 from mikroscope.doctor.logs import check_logs
 from mikroscope.doctor.network import (
     Address,
@@ -72,6 +78,7 @@ def _checks(
         lambda: _check_secrets(settings, config_path),
         lambda: iter([check_clock(time.time(), _written(settings))]),
         lambda: check_index(index, address, int(now.timestamp() * 1000)),
+        lambda: _check_size(settings),
         lambda: check_logs(
             open_tree(settings), settings.log_file_suffixes, now.timestamp(), settings.own_files
         ),
@@ -101,6 +108,12 @@ def _check_directories(settings: Settings, index: object) -> Iterator[Finding]:
     yield check_written("ingest files", _ingest_files(settings.logs_path))
     if settings.audit_backup_directory is not None:
         yield check_directory("audit backup", settings.audit_backup_directory)
+
+
+def _check_size(settings: Settings) -> Iterator[Finding]:
+    path = settings.db_path
+    if settings.db_max_bytes and path.exists():
+        yield check_size(path.stat().st_size, settings.db_max_bytes, settings.db_retention_days)
 
 
 def _ingest_files(logs: Path) -> Iterator[Path]:

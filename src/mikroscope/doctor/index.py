@@ -12,6 +12,7 @@ from mikroscope.records.timestamps import parse_time
 from mikroscope.stores.administration import Inspectable, UnfinishedRebuild
 
 _MUCH_UNMERGED_BYTES = 256 << 20
+_NEARLY_FULL = 0.9  # of the limit: so large is an index from which entries leave
 _AHEAD_MS = 5 * 60_000
 _MEBIBYTE = 1 << 20
 
@@ -89,6 +90,19 @@ def _check_newest(newest: Entry, now_ms: int) -> Finding:
         f"{in_words((time_ms - now_ms) // 60_000, 'minute')} in the future",
         "set the clock of this machine, or of the one that wrote the entry; if the file has local "
         "times without a zone, write the zone too",
+    )
+
+
+def check_size(size_bytes: int, max_bytes: int, retention_days: int) -> Finding:
+    """A warning if an index is nearly as large as its limit although days are set, too."""
+    size, limit = f"{size_bytes / _MEBIBYTE:,.1f}", f"{max_bytes / _MEBIBYTE:,.1f}"
+    text = f"the index takes {size} MiB of the {limit} MiB of --db-max-bytes"
+    if not retention_days or size_bytes < _NEARLY_FULL * max_bytes:
+        return ok("index size", text)
+    return warning(
+        "index size",
+        f"{text}: entries are deleted before they are {in_words(retention_days)} old",
+        "raise that limit; or set --db-retention-days to 0 if only the size is to count",
     )
 
 

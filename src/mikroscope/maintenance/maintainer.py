@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
@@ -20,12 +21,14 @@ from mikroscope.maintenance.file_retention import (
     is_behind_link,
     is_written_here,
 )
+from mikroscope.maintenance.size_limit import SizeLimit
 from mikroscope.stores.base import Cutoffs, Deleted, Store
 
 logger = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
 _RETRY_S = 60.0  # after a clean-up that failed
+_CHECK_S = 10.0  # how often the size of the index is looked at where it has a limit
 _HEAD_START_MS = 1000  # for the first clean-up, before the files are scanned
 
 RunJob = Callable[[Iterator[object]], "Future[Any]"]
@@ -35,6 +38,7 @@ RunJob = Callable[[Iterator[object]], "Future[Any]"]
 class Retention(NamedTuple):
     """Days until entries and files are deleted; 0 keeps them forever.
 
+    The oldest entries also leave where the index takes more than `max_index_bytes`; 0 is no limit.
     Files that ingest did not write are deleted only if their days are not just the default.
     """
 
@@ -45,6 +49,7 @@ class Retention(NamedTuple):
     files_by_default: bool
     audit_files_by_default: bool
     backup: Path | None
+    max_index_bytes: int = 0
 
     def reason_to_keep(self, tree: LogTree, expired: Expired) -> str | None:
         """Return why an expired file is kept all the same; None if it may be deleted."""
@@ -77,17 +82,30 @@ class Removed:
     def __init__(self) -> None:
         self.normal_files = 0
         self.audit_files = 0
-        self.entries = Deleted(field_values=0)
+        self.expired = Deleted(field_values=0)
+        self.oversize = Deleted(field_values=0)
+        """Entries that had to leave because the index was too large."""
 
     def add(self, other: "Removed") -> None:
         """Add the counts of another clean-up."""
         self.normal_files += other.normal_files
         self.audit_files += other.audit_files
-        self.entries.add(other.entries)
+        self.expired.add(other.expired)
+        self.oversize.add(other.oversize)
+
+    @property
+    def entries(self) -> Deleted:
+        """All entries, those that were too old and those beyond the size of the index."""
+        both = Deleted(field_values=0)
+        both.add(self.expired)
+        both.add(self.oversize)
+        return both
 
 
 class Maintainer:
     """Runs retention at the start, when `caught_up` is done, and then at an interval.
+
+    Between the runs it looks at the size of the index every `check_s` seconds if that is limited.
 
     It has a thread of its own. It holds `exclusive` while it runs, since a rebuild would bring back
     what it deletes. It calls `on_first_run` once: after the first run, or after a second of it.
@@ -107,6 +125,7 @@ class Maintainer:
         exclusive: threading.Lock,
         interval_s: float,
         clock_ms: Callable[[], int],
+        check_s: float = _CHECK_S,
     ) -> None:
         self.state = MaintenanceState()
         self.first_run = threading.Event()
@@ -120,6 +139,8 @@ class Maintainer:
         self._exclusive = exclusive
         self._interval_s = interval_s
         self._clock_ms = clock_ms
+        self._check_s = check_s
+        self._limit = SizeLimit(store, retention.max_index_bytes, clock_ms)
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._caught_up = caught_up
@@ -148,8 +169,36 @@ class Maintainer:
                 self._kept = None
                 self.settled.set()
             failed = self.state.job.last_error is not None
-            self._wake.wait(min(self._interval_s, _RETRY_S) if failed else self._interval_s)
+            if failed:
+                self._wake.wait(min(self._interval_s, _RETRY_S))
+            else:
+                self._pause()
             self._wake.clear()
+
+    def _pause(self) -> None:
+        """Wait for the next run; meanwhile keep the index below its limit."""
+        until = time.monotonic() + self._interval_s
+        while (left := until - time.monotonic()) > 0:
+            if self._wake.wait(min(left, self._check_s) if self._limit.is_set else left):
+                return
+            if not self._keep_small():
+                return
+
+    def _keep_small(self) -> bool:
+        """Return False if the index is too large and nothing can be deleted: a run reports why."""
+        if not self._limit.may_be_exceeded() or not self._exclusive.acquire(blocking=False):
+            return True
+        removed = Removed()
+        try:
+            self._shrink(removed.oversize)
+            if removed.entries.entries:
+                self._compact()
+        except Exception:
+            return False
+        finally:
+            self._exclusive.release()
+            self.state.total.add(removed)
+        return True
 
     def _run(self) -> None:
         state = self.state
@@ -177,8 +226,9 @@ class Maintainer:
         keep = self._retention
         self._head_start_until_ms = self._clock_ms() + _HEAD_START_MS
         try:
-            self._expire(removed.entries, _cutoffs(now_ms, keep.entries, keep.audit_entries))
+            self._expire(removed.expired, _cutoffs(now_ms, keep.entries, keep.audit_entries))
             problems = self._delete_files(removed, _cutoffs(now_ms, keep.files, keep.audit_files))
+            self._shrink(removed.oversize)
             self._compact()
         finally:
             self._start_others()
@@ -244,6 +294,22 @@ class Maintainer:
                 return
             yield
 
+    def _shrink(self, deleted: Deleted) -> None:
+        if not self._limit.is_set:
+            return
+        try:
+            self._run_job(self._shrink_steps(deleted)).result()
+        finally:
+            self._limit.log(deleted)
+
+    def _shrink_steps(self, deleted: Deleted) -> Iterator[None]:
+        for some in self._limit.shrink():
+            deleted.add(some)
+            self._end_head_start()
+            if self._stopping.is_set():
+                return
+            yield
+
     def _compact(self) -> None:
         self.state.vacuum_runs += self._run_job(self._compact_steps()).result()
 
@@ -268,8 +334,8 @@ class Maintainer:
         counts = (
             (last.normal_files, "log file", keep.files),
             (last.audit_files, "audit file", keep.audit_files),
-            (last.entries.normal_entries, "normal entry", keep.entries),
-            (last.entries.audit_entries, "audit entry", keep.audit_entries),
+            (last.expired.normal_entries, "normal entry", keep.entries),
+            (last.expired.audit_entries, "audit entry", keep.audit_entries),
         )
         for count, what, days in counts:
             if count:

@@ -68,6 +68,7 @@ def _storage(sidecar: Sidecar) -> Storage:
         db_upgrading=index.is_outdated,
         db_directory_free_bytes=free_bytes(sidecar.db_directory),
         logs_directory_free_bytes=free_bytes(sidecar.settings.logs_path),
+        db_max_bytes=sidecar.settings.db_max_bytes,
         min_free_bytes=sidecar.settings.min_free_bytes,
     )
 
@@ -175,6 +176,7 @@ def _runs(status: JobStatus) -> dict[str, Any]:
 
 def _removed(removed: Removed, suffix: str) -> dict[str, Any]:
     counts = {
+        "oversize_entries": removed.oversize.entries,
         "files": removed.normal_files + removed.audit_files,
         "normal_files": removed.normal_files,
         "audit_files": removed.audit_files,

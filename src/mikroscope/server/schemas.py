@@ -144,7 +144,11 @@ class AlertingHealth(JobHealth, frozen=True, kw_only=True):
 
 
 class MaintenanceHealth(JobHealth, frozen=True, kw_only=True):
-    """Maintenance runs, which apply retention."""
+    """Maintenance runs, which apply retention.
+
+    Oversize entries are those that were deleted because of `--db-max-bytes`; they are also in the
+    other counts, and in the totals if they were deleted between two runs.
+    """
 
     files_deleted_last_run: Count
     files_deleted_total: Count
@@ -158,6 +162,8 @@ class MaintenanceHealth(JobHealth, frozen=True, kw_only=True):
     normal_entries_deleted_total: Count
     audit_entries_deleted_last_run: Count
     audit_entries_deleted_total: Count
+    oversize_entries_deleted_last_run: Count
+    oversize_entries_deleted_total: Count
     fields_deleted_last_run: Count
     fields_deleted_total: Count
     vacuum_runs: Count
@@ -179,7 +185,7 @@ class Backup(JsonBody, frozen=True, kw_only=True):
 
 
 class Storage(JsonBody, frozen=True, kw_only=True):
-    """Size of the index, free space, and the minimum of free space that ingest needs.
+    """Size of the index and its limit, free space, and the minimum that ingest needs.
 
     `dbUpgrading`: the index has the format of an earlier version; queries are answered from it
     until a new one is built. What arrives meanwhile is found after that.
@@ -189,6 +195,7 @@ class Storage(JsonBody, frozen=True, kw_only=True):
     db_upgrading: bool
     db_directory_free_bytes: Count | None
     logs_directory_free_bytes: Count | None
+    db_max_bytes: Count
     min_free_bytes: Count
 
 

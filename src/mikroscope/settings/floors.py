@@ -10,7 +10,8 @@ logger = logging.getLogger(__name__)
 
 def effective(option: Option, given: Given) -> object:
     """Return the value, raised to the option's floor with a warning."""
-    if option.floor is None or given.value >= option.floor:
+    is_off = option.zero_is_off and given.value == 0
+    if option.floor is None or given.value >= option.floor or is_off:
         return given.value
     text = f"{given.spelling}: {given.value} is too low and is raised to {option.floor}"
     logger.warning("%s", text, extra={"fix": "set it to that value or a higher one"})

@@ -24,6 +24,7 @@ from mikroscope.settings.values import (
     Kind,
     Option,
     WebhookFormat,
+    default_text,
     shown,
 )
 
@@ -200,6 +201,12 @@ class Settings:
         flag="--audit-backup-dir",
         env="MIKROSCOPE_AUDIT_BACKUP_DIR",
     )
+    db_max_bytes: int = declare(
+        0,
+        "Maximum size of the index in bytes: its oldest entries leave first; 0 sets no limit.",
+        floor=4_194_304,
+        zero_is_off=True,
+    )
     maintenance_interval_ms: int = declare(
         21_600_000, "Milliseconds between two maintenance runs, which apply retention.", floor=1000
     )
@@ -358,19 +365,11 @@ def _option(declared: Field[Any], group: str) -> Option:
         "flag": "--" + "-".join(words),
         "env": "MIKROSCOPE_" + declared.name.upper(),
         "kind": _KIND_BY_TYPE.get(declared.type),
-        "default": _default_text(declared.default),
+        "default": default_text(declared.default),
         "maximum": _MAXIMUM_BY_UNIT.get(words[-1], LARGEST_INTEGER),
         "group": group,
     }
     return Option(**by_rule | dict(declared.metadata))
-
-
-def _default_text(default: object) -> str:
-    if isinstance(default, tuple):
-        return ",".join(default) or "none"
-    if isinstance(default, Path):
-        return f"./{default}"
-    return "none" if default is None else str(default).lower()
 
 
 def config_file(argument: str | Path | None, env: Mapping[str, str]) -> tuple[str, str | None]:

@@ -66,6 +66,7 @@ class Option:
     secret: bool = False
     choices: tuple[str, ...] = ()
     floor: int | None = None  # lower values, even negative ones, are raised to it with a warning
+    zero_is_off: bool = False  # 0 is no value below the floor, and negative ones are errors
     maximum: int = LARGEST_INTEGER
 
 
@@ -97,6 +98,15 @@ def shown(raw: object) -> str:
         return "a list"
     text = repr(str(raw)) if isinstance(raw, str | Path) else repr(raw)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+
+
+def default_text(default: object) -> str:
+    """Return an option's default as --help and the docs show it."""
+    if isinstance(default, tuple):
+        return ",".join(default) or "none"
+    if isinstance(default, Path):
+        return f"./{default}"
+    return "none" if default is None else str(default).lower()
 
 
 # Each parser raises a ValueError whose text says what was expected. It must not contain the value,
@@ -196,9 +206,11 @@ def _boolean(raw: object, option: Option) -> bool:
 def _integer(raw: object, option: Option) -> int:
     number = whole_number(raw)
     # A value below the floor passes here: it is raised later, if no other layer overrides it.
-    too_low = number is not None and number < 0 and option.floor is None
+    least = 0 if option.floor is None or option.zero_is_off else None
+    too_low = number is not None and least is not None and number < least
     if number is None or too_low or number > option.maximum:
-        raise ValueError(f"a whole number from {option.floor or 0} to {option.maximum}")
+        least = least if least is not None else option.floor
+        raise ValueError(f"a whole number from {least} to {option.maximum}")
     return number
 
 

@@ -1,6 +1,6 @@
 """What every store promises: the Store protocol, and the structs that pass through it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
@@ -164,8 +164,9 @@ class Store(Protocol):
     """An index. Writing belongs to one thread at a time; any thread may ask questions.
 
     Every method may raise StoreError; questions may also raise QueryTimeoutError. The long work
-    (`expire`, `collect`, `compact`) comes as iterators: each item is one bounded step, complete and
-    durable when the item arrives; it may be dropped after any step and started again later.
+    (`expire`, `collect`, `shrink`, `compact`) comes as iterators: each item is one bounded step,
+    complete and durable when the item arrives; it may be dropped after any step and started again
+    later.
     """
 
     def sources(self) -> list[Source]:
@@ -197,6 +198,15 @@ class Store(Protocol):
 
     def collect(self) -> Iterator[Deleted]:
         """Delete the entries of discarded sources."""
+
+    def shrink(self, max_bytes: int) -> Generator[Deleted, None, int]:
+        """Delete the oldest entries until the index takes at most `max_bytes`; return its size.
+
+        Audit entries are deleted only after normal ones, since they are kept longer, and entries
+        that have just arrived last. What counts is the size after `compact`, which is to follow; it
+        may be an estimate, and more entries may be deleted than necessary, as the store says. An
+        empty index may be larger than `max_bytes`.
+        """
 
     def compact(self) -> Iterator[None]:
         """Give disk space back and make questions faster; there may be nothing to do."""

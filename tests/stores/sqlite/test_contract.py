@@ -19,6 +19,7 @@ from tests.stores.contract.parts import PartContract
 from tests.stores.contract.questions import QuestionContract
 from tests.stores.contract.rebuilding import RebuildContract
 from tests.stores.contract.replacing import ReplacingContract
+from tests.stores.contract.shrinking import ShrinkContract
 from tests.stores.contract.threads import ThreadContract
 from tests.stores.contract.times import TimeContract
 from tests.stores.contract.writing import WritingContract
@@ -147,6 +148,10 @@ class TestExpiryFresh(Fresh, ExpiryContract):
     """Expiry of fresh entries."""
 
 
+class TestShrinkingFresh(Fresh, ShrinkContract):
+    """Shrinking of fresh entries."""
+
+
 class TestRebuildingFresh(Fresh, RebuildContract):
     """Rebuild of fresh entries."""
 
@@ -201,6 +206,10 @@ class TestCollectingSealed(Sealed, CollectContract):
 
 class TestExpirySealed(Sealed, ExpiryContract):
     """Expiry of sealed entries."""
+
+
+class TestShrinkingSealed(Sealed, ShrinkContract):
+    """Shrinking of sealed entries."""
 
 
 class TestRebuildingSealed(Sealed, RebuildContract):
@@ -259,6 +268,10 @@ class TestExpiryLoose(Loose, ExpiryContract):
     """Expiry of loose entries."""
 
 
+class TestShrinkingLoose(Loose, ShrinkContract):
+    """Shrinking of loose entries."""
+
+
 class TestRebuildingLoose(Loose, RebuildContract):
     """Rebuild of loose entries."""
 
@@ -315,6 +328,10 @@ class TestExpiryPosted(Posted, ExpiryContract):
     """Expiry of posted entries."""
 
 
+class TestShrinkingPosted(Posted, ShrinkContract):
+    """Shrinking of posted entries."""
+
+
 class TestRebuildingPosted(Posted, RebuildContract):
     """Rebuild of posted entries."""
 
@@ -369,6 +386,10 @@ class TestCollectingRewritten(Rewritten, CollectContract):
 
 class TestExpiryRewritten(Rewritten, ExpiryContract):
     """Expiry of rewritten entries."""
+
+
+class TestShrinkingRewritten(Rewritten, ShrinkContract):
+    """Shrinking of rewritten entries."""
 
 
 class TestRebuildingRewritten(Rewritten, RebuildContract):

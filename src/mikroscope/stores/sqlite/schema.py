@@ -77,7 +77,8 @@ CREATE TABLE sources(
 CREATE TABLE dictionaries(id INTEGER PRIMARY KEY, dictionary BLOB NOT NULL);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO meta VALUES('next_source', 1), ('commits', 0), ('field_values', 0),
-    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('changes', 0), ('newest_key', -1);
+    ('pruned_normal_ms', 0), ('pruned_audit_ms', 0), ('changes', 0), ('newest_key', -1),
+    ('is_limited', 0);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """

@@ -1,7 +1,7 @@
 """The Store protocol on one SQLite file: one writer, and readers for any thread."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -44,6 +44,7 @@ from mikroscope.stores.sqlite.read.connections import Readers
 from mikroscope.stores.sqlite.schema import file_identity, zone_of
 from mikroscope.stores.sqlite.write.batch import Replaced, SqliteBatch
 from mikroscope.stores.sqlite.write.reading import MaybePruned
+from mikroscope.stores.sqlite.write.shrinking import TermsBytes
 from mikroscope.stores.sqlite.write.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,30 @@ class SqliteStore:
             if deleted is None:
                 return
             yield deleted
+
+    def shrink(self, max_bytes: int) -> Generator[Deleted, None, int]:
+        """Delete the oldest entries until the index takes at most `max_bytes`.
+
+        A step deletes a segment, some ten thousand entries at most, or fresh lines. What counts
+        is the file without its free pages, and not the write-ahead log. The inverted index of a
+        partition is freed with the last of its segments, so more is deleted than necessary: at
+        worst as much as a segment and the inverted index of the oldest partition take. That has
+        the entries of a day; once something was deleted, new partitions have at most an eighth
+        of all entries, or 16,384 and a segment. An index of an earlier version is left as it is.
+        """
+        known: TermsBytes = {}
+        while isinstance(writer := self._writing, Writer):
+            try:
+                with files.translating_errors(self._path):
+                    deleted, size = writer.shrink(max_bytes, known)
+            except StaleBatchError:
+                self._follow_replacement()
+                known.clear()
+                deleted = Deleted()
+            if deleted is None:
+                return size
+            yield deleted
+        return max_bytes
 
     def compact(self) -> Iterator[None]:
         """Give disk space back and merge the inverted index, a little with each step."""

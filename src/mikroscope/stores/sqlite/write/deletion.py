@@ -90,7 +90,7 @@ class Deleter:
         ends = [_EVER if one is None else one for one in (cutoffs.normal_ms, cutoffs.audit_ms)]
         deleted = Deleted(field_values=0)
         if not position:
-            _remember(self._connection, cutoffs)
+            self.remember(cutoffs)
             fresh, is_all = self._delete_fresh(
                 lambda lines: _before(lines, ends[lines.is_audit]), _FRESH_AT_ONCE
             )
@@ -108,8 +108,18 @@ class Deleter:
         if len(rows) == _SEGMENTS_AT_ONCE:
             return deleted, position
         if max(ends) > 0:
-            self._delete_gone_sources()
+            self.delete_gone_sources()
         return deleted, None
+
+    def remember(self, cutoffs: Cutoffs) -> None:
+        """Remember the cutoffs: a rebuilt index leaves out older lines that this one has pruned."""
+        self._connection.executemany(
+            "UPDATE meta SET value = max(value, ?) WHERE name = ?",
+            [
+                (cutoffs.normal_ms or 0, "pruned_normal_ms"),
+                (cutoffs.audit_ms or 0, "pruned_audit_ms"),
+            ],
+        )
 
     def remove_lines(self, lines: Iterable[tuple[int, int]]) -> None:
         """Delete the entries of some lines; each is a source and a line number."""
@@ -133,12 +143,7 @@ class Deleter:
         if not entries:
             return Deleted(field_values=0)
         info = segment.info
-        count_down(self._connection, _minutes(segment, gone), segment.is_audit)
-        deleted = _counted(segment, gone, entries)
-        self._connection.execute(
-            "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
-            (deleted.field_values,),
-        )
+        deleted = self._count(segment, gone, entries)
         if info.deleted + entries == size:
             drop_segment(self._connection, info)
         else:
@@ -187,11 +192,14 @@ class Deleter:
             deleted.add(self._count_out(lines.chosen(places)))
             kept = list(compress(range(len(lines)), others(gone)))
             self._fresh.replace(row, lines.chosen(kept) if kept else None)
-        self._connection.execute(
-            "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
-            (deleted.field_values,),
-        )
         return deleted, is_all
+
+    def _count(self, segment: StoredSegment, gone: bytes, entries: int) -> Deleted:
+        """Take the entries of a mask out of the counts."""
+        count_down(self._connection, _minutes(segment, gone), segment.is_audit)
+        deleted = _counted(segment, gone, entries)
+        self._take_field_values(deleted)
+        return deleted
 
     def _count_out(self, lines: FreshLines) -> Deleted:
         """Take lines that are being deleted out of the counts."""
@@ -202,9 +210,31 @@ class Deleter:
             minutes[time // MINUTE_MS, level_of(fields)] += 1
             field_values += len(fields)
         count_down(self._connection, minutes, lines.is_audit)
-        return _deleted(lines.is_audit, len(lines), field_values)
+        deleted = _deleted(lines.is_audit, len(lines), field_values)
+        self._take_field_values(deleted)
+        return deleted
 
-    def _delete_gone_sources(self) -> None:
+    def _take_field_values(self, deleted: Deleted) -> None:
+        self._connection.execute(
+            "UPDATE meta SET value = value - ? WHERE name = 'field_values'",
+            (deleted.field_values,),
+        )
+
+    def delete_whole(self, info: SegmentInfo) -> Deleted:
+        """Delete a segment."""
+        deleted = self.delete(self._open(info), None)
+        if not deleted.entries:  # it has none, which no segment should have
+            drop_segment(self._connection, info)
+        return deleted
+
+    def delete_fresh(self, row: int, lines: FreshLines) -> Deleted:
+        """Delete the lines of a row that are not sealed yet."""
+        deleted = self._count_out(lines)
+        self._fresh.replace(row, None)
+        return deleted
+
+    def delete_gone_sources(self) -> None:
+        """Delete sources that are gone and have no entry left."""
         rows: Any = self._connection.execute(
             "SELECT id FROM sources WHERE state = ? "
             "AND NOT EXISTS (SELECT 1 FROM segment_sources WHERE source = sources.id)",
@@ -289,12 +319,4 @@ def _before(lines: FreshLines, end: int) -> bytes:
 def _at_line(sources: Sequence[int], lines: Sequence[int], wanted: set[tuple[int, int]]) -> bytes:
     return bytes(
         (source, line & LINE_MASK) in wanted for source, line in zip(sources, lines, strict=True)
-    )
-
-
-def _remember(connection: apsw.Connection, cutoffs: Cutoffs) -> None:
-    """Remember the cutoffs: a rebuilt index leaves out older lines that this one has pruned."""
-    connection.executemany(
-        "UPDATE meta SET value = max(value, ?) WHERE name = ?",
-        [(cutoffs.normal_ms or 0, "pruned_normal_ms"), (cutoffs.audit_ms or 0, "pruned_audit_ms")],
     )

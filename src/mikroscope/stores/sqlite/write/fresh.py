@@ -62,6 +62,13 @@ class FreshRows:
         for row, dictionary, data in rows:
             yield row, unpack_lines(self._dictionary(dictionary).unpack(data))
 
+    def lines_in(self, row: int) -> FreshLines:
+        """Return the lines of a row."""
+        select = "SELECT dictionary, data FROM fresh WHERE id = ?"
+        found: Any = self._connection.execute(select, (row,)).fetchone()
+        dictionary, data = found
+        return unpack_lines(self._dictionary(dictionary).unpack(data))
+
     def add(self, lines: FreshLines) -> None:
         """Store lines that have their keys."""
         row = put_fresh(self._connection, lines, self._current())

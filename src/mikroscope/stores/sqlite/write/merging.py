@@ -31,9 +31,15 @@ _IN_PART = f"SELECT {INFO_COLUMNS} FROM segments WHERE part = ?"  # noqa: S608
 _LOOSE_IN_PART = f"{_IN_PART} AND NOT is_posted ORDER BY first_key"
 _HOLED = f"SELECT {INFO_COLUMNS} FROM segments WHERE deleted > ? * entries LIMIT 1"  # noqa: S608
 _WASTED = """
-SELECT id FROM partitions WHERE next_ordinal - 1 - (
-    SELECT total(entries + 1) FROM segments WHERE part = partitions.id AND is_posted
-) > ? * entries + ? LIMIT 1
+SELECT id, documents, used FROM (
+    SELECT id, entries, next_ordinal - 1 AS documents, (
+        SELECT total(entries + 1) FROM segments WHERE part = partitions.id AND is_posted
+    ) AS used FROM partitions
+) WHERE documents - used > ? * entries + ? AND id NOT IN (
+    SELECT part FROM (SELECT part FROM segments WHERE NOT is_audit ORDER BY last_ms, id LIMIT 1)
+    UNION ALL
+    SELECT part FROM (SELECT part FROM segments WHERE is_audit ORDER BY last_ms, id LIMIT 1)
+)
 """
 
 
@@ -79,14 +85,12 @@ class Merger:
 
     def _move_from_wasted(self) -> bool:
         """Move a segment out of a partition whose inverted index is mostly of deleted entries."""
-        part: Any = self._connection.execute(_WASTED, (_WASTED_SHARE, _WASTED_ORDINALS)).get
-        if part is None:
-            return False
-        row: Any = self._connection.execute(f"{_IN_PART} LIMIT 1", (part,)).fetchone()
-        if row is None:
-            return False
-        self._rewrite([SegmentInfo(*row)], avoid=(part,))
-        return True
+        for part, _, _ in wasted_partitions(self._connection):
+            row: Any = self._connection.execute(f"{_IN_PART} LIMIT 1", (part,)).fetchone()
+            if row is not None:
+                self._rewrite([SegmentInfo(*row)], avoid=(part,))
+                return True
+        return False
 
     def _rewrite(self, infos: Sequence[SegmentInfo], avoid: Iterable[int] = ()) -> None:
         """Make one segment of what is left of several."""
@@ -125,6 +129,17 @@ class Merger:
             return False
         self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
         return bool(self._connection.pragma("freelist_count") < free)
+
+
+def wasted_partitions(connection: apsw.Connection) -> list[tuple[int, int, int]]:
+    """Return the partitions whose inverted index is mostly of deleted entries.
+
+    Each comes with the number of its documents, and how many of them are still needed. Compacting
+    moves the rest of their segments elsewhere and drops these indexes. It leaves out those of the
+    oldest segments, which are the next to expire.
+    """
+    rows: Any = connection.execute(_WASTED, (_WASTED_SHARE, _WASTED_ORDINALS))
+    return [(part, documents, int(used)) for part, documents, used in rows]
 
 
 def lines_of(segment: StoredSegment) -> list[FreshLines]:

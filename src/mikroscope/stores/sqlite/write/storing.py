@@ -29,6 +29,10 @@ from mikroscope.stores.sqlite.tokens import MAX_VALUE
 FEW_ENTRIES = 100_000  # a partition of several days takes no further day once it has as many
 _MANY_ENTRIES = 500_000  # nor a further segment
 _MOST_ENTRIES = 4_000_000  # that the partition of one day takes
+_LEAST_ENTRIES = 16_384  # that a partition takes however small the limit of the index is
+_LIMITED_SHARE = (
+    8  # an index with a limit has at least so many partitions, if they are not too small
+)
 _MOST_DAYS = 62  # that one partition spans
 _MOST_NAMES = 1_000  # fields with tokens that a partition remembers
 
@@ -137,9 +141,10 @@ def _find_partition(
     """Return the partition whose days have to be extended least; None for a new one."""
     avoided = set(avoid)
     best: tuple[int, int, int] | None = None
+    limit = _most_entries(connection)
     rows: Any = connection.execute(
-        "SELECT id, first_day, last_day, entries FROM partitions WHERE is_audit = ? "
-        "AND first_day <= ? AND last_day >= ?",
+        "SELECT id, first_day, last_day, max(entries, next_ordinal) FROM partitions "
+        "WHERE is_audit = ? AND first_day <= ? AND last_day >= ?",
         (is_audit, last + _MOST_DAYS, first - _MOST_DAYS),
     )
     for part, low, high, entries in rows:
@@ -148,10 +153,21 @@ def _find_partition(
         span = max(high, last) - min(low, first) + 1
         longer = span - (high - low + 1)
         most = _MOST_ENTRIES if span == 1 else FEW_ENTRIES if longer else _MANY_ENTRIES
-        if entries < most and span <= _MOST_DAYS:
+        if entries < min(most, limit) and span <= _MOST_DAYS:
             found = longer, span, part
             best = found if best is None else min(best, found)
     return None if best is None else best[2]
+
+
+def _most_entries(connection: apsw.Connection) -> int:
+    """Return how many entries any partition takes.
+
+    Where the oldest segments leave all the time, so should their inverted indexes.
+    """
+    if not connection.execute("SELECT value FROM meta WHERE name = 'is_limited'").get:
+        return _MOST_ENTRIES
+    total: Any = connection.execute("SELECT total(entries) FROM partitions").get
+    return max(_LEAST_ENTRIES, int(total) // _LIMITED_SHARE)
 
 
 def put_fresh(connection: apsw.Connection, lines: FreshLines, dictionary: Dictionary) -> int:

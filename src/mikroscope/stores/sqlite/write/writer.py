@@ -38,12 +38,8 @@ from mikroscope.stores.sqlite.write.merging import Merger
 from mikroscope.stores.sqlite.write.placing import give_keys
 from mikroscope.stores.sqlite.write.presence import WITH_LINES, lines_present
 from mikroscope.stores.sqlite.write.sealer import Sealer
-from mikroscope.stores.sqlite.write.storing import (
-    Placed,
-    count_up,
-    put_names,
-    put_segment,
-)
+from mikroscope.stores.sqlite.write.shrinking import Shrinker, TermsBytes
+from mikroscope.stores.sqlite.write.storing import Placed, count_up, put_names, put_segment
 from mikroscope.stores.sqlite.write.templates import limit_templates
 
 _PUT_SOURCE = """
@@ -172,6 +168,12 @@ class Writer:
         with self._changing():
             return self._deleter().expire(cutoffs, position)
 
+    def shrink(self, max_bytes: int, known: TermsBytes) -> tuple[Deleted | None, int]:
+        """Take a step of a Shrinker. Raises StaleBatchError if the index was replaced."""
+        with self._changing():
+            shrinker = Shrinker(self._connection, self._deleter(), self._fresh, known)
+            return shrinker.step(max_bytes)
+
     def compact(self) -> bool:
         """Seal, merge, or give some space back; False if all is done.
 
@@ -179,9 +181,12 @@ class Writer:
         """
         with self._changing():
             current = self._state.packer.current
-            if self._sealer.seal_now(self._connection, self._fresh, self._file, current):
+            sealed = self._sealer.seal_now(self._connection, self._fresh, self._file, current)
+            if sealed or Merger(self._connection, self._segment, current).step():
                 return True
-            return Merger(self._connection, self._segment, current).step()
+        # The file is cut to its size when the write-ahead log is moved into it.
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
 
     def probe(self) -> None:
         """Read a little of everything. Raises apsw.CorruptError where that shows damage."""
