@@ -9,6 +9,7 @@ import msgspec
 from mikroscope.query.matching import matches
 from mikroscope.query.model import Query
 from mikroscope.records.attributes import time_of
+from mikroscope.stores.sqlite import files
 from mikroscope.stores.sqlite.masks import any_of, both, places_in
 from mikroscope.stores.sqlite.read.conditions import (
     MAX_SEARCHED_FIELDS,
@@ -90,7 +91,10 @@ class Matcher:
             return False
         if not self.conditions or not isinstance(segment, SegmentInfo) or not segment.is_posted:
             return True
-        candidates = self._plan(segment.part).candidates
+        try:
+            candidates = self._plan(segment.part).candidates
+        except files.DAMAGE:  # it is noted where the segment is searched
+            return True
         return candidates is None or segment.first_ordinal in candidates
 
     def find(self, segment: Segment, newest: int | None = None) -> Match | None:
