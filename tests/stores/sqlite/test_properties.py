@@ -283,7 +283,7 @@ TIGHT: dict[str, object] = {
     "stores.sqlite.write.storing._MANY_ENTRIES": 12,
     "stores.sqlite.read.lookup._FEW": 1,
     "stores.sqlite.read.groups._FEW_LINES": 0,
-    "stores.sqlite.read.groups._MOST_VALUES": 3,
+    "stores.sqlite.read.tally.MOST_VALUES": 3,
     "stores.sqlite.write.merging._MANY_LOOSE": 2,
 }
 FORMS: dict[str, dict[str, object]] = {
