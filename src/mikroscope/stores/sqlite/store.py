@@ -161,9 +161,10 @@ class SqliteStore:
 
         A step deletes a segment, some ten thousand entries at most, or fresh lines. What counts
         is the file without its free pages, and not the write-ahead log. The inverted index of a
-        partition is freed with the last of its segments, so more is deleted than necessary: at
-        worst as much as a segment and the inverted index of the oldest partition take. That has
-        the entries of a day; once something was deleted, new partitions have at most an eighth
+        partition is freed with the last of its segments, or by compacting if most of a large one
+        is of deleted entries, which does not count then. So more is deleted than necessary: at
+        worst as much as a segment and half of the inverted index of the oldest day take. Once
+        something was deleted, new partitions are smaller than a day: they have at most an eighth
         of all entries, or 16,384 and a segment. An index of an earlier version is left as it is.
         """
         known: TermsBytes = {}

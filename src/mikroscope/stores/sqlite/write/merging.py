@@ -20,6 +20,7 @@ _MANY_LOOSE = 8  # segments without documents in one partition are put together
 _REWRITE_SHARE = 0.3  # of deleted entries in a segment
 _WASTED_SHARE = 1.0  # documents without entry, for each entry of a partition that is given up
 _WASTED_ORDINALS = 20_000
+_LARGE_SHARE = 0.125  # likewise, for each entry of all partitions
 _MERGE_PAGES = 100
 _VACUUM_PAGES = 250
 
@@ -35,10 +36,13 @@ SELECT id, documents, used FROM (
     SELECT id, entries, next_ordinal - 1 AS documents, (
         SELECT total(entries + 1) FROM segments WHERE part = partitions.id AND is_posted
     ) AS used FROM partitions
-) WHERE documents - used > ? * entries + ? AND id NOT IN (
-    SELECT part FROM (SELECT part FROM segments WHERE NOT is_audit ORDER BY last_ms, id LIMIT 1)
-    UNION ALL
-    SELECT part FROM (SELECT part FROM segments WHERE is_audit ORDER BY last_ms, id LIMIT 1)
+) WHERE documents - used > :share * entries + :some AND (
+    documents - used > :large_share * (SELECT total(entries) FROM partitions) + :some
+    OR id NOT IN (
+        SELECT part FROM (SELECT part FROM segments WHERE NOT is_audit ORDER BY last_ms LIMIT 1)
+        UNION ALL
+        SELECT part FROM (SELECT part FROM segments WHERE is_audit ORDER BY last_ms LIMIT 1)
+    )
 )
 """
 
@@ -135,10 +139,11 @@ def wasted_partitions(connection: apsw.Connection) -> list[tuple[int, int, int]]
     """Return the partitions whose inverted index is mostly of deleted entries.
 
     Each comes with the number of its documents, and how many of them are still needed. Compacting
-    moves the rest of their segments elsewhere and drops these indexes. It leaves out those of the
-    oldest segments, which are the next to expire.
+    moves the rest of their segments elsewhere and drops these indexes. Those of the oldest
+    segments, which are the next to expire, are left out unless they are a large share of all.
     """
-    rows: Any = connection.execute(_WASTED, (_WASTED_SHARE, _WASTED_ORDINALS))
+    limits = {"share": _WASTED_SHARE, "large_share": _LARGE_SHARE, "some": _WASTED_ORDINALS}
+    rows: Any = connection.execute(_WASTED, limits)
     return [(part, documents, int(used)) for part, documents, used in rows]
 
 
