@@ -9,6 +9,7 @@ is stored as it is, so that any number is found without adding up all before it.
 import struct
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -23,6 +24,7 @@ _HEADER = struct.Struct("<BIqq")  # bytes of a difference, number of integers, f
 _WIDTHS = (1, 2, 4, 8)
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _STRIDE = 256
+_MANY = 8  # numbers near each other that are not added up one by one
 
 
 def pack_integers(numbers: Sequence[int]) -> bytes:
@@ -88,6 +90,24 @@ class Integers(Sequence[int]):
     def __iter__(self) -> Iterator[int]:
         return iter(self.all)
 
+    def at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers at some places."""
+        marks = Counter(place // _STRIDE for place in places)
+        near = {
+            mark: list(accumulate(self._steps(mark * _STRIDE), initial=self._marks[mark]))
+            for mark, number in marks.items()
+            if number >= _MANY
+        }
+        if not near:
+            return list(map(self._at, places))
+        least = self._least
+        return [
+            near[place // _STRIDE][place % _STRIDE] + least * (place % _STRIDE)
+            if place // _STRIDE in near
+            else self._at(place)
+            for place in places
+        ]
+
     def bisect_left(self, wanted: int) -> int:
         """Return the first place with `wanted` or more; only if the numbers rise."""
         mark = max(0, bisect_left(self._marks, wanted) - 1)
@@ -98,20 +118,24 @@ class Integers(Sequence[int]):
         """Return the numbers from a stored one to before the next one."""
         if not self._length:
             return array("q")
+        steps: Iterable[int] = self._steps(start)
+        if self._least:
+            steps = [step + self._least for step in steps]
+        return array("q", accumulate(steps, initial=self._marks[start // _STRIDE]))
+
+    def _steps(self, start: int) -> Sequence[int]:
+        """Return the differences behind a stored number, relative to the smallest."""
         end = min(start + _STRIDE, self._length) - 1
         size = self._length - 1
         planes = [
             self._planes[plane * size + start : plane * size + end] for plane in range(self._width)
         ]
-        steps: Iterable[int] = planes[0]
-        if len(planes) > 1:
-            joined = bytearray(len(planes) * (end - start))
-            for plane, content in enumerate(planes):
-                joined[plane :: len(planes)] = content
-            steps = array(_CODES[self._width], bytes(joined))
-        if self._least:
-            steps = [step + self._least for step in steps]
-        return array("q", accumulate(steps, initial=self._marks[start // _STRIDE]))
+        if len(planes) == 1:
+            return planes[0]
+        joined = bytearray(len(planes) * (end - start))
+        for plane, content in enumerate(planes):
+            joined[plane :: len(planes)] = content
+        return array(_CODES[self._width], bytes(joined))
 
     @cached_property
     def all(self) -> "array[int]":
@@ -134,6 +158,13 @@ class Integers(Sequence[int]):
     def is_zero(self) -> bool:
         """Whether all of them are 0."""
         return not self._least and not any(self._planes) and not any(self._marks)
+
+
+def numbers_at(numbers: Sequence[int], places: Sequence[int]) -> list[int]:
+    """Return the numbers at some places."""
+    if isinstance(numbers, Integers):
+        return numbers.at(places)
+    return [numbers[place] for place in places]
 
 
 def first_place(numbers: Sequence[int], wanted: int) -> int:

@@ -8,7 +8,7 @@ from mikroscope.stores.sqlite.columns import AnyColumn
 from mikroscope.stores.sqlite.compression import restore_time
 from mikroscope.stores.sqlite.integers import first_place
 from mikroscope.stores.sqlite.masks import mask_between
-from mikroscope.stores.sqlite.piece import Piece
+from mikroscope.stores.sqlite.piece import Piece, pick
 from mikroscope.stores.sqlite.schema import KEY_BITS
 from mikroscope.stores.sqlite.sealing import Posted
 
@@ -55,6 +55,9 @@ class Segment(Protocol):
     def keys(self) -> Sequence[int]:
         """The keys, in rising order."""
 
+    def keys_at(self, places: Sequence[int]) -> list[int]:
+        """Return the keys of the entries at some places."""
+
     @property
     def times(self) -> Sequence[int]:
         """The times in epoch milliseconds."""
@@ -88,11 +91,11 @@ class Segment(Protocol):
     def lines(self, places: Sequence[int]) -> list[bytes]:
         """Return the lines of the entries at some places, in their order."""
 
-    def source_of(self, place: int) -> int:
-        """Return the number of an entry's source."""
+    def sources_at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers of the sources of the entries at some places."""
 
-    def line_of(self, place: int) -> int:
-        """Return the number and the part of an entry's line."""
+    def line_numbers_at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers and the parts of the lines of the entries at some places."""
 
 
 def between(segment: Segment, from_ms: int | None, to_ms: int | None) -> bytes | None:
@@ -132,6 +135,10 @@ class MemorySegment:
         """The keys, in rising order."""
         return self.piece.keys
 
+    def keys_at(self, places: Sequence[int]) -> list[int]:
+        """Return the keys of the entries at some places."""
+        return pick(self.piece.keys, places)
+
     @property
     def times(self) -> Sequence[int]:
         """The times in epoch milliseconds."""
@@ -164,13 +171,13 @@ class MemorySegment:
         raw, times = self.piece.raw, self.piece.times
         return [restore_time(raw[place], times[place]) for place in places]
 
-    def source_of(self, place: int) -> int:
-        """Return the number of an entry's source."""
-        return self.piece.sources[place]
+    def sources_at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers of the sources of the entries at some places."""
+        return pick(self.piece.sources, places)
 
-    def line_of(self, place: int) -> int:
-        """Return the number and the part of an entry's line."""
-        return self.piece.lines[place]
+    def line_numbers_at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers and the parts of the lines of the entries at some places."""
+        return pick(self.piece.lines, places)
 
 
 def find_words(words: bytes, token: bytes, entries: int) -> bytes:

@@ -16,7 +16,7 @@ from mikroscope.stores.sqlite.cache import PartCache
 from mikroscope.stores.sqlite.columns import AnyColumn, PackedColumn
 from mikroscope.stores.sqlite.compression import Dictionary, restore_time
 from mikroscope.stores.sqlite.frames import unpack
-from mikroscope.stores.sqlite.integers import Integers
+from mikroscope.stores.sqlite.integers import Integers, numbers_at
 from mikroscope.stores.sqlite.masks import others
 from mikroscope.stores.sqlite.schema import KEY_BITS, first_row
 from mikroscope.stores.sqlite.sealing import (
@@ -138,6 +138,11 @@ class Keys(Sequence[int]):
         key = self._times[place] << KEY_BITS
         return key + self._places[place] if self._has_places else key
 
+    def at(self, places: Sequence[int]) -> list[int]:
+        """Return the keys at some places."""
+        keys = [time << KEY_BITS for time in numbers_at(self._times, places)]
+        return list(map(add, keys, self._places.at(places))) if self._has_places else keys
+
     def __iter__(self) -> Iterator[int]:
         keys = map(lshift, self._times, repeat(KEY_BITS))
         return map(add, keys, self._places) if self._has_places else keys
@@ -173,6 +178,11 @@ class StoredSegment:
     @cached_property
     def _places(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.head.columns, FIRST_FIELD)}
+
+    def keys_at(self, places: Sequence[int]) -> list[int]:
+        """Return the keys of the entries at some places."""
+        keys = self.keys
+        return keys.at(places) if isinstance(keys, Keys) else numbers_at(keys, places)
 
     @cached_property
     def keys(self) -> Sequence[int]:
@@ -237,18 +247,18 @@ class StoredSegment:
 
     def lines(self, places: Sequence[int]) -> list[bytes]:
         """Return the lines of the entries at some places, in their order."""
-        head, times = self.head, self.times
+        head, times = self.head, numbers_at(self.times, places)
         starts = self._starts
         blocks: dict[int, list[bytes]] = {}
         found = []
-        for place in places:
+        for place, time in zip(places, times, strict=True):
             number = bisect_right(starts, place) - 1
             if number not in blocks:
                 content = self._file.block(self.info.id, number, head.dictionary)
                 blocks[number] = content.split(b"\n")
                 if len(blocks[number]) != head.blocks[number]:
                     raise ZstdError(f"block {number} of segment {self.info.id} has other lines")
-            found.append(restore_time(blocks[number][place - starts[number]], times[place]))
+            found.append(restore_time(blocks[number][place - starts[number]], time))
         return found
 
     def stripped_lines(self) -> list[bytes]:
@@ -264,10 +274,11 @@ class StoredSegment:
     def _starts(self) -> list[int]:
         return list(accumulate(self.head.blocks[:-1], initial=0))
 
-    def source_of(self, place: int) -> int:
-        """Return the number of an entry's source."""
+    def sources_at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers of the sources of the entries at some places."""
         column = self._column(SOURCES)
-        return int(column.values[column.codes[place] - 1])
+        codes, numbers = column.codes, [0, *map(int, column.values)]
+        return [numbers[codes[place]] for place in places]
 
     @property
     def sources(self) -> list[int]:
@@ -281,9 +292,9 @@ class StoredSegment:
         column = self._column(SOURCES)
         return column.mask((column.code_of(str(source)),))
 
-    def line_of(self, place: int) -> int:
-        """Return the number and the part of an entry's line."""
-        return self.line_numbers[place]
+    def line_numbers_at(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers and the parts of the lines of the entries at some places."""
+        return self._integers(LINES).at(places)
 
     @property
     def line_numbers(self) -> Sequence[int]:

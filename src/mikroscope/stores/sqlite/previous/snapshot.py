@@ -178,13 +178,17 @@ class _LazySegment:
         """Return the lines of the entries at some places, in their order."""
         return self._segment.lines(places)
 
-    def source_of(self, place: int) -> int:
-        """Return the number of an entry's source."""
-        return self._segment.source_of(place)
+    def keys_at(self, places: Sequence[int]) -> list[int]:
+        """Return the keys of the entries at some places."""
+        return self._segment.keys_at(places)
 
-    def line_of(self, place: int) -> int:
+    def sources_at(self, places: Sequence[int]) -> list[int]:
+        """Return the number of an entry's source."""
+        return self._segment.sources_at(places)
+
+    def line_numbers_at(self, places: Sequence[int]) -> list[int]:
         """Return the number and the part of an entry's line."""
-        return self._segment.line_of(place)
+        return self._segment.line_numbers_at(places)
 
     @property
     def _segment(self) -> MemorySegment:

@@ -13,7 +13,8 @@ import msgspec
 from mikroscope.query.model import Entry, Page, PageRequest, Query
 from mikroscope.records.attributes import event_of, find_time, level_of, message_of
 from mikroscope.records.parsing import Fields
-from mikroscope.records.timestamps import format_time, has_zone
+from mikroscope.records.timestamps import canonical_ms, format_time, has_zone
+from mikroscope.stores.sqlite.integers import numbers_at
 from mikroscope.stores.sqlite.masks import both, mask_between
 from mikroscope.stores.sqlite.read.matching import Match, Matcher
 from mikroscope.stores.sqlite.read.snapshot import Snapshot
@@ -21,6 +22,7 @@ from mikroscope.stores.sqlite.schema import KEY_BITS, LINE_MASK
 from mikroscope.stores.sqlite.segment import Segment
 
 _CURSOR_BYTES = 7
+_HITS_AT_ONCE = 32
 _OLD_CURSOR_BYTES = 8  # of index formats before 6, whose keys had 6 bits below the time
 _OLD_KEY_BITS = 6
 
@@ -68,28 +70,35 @@ def _newest(snapshot: Snapshot, query: Query, after: int | None, wanted: int) ->
     waiting = matcher.segments()
     following = next(waiting, None)
     # The newest entry of each open segment that was not taken, with the rest of the segment's.
-    opened: list[tuple[int, int, Segment, int, Iterator[int]]] = []
+    opened: list[tuple[int, int, _Hit, Iterator[_Hit]]] = []
     number = 0
     while following is not None or opened:
         while following is not None and (not opened or following.last_key >= -opened[0][0]):
             if after is None or following.first_key < after:
                 with snapshot.tolerating(following):
-                    places = _places(matcher, following, after, wanted)
-                    place = next(places, None)
-                    if place is not None:
+                    hits = _hits(matcher, following, after, wanted)
+                    hit = next(hits, None)
+                    if hit is not None:
                         number += 1
-                        key = following.keys[place]
-                        heapq.heappush(opened, (-key, number, following, place, places))
+                        heapq.heappush(opened, (-hit.key, number, hit, hits))
             following = next(waiting, None)
         if not opened:
             return
-        key, order, segment, place, places = opened[0]
-        yield _Hit(-key, segment, place)
-        further = next(places, None)
+        _, order, hit, hits = opened[0]
+        yield hit
+        further = next(hits, None)
         if further is None:
             heapq.heappop(opened)
         else:
-            heapq.heapreplace(opened, (-segment.keys[further], order, segment, further, places))
+            heapq.heapreplace(opened, (-further.key, order, further, hits))
+
+
+def _hits(matcher: Matcher, segment: Segment, after: int | None, wanted: int) -> Iterator[_Hit]:
+    """Yield a segment's matching entries behind a key, the last one first."""
+    places = _places(matcher, segment, after, wanted)
+    while some := list(islice(places, _HITS_AT_ONCE)):
+        for key, place in zip(segment.keys_at(some), some, strict=True):
+            yield _Hit(key, segment, place)
 
 
 def _places(matcher: Matcher, segment: Segment, after: int | None, wanted: int) -> Iterator[int]:
@@ -113,37 +122,51 @@ def entries_of(snapshot: Snapshot, hits: Sequence[_Hit]) -> list[Entry]:
     found: dict[int, Entry] = {}
     paths: dict[int, str] = {}
     for of_segment in by_segment.values():
-        segment = of_segment[0].segment
-        keys = {hit.place: hit.key for hit in of_segment}
-        with snapshot.tolerating(segment):
-            for place, line, fields in snapshot.records(segment, list(keys)):
-                hit = _Hit(keys[place], segment, place)
-                found[hit.key] = _entry(snapshot, hit, line, fields, paths)
+        with snapshot.tolerating(of_segment[0].segment):
+            found.update(_entries_of_segment(snapshot, of_segment, paths))
     return [found[hit.key] for hit in hits if hit.key in found]
 
 
-def _entry(
-    snapshot: Snapshot, hit: _Hit, raw: bytes, fields: Fields, paths: dict[int, str]
-) -> Entry:
-    segment, place = hit.segment, hit.place
-    source = segment.source_of(place)
-    if source not in paths:
-        select = "SELECT path FROM sources WHERE id = ?"
-        paths[source] = snapshot.file.sql.execute(select, (source,)).get or ""
+def _entries_of_segment(
+    snapshot: Snapshot, hits: Sequence[_Hit], paths: dict[int, str]
+) -> Iterator[tuple[int, Entry]]:
+    """Yield key and entry of hits of one segment."""
+    segment = hits[0].segment
+    keys = {hit.place: hit.key for hit in hits}
+    places = list(keys)
+    columns = zip(
+        numbers_at(segment.times, places),
+        segment.sources_at(places),
+        segment.line_numbers_at(places),
+        strict=True,
+    )
+    about = dict(zip(places, columns, strict=True))
+    for place, line, fields in snapshot.records(segment, places):
+        time_ms, source, number = about[place]
+        if source not in paths:
+            select = "SELECT path FROM sources WHERE id = ?"
+            paths[source] = snapshot.file.sql.execute(select, (source,)).get or ""
+        yield keys[place], _entry(keys[place], time_ms, paths[source], number, fields, line)
+
+
+def _entry(key: int, time_ms: int, path: str, line: int, fields: Fields, raw: bytes) -> Entry:
     return Entry(
-        id=hit.key,
-        timestamp=_timestamp(fields, segment.times[place]),
+        id=key,
+        timestamp=_timestamp(fields, time_ms),
         level=level_of(fields),
         event=event_of(fields),
         message=message_of(fields),
         data=msgspec.Raw(raw),
-        source_file=paths[source],
-        line_number=segment.line_of(place) & LINE_MASK,
+        source_file=path,
+        line_number=line & LINE_MASK,
     )
 
 
 def _timestamp(fields: Fields, time_ms: int) -> str:
     """Return the record's own text if it is ISO 8601 with a zone, else the time in ISO 8601."""
+    text = fields.get("timestamp")
+    if type(text) is str and canonical_ms(text) == time_ms:
+        return text
     found = find_time(fields)
     if found.milliseconds is None:
         return format_time(time_ms)
