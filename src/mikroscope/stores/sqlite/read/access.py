@@ -161,7 +161,7 @@ def _open_copy(path: Path, state: _State) -> Reading:
 def _connect(path: Path, name: str, flags: int = 0) -> apsw.Connection:
     connection = connect(name, apsw.SQLITE_OPEN_READONLY | flags)
     try:
-        connection.execute("PRAGMA cache_size = -8000")
+        connection.execute("PRAGMA cache_size = -4000")
         check_version(connection, path, (VERSION, PREVIOUS_VERSION))
         set_default_zone(zone_in(connection))  # the one its times were read in
     except BaseException:

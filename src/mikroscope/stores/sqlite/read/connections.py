@@ -21,7 +21,7 @@ from mikroscope.stores.sqlite.stored import SegmentFile
 
 _TRIES = 5
 _CHECK_EVERY = 20_000  # instructions of SQLite's virtual machine between two checks of the deadline
-_CACHE_BYTES = 12 << 20  # of unpacked parts of segments that all connections share
+_CACHE_BYTES = 8 << 20  # of unpacked parts of segments that all connections share
 
 Answer = TypeVar("Answer")
 

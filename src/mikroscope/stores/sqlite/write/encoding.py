@@ -146,6 +146,7 @@ class BatchEncoder:
             order = sorted(range(len(times)), key=times.__getitem__)
             read, times = read.chosen(order), pick(times, order)
         read.keys.extend(keys_alone(times))
+        self._read = nothing()
         for is_audit in (False, True) if True in read.audits else (False,):
             places = [place for place, one in enumerate(read.audits) if one == is_audit]
             if places:
@@ -163,6 +164,9 @@ class BatchEncoder:
                 continue
             piece, names = make_piece(read.part(start, end), is_audit)
             self._encoded.names |= names
+            if end - start == len(times):  # the records are not needed any more
+                read.records.clear()
+                read.shapes.clear()
             sealed = seal(piece, self._dictionary, post=True)
             self._encoded.packed_bytes += sum(map(len, sealed.blocks))
             self._encoded.sealed.append(sealed)

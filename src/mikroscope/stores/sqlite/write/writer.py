@@ -52,7 +52,7 @@ ON CONFLICT(id) DO UPDATE SET path = excluded.path, state = excluded.state,
 _BESIDE = f"SELECT {INFO_COLUMNS} FROM segments WHERE last_key >= ? AND first_key <= ?"  # noqa: S608
 _NEWEST_DICTIONARY = "SELECT id, dictionary FROM dictionaries ORDER BY id DESC LIMIT 1"
 _REACH = 1 << (KEY_BITS + 17)  # keys that entries of one millisecond may take
-_CACHE_BYTES = 8 << 20
+_CACHE_BYTES = 4 << 20
 
 _PROBES = (
     "SELECT * FROM segments ORDER BY id DESC LIMIT 1",
