@@ -220,14 +220,6 @@ class TestThreadsSealed(Sealed, ThreadContract):
     """Thread of sealed entries."""
 
 
-class TestPartsLoose(Loose, PartContract):
-    """Part of loose entries."""
-
-
-class TestWritingLoose(Loose, WritingContract):
-    """Writing of loose entries."""
-
-
 class TestReplacingLoose(Loose, ReplacingContract):
     """Replacing of loose entries."""
 
@@ -236,20 +228,12 @@ class TestIdempotenceLoose(Loose, IdempotenceContract):
     """Idempotence of loose entries."""
 
 
-class TestEntriesLoose(Loose, EntryContract):
-    """Entry of loose entries."""
-
-
 class TestPagingLoose(Loose, PagingContract):
     """Paging of loose entries."""
 
 
 class TestFiltersLoose(Loose, FilterContract):
     """Filter of loose entries."""
-
-
-class TestTimesLoose(Loose, TimeContract):
-    """Time of loose entries."""
 
 
 class TestAggregatesLoose(Loose, AggregateContract):
@@ -270,14 +254,6 @@ class TestExpiryLoose(Loose, ExpiryContract):
 
 class TestShrinkingLoose(Loose, ShrinkContract):
     """Shrinking of loose entries."""
-
-
-class TestRebuildingLoose(Loose, RebuildContract):
-    """Rebuild of loose entries."""
-
-
-class TestThreadsLoose(Loose, ThreadContract):
-    """Thread of loose entries."""
 
 
 class TestPartsPosted(Posted, PartContract):
@@ -340,14 +316,6 @@ class TestThreadsPosted(Posted, ThreadContract):
     """Thread of posted entries."""
 
 
-class TestPartsRewritten(Rewritten, PartContract):
-    """Part of rewritten entries."""
-
-
-class TestWritingRewritten(Rewritten, WritingContract):
-    """Writing of rewritten entries."""
-
-
 class TestReplacingRewritten(Rewritten, ReplacingContract):
     """Replacing of rewritten entries."""
 
@@ -356,20 +324,12 @@ class TestIdempotenceRewritten(Rewritten, IdempotenceContract):
     """Idempotence of rewritten entries."""
 
 
-class TestEntriesRewritten(Rewritten, EntryContract):
-    """Entry of rewritten entries."""
-
-
 class TestPagingRewritten(Rewritten, PagingContract):
     """Paging of rewritten entries."""
 
 
 class TestFiltersRewritten(Rewritten, FilterContract):
     """Filter of rewritten entries."""
-
-
-class TestTimesRewritten(Rewritten, TimeContract):
-    """Time of rewritten entries."""
 
 
 class TestAggregatesRewritten(Rewritten, AggregateContract):
@@ -390,11 +350,3 @@ class TestExpiryRewritten(Rewritten, ExpiryContract):
 
 class TestShrinkingRewritten(Rewritten, ShrinkContract):
     """Shrinking of rewritten entries."""
-
-
-class TestRebuildingRewritten(Rewritten, RebuildContract):
-    """Rebuild of rewritten entries."""
-
-
-class TestThreadsRewritten(Rewritten, ThreadContract):
-    """Thread of rewritten entries."""

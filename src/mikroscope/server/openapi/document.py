@@ -1,6 +1,7 @@
 """Makes the OpenAPI 3.1 document from operations and from the types of their responses."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -129,6 +130,9 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
     responses = [one for operation in operations for one in operation.responses.values()]
     types = dict.fromkeys(one.body for one in responses if isinstance(one.body, type))
     _, found = msgspec.json.schema_components(types, ref_template=_REF)
+    for schema in found.values():  # Python 3.13 takes the indentation of docstrings away itself
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
     plain = msgspec.json.decode(msgspec.json.encode(found))  # defaults may be tuples
     return {name: _exact(schema) for name, schema in sorted(plain.items())}
 

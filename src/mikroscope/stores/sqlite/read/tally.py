@@ -36,9 +36,10 @@ class Tally:
             self._put_aside(counts)
 
     def add_tally(self, other: "Tally") -> None:
-        """Add another tally that has nothing aside."""
+        """Add another tally."""
         self.missing += other.missing
-        self.add(other._counts.items())
+        for counts in other._parts():
+            self.add(counts.items())
 
     def __len__(self) -> int:
         """The number of values; 0 if some are aside."""
