@@ -19,7 +19,7 @@ from mikroscope.stores.sqlite.columns import (
     pack_column,
 )
 from mikroscope.stores.sqlite.frames import pack, unpack
-from mikroscope.stores.sqlite.integers import pack_integers, unpack_integers
+from mikroscope.stores.sqlite.integers import Integers, pack_integers
 
 # Characters with a meaning where values are joined.
 texts = st.one_of(
@@ -27,6 +27,11 @@ texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
 )
 cells = st.lists(st.one_of(st.none(), texts), min_size=1, max_size=30)
+
+
+def unpack_integers(content: bytes) -> "array[int]":
+    """Return all packed integers."""
+    return Integers(content).all
 
 
 def column_of(cells: Sequence[str | None]) -> Column:

@@ -18,7 +18,6 @@ import zstandard
 from mikroscope.stores.sqlite.frames import header_bytes, pack, pack_header, unpack, unpack_header
 from mikroscope.stores.sqlite.masks import any_of, both
 
-MAX_VALUES = 65_535
 _NARROW = 255  # values that fit into one byte
 _HEADER = struct.Struct("<BII")  # bytes of a code, number of values, length of the first frame
 _IDENTITY = bytes(256)

@@ -1,4 +1,4 @@
-"""Lines of one commit that are no segment yet: what a row of the table `fresh` holds.
+"""Lines of one commit that are not sealed yet: what a row of the table `fresh` holds.
 
 Committing them costs little: their fields are not looked at. Readers and the sealer make pieces of
 many rows at once.

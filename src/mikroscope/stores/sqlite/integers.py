@@ -172,8 +172,3 @@ def first_place(numbers: Sequence[int], wanted: int) -> int:
     if isinstance(numbers, Integers):
         return numbers.bisect_left(wanted)
     return bisect_left(numbers, wanted)
-
-
-def unpack_integers(content: bytes) -> "array[int]":
-    """Undo `pack_integers`. Raises ZstdError where the content is damaged."""
-    return Integers(content).all

@@ -32,7 +32,6 @@ LINE_MASK = (1 << PART_SHIFT) - 1
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
-DAY_MINUTES = DAY_MS // MINUTE_MS
 PAGE_BYTES = 8_192
 PLACE_BITS = 16  # of the row id of a column or a block, below the number of its segment
 BUSY_MS = 15_000  # how long a connection waits for another one's lock

@@ -26,6 +26,7 @@ from mikroscope.stores.sqlite.piece import (
     Piece,
 )
 from mikroscope.stores.sqlite.schema import LINE_MASK, MINUTE_MS
+from mikroscope.stores.sqlite.shaping import field_of
 from mikroscope.stores.sqlite.texts import MAX_SEARCHED
 from mikroscope.stores.sqlite.tokens import (
     CORRELATION_PREFIX,
@@ -42,10 +43,10 @@ MAX_ENTRIES = 16_384
 """Entries of one segment."""
 MAX_COLUMN_VALUES = 4_000
 _FEW_VALUES = 32  # a column with so few values is made however few entries have the field
-_LEAST_SHARE = 100  # one entry in so many has the field, or it is no column
+_LEAST_SHARE = 100  # one entry in so many has the field; otherwise its values are tokens
 _VALUES_PER_ENTRY = 0.4  # with more distinct values the field is looked up, not counted
 _MAX_COLUMNS = 200
-_MAX_NAMED = 500  # fields that are no columns, by name
+_MAX_NAMED = 500  # fields without column, by name
 _BYTES_PER_ENTRY = 12  # that the values of one column may take
 BLOCK_BYTES = 12_288  # of lines that are packed together
 BLOCK_LINES = 64
@@ -133,7 +134,7 @@ def seal(piece: Piece, dictionary: Dictionary, post: bool) -> Sealed:
     return Sealed(
         *(piece.is_audit, size, array("q", piece.times), array("q", piece.keys)),
         *(head, columns, blocks, documents),
-        posted_names=[name for name in map(_field_of, posted) if name is not None],
+        posted_names=[name for name in map(field_of, posted) if name is not None],
         minutes=count_minutes(piece),
         templates=list(template.values) if template else [],
         lines=lines_by_source(piece.sources, piece.lines),
@@ -142,13 +143,6 @@ def seal(piece: Piece, dictionary: Dictionary, post: bool) -> Sealed:
 
 
 _NOT_POSTED = frozenset((EVENT, TEMPLATE))
-
-
-def _field_of(column: str) -> str | None:
-    """Return the field of a column; None for an attribute."""
-    if not column.startswith(MARK):
-        return column
-    return column[1:] if column.startswith(MARK * 2) else None
 
 
 def count_minutes(piece: Piece) -> dict[tuple[int, str], int]:
@@ -263,7 +257,7 @@ def _tokens(name: str, column: Column, is_worded: bool) -> list[str]:
     """Return the token of each value of a column; empty where the words of the value do."""
     prefix = {LEVEL: LEVEL_PREFIX, CORRELATION: CORRELATION_PREFIX}.get(name)
     if prefix is None:
-        prefix = field_prefix(_field_of(name) or "")
+        prefix = field_prefix(field_of(name) or "")
     if not is_worded:
         return prefixed(prefix, column.values)
     return ["" if is_found_by_words(value) else prefix + shorten(value) for value in column.values]

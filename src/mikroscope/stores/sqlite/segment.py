@@ -76,7 +76,7 @@ class Segment(Protocol):
 
     @property
     def posted(self) -> Mapping[str, Posted] | None:
-        """The fields and attributes that are no columns; None if they are not known."""
+        """The fields and attributes without column; None if they are not known."""
 
     @property
     def worded(self) -> Iterable[str]:

@@ -223,7 +223,7 @@ class StoredSegment:
 
     @property
     def posted(self) -> Mapping[str, Posted] | None:
-        """The fields and attributes that are no columns; None if they are not known."""
+        """The fields and attributes without column; None if they are not known."""
         return self.head.posted
 
     @property

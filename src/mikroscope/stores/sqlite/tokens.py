@@ -1,6 +1,6 @@
 """Tokens of the inverted index: what a document has for a value, a word, and what a segment holds.
 
-A document of an entry has a token `name=value` for each of its fields that is no column, and the
+A document of an entry has a token `name=value` for each of its fields without column, and the
 words of its texts. A document of a segment has a token for each value of its columns, without the
 name. FTS5's tokenizer imposes two constraints: it folds A-Z, and splits at spaces and control
 characters. So each of these characters is written as a lone byte 0x80..0xBB, which never occurs in
@@ -115,11 +115,6 @@ def segment_token(value: str) -> str:
 def segment_tokens(values: Sequence[str]) -> list[str]:
     """Return `segment_token` of each value."""
     return prefixed(f"{MARK}v", values)
-
-
-def field_tokens(name: str, values: Sequence[str]) -> list[str]:
-    """Return the token of each value of a field."""
-    return prefixed(field_prefix(name), values)
 
 
 def prefixed(prefix: str, values: Sequence[str]) -> list[str]:

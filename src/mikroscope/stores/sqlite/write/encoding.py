@@ -32,7 +32,7 @@ MOST_DAYS = 31  # that one segment of sparse entries spans
 
 
 class Fresh(NamedTuple):
-    """Lines that are no segment yet, and their numbers by minute and level."""
+    """Lines that are not sealed yet, and their numbers by minute and level."""
 
     lines: FreshLines
     minutes: dict[tuple[int, str], int]

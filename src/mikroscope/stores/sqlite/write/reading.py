@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mikroscope.records.attributes import audit_of, find_time
-from mikroscope.records.conventions import TIME_FIELDS
 from mikroscope.records.fields import field_values
 from mikroscope.records.parsing import (
     SHOWN_NESTING,
@@ -22,9 +21,9 @@ from mikroscope.records.timestamps import canonical_ms, canonical_times
 from mikroscope.records.wrappers import DOCKER_KEY, JOURNALD_KEY, OTLP_KEY, Record, unwrap
 from mikroscope.stores.sqlite.compression import TIME_PLACE, strip_text
 from mikroscope.stores.sqlite.piece import pick
+from mikroscope.stores.sqlite.pieces import FIRST_TIME_FIELD
 from mikroscope.stores.sqlite.schema import LINE_MASK, PART_SHIFT
 
-FIRST_TIME_FIELD = TIME_FIELDS[0]
 MAX_UNREADABLE = 20  # records of one batch whose time cannot be read that are named
 _SHORT = 5 * SHOWN_NESTING  # bytes of a line that cannot nest too deeply, if it has no array
 _decode_lines = msgspec.json.Decoder().decode_lines
